@@ -1,0 +1,4 @@
+//! Quote of the Day (RFC 865).
+fn main() {
+    small_services::run::<small_services::protocol::Qotd>()
+}

@@ -1,0 +1,191 @@
+//! Daytime, [RFC 867](https://www.rfc-editor.org/rfc/rfc867).
+
+use std::str::FromStr;
+use std::{env, fs};
+
+use jiff::fmt::strtime::{BrokenDownTime, Config, PosixCustom};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
+
+use crate::sandbox::policy;
+use crate::service::{Service, Work};
+
+/// Sends the date and time as one line and closes; what the client sends is thrown away.
+#[derive(Debug)]
+pub enum Daytime {}
+
+/// What `daytime` takes besides the options of all services.
+#[derive(clap::Args, Debug, Default)]
+pub struct Options {
+    /// How to write the date and time: ctime, rfc867, smtp, iso8601, nist-like, or a strftime(3) format with a `%` in it
+    #[arg(long, value_name = "FORMAT", default_value = "ctime")]
+    format: Format,
+
+    /// Universal time, instead of the time zone of TZ or /etc/localtime
+    #[arg(long)]
+    utc: bool,
+}
+
+/// Why the time could not be told.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// TZ names no time zone.
+    #[error(
+        "the time zone TZ={name} is unknown: {source}; set TZ to a name in /usr/share/zoneinfo, or start with --utc"
+    )]
+    Zone {
+        /// The value of TZ.
+        name: String,
+        /// What is wrong with it.
+        source: jiff::Error,
+    },
+    /// The host's time zone file is damaged.
+    #[error("{LOCALTIME} is no time zone file: {0}; link it to a file in /usr/share/zoneinfo, or start with --utc")]
+    LocalTime(jiff::Error),
+    /// The time could not be written in the format.
+    #[error("cannot write the time in that format: {0}; see strftime(3)")]
+    Format(#[from] jiff::Error),
+    /// The format yields characters that RFC 867 has no place for.
+    #[error("that format yields control characters; leave out tabs and escapes")]
+    Control,
+    /// Neither a format's name nor a format.
+    #[error("it is neither ctime, rfc867, smtp, iso8601 or nist-like nor a strftime(3) format with a `%` in it")]
+    Unknown,
+}
+
+impl Service for Daytime {
+    type Options = Options;
+    const NAME: &'static str = "daytime";
+    const ABOUT: &'static str = "Daytime (RFC 867): sends the date and time, then closes";
+    const IDLE_TIMEOUT: u16 = 3;
+    const POLICY: policy::Service = policy::Service::Daytime;
+
+    fn prepare(options: &Options) -> Result<Work, crate::Error> {
+        let zone = if options.utc { TimeZone::UTC } else { local_zone()? };
+        Ok(Work::Reply(options.format.line(&Timestamp::now().to_zoned(zone))?))
+    }
+}
+
+/// The host's time zone: that of TZ, else of /etc/localtime; UTC where the host says nothing, as in C.
+fn local_zone() -> Result<TimeZone, Error> {
+    if let Some(name) = env::var_os("TZ") {
+        return TimeZone::try_system()
+            .map_err(|source| Error::Zone { name: name.to_string_lossy().into_owned(), source });
+    }
+    // The file itself, not TimeZone::system(): that reads all of /usr/share/zoneinfo to find the zone's name.
+    match fs::read(LOCALTIME) {
+        Ok(file) => TimeZone::tzif("Local", &file).map_err(Error::LocalTime),
+        Err(_) => Ok(TimeZone::UTC),
+    }
+}
+
+const LOCALTIME: &str = "/etc/localtime";
+
+/// What inetd sends.
+const CTIME: &str = "%a %b %e %H:%M:%S %Y";
+
+/// How the date and time are written.
+#[derive(Clone, Debug)]
+enum Format {
+    /// As strftime(3) in the C locale.
+    Strftime(String),
+    /// The fields of NIST's time servers.
+    NistLike,
+}
+
+impl Default for Format {
+    fn default() -> Self {
+        Self::Strftime(CTIME.to_owned())
+    }
+}
+
+impl FromStr for Format {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        let pattern = match name {
+            "ctime" => CTIME,
+            // The two examples of RFC 867.
+            "rfc867" => "%A, %B %-d, %Y %H:%M:%S-%Z",
+            "smtp" => "%d %^b %y %H:%M:%S %Z",
+            "iso8601" => "%Y-%m-%dT%H:%M:%S%:z",
+            "nist-like" => return Ok(Self::NistLike),
+            _ if name.contains('%') => name,
+            _ => return Err(Error::Unknown),
+        };
+        let format = Self::Strftime(pattern.to_owned());
+        // A bad format is a mistake on the command line, not something to find out with a client waiting.
+        let sample = format.line(&Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC))?;
+        if sample.chars().any(|character| character.is_control() && character != '\n') {
+            return Err(Error::Control);
+        }
+        Ok(format)
+    }
+}
+
+impl Format {
+    /// The reply: the time in this format and a line end (LF).
+    fn line(&self, now: &Zoned) -> Result<String, Error> {
+        Ok(match self {
+            Self::Strftime(pattern) => strftime(pattern, now)? + "\n",
+            Self::NistLike => nist_like(now)? + "\n",
+        })
+    }
+}
+
+fn strftime(pattern: &str, now: &Zoned) -> Result<String, jiff::Error> {
+    let mut text = String::new();
+    BrokenDownTime::from(now).format_with_config(&Config::new().custom(PosixCustom::new()), pattern, &mut text)?;
+    Ok(text)
+}
+
+/// `JJJJJ YY-MM-DD HH:MM:SS TT L H D.D LABEL *`, always in UTC: the day as a Modified Julian Date; TT 50 while the host's
+/// zone has daylight saving time and 00 otherwise; L 0, since no leap second is known ahead; H 1 ("may be off"), since
+/// nobody measured this clock; no milliseconds sent in advance.
+fn nist_like(now: &Zoned) -> Result<String, jiff::Error> {
+    const MJD_OF_UNIX_EPOCH: i64 = 40_587;
+    const SECONDS_PER_DAY: i64 = 86_400;
+    let day = now.timestamp().as_second().div_euclid(SECONDS_PER_DAY) + MJD_OF_UNIX_EPOCH;
+    let daylight = if now.time_zone().to_offset_info(now.timestamp()).dst().is_dst() { "50" } else { "00" };
+    let utc = strftime("%y-%m-%d %H:%M:%S", &now.with_time_zone(TimeZone::UTC))?;
+    Ok(format!("{day:05} {utc} {daylight} 0 1 0.0 UTC(small-services) *"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(format: &str, zone: &str) -> String {
+        let now: Timestamp = "2026-07-04T01:35:07Z".parse().expect("a time");
+        let zone = TimeZone::posix(zone).expect("a zone");
+        format.parse::<Format>().expect("a format").line(&now.to_zoned(zone)).expect("a line")
+    }
+
+    #[test]
+    fn each_format_has_its_documented_form() {
+        assert_eq!(written("ctime", "UTC0"), "Sat Jul  4 01:35:07 2026\n");
+        assert_eq!(written("rfc867", "EST5EDT,M3.2.0,M11.1.0"), "Friday, July 3, 2026 21:35:07-EDT\n");
+        assert_eq!(written("smtp", "UTC0"), "04 JUL 26 01:35:07 UTC\n");
+        assert_eq!(written("iso8601", "IST-5:30"), "2026-07-04T07:05:07+05:30\n");
+        assert_eq!(written("%s %j %c", "UTC0"), "1783128907 185 Sat Jul  4 01:35:07 2026\n");
+    }
+
+    #[test]
+    fn nist_like_is_utc_with_the_modified_julian_date() {
+        assert_eq!(
+            written("nist-like", "EST5EDT,M3.2.0,M11.1.0"),
+            "61225 26-07-04 01:35:07 50 0 1 0.0 UTC(small-services) *\n"
+        );
+        assert!(written("nist-like", "UTC0").contains(" 00 0 1 "));
+    }
+
+    #[test]
+    fn a_format_that_cannot_be_sent_is_refused_when_it_is_read() {
+        assert!(matches!("rfc868".parse::<Format>(), Err(Error::Unknown)));
+        assert!(matches!("%".parse::<Format>(), Err(Error::Format(_))));
+        assert!(matches!("%EZ!".parse::<Format>(), Err(Error::Format(_))));
+        assert!(matches!("a%tb".parse::<Format>(), Err(Error::Control)));
+        assert!(matches!("%Y \x1b[31m".parse::<Format>(), Err(Error::Control)));
+        assert!("%F%n%T".parse::<Format>().is_ok());
+    }
+}

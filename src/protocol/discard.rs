@@ -1,0 +1,21 @@
+//! Discard, [RFC 863](https://www.rfc-editor.org/rfc/rfc863).
+
+use crate::Error;
+use crate::sandbox::policy;
+use crate::service::{NoOptions, Service, Work};
+
+/// Throws away whatever the client sends, and sends nothing.
+#[derive(Debug)]
+pub enum Discard {}
+
+impl Service for Discard {
+    type Options = NoOptions;
+    const NAME: &'static str = "discard";
+    const ABOUT: &'static str = "Discard (RFC 863): throws away what it receives";
+    const IDLE_TIMEOUT: u16 = 60;
+    const POLICY: policy::Service = policy::Service::Discard;
+
+    fn prepare(_: &NoOptions) -> Result<Work, Error> {
+        Ok(Work::Discard)
+    }
+}

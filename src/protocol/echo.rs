@@ -1,0 +1,21 @@
+//! Echo, [RFC 862](https://www.rfc-editor.org/rfc/rfc862).
+
+use crate::Error;
+use crate::sandbox::policy;
+use crate::service::{NoOptions, Service, Work};
+
+/// Sends back whatever the client sends, until the client has sent everything.
+#[derive(Debug)]
+pub enum Echo {}
+
+impl Service for Echo {
+    type Options = NoOptions;
+    const NAME: &'static str = "echo";
+    const ABOUT: &'static str = "Echo (RFC 862): sends back what it receives";
+    const IDLE_TIMEOUT: u16 = 60;
+    const POLICY: policy::Service = policy::Service::Echo;
+
+    fn prepare(_: &NoOptions) -> Result<Work, Error> {
+        Ok(Work::Echo)
+    }
+}

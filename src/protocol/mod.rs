@@ -1,0 +1,11 @@
+//! The protocols: one file an RFC. They know nothing of sockets, of systemd or of the sandbox's workings.
+
+mod daytime;
+mod discard;
+mod echo;
+mod qotd;
+
+pub use daytime::{Daytime, Error as DaytimeError};
+pub use discard::Discard;
+pub use echo::Echo;
+pub use qotd::Qotd;

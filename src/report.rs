@@ -1,0 +1,138 @@
+//! Where a message goes: the journal, syslog or the terminal; never to a client.
+//!
+//! After [`open`] descriptor 2 is the log, and stays it through the lock-down.
+
+use std::env;
+use std::fs::OpenOptions;
+use std::os::unix::net::UnixDatagram;
+use std::sync::OnceLock;
+
+use rustix::fs::{FileType, Stat, fstat};
+use rustix::stdio::{dup2_stderr, stderr, stdin, stdout};
+
+/// The socket that every syslog daemon, journald included, listens on.
+const SYSLOG: &str = "/dev/log";
+/// The facility of system daemons, as syslog(3) encodes it.
+const FACILITY_DAEMON: u8 = 3 << 3;
+
+static LOG: OnceLock<Log> = OnceLock::new();
+
+#[derive(Debug)]
+struct Log {
+    form: Form,
+    /// The program's name.
+    name: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// Descriptor 2 is a stream to journald, which takes a priority in front (sd-daemon(3)).
+    Journal,
+    /// Descriptor 2 was the client: it is a datagram socket to the syslog daemon now, or /dev/null if there is none.
+    Syslog,
+    /// Descriptor 2 is a terminal, pipe or file that somebody reads.
+    Plain,
+}
+
+/// How grave a message is, as syslog(3) numbers it.
+#[derive(Clone, Copy)]
+enum Priority {
+    Error = 3,
+    Warning = 4,
+    Notice = 5,
+}
+
+/// Finds out where messages go, and takes descriptor 2 away from the client where a super-server connected it there.
+/// Panics are reported like any other error from here on.
+pub fn open(name: &'static str) {
+    let form = match fstat(stderr()) {
+        Ok(stat) if is_socket(&stat) => socket_form(&stat),
+        _ => Form::Plain,
+    };
+    LOG.get_or_init(|| Log { form, name });
+    std::panic::set_hook(Box::new(|panic| error(&format!("this is a defect, please report it: {panic}"))));
+}
+
+fn socket_form(log: &Stat) -> Form {
+    if env::var("JOURNAL_STREAM").is_ok_and(|stream| stream == format!("{}:{}", log.st_dev, log.st_ino)) {
+        return Form::Journal;
+    }
+    let is_log = |other: rustix::io::Result<Stat>| other.is_ok_and(|stat| same_file(&stat, log));
+    if !is_log(fstat(stdin())) && !is_log(fstat(stdout())) {
+        return Form::Plain;
+    }
+    let syslog = UnixDatagram::unbound().and_then(|socket| socket.connect(SYSLOG).map(|()| socket));
+    let replaced = match syslog {
+        Ok(socket) => dup2_stderr(socket).is_ok(),
+        Err(_) => false,
+    };
+    if !replaced {
+        silence();
+    }
+    Form::Syslog
+}
+
+/// Without a log, a message goes nowhere rather than to the client.
+fn silence() {
+    let null = OpenOptions::new().write(true).open("/dev/null");
+    if null.is_ok_and(|null| dup2_stderr(null).is_ok()) {
+        return;
+    }
+    crate::sys::close_standard_error();
+}
+
+/// Whether two descriptors are the same socket or file.
+pub(crate) fn same_file(one: &Stat, other: &Stat) -> bool {
+    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+}
+
+pub(crate) fn is_socket(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode).is_socket()
+}
+
+/// Reports why the program failed.
+pub fn error(message: &str) {
+    write(Priority::Error, message);
+}
+
+/// Reports what somebody should know although the program goes on.
+pub fn warning(message: &str) {
+    write(Priority::Warning, message);
+}
+
+/// Reports what is well and worth knowing.
+pub fn notice(message: &str) {
+    write(Priority::Notice, message);
+}
+
+/// Writes one line with one system call, so that two processes' lines do not mix. Nothing can be done if that fails.
+fn write(priority: Priority, message: &str) {
+    let (form, name) = LOG.get().map_or((Form::Plain, ""), |log| (log.form, log.name));
+    let priority = priority as u8;
+    let message = one_line(message);
+    let line = match form {
+        Form::Journal => format!("<{priority}>{message}\n"),
+        Form::Syslog => format!("<{}>{name}[{}]: {message}", FACILITY_DAEMON | priority, std::process::id()),
+        Form::Plain => format!("{name}: {message}\n"),
+    };
+    let _ = rustix::io::write(stderr(), line.as_bytes());
+}
+
+/// A message may quote a file's name or an argument: no line end or escape in it may reach the log as such.
+fn one_line(message: &str) -> String {
+    let mut line = String::with_capacity(message.len());
+    for part in message.trim_end().chars() {
+        if part.is_control() { line.extend(part.escape_default()) } else { line.push(part) }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_stays_one_line_of_printable_characters() {
+        assert_eq!(one_line("no file \"a\nb\x1b[31m\" – über\n"), "no file \"a\\nb\\u{1b}[31m\" – über");
+    }
+}

@@ -1,0 +1,26 @@
+//! getrlimit(2) and `PR_SET_DUMPABLE`: no new process, no growing file, no core.
+
+use rustix::fs::{FileType, fstat};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use rustix::stdio::{stderr, stdout};
+
+use super::LayerError;
+
+const NONE: Rlimit = Rlimit { current: Some(0), maximum: Some(0) };
+
+pub(super) fn set() -> Result<(), LayerError> {
+    setrlimit(Resource::Nproc, NONE)?;
+    setrlimit(Resource::Core, NONE)?;
+    // A filter's output or log may be a file of the user's, which has to grow.
+    let writes_a_file = [stdout(), stderr()]
+        .iter()
+        .any(|descriptor| fstat(descriptor).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file()));
+    if !writes_a_file {
+        setrlimit(Resource::Fsize, NONE)?;
+    }
+    Ok(())
+}
+
+pub(super) fn forbid_dumping() -> Result<(), LayerError> {
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+}

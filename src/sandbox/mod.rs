@@ -1,0 +1,129 @@
+//! The lock-down: what stands between a hijacked service and the rest of the machine.
+//!
+//! Six layers, applied in the order of [`Layer::ALL`]. All are the process's own and last until it ends; none needs
+//! privileges.
+
+mod capabilities;
+mod landlock;
+mod limits;
+pub mod policy;
+mod seccomp;
+
+use std::fmt;
+
+use crate::report;
+use policy::{Peer, Service};
+
+/// What to do when the kernel lacks a layer.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Refuse to serve unless every layer holds
+    Strict,
+    /// Use the layers that the kernel has, and log the others
+    BestEffort,
+    /// No lock-down at all
+    Off,
+}
+
+/// One layer of the lock-down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// No capability in any set: effective, permitted, inheritable, ambient; bounding too where it may be changed.
+    Capabilities,
+    /// No new process, no core file, no growing file.
+    Limits,
+    /// Not dumpable: no ptrace(2) by the same user, /proc/self owned by root.
+    NotDumpable,
+    /// execve(2) grants nothing, for ever.
+    NoNewPrivileges,
+    /// No file, no TCP port, no abstract socket or process outside: every right that the kernel's Landlock knows.
+    Landlock,
+    /// Only the system calls of the policy table, with its arguments; any other kills the process.
+    Seccomp,
+}
+
+impl Layer {
+    /// All layers, in the order in which they are applied.
+    pub const ALL: [Self; 6] =
+        [Self::Capabilities, Self::Limits, Self::NotDumpable, Self::NoNewPrivileges, Self::Landlock, Self::Seccomp];
+
+    /// Applies this layer alone.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answered when it did not take the layer.
+    pub fn apply(self, service: Service, peer: Peer) -> Result<(), LayerError> {
+        match self {
+            Self::Capabilities => capabilities::drop_all(),
+            Self::Limits => limits::set(),
+            Self::NotDumpable => limits::forbid_dumping(),
+            Self::NoNewPrivileges => Ok(rustix::thread::set_no_new_privs(true)?),
+            Self::Landlock => landlock::forbid_everything(),
+            Self::Seccomp => seccomp::attach(service, peer),
+        }
+    }
+}
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Capabilities => "dropped capabilities",
+            Self::Limits => "resource limits",
+            Self::NotDumpable => "not dumpable",
+            Self::NoNewPrivileges => "no_new_privs",
+            Self::Landlock => "Landlock",
+            Self::Seccomp => "seccomp",
+        })
+    }
+}
+
+/// What the kernel answered when it did not take a layer.
+#[derive(Debug, thiserror::Error)]
+pub enum LayerError {
+    /// To a plain system call.
+    #[error(transparent)]
+    System(#[from] rustix::io::Errno),
+    /// To a change of the ambient or bounding set.
+    #[error(transparent)]
+    Capabilities(#[from] caps::errors::CapsError),
+    /// To a Landlock call.
+    #[error(transparent)]
+    Landlock(#[from] ::landlock::RulesetError),
+    /// Nothing: there is no Landlock.
+    #[error("this kernel has no Landlock, or it was not enabled at boot by lsm=")]
+    NoLandlock,
+    /// To the filter.
+    #[error(transparent)]
+    Seccomp(#[from] seccompiler::Error),
+}
+
+/// A layer is missing, and the mode is strict.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "will not serve: the sandbox layer {layer} is missing ({reason}); \
+     use a kernel that has it, or start with --sandbox best-effort"
+)]
+pub struct Error {
+    layer: Layer,
+    reason: LayerError,
+}
+
+/// Applies every layer, before one octet from the network is read.
+///
+/// # Errors
+///
+/// In [`Mode::Strict`], the first layer that the kernel did not take. In [`Mode::BestEffort`] it is a warning on the log.
+pub fn lock_down(service: Service, peer: Peer, mode: Mode) -> Result<(), Error> {
+    if mode == Mode::Off {
+        return Ok(());
+    }
+    for layer in Layer::ALL {
+        if let Err(reason) = layer.apply(service, peer) {
+            if mode == Mode::Strict {
+                return Err(Error { layer, reason });
+            }
+            report::warning(&format!("the sandbox layer {layer} is missing ({reason}); serving without it"));
+        }
+    }
+    Ok(())
+}

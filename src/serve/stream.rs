@@ -1,0 +1,150 @@
+//! One connection, or one filter run: input on descriptor 0, output on descriptor 1.
+
+use std::io;
+use std::time::Duration;
+
+use rustix::buffer::spare_capacity;
+use rustix::io::{Errno, ioctl_fionbio, read, retry_on_intr, write};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
+use rustix::stdio::{stdin, stdout};
+
+use crate::sandbox::policy::Peer;
+use crate::service::Work;
+
+/// How much of a stream is handled at a time, in octets.
+const CHUNK: usize = 256 * 1024;
+/// How much of what a client sent is dropped after a reply, in octets, before the connection is closed over the rest.
+/// More than the kernel's buffers hold by default. Memory is only promised: a TCP socket drops without copying.
+const LINGER: usize = 16 * 1024 * 1024;
+
+/// Why a reply could not be delivered, where that is not the client's doing.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The time limits could not be set on the socket.
+    #[error("cannot prepare the connection: {0}; the program would wait for a silent client for ever")]
+    Prepare(io::Error),
+    /// Reading failed.
+    #[error("cannot read the input: {0}; check what descriptor 0 is")]
+    Read(io::Error),
+    /// Writing failed.
+    #[error("cannot write the reply: {0}; check what descriptor 1 is")]
+    Write(io::Error),
+}
+
+/// Work with everything that it takes, ready to go on without the outside world.
+#[derive(Debug)]
+pub struct Prepared {
+    peer: Peer,
+    task: Task,
+}
+
+#[derive(Debug)]
+enum Task {
+    Reply { text: Vec<u8>, dropped: Vec<u8> },
+    Echo { buffer: Vec<u8> },
+    Discard { buffer: Vec<u8> },
+}
+
+impl Prepared {
+    /// Turns the reply into octets, reserves the memory, and sets the time limit on a connection: no call on it waits
+    /// longer than `idle` for the client.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Prepare`] if the socket does not take the limit.
+    pub fn new(work: Work, peer: Peer, idle: Duration) -> Result<Self, Error> {
+        if peer == Peer::Connection {
+            let limits = ioctl_fionbio(stdin(), false)
+                .and_then(|()| set_socket_timeout(stdin(), Timeout::Recv, Some(idle)))
+                .and_then(|()| set_socket_timeout(stdin(), Timeout::Send, Some(idle)));
+            limits.map_err(|errno| Error::Prepare(errno.into()))?;
+        }
+        let task = match work {
+            Work::Reply(text) => match peer {
+                Peer::Connection => {
+                    Task::Reply { text: text.replace('\n', "\r\n").into(), dropped: Vec::with_capacity(LINGER) }
+                }
+                Peer::Filter => Task::Reply { text: text.into(), dropped: Vec::new() },
+            },
+            Work::Echo => Task::Echo { buffer: Vec::with_capacity(CHUNK) },
+            Work::Discard => Task::Discard { buffer: Vec::with_capacity(CHUNK) },
+        };
+        Ok(Self { peer, task })
+    }
+
+    /// Does the work, with the system calls of the policy table and no others: not even memory is allocated or freed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`] or [`Error::Write`]. A client that goes away or falls silent is no error.
+    pub fn serve(&mut self) -> Result<(), Error> {
+        match &mut self.task {
+            Task::Reply { text, dropped } => reply(text, dropped, self.peer),
+            Task::Echo { buffer } => echo(buffer),
+            Task::Discard { buffer } => discard(buffer, self.peer),
+        }
+    }
+}
+
+fn reply(text: &[u8], dropped: &mut Vec<u8>, peer: Peer) -> Result<(), Error> {
+    if !write_all(text)? || peer == Peer::Filter {
+        return Ok(());
+    }
+    // Closing a socket over unread input resets the connection, and the reply may be lost with it. So: say that this was
+    // all, and drop what the client sent until it closes too. One call, so that the time limit holds for the whole of it
+    // however slowly the octets come (SO_RCVTIMEO in socket(7)).
+    if shutdown(stdout(), Shutdown::Write).is_ok() {
+        let _ = retry_on_intr(|| recv(stdin(), spare_capacity(dropped), RecvFlags::TRUNC | RecvFlags::WAITALL));
+    }
+    Ok(())
+}
+
+fn echo(buffer: &mut Vec<u8>) -> Result<(), Error> {
+    loop {
+        buffer.clear();
+        match retry_on_intr(|| read(stdin(), spare_capacity(buffer))) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(errno) => return client_left(errno).map_err(Error::Read),
+        }
+        if !write_all(buffer)? {
+            return Ok(());
+        }
+    }
+}
+
+fn discard(buffer: &mut Vec<u8>, peer: Peer) -> Result<(), Error> {
+    loop {
+        buffer.clear();
+        let count = retry_on_intr(|| match peer {
+            // The kernel drops the octets of a TCP socket where they are.
+            Peer::Connection => recv(stdin(), spare_capacity(buffer), RecvFlags::TRUNC).map(|(_, count)| count),
+            Peer::Filter => read(stdin(), spare_capacity(buffer)),
+        });
+        match count {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(errno) => return client_left(errno).map_err(Error::Read),
+        }
+    }
+}
+
+/// Writes all of `octets`, or tells by `false` that the client takes no more of them.
+fn write_all(mut octets: &[u8]) -> Result<bool, Error> {
+    while !octets.is_empty() {
+        match retry_on_intr(|| write(stdout(), octets)) {
+            Ok(count) => octets = &octets[count..],
+            Err(errno) => return client_left(errno).map(|()| false).map_err(Error::Write),
+        }
+    }
+    Ok(true)
+}
+
+/// A client that went away, or let the time limit pass, is no error: what it has is a prefix of what it would have got.
+fn client_left(errno: Errno) -> io::Result<()> {
+    match errno {
+        Errno::PIPE | Errno::CONNRESET | Errno::TIMEDOUT | Errno::AGAIN => Ok(()),
+        other => Err(other.into()),
+    }
+}
