@@ -6,20 +6,22 @@
 # make lint       format, lints, documentation, scripts
 # make bench      the benchmarks, beside their peers
 #
-# Variables: PREFIX, DESTDIR, unitdir, libexecdir, bindir, docdir.
+# Variables: PREFIX, DESTDIR, unitdir, libexecdir, bindir, docdir, datadir.
 
 PREFIX     = /usr/local
 DESTDIR    =
 bindir     = $(PREFIX)/bin
 libexecdir = $(PREFIX)/libexec/small-services
 docdir     = $(PREFIX)/share/doc/small-services
+datadir    = $(PREFIX)/share/small-services
 unitdir    = $(PREFIX)/lib/systemd/system
 
 CARGO    = cargo
 INSTALL  = install
-PROGRAMS = qotd echo daytime discard
+PROGRAMS = qotd echo daytime discard chargen time
 UNITS    = $(filter %.socket %.service %.slice,$(notdir $(wildcard units/*)))
-DOCS     = README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE docs/architecture.md
+EXAMPLES = inetd.conf tcpserver $(PROGRAMS:%=xinetd.d/%)
+DOCS     = README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE $(wildcard docs/*.md)
 release  = target/$(shell rustc --print host-tuple)/release
 
 .PHONY: all build run test install uninstall lint bench clean
@@ -30,25 +32,36 @@ all build:
 run: build
 	@$(release)/qotd --listen 127.0.0.1:1717
 
+# Fills in the lines that stand for a part (@hardening@ for units/parts/hardening.conf) and the paths.
+parts = $(patsubst units/parts/%.conf,%,$(wildcard units/parts/*.conf))
+fill  = sed $(foreach part,$(parts),-e '/^@$(part)@$$/{r units/parts/$(part).conf' -e 'd}') $(1) | \
+	sed -e 's|@libexecdir@|$(libexecdir)|g' -e 's|@docdir@|$(docdir)|g' > "$(2)" && chmod 644 "$(2)" || exit 1
+
 # Not built here: `make` as yourself, `make install` as root.
 install:
 	@test -x $(release)/qotd || { echo 'make install: the programs are not built yet; run `make` first' >&2; exit 1; }
-	$(INSTALL) -d $(DESTDIR)$(libexecdir) $(DESTDIR)$(bindir) $(DESTDIR)$(unitdir) $(DESTDIR)$(docdir)
+	$(INSTALL) -d $(DESTDIR)$(libexecdir) $(DESTDIR)$(bindir) $(DESTDIR)$(unitdir) $(DESTDIR)$(docdir) \
+		$(DESTDIR)$(datadir)/xinetd.d
 	$(INSTALL) -m 755 $(PROGRAMS:%=$(release)/%) $(DESTDIR)$(libexecdir)
-	$(INSTALL) -m 755 $(release)/qotd $(DESTDIR)$(bindir)
+	$(INSTALL) -m 755 $(release)/qotd $(release)/small-services $(DESTDIR)$(bindir)
 	$(INSTALL) -m 644 $(DOCS) $(DESTDIR)$(docdir)
-	for unit in $(UNITS); do \
-		sed -e '/^@hardening@$$/{r units/hardening.conf' -e 'd}' -e '/^@accept@$$/{r units/accept.conf' -e 'd}' "units/$$unit" | \
-		sed -e 's|@libexecdir@|$(libexecdir)|g' -e 's|@docdir@|$(docdir)|g' > "$(DESTDIR)$(unitdir)/$$unit" && \
-		chmod 644 "$(DESTDIR)$(unitdir)/$$unit" || exit 1; \
+	@for unit in $(UNITS); do $(call fill,"units/$$unit",$(DESTDIR)$(unitdir)/$$unit); done
+	@for example in $(EXAMPLES); do \
+		$(call fill,"units/super-servers/$$example",$(DESTDIR)$(datadir)/$$example); \
 	done
+	chmod 755 $(DESTDIR)$(datadir)/tcpserver
 	$(reload)
 
+# Connections in progress end as well. The directories that others may use stay.
 uninstall:
 	$(if $(live),-systemctl disable --now $(filter %.socket,$(UNITS)))
-	rm -f $(UNITS:%=$(DESTDIR)$(unitdir)/%) $(PROGRAMS:%=$(DESTDIR)$(libexecdir)/%) $(DESTDIR)$(bindir)/qotd
-	rm -f $(notdir $(DOCS:%=$(DESTDIR)$(docdir)/%))
-	-rmdir $(DESTDIR)$(libexecdir) $(DESTDIR)$(docdir)
+	$(if $(live),-systemctl stop $(patsubst %@.service,'%@*.service',$(filter %@.service,$(UNITS))) \
+		$(filter %-daemon.service %.slice,$(UNITS)))
+	rm -f $(addprefix $(DESTDIR)$(unitdir)/,$(UNITS))
+	rm -f $(addprefix $(DESTDIR)$(libexecdir)/,$(PROGRAMS)) $(addprefix $(DESTDIR)$(bindir)/,qotd small-services)
+	rm -f $(addprefix $(DESTDIR)$(docdir)/,$(notdir $(DOCS))) $(addprefix $(DESTDIR)$(datadir)/,$(EXAMPLES))
+	-rmdir $(DESTDIR)$(libexecdir) $(DESTDIR)$(docdir) $(DESTDIR)$(datadir)/xinetd.d $(DESTDIR)$(datadir)
+	-rmdir --ignore-fail-on-non-empty $(DESTDIR)$(unitdir)
 	$(reload)
 
 # The live root is the one without DESTDIR on a host that systemd runs.

@@ -42,11 +42,12 @@ fn collect_fortunes(data: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
     let mut ends = Vec::new();
     for path in files {
         let file = fs::read(&path)?;
-        let mut cookies = cookie::Cookies::new(file.as_slice());
+        let mut cookies = cookie::Cookies::new(file.as_slice(), text::Eligible::RFC_865.longest_raw());
         let mut raw = Vec::new();
         while cookies.read_next(&mut raw)? {
             let shown = String::from_utf8_lossy(&raw);
-            let fortune = text::sendable(&raw)
+            let fortune = text::Eligible::RFC_865
+                .sendable(&raw)
                 .filter(|text| text.is_ascii())
                 .ok_or_else(|| format!("{}: not a fortune that RFC 865 can send:\n{shown}", path.display()))?;
             collection.push_str(&fortune);
@@ -88,7 +89,17 @@ fn compile(service: policy::Service, peer: policy::Peer, architecture: &str) -> 
                 .into());
             }
         };
+        let known = rules.contains_key(&number);
         let allowed = rules.entry(number).or_default();
+        // seccompiler reads no conditions at all as "any arguments", and would drop such a row beside a pinned one.
+        if known && (allowed.is_empty() || rule.arguments.is_empty()) {
+            return Err(format!(
+                "{service:?} on {peer:?}: {} stands in the policy table with and without pinned arguments, \
+                or twice without",
+                rule.call.name
+            )
+            .into());
+        }
         if !rule.arguments.is_empty() {
             let pinned = rule
                 .arguments

@@ -1,15 +1,16 @@
 //! The command line: the options of all services, and those of one.
 
 use std::env;
-use std::net::SocketAddr;
 
 use clap::Parser;
 use clap::error::ErrorKind;
 use rustix::fs::fstat;
 use rustix::stdio::stdout;
 
+use crate::activation::Address;
 use crate::report;
 use crate::sandbox::Mode;
+use crate::serve::Limits;
 use crate::service::Service;
 
 /// What a service was asked to do.
@@ -23,18 +24,28 @@ pub(crate) struct Arguments<S: Service> {
     #[arg(long, value_enum, value_name = "MODE", default_value_t = Mode::Strict)]
     pub(crate) sandbox: Mode,
 
-    /// Let a client go that neither reads, sends nor closes for so many seconds [default: 60 for echo and discard, else 3]
+    /// Let a client go that was idle for so long [default: 60 for echo, discard and chargen, else 3]
+    ///
+    /// With inetd's wait, also how long to stay without any client [default: 60].
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) idle_timeout: Option<u16>,
 
-    /// Listen there and serve each connection with a process of its own, to try the service out
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub(crate) listen: Option<SocketAddr>,
+    /// Serve there: IP:PORT, or only tcp://IP:PORT, udp://IP:PORT, unix:PATH; can be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Vec<Address>,
+
+    #[command(flatten)]
+    pub(crate) limits: Limits,
 }
 
+/// How long a program stays without traffic that inetd would start again for the next client, in seconds.
+pub(crate) const STAY: u16 = 60;
+
 const AFTER_HELP: &str = "\
-Started by a super-server (systemd with Accept=yes, inetd with nowait, tcpserver), the program serves the connection on
-its descriptors 0 and 1. Started from a shell, it is a filter from standard input to standard output.";
+The descriptors tell how the program was started. A connection on descriptors 0 and 1 (systemd with
+Accept=yes, inetd with nowait, tcpserver): it serves that one. Sockets that were passed (systemd with
+Accept=no, inetd with wait) or that --listen opens: it serves all clients in one process. None of
+these: it is a filter from standard input to standard output.";
 
 /// A mistake on the command line, or a call for help.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +64,13 @@ impl<S: Service> Arguments<S> {
 
 impl<S: Service> Default for Arguments<S> {
     fn default() -> Self {
-        Self { options: S::Options::default(), sandbox: Mode::Strict, idle_timeout: None, listen: None }
+        Self {
+            options: S::Options::default(),
+            sandbox: Mode::Strict,
+            idle_timeout: None,
+            listen: vec![],
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -81,15 +98,16 @@ impl Error {
 
 /// What is wrong, without the usage that clap shows below it.
 fn sentence(rendered: &str) -> String {
-    let problem = rendered.split("\n\n").next().unwrap_or_default();
-    let words: Vec<_> = problem.split_whitespace().collect();
+    let below = ["\n\n  tip:", "\n\nUsage:", "\n\nFor more information"];
+    let end = below.iter().filter_map(|below| rendered.rfind(below)).min();
+    let words: Vec<_> = rendered[..end.unwrap_or(rendered.len())].split_whitespace().collect();
     words.join(" ").trim_start_matches("error: ").to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Daytime, Discard, Echo, Qotd};
+    use crate::protocol::{Chargen, Daytime, Discard, Echo, Qotd, Time};
 
     fn no_arguments_mean_the_defaults<S: Service + std::fmt::Debug>() {
         let parsed = Arguments::<S>::try_parse_from([S::NAME]).expect("no arguments are fine");
@@ -102,6 +120,8 @@ mod tests {
         no_arguments_mean_the_defaults::<Echo>();
         no_arguments_mean_the_defaults::<Daytime>();
         no_arguments_mean_the_defaults::<Discard>();
+        no_arguments_mean_the_defaults::<Chargen>();
+        no_arguments_mean_the_defaults::<Time>();
     }
 
     #[test]
@@ -111,5 +131,7 @@ mod tests {
             sentence(&error.render().to_string()),
             "invalid value 'weak' for '--sandbox <MODE>' [possible values: strict, best-effort, off]"
         );
+        let error = Arguments::<Echo>::try_parse_from(["echo", "--x\n\ny"]).expect_err("no such option");
+        assert!(sentence(&error.render().to_string()).ends_with("found"));
     }
 }

@@ -5,16 +5,24 @@
 //! ```text
 //! arguments → how was I started? → prepare → lock down → serve → exit
 //! ```
+#![warn(clippy::unwrap_used, clippy::expect_used)]
 
 pub mod activation;
 mod arguments;
+mod doctor;
+mod file;
 pub mod fortune;
+mod manager;
 pub mod protocol;
+mod random;
 pub mod report;
 pub mod sandbox;
 pub mod serve;
 pub mod service;
+mod strfile;
 mod sys;
+pub mod tools;
+mod zone;
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -22,7 +30,7 @@ use std::time::Duration;
 use activation::Activation;
 use arguments::Arguments;
 use sandbox::policy::Peer;
-use service::Service;
+use service::{Replies, Service};
 
 /// Why a program ended without serving, one sentence each.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +55,10 @@ pub enum Error {
     Serve(#[from] serve::Error),
     /// `--listen`.
     #[error(transparent)]
-    Listen(#[from] serve::ListenError),
+    Listen(#[from] activation::ListenError),
+    /// All connections and datagrams.
+    #[error(transparent)]
+    Daemon(#[from] serve::DaemonError),
 }
 
 impl Error {
@@ -61,8 +72,24 @@ impl Error {
     }
 }
 
+/// The `main` of a service's program.
+///
+/// C's, not Rust's: the runtime's start reads /proc/self/maps and sets up a stack for signals, which is a tenth of what a
+/// process costs (`make bench`), and opens /dev/null where a descriptor is closed, which then cannot be told any more.
+#[macro_export]
+macro_rules! program {
+    ($service:ty) => {
+        #[allow(unsafe_code)] // the name is C's: nothing else in the program may have it
+        #[unsafe(no_mangle)]
+        extern "C" fn main() -> core::ffi::c_int {
+            $crate::run::<$service>()
+        }
+    };
+}
+
 /// Runs a service from its start to its end, on whatever it was started with.
 pub fn run<S: Service>() -> ! {
+    sys::start();
     // From here on descriptor 2 is the log, whatever the super-server connected it to.
     report::open(S::NAME);
     let Err(error) = live::<S>();
@@ -74,28 +101,33 @@ fn live<S: Service>() -> Result<Infallible, Error> {
     let arguments = Arguments::<S>::parse()?;
 
     // How was I started? The descriptors tell.
-    let activation = activation::recognise(arguments.listen)?;
+    let activation = activation::recognise(&arguments.listen)?;
 
-    // Prepare: everything that needs the outside world.
-    let work = S::prepare(&arguments.options)?;
-    let peer = match activation {
-        Activation::Connection => Peer::Connection,
-        Activation::Filter => Peer::Filter,
-        Activation::Listen(address) => return Ok(serve::listen(address)?),
-    };
-    let idle = Duration::from_secs(arguments.idle_timeout.unwrap_or(S::IDLE_TIMEOUT).into());
-    let mut prepared = serve::Prepared::new(work, peer, idle)?;
-    sys::close_above_standard_error();
+    // Prepare: everything that needs the outside world. Lock down, before one octet from the network is read. Serve, with
+    // the system calls of this service's policy only.
+    let idle = |default: u16| Duration::from_secs(arguments.idle_timeout.unwrap_or(default).into());
+    match activation {
+        Activation::Sockets(sockets, until) => {
+            let work = S::prepare(&arguments.options, Replies::Many)?;
+            let stay = idle(arguments::STAY);
+            let mut daemon = serve::Daemon::new(work, sockets, until, &arguments.limits, idle(S::IDLE_TIMEOUT), stay)?;
+            sandbox::lock_down(S::POLICY, Peer::Sockets, arguments.sandbox)?;
+            end::<S>(daemon.serve().map_err(Error::from))
+        }
+        Activation::Connection | Activation::Filter => {
+            let peer = if matches!(activation, Activation::Filter) { Peer::Filter } else { Peer::Connection };
+            let work = S::prepare(&arguments.options, Replies::One)?;
+            let mut prepared = serve::Prepared::new(work, peer, idle(S::IDLE_TIMEOUT))?;
+            sandbox::lock_down(S::POLICY, peer, arguments.sandbox)?;
+            end::<S>(prepared.serve().map_err(Error::from))
+        }
+    }
+}
 
-    // Lock down, before one octet from the network is read.
-    sandbox::lock_down(S::POLICY, peer, arguments.sandbox)?;
-
-    // Serve, with the system calls of this service's policy only.
-    let outcome = prepared.serve();
-
-    // Exit at once: returning would free memory and clean up, which takes calls that the policy does not have.
+/// Exits at once: returning would free memory and clean up, which takes calls that the policy does not have.
+fn end<S: Service>(outcome: Result<(), Error>) -> ! {
     sys::exit(match outcome {
         Ok(()) => 0,
-        Err(error) => Error::from(error).report(S::NAME),
+        Err(error) => error.report(S::NAME),
     })
 }

@@ -4,16 +4,24 @@
 
 use std::env;
 use std::fs::OpenOptions;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::OnceLock;
 
 use rustix::fs::{FileType, Stat, fstat};
+use rustix::net::AddressFamily;
+use rustix::net::sockopt::socket_domain;
 use rustix::stdio::{dup2_stderr, stderr, stdin, stdout};
+
+use crate::sys;
 
 /// The socket that every syslog daemon, journald included, listens on.
 const SYSLOG: &str = "/dev/log";
 /// The facility of system daemons, as syslog(3) encodes it.
 const FACILITY_DAEMON: u8 = 3 << 3;
+
+/// The longest message, in octets.
+const LONGEST: usize = 1000;
 
 static LOG: OnceLock<Log> = OnceLock::new();
 
@@ -22,6 +30,8 @@ struct Log {
     form: Form,
     /// The program's name.
     name: &'static str,
+    /// Its process, asked for while that is allowed.
+    pid: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,17 +59,19 @@ pub fn open(name: &'static str) {
         Ok(stat) if is_socket(&stat) => socket_form(&stat),
         _ => Form::Plain,
     };
-    LOG.get_or_init(|| Log { form, name });
+    LOG.get_or_init(|| Log { form, name, pid: std::process::id() });
     std::panic::set_hook(Box::new(|panic| error(&format!("this is a defect, please report it: {panic}"))));
 }
 
 fn socket_form(log: &Stat) -> Form {
-    if env::var("JOURNAL_STREAM").is_ok_and(|stream| stream == format!("{}:{}", log.st_dev, log.st_ino)) {
-        return Form::Journal;
-    }
-    let is_log = |other: rustix::io::Result<Stat>| other.is_ok_and(|stat| same_file(&stat, log));
-    if !is_log(fstat(stdin())) && !is_log(fstat(stdout())) {
-        return Form::Plain;
+    // The client first: whatever the environment says, a connection is no log. Descriptor 3 is where a service manager
+    // passes it.
+    let passed = sys::stat_first_passed();
+    let same = |other: rustix::io::Result<Stat>| other.is_ok_and(|stat| same_file(&stat, log));
+    let is_client = same(fstat(stdin())) || same(fstat(stdout())) || same(passed) || !is_local(stderr());
+    if !is_client {
+        let journal = env::var("JOURNAL_STREAM").is_ok_and(|it| it == format!("{}:{}", log.st_dev, log.st_ino));
+        return if journal { Form::Journal } else { Form::Plain };
     }
     let syslog = UnixDatagram::unbound().and_then(|socket| socket.connect(SYSLOG).map(|()| socket));
     let replaced = match syslog {
@@ -72,13 +84,18 @@ fn socket_form(log: &Stat) -> Form {
     Form::Syslog
 }
 
+/// Whether it is a socket of this host: the journal's, or a pair that a program reads from.
+fn is_local(descriptor: impl AsFd) -> bool {
+    socket_domain(descriptor).is_ok_and(|domain| domain == AddressFamily::UNIX)
+}
+
 /// Without a log, a message goes nowhere rather than to the client.
 fn silence() {
     let null = OpenOptions::new().write(true).open("/dev/null");
     if null.is_ok_and(|null| dup2_stderr(null).is_ok()) {
         return;
     }
-    crate::sys::close_standard_error();
+    sys::close_standard_error();
 }
 
 /// Whether two descriptors are the same socket or file.
@@ -107,21 +124,25 @@ pub fn notice(message: &str) {
 
 /// Writes one line with one system call, so that two processes' lines do not mix. Nothing can be done if that fails.
 fn write(priority: Priority, message: &str) {
-    let (form, name) = LOG.get().map_or((Form::Plain, ""), |log| (log.form, log.name));
+    let Log { form, name, pid } = *LOG.get().unwrap_or(&Log { form: Form::Plain, name: "", pid: 0 });
     let priority = priority as u8;
     let message = one_line(message);
     let line = match form {
         Form::Journal => format!("<{priority}>{message}\n"),
-        Form::Syslog => format!("<{}>{name}[{}]: {message}", FACILITY_DAEMON | priority, std::process::id()),
+        Form::Syslog => format!("<{}>{name}[{}]: {message}", FACILITY_DAEMON | priority, pid),
         Form::Plain => format!("{name}: {message}\n"),
     };
     let _ = rustix::io::write(stderr(), line.as_bytes());
 }
 
-/// A message may quote a file's name or an argument: no line end or escape in it may reach the log as such.
+/// A message may quote a file's name or an argument: no line end or escape in it may reach the log as such, and it stays
+/// short enough for one datagram to syslog and for a pipe that nobody empties.
 fn one_line(message: &str) -> String {
-    let mut line = String::with_capacity(message.len());
+    let mut line = String::new();
     for part in message.trim_end().chars() {
+        if line.len() > LONGEST {
+            return line + " […]";
+        }
         if part.is_control() { line.extend(part.escape_default()) } else { line.push(part) }
     }
     line
@@ -133,6 +154,7 @@ mod tests {
 
     #[test]
     fn a_message_stays_one_line_of_printable_characters() {
+        assert!(one_line(&"x".repeat(100_000)).len() < 1100);
         assert_eq!(one_line("no file \"a\nb\x1b[31m\" – über\n"), "no file \"a\\nb\\u{1b}[31m\" – über");
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::Error;
+use crate::fortune::text::LONGEST_REPLY;
 use crate::sandbox::policy;
 
 /// One RFC service: its arguments, its preparation and its policy.
@@ -28,20 +29,90 @@ pub trait Service {
     /// # Errors
     ///
     /// When the service could not answer a client: nothing was sent then, and the message goes to the log.
-    fn prepare(options: &Self::Options) -> Result<Work, Error>;
+    fn prepare(options: &Self::Options, replies: Replies) -> Result<Work, Error>;
+}
+
+/// How often a reply will be composed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replies {
+    /// For the one connection that the program was started for.
+    One,
+    /// For every client, until the program is told to stop.
+    Many,
 }
 
 /// What is left to do once everything is prepared.
-#[derive(Debug)]
 pub enum Work {
-    /// Send this text, then end. Lines end with LF here; a connection gets CR LF.
-    Reply(String),
+    /// Send a reply, then end.
+    Reply(Box<dyn Reply>),
     /// Send back what arrives, in order, until the client has sent everything.
     Echo,
     /// Drop what arrives until the client has sent everything.
     Discard,
+    /// Send lines of characters until the client closes (RFC 864).
+    Characters,
+}
+
+/// A reply, composed afresh for each client.
+pub trait Reply {
+    /// Appends the reply to `octets`; its lines end with `line_end`.
+    ///
+    /// Called after the lock-down: it opens nothing.
+    fn compose(&mut self, line_end: LineEnd, octets: &mut Vec<u8>);
+
+    /// How long a reply may become, in octets: so much memory is reserved before the lock-down.
+    fn longest(&self) -> usize {
+        LONGEST_REPLY
+    }
+}
+
+/// How lines end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineEnd {
+    /// On terminals, and in pipes and files.
+    Lf,
+    /// In datagrams and over connections.
+    CrLf,
+}
+
+impl LineEnd {
+    /// Its octets.
+    #[must_use]
+    pub fn octets(self) -> &'static [u8] {
+        match self {
+            Self::Lf => b"\n",
+            Self::CrLf => b"\r\n",
+        }
+    }
+
+    /// Appends a text whose lines end with LF so that they end like this.
+    pub fn append(self, text: &str, octets: &mut Vec<u8>) {
+        for line in text.split_inclusive('\n') {
+            let bare = line.strip_suffix('\n');
+            octets.extend_from_slice(bare.unwrap_or(line).as_bytes());
+            if bare.is_some() {
+                octets.extend_from_slice(self.octets());
+            }
+        }
+    }
 }
 
 /// For services that have only the options of all services.
 #[derive(clap::Args, Debug, Default)]
 pub struct NoOptions {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_end_as_the_other_side_expects() {
+        let appended = |line_end: LineEnd| {
+            let mut octets = Vec::new();
+            line_end.append("one\n\nthree", &mut octets);
+            String::from_utf8(octets)
+        };
+        assert_eq!(appended(LineEnd::Lf).as_deref(), Ok("one\n\nthree"));
+        assert_eq!(appended(LineEnd::CrLf).as_deref(), Ok("one\r\n\r\nthree"));
+    }
+}

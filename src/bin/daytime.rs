@@ -1,4 +1,3 @@
 //! Daytime (RFC 867).
-fn main() {
-    small_services::run::<small_services::protocol::Daytime>()
-}
+#![no_main]
+small_services::program!(small_services::protocol::Daytime);

@@ -1,4 +1,3 @@
 //! Discard (RFC 863).
-fn main() {
-    small_services::run::<small_services::protocol::Discard>()
-}
+#![no_main]
+small_services::program!(small_services::protocol::Discard);

@@ -1,4 +1,3 @@
 //! Echo (RFC 862).
-fn main() {
-    small_services::run::<small_services::protocol::Echo>()
-}
+#![no_main]
+small_services::program!(small_services::protocol::Echo);

@@ -1,4 +1,3 @@
 //! Quote of the Day (RFC 865).
-fn main() {
-    small_services::run::<small_services::protocol::Qotd>()
-}
+#![no_main]
+small_services::program!(small_services::protocol::Qotd);

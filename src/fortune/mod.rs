@@ -1,20 +1,27 @@
 //! The fortune collection: the built-in one, or cookie files; and the choice of one fortune from it.
 
 pub mod cookie;
+pub mod index;
+pub(crate) mod layout;
+mod order;
+mod read;
+mod sources;
 pub mod text;
 
-use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, ErrorKind};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+pub use order::{Key, Order};
+pub use sources::{Error as SourcesError, Source, parse as parse_sources};
 
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use rand::RngExt;
 use rand::rngs::SmallRng;
-use rand::{RngExt, SeedableRng};
-use rustix::fs::OFlags;
-use rustix::rand::{GetRandomFlags, getrandom};
 
-use cookie::Cookies;
+use crate::zone;
+use read::{Choice, by_index, nothing_eligible, read};
+use sources::Leaf;
+use text::{Eligible, LONGEST_REPLY};
 
 /// The built-in fortunes, one after the other, as `build.rs` joined them.
 static BUILT_IN: &str = include_str!(concat!(env!("OUT_DIR"), "/collection.txt"));
@@ -42,134 +49,295 @@ pub enum Error {
     },
     /// Everything could be read, and there was nothing to send.
     #[error(
-        "no fortune to send in {0}: all are empty, longer than {limit} octets, not UTF-8, or hold control characters; \
-         add one that is not",
-        limit = text::LONGEST_REPLY
+        "no fortune to send in {names}: it holds none, or only such as are empty, longer than {longest} octets as sent, \
+         not in the character set, or with control characters; add one that is not, or change --max-length"
     )]
-    NothingEligible(String),
+    NothingEligible {
+        /// The files and directories.
+        names: String,
+        /// The limit.
+        longest: usize,
+    },
     /// The kernel gave no random octets.
     #[error("cannot draw a random seed: {0}; the kernel has to answer getrandom(2)")]
     Seed(io::Error),
+    /// The percentages.
+    #[error(transparent)]
+    Sources(#[from] SourcesError),
+    /// `--zone` names no time zone.
+    #[error(transparent)]
+    Zone(#[from] zone::Error),
 }
 
-/// Chooses one fortune, each with the same probability: from the built-in collection if `paths` is empty, else from the
-/// cookie files named there and in the directories named there.
-///
-/// # Errors
-///
-/// One of [`Error`], naming the file or directory.
-pub fn choose(paths: &[PathBuf]) -> Result<String, Error> {
-    let mut random = seeded()?;
-    if paths.is_empty() {
-        return Ok(built_in(random.random_range(0..ENDS.len())).to_owned());
-    }
-    let mut choice = Choice { random, eligible: 0, chosen: String::new() };
-    for path in paths {
-        // Opened only once it is known to be no FIFO and no device.
-        let kind = fs::metadata(path).map_err(|source| unreadable(path, source))?;
-        if kind.is_dir() { choice.add_directory(path)? } else { choice.add_file(path)? }
-    }
-    if choice.eligible == 0 {
-        let names: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
-        return Err(Error::NothingEligible(names.join(", ")));
-    }
-    Ok(choice.chosen)
+/// A collection to choose from.
+pub struct Fortunes {
+    order: Order,
+    collection: Collection,
+    /// How the files share the choice; without it, each fortune has the same probability.
+    shares: Option<Shares>,
 }
 
-/// The built-in fortune of that index.
-fn built_in(index: usize) -> &'static str {
-    let start = if index == 0 { 0 } else { ENDS[index - 1] as usize };
-    &BUILT_IN[start..ENDS[index] as usize]
+/// Where to read from, and how the choice is shared.
+#[derive(Debug)]
+pub struct Sources {
+    /// The files and directories.
+    pub list: Vec<Source>,
+    /// Whether every file has the same share, however many fortunes it holds.
+    pub equal: bool,
 }
 
-/// Only a choice of fortune hangs on this generator, so a small one will do; its seed is the kernel's all the same.
-fn seeded() -> Result<SmallRng, Error> {
-    let mut seed = <SmallRng as SeedableRng>::Seed::default();
-    getrandom(&mut seed, GetRandomFlags::empty()).map_err(|errno| Error::Seed(errno.into()))?;
-    Ok(SmallRng::from_seed(seed))
+/// How the cookie files share the choice.
+struct Shares {
+    /// Of each file, the probability that it or one before it is chosen.
+    cumulative: Vec<f64>,
+    /// Of each file, the index of the fortune after its last.
+    ends: Vec<usize>,
 }
 
-fn unreadable(path: &Path, source: io::Error) -> Error {
-    Error::Read { path: path.to_owned(), source }
-}
-
-/// A choice among fortunes that go by one at a time: the n-th replaces the one chosen so far with probability 1/n.
-struct Choice {
-    random: SmallRng,
-    eligible: u64,
-    chosen: String,
-}
-
-impl Choice {
-    /// Adds the cookie files of a directory; directories inside it, hidden files and fortune(6)'s companions of a cookie
-    /// file (`.dat` and `.pos` indexes, the `.u8` link to the same file) are none.
-    fn add_directory(&mut self, directory: &Path) -> Result<(), Error> {
-        let entries = fs::read_dir(directory).map_err(|source| unreadable(directory, source))?;
-        for entry in entries {
-            let path = entry.map_err(|source| unreadable(directory, source))?.path();
-            let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-            let companion = matches!(path.extension().and_then(OsStr::to_str), Some("dat" | "pos" | "u8"));
-            if !hidden && !companion && !path.is_dir() {
-                self.add_file(&path)?;
+impl Shares {
+    fn new(sources: &Sources, leaves: &[Leaf], eligible: Eligible) -> Result<Self, Error> {
+        // A share that nothing can take would be an empty reply now and then.
+        for (index, source) in
+            sources.list.iter().enumerate().filter(|(_, source)| source.percent.is_some_and(|it| it > 0))
+        {
+            if !leaves.iter().any(|leaf| leaf.source == index && leaf.fortunes > 0) {
+                return Err(nothing_eligible(std::slice::from_ref(&source.path), eligible));
             }
         }
-        Ok(())
+        let mut sum = 0.0;
+        let probabilities = sources::probabilities(&sources.list, leaves, sources.equal);
+        let cumulative = probabilities.into_iter().map(|probability| {
+            sum += probability;
+            sum
+        });
+        let cumulative = cumulative.collect();
+        let ends = leaves.iter().scan(0, |end, leaf| {
+            *end += leaf.fortunes;
+            Some(*end)
+        });
+        Ok(Self { cumulative, ends: ends.collect() })
     }
 
-    fn add_file(&mut self, path: &Path) -> Result<(), Error> {
-        let mut cookies = Cookies::new(BufReader::new(open(path)?));
-        let mut raw = Vec::new();
-        loop {
-            match cookies.read_next(&mut raw) {
-                Ok(true) => self.add(&raw),
-                Ok(false) => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::InvalidData => {
-                    return Err(Error::NotACookieFile { path: path.to_owned(), reason: error.to_string() });
-                }
-                Err(source) => return Err(unreadable(path, source)),
-            }
-        }
+    /// The index of a file, by chance.
+    fn choose(&self, random: &mut SmallRng) -> usize {
+        let all = self.cumulative.last().copied().unwrap_or_default();
+        let point = random.random::<f64>() * all;
+        // The last one that has a share, should rounding put the point at the very end.
+        let last = self.cumulative.partition_point(|&sum| sum < all);
+        self.cumulative.partition_point(|&sum| sum <= point).min(last)
     }
 
-    fn add(&mut self, raw: &[u8]) {
-        if let Some(fortune) = text::sendable(raw) {
-            self.eligible += 1;
-            if self.random.random_range(0..self.eligible) == 0 {
-                self.chosen = fortune;
-            }
-        }
+    /// The fortunes of a file, by their indexes.
+    fn fortunes(&self, file: usize) -> Range<usize> {
+        let start = if file == 0 { 0 } else { self.ends[file - 1] };
+        start..self.ends[file]
     }
 }
 
-/// Opens a regular file, and nothing else: opening a FIFO would wait for its writer, and opening a device may act on it.
-fn open(path: &Path) -> Result<File, Error> {
-    let kind = fs::metadata(path).map_err(|source| unreadable(path, source))?;
-    if !kind.is_file() {
-        return Err(Error::NotACookieFile { path: path.to_owned(), reason: "it is no regular file".to_owned() });
+impl Fortunes {
+    /// Those that are built in, as far as they are eligible.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NothingEligible`].
+    pub fn built_in(order: Order, eligible: Eligible) -> Result<Self, Error> {
+        let all = Collection::BuiltIn;
+        if eligible.longest >= LONGEST_REPLY {
+            return Ok(Self { order, collection: all, shares: None }); // which is what build.rs saw to
+        }
+        let mut some = Texts::default();
+        (0..all.len())
+            .filter_map(|index| eligible.sendable(all.fortune(index).as_bytes()))
+            .for_each(|it| some.push(&it));
+        let names = "the built-in collection".to_owned();
+        let nothing = Error::NothingEligible { names, longest: eligible.longest };
+        if some.ends.is_empty() {
+            Err(nothing)
+        } else {
+            Ok(Self { order, collection: Collection::Read(some), shares: None })
+        }
     }
-    // O_NONBLOCK: should the file have become a FIFO since, opening it must not wait either.
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)
-        .map_err(|source| unreadable(path, source))
+
+    /// One fortune by chance from these cookie files and directories. The choice is made while they are read, so that no more
+    /// than one of each file has to be kept.
+    ///
+    /// # Errors
+    ///
+    /// One of [`Error`], naming the file or directory.
+    pub fn one_of(sources: &Sources, mut random: SmallRng, eligible: Eligible) -> Result<Self, Error> {
+        if let Some(fortune) = by_index(sources, &mut random, eligible)? {
+            return Ok(Self::just(&fortune, random));
+        }
+        let mut choices: Vec<Choice> = Vec::new();
+        let leaves = read(&sources.list, eligible, |leaf, fortune| {
+            choices.resize_with(choices.len().max(leaf + 1), Choice::default);
+            choices[leaf].offer(fortune, &mut random);
+        })?;
+        let chosen = Shares::new(sources, &leaves, eligible)?.choose(&mut random);
+        Ok(Self::just(&choices[chosen].chosen, random))
+    }
+
+    fn just(fortune: &str, random: SmallRng) -> Self {
+        let mut one = Texts::default();
+        one.push(fortune);
+        Self { order: Order::Random(random), collection: Collection::Read(one), shares: None }
+    }
+
+    /// All fortunes of these cookie files and directories, kept in memory.
+    ///
+    /// # Errors
+    ///
+    /// One of [`Error`], naming the file or directory.
+    pub fn all_of(sources: &Sources, order: Order, eligible: Eligible) -> Result<Self, Error> {
+        let mut all = Texts::default();
+        let leaves = read(&sources.list, eligible, |_, fortune| all.push(&fortune))?;
+        let shares = Shares::new(sources, &leaves, eligible)?;
+        Ok(Self { order, collection: Collection::Read(all), shares: Some(shares) })
+    }
+
+    /// How long its longest fortune is, in octets with LF line ends.
+    #[must_use]
+    pub fn longest(&self) -> usize {
+        (0..self.collection.len()).map(|index| self.collection.fortune(index).len()).max().unwrap_or(0)
+    }
+
+    /// The next in order, with LF line ends.
+    pub fn choose(&mut self) -> &str {
+        let index = match (&mut self.order, &self.shares) {
+            (Order::Random(random), Some(shares)) => {
+                let file = shares.choose(random);
+                random.random_range(shares.fortunes(file))
+            }
+            (order, _) => order.next(self.collection.len()),
+        };
+        self.collection.fortune(index)
+    }
+}
+
+/// Texts to choose from. Never empty.
+enum Collection {
+    BuiltIn,
+    Read(Texts),
+}
+
+/// Texts one after the other, and where each of them ends, in octets.
+#[derive(Default)]
+struct Texts {
+    text: String,
+    ends: Vec<usize>,
+}
+
+impl Texts {
+    fn push(&mut self, text: &str) {
+        self.text.push_str(text);
+        self.ends.push(self.text.len());
+    }
+}
+
+impl Collection {
+    fn len(&self) -> usize {
+        match self {
+            Self::BuiltIn => ENDS.len(),
+            Self::Read(texts) => texts.ends.len(),
+        }
+    }
+
+    fn end(&self, index: usize) -> usize {
+        match self {
+            Self::BuiltIn => ENDS[index] as usize,
+            Self::Read(texts) => texts.ends[index],
+        }
+    }
+
+    fn fortune(&self, index: usize) -> &str {
+        let start = if index == 0 { 0 } else { self.end(index - 1) };
+        let text = match self {
+            Self::BuiltIn => BUILT_IN,
+            Self::Read(texts) => &texts.text,
+        };
+        &text[start..self.end(index)]
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rand::SeedableRng;
     use std::collections::HashSet;
+    use std::fs;
 
     #[test]
     fn the_built_in_collection_is_large_distinct_and_sendable() {
-        let all: Vec<_> = (0..ENDS.len()).map(built_in).collect();
+        let all: Vec<_> = (0..ENDS.len()).map(|index| Collection::BuiltIn.fortune(index).to_owned()).collect();
         assert!(all.len() >= 300, "only {} fortunes", all.len());
         assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len(), "a fortune stands in data/ twice");
         for fortune in all {
-            assert_eq!(text::sendable(fortune.as_bytes()).as_deref(), Some(fortune));
+            assert_eq!(Eligible::RFC_865.sendable(fortune.as_bytes()).as_ref(), Some(&fortune));
             assert!(fortune.is_ascii());
         }
+    }
+
+    /// Draws 100,000 times from files of so many fortunes, in a directory but for the first, and tests how often each file came
+    /// against its probability.
+    fn assert_shares(operands: &[&str], equal: bool, expected: [f64; 4]) {
+        const DRAWS: u32 = 100_000;
+        let folder = std::env::temp_dir().join(format!(
+            "small-services-shares-{}-{equal}-{}",
+            std::process::id(),
+            operands.len()
+        ));
+        fs::create_dir_all(folder.join("dir")).expect("a folder");
+        for (file, fortunes) in [("a", 5), ("dir/b", 6), ("dir/c", 1), ("dir/d", 3)] {
+            let texts: Vec<_> = (0..fortunes).map(|_| format!("{}\n", &file[file.len() - 1..])).collect();
+            fs::write(folder.join(file), texts.join("%\n")).expect("a file");
+        }
+        let operands: Vec<_> =
+            operands.iter().map(|it| it.replace("F/", &format!("{}/", folder.display())).into()).collect();
+        let sources = Sources { list: parse_sources(&operands).expect("shares that hold"), equal };
+        let mut random = SmallRng::seed_from_u64(865);
+        let mut all = Fortunes::all_of(&sources, Order::Random(random.clone()), Eligible::RFC_865).expect("fortunes");
+        for streaming in [false, true] {
+            // Reading the files anew for each draw is slow, and needs fewer for the same certainty.
+            let draws = if streaming { DRAWS / 50 } else { DRAWS };
+            let mut counts = [0_u32; 4];
+            for _ in 0..draws {
+                let chosen = if streaming {
+                    let seed = random.random();
+                    let one = Fortunes::one_of(&sources, SmallRng::seed_from_u64(seed), Eligible::RFC_865);
+                    one.expect("a fortune").choose().to_owned()
+                } else {
+                    all.choose().to_owned()
+                };
+                counts[usize::from(chosen.as_bytes()[0] - b'a')] += 1;
+            }
+            let chi_squared: f64 = counts
+                .iter()
+                .zip(expected)
+                .filter(|(_, share)| *share > 0.0)
+                .map(|(&n, share)| (f64::from(n) - share * f64::from(draws)).powi(2) / (share * f64::from(draws)))
+                .sum();
+            // 16.3: the 99.9th percentile at 3 degrees of freedom. The seeds are fixed.
+            assert!(chi_squared < 16.3, "{chi_squared} for {counts:?} of {operands:?}");
+            assert!(counts.iter().zip(expected).all(|(&n, share)| (n == 0) == (share == 0.0)), "{counts:?}");
+        }
+        fs::remove_dir_all(folder).expect("it is there");
+    }
+
+    #[test]
+    fn files_are_chosen_by_their_shares() {
+        assert_shares(&["F/a", "F/dir"], false, [5.0 / 15.0, 6.0 / 15.0, 1.0 / 15.0, 3.0 / 15.0]);
+        assert_shares(&["F/a", "F/dir"], true, [0.5, 0.5 / 3.0, 0.5 / 3.0, 0.5 / 3.0]);
+        assert_shares(&["20%", "F/a", "F/dir"], false, [0.2, 0.48, 0.08, 0.24]);
+        assert_shares(&["0%", "F/a", "100%", "F/dir"], false, [0.0, 0.6, 0.1, 0.3]);
+        assert_shares(&["90%", "F/dir/c", "F/a", "F/dir/d", "0%F/dir/b"], false, [0.0625, 0.0, 0.9, 0.0375]);
+    }
+
+    #[test]
+    fn a_share_that_nothing_can_take_is_named() {
+        let operands = ["50%".into(), "/dev/null".into(), "50%".into(), "Cargo.toml".into()];
+        let sources = Sources { list: parse_sources(&operands).expect("shares that hold"), equal: false };
+        let outcome = Fortunes::all_of(&sources, Order::Random(SmallRng::seed_from_u64(0)), Eligible::RFC_865);
+        assert!(matches!(outcome, Err(Error::NotACookieFile { .. })));
     }
 
     #[test]
@@ -178,9 +346,10 @@ mod tests {
         for size in [2_u32, 3, 10] {
             let mut counts = vec![0_u32; size as usize];
             for seed in 0..DRAWS.into() {
-                let mut choice = Choice { random: SmallRng::seed_from_u64(seed), eligible: 0, chosen: String::new() };
-                (0..size).for_each(|index| choice.add(index.to_string().as_bytes()));
-                counts[choice.chosen.trim().parse::<usize>().expect("a number")] += 1;
+                let mut random = SmallRng::seed_from_u64(seed);
+                let mut choice = Choice::default();
+                (0..size).for_each(|index| choice.offer(index.to_string(), &mut random));
+                counts[choice.chosen.parse::<usize>().expect("a number")] += 1;
             }
             let expected = f64::from(DRAWS) / f64::from(size);
             let chi_squared: f64 = counts.iter().map(|&n| (f64::from(n) - expected).powi(2) / expected).sum();

@@ -1,40 +1,93 @@
-//! The text of a fortune as RFC 865 can send it.
+//! The text of a fortune as it can be sent.
 
-/// The longest reply, in octets with every line end as CR LF: RFC 865 says fewer than 512.
+/// The longest reply that RFC 865 has in mind, in octets with every line end as CR LF: fewer than 512.
 pub const LONGEST_REPLY: usize = 511;
+/// The longest text where there is no other limit, in octets.
+pub const LONGEST_TEXT: usize = 1024 * 1024;
 
 const TAB_STOP: usize = 8;
+const BACKSPACE: char = '\u{8}';
 
-/// Turns the octets of a cookie file into a text that may be sent, with LF line ends; `None` where that cannot be done
-/// without changing what it says.
-///
-/// Sendable is UTF-8 that has something to read in it, no control characters (so that none ever reaches a terminal) nor
-/// characters that reorder text, and no more than [`LONGEST_REPLY`] octets. Tabs become the spaces that they stand for,
-/// and CR LF becomes LF.
-#[must_use]
-pub fn sendable(raw: &[u8]) -> Option<String> {
-    let raw = std::str::from_utf8(raw).ok()?;
-    let mut text = String::with_capacity(raw.len());
-    let mut lines = 0;
-    for line in raw.lines() {
-        let mut column = 0;
-        for character in line.chars() {
-            if character == '\t' {
+/// Which texts are eligible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Eligible {
+    /// The longest reply, in octets with every line end as CR LF; no more than [`LONGEST_TEXT`].
+    pub longest: usize,
+    /// Whether a text has to be printing ASCII.
+    pub ascii: bool,
+}
+
+impl Eligible {
+    /// What RFC 865 has in mind, but for the character set.
+    pub const RFC_865: Self = Self { longest: LONGEST_REPLY, ascii: false };
+
+    /// How long a text may be in its file, in octets, and still become short enough: struck over, an octet takes three.
+    #[must_use]
+    pub fn longest_raw(self) -> usize {
+        4 * self.longest
+    }
+
+    /// Turns the octets of a cookie file into a text that may be sent, with LF line ends; `None` where that cannot be done
+    /// without changing what it says.
+    ///
+    /// Sendable is UTF-8 that has something to read in it, no control characters (so that none ever reaches a terminal)
+    /// nor characters that reorder text, and that is not too long. Tabs become the spaces that they stand for, CR LF becomes
+    /// LF, and characters that were struck over (underlined or bold on a printer: `_`, backspace, `x`) stay as they are.
+    #[must_use]
+    pub fn sendable(self, raw: &[u8]) -> Option<String> {
+        let raw = std::str::from_utf8(raw).ok()?;
+        let mut text = String::with_capacity(raw.len());
+        let mut lines = 0;
+        for line in raw.lines() {
+            append_line(line, &mut text)?;
+            text.push('\n');
+            lines += 1;
+        }
+        let on_the_wire = text.len() + lines;
+        let fits = on_the_wire <= self.longest && (!self.ascii || text.is_ascii());
+        (fits && !text.trim().is_empty()).then_some(text)
+    }
+}
+
+/// Undoes, or does, what `strfile(1)` means by `STR_ROTATED`: each letter becomes the one 13 places further (rot13).
+pub fn rotate(octets: &mut [u8]) {
+    for octet in octets {
+        let first = match octet {
+            b'a'..=b'z' => b'a',
+            b'A'..=b'Z' => b'A',
+            _ => continue,
+        };
+        *octet = first + (*octet - first + 13) % 26;
+    }
+}
+
+/// Appends a line as it looks when it is printed; `None` if it holds what must not be sent.
+fn append_line(line: &str, text: &mut String) -> Option<()> {
+    let start = text.len();
+    let mut column = 0;
+    let mut characters = line.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '\t' => {
                 let width = TAB_STOP - column % TAB_STOP;
                 text.extend(std::iter::repeat_n(' ', width));
                 column += width;
-            } else if character.is_control() || reorders(character) {
-                return None;
-            } else {
+            }
+            BACKSPACE => {
+                // Of the two characters in one place, the one that is no underscore is to be read.
+                let above = characters.next_if(|&next| !next.is_control() && !reorders(next))?;
+                let below = text[start..].chars().next_back()?;
+                text.pop();
+                text.push(if above == '_' { below } else { above });
+            }
+            _ if character.is_control() || reorders(character) => return None,
+            _ => {
                 text.push(character);
                 column += 1;
             }
         }
-        text.push('\n');
-        lines += 1;
     }
-    let on_the_wire = text.len() + lines;
-    (on_the_wire <= LONGEST_REPLY && !text.trim().is_empty()).then_some(text)
+    Some(())
 }
 
 /// Whether a character changes the direction or the lines of the text around it (Unicode's bidirectional controls and
@@ -46,6 +99,10 @@ fn reorders(character: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn sendable(raw: &[u8]) -> Option<String> {
+        Eligible::RFC_865.sendable(raw)
+    }
 
     #[test]
     fn text_is_kept_as_it_is() {
@@ -70,6 +127,25 @@ mod tests {
             assert_eq!(sendable(bad.as_bytes()), None, "{bad:?}");
         }
         assert_eq!(sendable(b"latin-1 \xe9\n"), None);
+    }
+
+    #[test]
+    fn what_was_struck_over_is_read_once() {
+        assert_eq!(sendable(b"_\x08b_\x08o_\x08l_\x08d and b\x08bo\x08ol\x08ld\n").as_deref(), Some("bold and bold\n"));
+        assert_eq!(sendable(b"x\x08_ tail\n").as_deref(), Some("x tail\n"));
+        assert_eq!(sendable("u_\u{8}ü\n".as_bytes()).as_deref(), Some("uü\n"));
+        for bad in [&b"\x08x"[..], b"x\x08", b"line\n\x08x", b"x\x08\x1b[31m", b"x\x08\x08y"] {
+            assert_eq!(sendable(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_limit_and_the_character_set_can_be_others() {
+        let any = Eligible { longest: LONGEST_TEXT, ascii: false };
+        assert!(any.sendable("x".repeat(100_000).as_bytes()).is_some());
+        let short = Eligible { longest: 10, ascii: true };
+        assert!(short.sendable(b"12345678\n").is_some() && short.sendable(b"123456789\n").is_none());
+        assert!(short.sendable("ü".as_bytes()).is_none());
     }
 
     #[test]

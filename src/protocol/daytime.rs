@@ -1,14 +1,15 @@
 //! Daytime, [RFC 867](https://www.rfc-editor.org/rfc/rfc867).
 
 use std::str::FromStr;
-use std::{env, fs};
 
 use jiff::fmt::strtime::{BrokenDownTime, Config, PosixCustom};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
+use crate::fortune::text::{Eligible, LONGEST_REPLY};
 use crate::sandbox::policy;
-use crate::service::{Service, Work};
+use crate::service::{LineEnd, Replies, Reply, Service, Work};
+use crate::zone;
 
 /// Sends the date and time as one line and closes; what the client sends is thrown away.
 #[derive(Debug)]
@@ -17,7 +18,7 @@ pub enum Daytime {}
 /// What `daytime` takes besides the options of all services.
 #[derive(clap::Args, Debug, Default)]
 pub struct Options {
-    /// How to write the date and time: ctime, rfc867, smtp, iso8601, nist-like, or a strftime(3) format with a `%` in it
+    /// How to write the time: ctime, rfc867, smtp, iso8601, nist-like, or a strftime(3) format with a `%`
     #[arg(long, value_name = "FORMAT", default_value = "ctime")]
     format: Format,
 
@@ -29,25 +30,17 @@ pub struct Options {
 /// Why the time could not be told.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// TZ names no time zone.
-    #[error(
-        "the time zone TZ={name} is unknown: {source}; set TZ to a name in /usr/share/zoneinfo, or start with --utc"
-    )]
-    Zone {
-        /// The value of TZ.
-        name: String,
-        /// What is wrong with it.
-        source: jiff::Error,
-    },
-    /// The host's time zone file is damaged.
-    #[error("{LOCALTIME} is no time zone file: {0}; link it to a file in /usr/share/zoneinfo, or start with --utc")]
-    LocalTime(jiff::Error),
+    /// The host's time zone is none.
+    #[error(transparent)]
+    Zone(#[from] zone::Error),
     /// The time could not be written in the format.
     #[error("cannot write the time in that format: {0}; see strftime(3)")]
     Format(#[from] jiff::Error),
-    /// The format yields characters that RFC 867 has no place for.
-    #[error("that format yields control characters; leave out tabs and escapes")]
-    Control,
+    /// The format yields what RFC 867 advises against.
+    #[error(
+        "that format does not yield one line of printing ASCII, of up to {LONGEST_REPLY} octets; leave out %n, %t and the like"
+    )]
+    Unsendable,
     /// Neither a format's name nor a format.
     #[error("it is neither ctime, rfc867, smtp, iso8601 or nist-like nor a strftime(3) format with a `%` in it")]
     Unknown,
@@ -60,26 +53,25 @@ impl Service for Daytime {
     const IDLE_TIMEOUT: u16 = 3;
     const POLICY: policy::Service = policy::Service::Daytime;
 
-    fn prepare(options: &Options) -> Result<Work, crate::Error> {
-        let zone = if options.utc { TimeZone::UTC } else { local_zone()? };
-        Ok(Work::Reply(options.format.line(&Timestamp::now().to_zoned(zone))?))
+    fn prepare(options: &Options, _: Replies) -> Result<Work, crate::Error> {
+        let zone = if options.utc { TimeZone::UTC } else { zone::local().map_err(Error::from)? };
+        // Tried out in this zone, so that composing cannot fail with a client waiting.
+        options.format.line(&Timestamp::now().to_zoned(zone.clone()))?;
+        Ok(Work::Reply(Box::new(Clock { zone, format: options.format.clone() })))
     }
 }
 
-/// The host's time zone: that of TZ, else of /etc/localtime; UTC where the host says nothing, as in C.
-fn local_zone() -> Result<TimeZone, Error> {
-    if let Some(name) = env::var_os("TZ") {
-        return TimeZone::try_system()
-            .map_err(|source| Error::Zone { name: name.to_string_lossy().into_owned(), source });
-    }
-    // The file itself, not TimeZone::system(): that reads all of /usr/share/zoneinfo to find the zone's name.
-    match fs::read(LOCALTIME) {
-        Ok(file) => TimeZone::tzif("Local", &file).map_err(Error::LocalTime),
-        Err(_) => Ok(TimeZone::UTC),
-    }
+struct Clock {
+    zone: TimeZone,
+    format: Format,
 }
 
-const LOCALTIME: &str = "/etc/localtime";
+impl Reply for Clock {
+    fn compose(&mut self, line_end: LineEnd, octets: &mut Vec<u8>) {
+        let line = self.format.line(&Timestamp::now().to_zoned(self.zone.clone())).unwrap_or_default();
+        line_end.append(&line, octets);
+    }
+}
 
 /// What inetd sends.
 const CTIME: &str = "%a %b %e %H:%M:%S %Y";
@@ -116,8 +108,10 @@ impl FromStr for Format {
         let format = Self::Strftime(pattern.to_owned());
         // A bad format is a mistake on the command line, not something to find out with a client waiting.
         let sample = format.line(&Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC))?;
-        if sample.chars().any(|character| character.is_control() && character != '\n') {
-            return Err(Error::Control);
+        let line = sample.trim_end_matches('\n');
+        let printing = line.bytes().all(|octet| octet == b' ' || octet.is_ascii_graphic());
+        if !printing || sample.len() != line.len() + 1 || Eligible::RFC_865.sendable(sample.as_bytes()).is_none() {
+            return Err(Error::Unsendable);
         }
         Ok(format)
     }
@@ -184,8 +178,9 @@ mod tests {
         assert!(matches!("rfc868".parse::<Format>(), Err(Error::Unknown)));
         assert!(matches!("%".parse::<Format>(), Err(Error::Format(_))));
         assert!(matches!("%EZ!".parse::<Format>(), Err(Error::Format(_))));
-        assert!(matches!("a%tb".parse::<Format>(), Err(Error::Control)));
-        assert!(matches!("%Y \x1b[31m".parse::<Format>(), Err(Error::Control)));
-        assert!("%F%n%T".parse::<Format>().is_ok());
+        for unsendable in ["a%tb", "%Y \x1b[31m", "%F%n%T", "%n", "%n%F", " %% ".repeat(200).as_str(), "%Y ü", " % "] {
+            assert!(unsendable.parse::<Format>().is_err(), "{unsendable}");
+        }
+        assert!("%F".parse::<Format>().is_ok());
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::sandbox::policy;
-use crate::service::{NoOptions, Service, Work};
+use crate::service::{NoOptions, Replies, Service, Work};
 
 /// Throws away whatever the client sends, and sends nothing.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ impl Service for Discard {
     const IDLE_TIMEOUT: u16 = 60;
     const POLICY: policy::Service = policy::Service::Discard;
 
-    fn prepare(_: &NoOptions) -> Result<Work, Error> {
+    fn prepare(_: &NoOptions, _: Replies) -> Result<Work, Error> {
         Ok(Work::Discard)
     }
 }

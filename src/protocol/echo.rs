@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::sandbox::policy;
-use crate::service::{NoOptions, Service, Work};
+use crate::service::{NoOptions, Replies, Service, Work};
 
 /// Sends back whatever the client sends, until the client has sent everything.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ impl Service for Echo {
     const IDLE_TIMEOUT: u16 = 60;
     const POLICY: policy::Service = policy::Service::Echo;
 
-    fn prepare(_: &NoOptions) -> Result<Work, Error> {
+    fn prepare(_: &NoOptions, _: Replies) -> Result<Work, Error> {
         Ok(Work::Echo)
     }
 }

@@ -1,11 +1,15 @@
 //! The protocols: one file an RFC. They know nothing of sockets, of systemd or of the sandbox's workings.
 
+pub mod chargen;
 mod daytime;
 mod discard;
 mod echo;
 mod qotd;
+mod time;
 
+pub use chargen::Chargen;
 pub use daytime::{Daytime, Error as DaytimeError};
 pub use discard::Discard;
 pub use echo::Echo;
 pub use qotd::Qotd;
+pub use time::Time;

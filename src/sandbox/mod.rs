@@ -11,6 +11,8 @@ mod seccomp;
 
 use std::fmt;
 
+use rustix::io::Errno;
+
 use crate::report;
 use policy::{Peer, Service};
 
@@ -82,7 +84,7 @@ impl fmt::Display for Layer {
 pub enum LayerError {
     /// To a plain system call.
     #[error(transparent)]
-    System(#[from] rustix::io::Errno),
+    System(#[from] Errno),
     /// To a change of the ambient or bounding set.
     #[error(transparent)]
     Capabilities(#[from] caps::errors::CapsError),
@@ -97,32 +99,78 @@ pub enum LayerError {
     Seccomp(#[from] seccompiler::Error),
 }
 
-/// A layer is missing, and the mode is strict.
+impl LayerError {
+    /// Whether the kernel, or the container around the program, does not have the layer. Otherwise it has it, and applying
+    /// it failed for a reason of the moment.
+    fn is_missing(&self) -> bool {
+        let missing = |errno: Option<i32>| {
+            let errno = errno.map(Errno::from_raw_os_error);
+            matches!(errno, Some(Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL | Errno::PERM))
+        };
+        match self {
+            Self::System(errno) => missing(Some(errno.raw_os_error())),
+            Self::NoLandlock => true,
+            Self::Seccomp(seccompiler::Error::Prctl(error) | seccompiler::Error::Seccomp(error)) => {
+                missing(error.raw_os_error())
+            }
+            Self::Landlock(error) => missing(os_error(error)),
+            Self::Capabilities(_) | Self::Seccomp(_) => false,
+        }
+    }
+}
+
+/// The system's answer at the bottom of an error.
+fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    match error.downcast_ref::<std::io::Error>() {
+        Some(error) => error.raw_os_error(),
+        None => error.source().and_then(os_error),
+    }
+}
+
+/// A layer cannot be had, and the program will not serve without it.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "will not serve: the sandbox layer {layer} is missing ({reason}); \
-     use a kernel that has it, or start with --sandbox best-effort"
-)]
-pub struct Error {
-    layer: Layer,
-    reason: LayerError,
+pub enum Error {
+    /// The kernel does not have it, and the mode is strict.
+    #[error(
+        "will not serve: the sandbox layer {layer} is missing ({reason}); \
+         use a kernel that has it, or start with --sandbox best-effort"
+    )]
+    Missing {
+        /// Which.
+        layer: Layer,
+        /// What the kernel answered.
+        reason: LayerError,
+    },
+    /// The kernel has it.
+    #[error(
+        "will not serve: the sandbox layer {layer} could not be applied ({reason}); \
+         check the limits that the program was started with"
+    )]
+    Failed {
+        /// Which.
+        layer: Layer,
+        /// What the kernel answered.
+        reason: LayerError,
+    },
 }
 
 /// Applies every layer, before one octet from the network is read.
 ///
 /// # Errors
 ///
-/// In [`Mode::Strict`], the first layer that the kernel did not take. In [`Mode::BestEffort`] it is a warning on the log.
+/// [`Error::Failed`], and in [`Mode::Strict`] [`Error::Missing`], which in [`Mode::BestEffort`] is a warning on the log.
 pub fn lock_down(service: Service, peer: Peer, mode: Mode) -> Result<(), Error> {
     if mode == Mode::Off {
         return Ok(());
     }
     for layer in Layer::ALL {
-        if let Err(reason) = layer.apply(service, peer) {
-            if mode == Mode::Strict {
-                return Err(Error { layer, reason });
+        match layer.apply(service, peer) {
+            Ok(()) => {}
+            Err(reason) if !reason.is_missing() => return Err(Error::Failed { layer, reason }),
+            Err(reason) if mode == Mode::Strict => return Err(Error::Missing { layer, reason }),
+            Err(reason) => {
+                report::warning(&format!("the sandbox layer {layer} is missing ({reason}); serving without it"));
             }
-            report::warning(&format!("the sandbox layer {layer} is missing ({reason}); serving without it"));
         }
     }
     Ok(())

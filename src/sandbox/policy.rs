@@ -13,6 +13,10 @@ pub enum Service {
     Daytime,
     /// Discard, RFC 863.
     Discard,
+    /// Character Generator, RFC 864.
+    Chargen,
+    /// Time, RFC 868.
+    Time,
 }
 
 /// What the service reads from and writes to.
@@ -22,6 +26,8 @@ pub enum Peer {
     Connection,
     /// A terminal, pipe or file on descriptor 0, another on descriptor 1.
     Filter,
+    /// Sockets for all clients. Descriptor 0 tells when to stop, descriptor 1 leads to the service manager.
+    Sockets,
 }
 
 /// A system call and its number on each architecture that is served.
@@ -51,8 +57,8 @@ pub struct Rule {
     pub reason: &'static str,
 }
 
-use Peer::{Connection, Filter};
-use Service::{Daytime, Discard, Echo, Qotd};
+use Peer::{Connection, Filter, Sockets};
+use Service::{Chargen, Daytime, Discard, Echo, Qotd, Time};
 
 const fn call(name: &'static str, x86_64: i64, aarch64: i64) -> Call {
     Call { name, x86_64, aarch64 }
@@ -68,39 +74,78 @@ const fn allow(
     Rule { services, peers, call, arguments, reason }
 }
 
-const READ: Call = call("read", 0, 63);
-const WRITE: Call = call("write", 1, 64);
-const RECVFROM: Call = call("recvfrom", 45, 207);
-const SHUTDOWN: Call = call("shutdown", 48, 210);
+const ACCEPT4: Call = call("accept4", 288, 242);
+const BRK: Call = call("brk", 12, 214);
+const CLOCK_GETTIME: Call = call("clock_gettime", 228, 113);
+const CLOSE: Call = call("close", 3, 57);
+const EPOLL_CTL: Call = call("epoll_ctl", 233, 21);
+const EPOLL_PWAIT: Call = call("epoll_pwait", 281, 22);
 const EXIT_GROUP: Call = call("exit_group", 231, 94);
+const READ: Call = call("read", 0, 63);
+const RECVFROM: Call = call("recvfrom", 45, 207);
+const RECVMMSG: Call = call("recvmmsg", 299, 243);
+const SENDMMSG: Call = call("sendmmsg", 307, 269);
+const SENDTO: Call = call("sendto", 44, 206);
+const SHUTDOWN: Call = call("shutdown", 48, 210);
+const WRITE: Call = call("write", 1, 64);
 
 /// Every service that there is.
-pub const SERVICES: &[Service] = &[Qotd, Echo, Daytime, Discard];
+pub const SERVICES: &[Service] = &[Qotd, Echo, Daytime, Discard, Chargen, Time];
+/// Those that send one reply and close.
+const REPLYING: &[Service] = &[Qotd, Daytime, Time];
 /// Every kind of peer that there is.
-pub const PEERS: &[Peer] = &[Connection, Filter];
+pub const PEERS: &[Peer] = &[Connection, Filter, Sockets];
 
 const INPUT: (u8, u32) = (0, 0);
 const OUTPUT: (u8, u32) = (0, 1);
 const LOG: (u8, u32) = (0, 2);
 const SHUT_WR: (u8, u32) = (1, 1);
+/// `SOCK_NONBLOCK | SOCK_CLOEXEC`.
+const NONBLOCK_CLOEXEC: (u8, u32) = (3, 0x8_0800);
+const MSG_PEEK: (u8, u32) = (3, 0x2);
 /// Drop in the kernel, copy nothing.
 const MSG_TRUNC: (u8, u32) = (3, 0x20);
+const MSG_TRUNC_DONTWAIT: (u8, u32) = (3, 0x60);
 /// Drop in the kernel, and go on until the end, the time limit or the length given.
 const MSG_TRUNC_WAITALL: (u8, u32) = (3, 0x120);
+const MSG_DONTWAIT: (u8, u32) = (3, 0x40);
+const MSG_NOSIGNAL: (u8, u32) = (3, 0x4000);
+const MSG_NOSIGNAL_MORE: (u8, u32) = (3, 0xc000);
 
 /// The table. Whatever is not in it kills the process.
 #[rustfmt::skip]
 pub const TABLE: &[Rule] = &[
-    allow(&[Qotd, Daytime], &[Connection], WRITE,      &[OUTPUT], "send the reply"),
-    allow(&[Qotd, Daytime], &[Connection], SHUTDOWN,   &[OUTPUT, SHUT_WR], "say that the reply is complete"),
-    allow(&[Qotd, Daytime], &[Connection], RECVFROM,   &[INPUT, MSG_TRUNC_WAITALL], "drop what the client sent: closing over it would reset the reply"),
-    allow(&[Qotd, Daytime], &[Filter],     WRITE,      &[OUTPUT], "print the reply"),
-    allow(&[Echo],          PEERS,         READ,       &[INPUT], "take what arrives"),
-    allow(&[Echo],          PEERS,         WRITE,      &[OUTPUT], "send it back"),
-    allow(&[Discard],       &[Connection], RECVFROM,   &[INPUT, MSG_TRUNC], "drop what arrives"),
-    allow(&[Discard],       &[Filter],     READ,       &[INPUT], "drop what arrives"),
-    allow(SERVICES,         PEERS,         WRITE,      &[LOG], "say on the log what failed"),
-    allow(SERVICES,         PEERS,         EXIT_GROUP, &[], "end"),
+    // One connection, or a filter.
+    allow(REPLYING,   &[Connection], WRITE,    &[OUTPUT], "send the reply"),
+    allow(REPLYING,   &[Connection], SHUTDOWN, &[OUTPUT, SHUT_WR], "say that the reply is complete"),
+    allow(REPLYING,   &[Connection], RECVFROM, &[INPUT, MSG_TRUNC_WAITALL], "drop what the client sent: closing over it would reset the reply"),
+    allow(REPLYING,   &[Filter],     WRITE,    &[OUTPUT], "print the reply"),
+    allow(&[Echo],    &[Connection, Filter], READ,  &[INPUT], "take what arrives"),
+    allow(&[Echo],    &[Connection, Filter], WRITE, &[OUTPUT], "send it back"),
+    allow(&[Discard], &[Connection], RECVFROM, &[INPUT, MSG_TRUNC], "drop what arrives"),
+    allow(&[Discard], &[Filter],     READ,     &[INPUT], "drop what arrives"),
+    allow(&[Chargen], &[Connection, Filter], WRITE, &[OUTPUT], "send the characters"),
+    allow(&[Chargen], &[Connection], RECVFROM, &[INPUT, MSG_TRUNC_DONTWAIT], "drop what arrives meanwhile"),
+
+    // Sockets for all clients.
+    allow(SERVICES,   &[Sockets], EPOLL_PWAIT, &[], "wait for clients"),
+    allow(SERVICES,   &[Sockets], EPOLL_CTL,   &[], "wait for one more client, or for what it can do next"),
+    allow(SERVICES,   &[Sockets], ACCEPT4,     &[NONBLOCK_CLOEXEC], "take a connection"),
+    allow(SERVICES,   &[Sockets], CLOSE,       &[], "end a connection"),
+    allow(SERVICES,   &[Sockets], RECVMMSG,    &[MSG_DONTWAIT], "take datagrams"),
+    allow(SERVICES,   &[Sockets], RECVFROM,    &[MSG_TRUNC], "drop what was sent, or what has been sent back"),
+    allow(REPLYING,   &[Sockets], SENDTO,      &[MSG_NOSIGNAL_MORE], "send the reply"),
+    allow(REPLYING,   &[Sockets], SHUTDOWN,    &[SHUT_WR], "say that the reply is complete"),
+    allow(&[Echo],    &[Sockets], RECVFROM,    &[MSG_PEEK], "look at what arrives: what cannot be sent back yet stays in the kernel"),
+    allow(&[Echo, Chargen], &[Sockets], SENDTO, &[MSG_NOSIGNAL], "send it back; send the characters"),
+    allow(&[Qotd, Daytime, Time, Echo, Chargen], &[Sockets], SENDMMSG, &[MSG_DONTWAIT], "answer datagrams"),
+    allow(SERVICES,   &[Sockets], READ,        &[INPUT], "learn that it is time to stop"),
+    allow(SERVICES,   &[Sockets], WRITE,       &[OUTPUT], "tell the service manager: ready, alive, stopping"),
+    allow(SERVICES,   &[Sockets], CLOCK_GETTIME, &[], "tell the time where the vDSO cannot"),
+    allow(SERVICES,   &[Sockets], BRK,         &[], "keep a record of one more connection, or the rest of a long reply"),
+
+    allow(SERVICES,   PEERS, WRITE,      &[LOG], "say on the log what failed"),
+    allow(SERVICES,   PEERS, EXIT_GROUP, &[], "end"),
 ];
 
 /// The lines of the table that hold for one service and peer.

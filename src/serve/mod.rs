@@ -1,7 +1,11 @@
-//! Serving: what happens after the lock-down, and the small super-server of `--listen` before it.
+//! Serving: what happens after the lock-down.
 
-mod listen;
+mod connection;
+mod connections;
+mod daemon;
+mod datagrams;
+mod limiter;
 mod stream;
 
-pub use listen::{Error as ListenError, listen};
+pub use daemon::{Daemon, Error as DaemonError, Limits};
 pub use stream::{Error, Prepared};

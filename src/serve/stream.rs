@@ -5,18 +5,19 @@ use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
 use rustix::io::{Errno, ioctl_fionbio, read, retry_on_intr, write};
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
+use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_domain};
+use rustix::net::{AddressFamily, RecvFlags, Shutdown, recv, shutdown};
 use rustix::stdio::{stdin, stdout};
 
+use crate::protocol::chargen;
 use crate::sandbox::policy::Peer;
-use crate::service::Work;
+use crate::service::{LineEnd, Work};
 
 /// How much of a stream is handled at a time, in octets.
-const CHUNK: usize = 256 * 1024;
+pub(super) const CHUNK: usize = 256 * 1024;
 /// How much of what a client sent is dropped after a reply, in octets, before the connection is closed over the rest.
 /// More than the kernel's buffers hold by default. Memory is only promised: a TCP socket drops without copying.
-const LINGER: usize = 16 * 1024 * 1024;
+pub(super) const LINGER: usize = 16 * 1024 * 1024;
 
 /// Why a reply could not be delivered, where that is not the client's doing.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,11 @@ pub enum Error {
     /// The time limits could not be set on the socket.
     #[error("cannot prepare the connection: {0}; the program would wait for a silent client for ever")]
     Prepare(io::Error),
+    /// There is not enough memory.
+    #[error(
+        "cannot reserve {0} octets of memory; raise the limits that the program was started with (RLIMIT_AS, MemoryMax=)"
+    )]
+    Memory(usize),
     /// Reading failed.
     #[error("cannot read the input: {0}; check what descriptor 0 is")]
     Read(io::Error),
@@ -33,17 +39,16 @@ pub enum Error {
 }
 
 /// Work with everything that it takes, ready to go on without the outside world.
-#[derive(Debug)]
 pub struct Prepared {
     peer: Peer,
     task: Task,
 }
 
-#[derive(Debug)]
 enum Task {
-    Reply { text: Vec<u8>, dropped: Vec<u8> },
+    Reply { octets: Vec<u8>, dropped: Vec<u8> },
     Echo { buffer: Vec<u8> },
     Discard { buffer: Vec<u8> },
+    Characters { pattern: Vec<u8>, period: usize, dropped: Vec<u8> },
 }
 
 impl Prepared {
@@ -60,15 +65,20 @@ impl Prepared {
                 .and_then(|()| set_socket_timeout(stdin(), Timeout::Send, Some(idle)));
             limits.map_err(|errno| Error::Prepare(errno.into()))?;
         }
+        let line_end = if peer == Peer::Filter { LineEnd::Lf } else { LineEnd::CrLf };
         let task = match work {
-            Work::Reply(text) => match peer {
-                Peer::Connection => {
-                    Task::Reply { text: text.replace('\n', "\r\n").into(), dropped: Vec::with_capacity(LINGER) }
-                }
-                Peer::Filter => Task::Reply { text: text.into(), dropped: Vec::new() },
+            Work::Reply(mut reply) => {
+                let mut octets = Vec::new();
+                reply.compose(line_end, &mut octets);
+                Task::Reply { octets, dropped: reserve(linger(peer))? }
+            }
+            Work::Echo => Task::Echo { buffer: reserve(CHUNK)? },
+            Work::Discard => Task::Discard { buffer: reserve(CHUNK)? },
+            Work::Characters => Task::Characters {
+                pattern: chargen::pattern(line_end, CHUNK),
+                period: chargen::period(line_end),
+                dropped: reserve(CHUNK)?,
             },
-            Work::Echo => Task::Echo { buffer: Vec::with_capacity(CHUNK) },
-            Work::Discard => Task::Discard { buffer: Vec::with_capacity(CHUNK) },
         };
         Ok(Self { peer, task })
     }
@@ -80,15 +90,32 @@ impl Prepared {
     /// [`Error::Read`] or [`Error::Write`]. A client that goes away or falls silent is no error.
     pub fn serve(&mut self) -> Result<(), Error> {
         match &mut self.task {
-            Task::Reply { text, dropped } => reply(text, dropped, self.peer),
+            Task::Reply { octets, dropped } => reply(octets, dropped, self.peer),
             Task::Echo { buffer } => echo(buffer),
             Task::Discard { buffer } => discard(buffer, self.peer),
+            Task::Characters { pattern, period, dropped } => characters(pattern, *period, dropped, self.peer),
         }
     }
 }
 
-fn reply(text: &[u8], dropped: &mut Vec<u8>, peer: Peer) -> Result<(), Error> {
-    if !write_all(text)? || peer == Peer::Filter {
+/// Memory that is promised and not touched yet.
+fn reserve(octets: usize) -> Result<Vec<u8>, Error> {
+    let mut memory = Vec::new();
+    memory.try_reserve_exact(octets).map_err(|_| Error::Memory(octets))?;
+    Ok(memory)
+}
+
+/// How much to drop after a reply. Only TCP drops without copying; elsewhere it would really take that much memory.
+fn linger(peer: Peer) -> usize {
+    match peer {
+        Peer::Filter => 0,
+        _ if socket_domain(stdin()).is_ok_and(|domain| domain == AddressFamily::UNIX) => CHUNK,
+        _ => LINGER,
+    }
+}
+
+fn reply(octets: &[u8], dropped: &mut Vec<u8>, peer: Peer) -> Result<(), Error> {
+    if !write_all(octets)? || peer == Peer::Filter {
         return Ok(());
     }
     // Closing a socket over unread input resets the connection, and the reply may be lost with it. So: say that this was
@@ -117,15 +144,33 @@ fn echo(buffer: &mut Vec<u8>) -> Result<(), Error> {
 fn discard(buffer: &mut Vec<u8>, peer: Peer) -> Result<(), Error> {
     loop {
         buffer.clear();
-        let count = retry_on_intr(|| match peer {
-            // The kernel drops the octets of a TCP socket where they are.
-            Peer::Connection => recv(stdin(), spare_capacity(buffer), RecvFlags::TRUNC).map(|(_, count)| count),
-            Peer::Filter => read(stdin(), spare_capacity(buffer)),
+        let count = retry_on_intr(|| {
+            if peer == Peer::Filter {
+                read(stdin(), spare_capacity(buffer))
+            } else {
+                // The kernel drops the octets of a TCP socket where they are.
+                recv(stdin(), spare_capacity(buffer), RecvFlags::TRUNC).map(|(_, count)| count)
+            }
         });
         match count {
             Ok(0) => return Ok(()),
             Ok(_) => {}
             Err(errno) => return client_left(errno).map_err(Error::Read),
+        }
+    }
+}
+
+fn characters(pattern: &[u8], period: usize, dropped: &mut Vec<u8>, peer: Peer) -> Result<(), Error> {
+    let mut position = 0;
+    loop {
+        if peer == Peer::Connection {
+            // Whatever the client sends meanwhile; if it is gone, writing will tell.
+            dropped.clear();
+            let _ = recv(stdin(), spare_capacity(dropped), RecvFlags::TRUNC | RecvFlags::DONTWAIT);
+        }
+        match retry_on_intr(|| write(stdout(), &pattern[position..])) {
+            Ok(count) => position = (position + count) % period,
+            Err(errno) => return client_left(errno).map_err(Error::Write),
         }
     }
 }

@@ -1,0 +1,151 @@
+//! `--listen`: the addresses of a person who starts a service by hand.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use super::{Kind, Socket};
+use crate::report;
+
+/// An address of `--listen`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// `tcp://ADDRESS:PORT`
+    Tcp(SocketAddr),
+    /// `udp://ADDRESS:PORT`
+    Udp(SocketAddr),
+    /// `ADDRESS:PORT`: both.
+    TcpAndUdp(SocketAddr),
+    /// `unix:PATH`
+    Unix(PathBuf),
+}
+
+/// Why listening is not possible.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address cannot be had.
+    #[error("cannot listen on {address}: {source}; choose an address of this host and a free port above 1023")]
+    Bind {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The path cannot be had.
+    #[error("cannot listen on {}: {source}; choose a path in a directory of yours where there is no file", .path.display())]
+    BindPath {
+        /// The path asked for.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parse = |address: &str| {
+            address.parse().map_err(|_| {
+                "it is no numeric address with a port, such as 127.0.0.1:1717, [::1]:1717, tcp://127.0.0.1:1717, \
+                 udp://127.0.0.1:1717 or unix:/run/qotd"
+                    .to_owned()
+            })
+        };
+        if let Some(address) = text.strip_prefix("tcp://") {
+            Ok(Self::Tcp(parse(address)?))
+        } else if let Some(address) = text.strip_prefix("udp://") {
+            Ok(Self::Udp(parse(address)?))
+        } else if let Some(path) = text.strip_prefix("unix:") {
+            if path.is_empty() { Err("the path is missing".to_owned()) } else { Ok(Self::Unix(path.into())) }
+        } else {
+            Ok(Self::TcpAndUdp(parse(text)?))
+        }
+    }
+}
+
+/// Opens all of them, and says on the log where clients find them.
+pub(super) fn open(addresses: &[Address]) -> Result<Vec<Socket>, Error> {
+    let mut sockets = Vec::new();
+    for address in addresses {
+        match address {
+            Address::Tcp(address) => tcp(*address).map(|(socket, _)| sockets.push(socket))?,
+            Address::Udp(address) => sockets.push(udp(*address)?),
+            Address::TcpAndUdp(address) => {
+                let (listener, bound) = tcp(*address)?;
+                sockets.push(listener);
+                sockets.push(udp(bound)?);
+            }
+            Address::Unix(path) => sockets.push(unix(path)?),
+        }
+    }
+    Ok(sockets)
+}
+
+fn tcp(address: SocketAddr) -> Result<(Socket, SocketAddr), Error> {
+    let bound = TcpListener::bind(address).and_then(|listener| {
+        // Once more, for a longer queue than the standard library asks for: the most that the host allows.
+        rustix::net::listen(&listener, i32::MAX)?;
+        Ok((listener.local_addr()?, listener))
+    });
+    let (bound, listener) = bound.map_err(|source| Error::Bind { address, source })?;
+    announce(&format!("tcp://{bound}"), &format!("nc -d {} {}", bound.ip(), bound.port()));
+    Ok((socket(listener, format!("tcp://{bound}"), Kind::Listener), bound))
+}
+
+fn udp(address: SocketAddr) -> Result<Socket, Error> {
+    let bound = UdpSocket::bind(address).and_then(|socket| Ok((socket.local_addr()?, socket)));
+    let (bound, datagrams) = bound.map_err(|source| Error::Bind { address, source })?;
+    announce(&format!("udp://{bound}"), &format!("echo | nc -u -w 1 {} {}", bound.ip(), bound.port()));
+    Ok(socket(datagrams, format!("udp://{bound}"), Kind::Datagrams))
+}
+
+fn unix(path: &Path) -> Result<Socket, Error> {
+    let failed = |source| Error::BindPath { path: path.to_owned(), source };
+    let listener = match UnixListener::bind(path) {
+        // A socket that nobody listens on any more is left over from an earlier run.
+        Err(error) if error.kind() == ErrorKind::AddrInUse && is_abandoned(path) => {
+            fs::remove_file(path).map_err(failed)?;
+            UnixListener::bind(path)
+        }
+        other => other,
+    }
+    .map_err(failed)?;
+    announce(&format!("unix:{}", path.display()), &format!("nc -dU {}", path.display()));
+    Ok(socket(listener, format!("unix:{}", path.display()), Kind::Listener))
+}
+
+fn is_abandoned(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
+        && UnixStream::connect(path).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+}
+
+fn socket(descriptor: impl Into<OwnedFd>, name: String, kind: Kind) -> Socket {
+    Socket { descriptor: descriptor.into(), name, kind }
+}
+
+fn announce(address: &str, attempt: &str) {
+    report::notice(&format!("serving on {address}; try `{attempt}` in another terminal; Ctrl-C ends it"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_in_every_form() {
+        let address: SocketAddr = "[::1]:1717".parse().expect("an address");
+        assert_eq!("tcp://[::1]:1717".parse(), Ok(Address::Tcp(address)));
+        assert_eq!("udp://[::1]:1717".parse(), Ok(Address::Udp(address)));
+        assert_eq!("[::1]:1717".parse(), Ok(Address::TcpAndUdp(address)));
+        assert_eq!("unix:/run/qotd".parse(), Ok(Address::Unix("/run/qotd".into())));
+        for bad in ["", "17", "localhost:17", "tcp://127.0.0.1", "unix:", "http://127.0.0.1:80"] {
+            assert!(bad.parse::<Address>().is_err(), "{bad}");
+        }
+    }
+}

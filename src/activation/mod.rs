@@ -1,0 +1,195 @@
+//! How was the program started? The descriptors tell; no flag is needed.
+
+mod listen;
+
+pub use listen::{Address, Error as ListenError};
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{FileType, fstat};
+use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_type};
+use rustix::net::{AddressFamily, SocketType};
+use rustix::stdio::{dup2_stdin, dup2_stdout, stdin, stdout};
+use rustix::termios::isatty;
+
+use crate::report::{self, is_socket, same_file};
+use crate::sys;
+
+/// How the program was started.
+#[derive(Debug)]
+pub enum Activation {
+    /// A super-server passed one connection: it is on descriptors 0 and 1.
+    Connection,
+    /// A shell: the filter of that name, from standard input to standard output.
+    Filter,
+    /// Sockets to answer on, one process for all clients.
+    Sockets(Vec<Socket>, Until),
+}
+
+/// A socket to answer on.
+#[derive(Debug)]
+pub struct Socket {
+    /// The socket.
+    pub descriptor: OwnedFd,
+    /// What it is called in the log: its name in `LISTEN_FDNAMES`, or its address.
+    pub name: String,
+    /// What comes in.
+    pub kind: Kind,
+}
+
+/// What comes in on a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Connections: it listens.
+    Listener,
+    /// Datagrams.
+    Datagrams,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Listener => "connections",
+            Self::Datagrams => "datagrams",
+        })
+    }
+}
+
+/// When the program ends that serves sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// When it is told to: the service manager, or the person at the terminal, started it to stay.
+    Stopped,
+    /// When there was no traffic for a while: inetd's `wait`, which starts it again for the next client.
+    Idle,
+}
+
+/// What was passed, and cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A socket of a kind that no RFC service uses.
+    #[error(
+        "descriptor {descriptor} is {kind}; pass a stream or UDP socket: ListenStream= or ListenDatagram= in a socket \
+         unit, `stream tcp` or `dgram udp` in inetd.conf"
+    )]
+    Socket {
+        /// Its number.
+        descriptor: i32,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// A connection among several descriptors in `LISTEN_FDS`.
+    #[error("descriptor {0} is a connection, and {1} sockets were passed; a connection has to be the only one")]
+    ConnectionAmongOthers(i32, usize),
+    /// `--listen`, and sockets in `LISTEN_FDS`.
+    #[error("sockets were passed, and --listen asks for others; leave one of the two out")]
+    Both,
+    /// Descriptor 0 is closed.
+    #[error(
+        "descriptor 0 is closed, or a directory; start the program from a super-server or a shell, or with --listen"
+    )]
+    Closed,
+    /// Started in the background without a socket.
+    #[error(
+        "there is nothing to serve: no socket was passed, and there is nobody to read the output; \
+         start the socket unit instead of the service, or use --listen"
+    )]
+    Nothing,
+    /// `LISTEN_FDS` or `LISTEN_PID` is wrong, or a descriptor cannot be used.
+    #[error("cannot use the passed descriptors: {0}; check LISTEN_FDS, and what descriptors 0 and 1 are")]
+    Descriptors(#[from] io::Error),
+}
+
+impl From<rustix::io::Errno> for Error {
+    fn from(errno: rustix::io::Errno) -> Self {
+        Self::Descriptors(errno.into())
+    }
+}
+
+/// Tells how the program was started, opens the addresses of `--listen`, and closes every descriptor that nobody passed on
+/// purpose. A connection that came in `LISTEN_FDS` is moved to descriptors 0 and 1.
+///
+/// # Errors
+///
+/// When what was passed cannot be served, or an address cannot be had.
+pub fn recognise(listen: &[Address]) -> Result<Activation, crate::Error> {
+    let passed = sys::take_passed_sockets().map_err(Error::from)?;
+    if passed.is_empty() {
+        if !listen.is_empty() {
+            return Ok(Activation::Sockets(listen::open(listen)?, Until::Stopped));
+        }
+        return Ok(by_standard_input()?);
+    }
+    if !listen.is_empty() {
+        return Err(Error::Both.into());
+    }
+    Ok(by_passed_sockets(passed)?)
+}
+
+/// What `sd_listen_fds(3)` describes.
+fn by_passed_sockets(passed: Vec<(OwnedFd, String)>) -> Result<Activation, Error> {
+    let count = passed.len();
+    let mut sockets = Vec::with_capacity(count);
+    for (number, (descriptor, name)) in (3..).zip(passed) {
+        match kind(descriptor.as_fd(), number)? {
+            Some(kind) => sockets.push(Socket { descriptor, name, kind }),
+            None if count == 1 => {
+                dup2_stdin(&descriptor)?;
+                dup2_stdout(&descriptor)?;
+                return Ok(Activation::Connection);
+            }
+            None => return Err(Error::ConnectionAmongOthers(number, count)),
+        }
+    }
+    let names: Vec<_> = sockets.iter().map(|socket| format!("{} ({})", socket.name, socket.kind)).collect();
+    report::notice(&format!("serving on {}", names.join(", ")));
+    // With StandardInput=socket, the unit asks for what inetd does.
+    let input = fstat(stdin());
+    let inetd_style = input
+        .is_ok_and(|input| sockets.iter().any(|one| fstat(&one.descriptor).is_ok_and(|it| same_file(&it, &input))));
+    Ok(Activation::Sockets(sockets, if inetd_style { Until::Idle } else { Until::Stopped }))
+}
+
+/// What inetd and shells do.
+fn by_standard_input() -> Result<Activation, Error> {
+    let input = fstat(stdin())?;
+    let output = fstat(stdout());
+    if !is_socket(&input) {
+        let kind = FileType::from_raw_mode(input.st_mode);
+        return if kind.is_dir() {
+            Err(Error::Closed) // see sys::start
+        } else if kind.is_char_device() && !isatty(stdin()) && output.is_ok_and(|output| is_socket(&output)) {
+            Err(Error::Nothing)
+        } else {
+            Ok(Activation::Filter)
+        };
+    }
+    if let Some(kind) = kind(stdin(), 0)? {
+        let socket = Socket { descriptor: stdin().try_clone_to_owned()?, name: "descriptor 0".to_owned(), kind };
+        return Ok(Activation::Sockets(vec![socket], Until::Idle));
+    }
+    // A filter may read from one socket and write to another thing: ssh starts programs like that.
+    Ok(match output {
+        Ok(output) if same_file(&input, &output) => Activation::Connection,
+        _ => Activation::Filter,
+    })
+}
+
+/// What comes in on a socket; `None` if it is a connection.
+fn kind(socket: BorrowedFd<'_>, descriptor: i32) -> Result<Option<Kind>, Error> {
+    let kind = match socket_type(socket)? {
+        SocketType::STREAM if socket_acceptconn(socket)? => return Ok(Some(Kind::Listener)),
+        SocketType::STREAM => return Ok(None),
+        SocketType::DGRAM => match socket_domain(socket)? {
+            AddressFamily::INET | AddressFamily::INET6 => return Ok(Some(Kind::Datagrams)),
+            // Answering would take a look-up in the file system, which the lock-down forbids.
+            AddressFamily::UNIX => "a Unix-domain datagram socket",
+            _ => "a datagram socket of another network",
+        },
+        SocketType::SEQPACKET => "a SEQPACKET socket",
+        _ => "a socket of another type",
+    };
+    Err(Error::Socket { descriptor, kind })
+}

@@ -1,0 +1,3 @@
+//! Time (RFC 868).
+#![no_main]
+small_services::program!(small_services::protocol::Time);

@@ -1,0 +1,78 @@
+//! `small-services doctor`: what is wrong with the services on this host, in plain words.
+//!
+//! It asks systemd, the kernel and the services themselves, changes nothing, and runs under no lock-down: it is started by a
+//! person.
+
+mod checks;
+mod ports;
+mod systemd;
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+/// What the checks found.
+#[derive(Debug, Default)]
+struct Findings {
+    /// How things are, one line each.
+    states: Vec<State>,
+    /// What is wrong.
+    problems: Vec<Problem>,
+}
+
+/// How a unit is.
+#[derive(Debug)]
+struct State {
+    unit: String,
+    text: String,
+}
+
+/// What is wrong, and what to do about it.
+#[derive(Debug)]
+struct Problem {
+    /// The unit that it is about; the host if there is none.
+    unit: Option<String>,
+    text: String,
+    advice: String,
+}
+
+impl Findings {
+    fn state(&mut self, unit: &str, text: impl Into<String>) {
+        self.states.push(State { unit: unit.to_owned(), text: text.into() });
+    }
+
+    fn problem(&mut self, unit: Option<&str>, text: impl Into<String>, advice: impl Into<String>) {
+        self.problems.push(Problem { unit: unit.map(str::to_owned), text: text.into(), advice: advice.into() });
+    }
+
+    fn for_people(&self) -> String {
+        let width = self.states.iter().map(|state| state.unit.len()).max().unwrap_or(0);
+        let mut lines: Vec<_> = self.states.iter().map(|it| format!("{:width$}  {}", it.unit, it.text)).collect();
+        for Problem { unit, text, advice } in &self.problems {
+            let about = unit.as_deref().unwrap_or("this host");
+            lines.push(format!("\nproblem: {about}: {text}\n     do: {advice}"));
+        }
+        if self.problems.is_empty() {
+            lines.push("\nAll is well.".to_owned());
+        }
+        lines.join("\n") + "\n"
+    }
+
+    fn for_programs(&self) -> String {
+        let states: Vec<_> = self.states.iter().map(|it| json!({ "unit": it.unit, "state": it.text })).collect();
+        let problems: Vec<_> = self
+            .problems
+            .iter()
+            .map(|it| json!({ "unit": it.unit, "problem": it.text, "advice": it.advice }))
+            .collect();
+        format!("{:#}\n", json!({ "well": problems.is_empty(), "states": states, "problems": problems }))
+    }
+}
+
+/// Examines the host and prints what it found. The exit code is 0 if all is well, 1 if something is wrong.
+pub(crate) fn run(json: bool) -> ExitCode {
+    let findings = checks::examine();
+    let text = if json { findings.for_programs() } else { findings.for_people() };
+    let printed = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
+    ExitCode::from(u8::from(printed.is_err() || !findings.problems.is_empty()))
+}

@@ -1,0 +1,114 @@
+//! What systemd says about units, by systemctl(1) and systemd-analyze(1).
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// The properties of one unit, as `systemctl show` prints them.
+#[derive(Debug, Default)]
+pub(super) struct Unit {
+    properties: HashMap<String, Vec<String>>,
+}
+
+impl Unit {
+    /// Asks for a unit; one that does not exist has the `LoadState` `not-found`.
+    pub(super) fn show(name: &str) -> Self {
+        let output = run("systemctl", &["show", "--no-pager", "--", name]).unwrap_or_default();
+        let mut properties: HashMap<_, Vec<_>> = HashMap::new();
+        for (key, value) in output.lines().filter_map(|line| line.split_once('=')) {
+            properties.entry(key.to_owned()).or_default().push(value.to_owned());
+        }
+        Self { properties }
+    }
+
+    /// A property; empty if the unit has none of that name.
+    pub(super) fn get(&self, property: &str) -> &str {
+        self.all(property).first().map_or("", String::as_str)
+    }
+
+    /// A property that may be there several times.
+    pub(super) fn all(&self, property: &str) -> &[String] {
+        self.properties.get(property).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether there is a file for it, be it one that cannot be loaded.
+    pub(super) fn exists(&self) -> bool {
+        self.get("LoadState") != "not-found"
+    }
+
+    pub(super) fn is_loaded(&self) -> bool {
+        self.get("LoadState") == "loaded"
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        self.get("ActiveState") == "active"
+    }
+
+    pub(super) fn is_enabled(&self) -> bool {
+        self.get("UnitFileState").starts_with("enabled")
+    }
+
+    /// What starts it besides itself and its socket: `multi-user.target`, say.
+    pub(super) fn wanted_by(&self) -> Vec<&str> {
+        ["WantedBy", "RequiredBy"].iter().flat_map(|property| self.get(property).split_whitespace()).collect()
+    }
+
+    /// The addresses that a socket unit listens on, each with its kind: `[::]:17`, `Stream`.
+    pub(super) fn listens_on(&self) -> Vec<(&str, &str)> {
+        let form = |line: &'_ String| -> Option<(usize, usize)> {
+            let (address, kind) = line.rsplit_once(" (")?;
+            kind.ends_with(')').then_some((address.len(), line.len() - 1))
+        };
+        self.all("Listen")
+            .iter()
+            .filter_map(|line| form(line).map(|(address, end)| (&line[..address], &line[address + 2..end])))
+            .collect()
+    }
+
+    /// The program of `ExecStart=`.
+    pub(super) fn program(&self) -> Option<&Path> {
+        let start = self.get("ExecStart").split_once("path=")?.1;
+        start.split_once(" ;").map(|(path, _)| Path::new(path))
+    }
+}
+
+/// Whether systemd runs this host (`sd_booted(3)`).
+pub(super) fn is_running() -> bool {
+    sd_notify::booted().unwrap_or(false)
+}
+
+/// The exposure that `systemd-analyze security` computes, from 0.0 to 10.0.
+pub(super) fn exposure(unit: &str) -> Option<f64> {
+    let report = run("systemd-analyze", &["security", "--no-pager", "--", unit])?;
+    let (_, level) = report.rsplit_once("Overall exposure level for ")?;
+    level.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// What a program prints; `None` if it cannot be run. It gets so many seconds (timeout(1)): a manager that hangs must not
+/// take the doctor with it.
+fn run(program: &str, arguments: &[&str]) -> Option<String> {
+    let mut command = Command::new("timeout");
+    command.args(["20", program]).args(arguments).env("LC_ALL", "C").stdin(Stdio::null()).stderr(Stdio::null());
+    let output = command.output().ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn properties_are_read_as_systemctl_prints_them() {
+        let mut unit = Unit::default();
+        let mut add = |key: &str, values: &[&str]| {
+            unit.properties.insert(key.to_owned(), values.iter().map(ToString::to_string).collect());
+        };
+        add("Listen", &["[::]:17 (Stream)", "/run/with (odd) name (Datagram)"]);
+        add("ExecStart", &["{ path=/usr/libexec/qotd ; argv[]=/usr/libexec/qotd -x ; ignore_errors=no ; }"]);
+        add("WantedBy", &["multi-user.target other.target"]);
+        assert_eq!(unit.listens_on(), [("[::]:17", "Stream"), ("/run/with (odd) name", "Datagram")]);
+        assert_eq!(unit.program(), Some(Path::new("/usr/libexec/qotd")));
+        assert_eq!(unit.wanted_by(), ["multi-user.target", "other.target"]);
+        assert_eq!(unit.get("Nothing"), "");
+    }
+}

@@ -1,0 +1,482 @@
+//! strfile(1)'s index of a cookie file: where each of its texts begins, so that one can be read without the others.
+//!
+//! An index is a hint that somebody else wrote. It is never believed: the cookie file itself shows whether a text begins
+//! where the index says, and where it ends.
+
+use std::ffi::OsString;
+use std::fs::{File, Metadata};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use super::layout::{COMMENTS, Header, LONGEST_HEADER, Misfit, ORDERED, RANDOM, ROTATED};
+use crate::file::open_regular;
+
+/// How much of a cookie file is read at a time: most texts in one go.
+const WINDOW: usize = 4096;
+/// The longest delimiter line: the delimiter, CR and LF.
+const DELIMITER_LINE: usize = 3;
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Why an index must not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// It could not be opened or read.
+    #[error("cannot read the index {}: {source}; check its permissions", .path.display())]
+    Read {
+        /// The index.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A directory, a FIFO, a device.
+    #[error("the index {} is no regular file; move it away", .0.display())]
+    NotRegular(PathBuf),
+    /// The cookie file was changed since.
+    #[error("the index {} is older than its cookie file; make it anew with `small-services strfile`", .0.display())]
+    Stale(PathBuf),
+    /// It is shorter than its header says.
+    #[error("the index {} is cut short; make it anew with `small-services strfile`", .0.display())]
+    Cut(PathBuf),
+    /// Neither version 1 nor 2.
+    #[error("the index {} is of the unknown version {version}; make it anew with `small-services strfile`", .path.display())]
+    Version {
+        /// The index.
+        path: PathBuf,
+        /// Its version.
+        version: u64,
+    },
+    /// It contradicts itself or its cookie file.
+    #[error("the index {} does not fit its cookie file; make it anew with `small-services strfile`", .0.display())]
+    Misfit(PathBuf),
+}
+
+/// What was found where an index said that a text begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Found {
+    /// A whole text.
+    Text,
+    /// A text that is longer than the limit; nothing of it is kept.
+    TooLong,
+}
+
+/// An open index. It takes the same memory whatever the number of texts.
+#[derive(Debug)]
+pub struct Index {
+    file: File,
+    header: Header,
+    /// How long the cookie file was when the index was opened.
+    cookie_length: u64,
+}
+
+impl Index {
+    /// Opens the index beside a cookie file, `FILE.dat`; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// One of [`IndexError`] where there is one that must not be used.
+    pub fn beside(cookie: &Path, cookie_metadata: &Metadata) -> Result<Option<Self>, IndexError> {
+        match Self::open(&path_beside(cookie), cookie_metadata) {
+            Err(IndexError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+            opened => opened.map(Some),
+        }
+    }
+
+    /// Opens an index of the cookie file that the metadata is of.
+    ///
+    /// # Errors
+    ///
+    /// One of [`IndexError`].
+    pub fn open(path: &Path, cookie_metadata: &Metadata) -> Result<Self, IndexError> {
+        let unreadable = |source| IndexError::Read { path: path.to_owned(), source };
+        let file = open_regular(path).map_err(|error| match error.kind() {
+            ErrorKind::InvalidInput => IndexError::NotRegular(path.to_owned()),
+            _ => unreadable(error),
+        })?;
+        let metadata = file.metadata().map_err(unreadable)?;
+        let changed = |metadata: &Metadata| (metadata.mtime(), metadata.mtime_nsec());
+        if changed(&metadata) < changed(cookie_metadata) {
+            return Err(IndexError::Stale(path.to_owned()));
+        }
+        let mut start = [0; LONGEST_HEADER];
+        let length = read_up_to(&file, &mut start, 0).map_err(unreadable)?;
+        let header = Header::parse(&start[..length], metadata.len()).map_err(|misfit| match misfit {
+            Misfit::Version(version) => IndexError::Version { path: path.to_owned(), version },
+            Misfit::Cut => IndexError::Cut(path.to_owned()),
+            Misfit::Contradictory => IndexError::Misfit(path.to_owned()),
+        })?;
+        let index = Self { file, header, cookie_length: cookie_metadata.len() };
+        if index.fits().map_err(unreadable)? { Ok(index) } else { Err(IndexError::Misfit(path.to_owned())) }
+    }
+
+    /// Whether the cookie file can be the one that the index was made of, as far as its length tells.
+    fn fits(&self) -> io::Result<bool> {
+        if u64::from(self.len()) > self.cookie_length || (!self.is_empty() && self.header.longest > self.cookie_length)
+        {
+            return Ok(false);
+        }
+        let end = self.offset(self.len())?;
+        // Only Debian's `strfile -r` shuffles the end in with the texts. BSD's leaves out one more delimiter line there.
+        let random = self.header.flags & RANDOM != 0 && end < self.cookie_length;
+        Ok(random || end == self.cookie_length || end.checked_add(2) == Some(self.cookie_length))
+    }
+
+    /// How many texts it lists.
+    #[must_use]
+    pub fn len(&self) -> u32 {
+        self.header.texts
+    }
+
+    /// Whether it lists no text.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What stands alone on the lines between the texts.
+    #[must_use]
+    pub fn delimiter(&self) -> u8 {
+        self.header.delimiter
+    }
+
+    /// Whether the texts are in rot13.
+    #[must_use]
+    pub fn is_rotated(&self) -> bool {
+        self.header.flags & ROTATED != 0
+    }
+
+    /// Whether the index has another order than the cookie file.
+    #[must_use]
+    pub fn is_reordered(&self) -> bool {
+        self.header.flags & (RANDOM | ORDERED) != 0
+    }
+
+    /// Reads the `number`-th text, from 0, into `into`: its lines as they are in the file, without comments. Of a text longer
+    /// than `limit` no more than is needed to see that is read.
+    ///
+    /// # Errors
+    ///
+    /// The files' own; `InvalidInput` for a number that the index does not have; `InvalidData` where the cookie file has no
+    /// text at that place, or one with NUL octets. After any of them the index must not be used any more.
+    pub fn text(&self, cookie: &File, number: u32, limit: usize, into: &mut Vec<u8>) -> io::Result<Found> {
+        into.clear();
+        if number >= self.len() {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "the index lists fewer texts"));
+        }
+        let mut offset = self.offset(number)?;
+        if offset == self.cookie_length && self.header.flags & RANDOM != 0 {
+            // The end took the place of this text, and this text the place of the end.
+            offset = self.offset(self.len())?;
+        }
+        if offset >= self.cookie_length || !self.begins_at(cookie, offset)? {
+            return Err(no_text());
+        }
+        let found = self.read_text(cookie, offset, limit, into)?;
+        if into.is_empty() {
+            return Err(no_text());
+        }
+        if into.contains(&0) {
+            into.clear();
+            return Err(io::Error::new(ErrorKind::InvalidData, "it has NUL octets, so it holds no text"));
+        }
+        match found {
+            Found::Text => self.strip(offset, into),
+            Found::TooLong => into.clear(),
+        }
+        Ok(found)
+    }
+
+    fn offset(&self, number: u32) -> io::Result<u64> {
+        let mut octets = [0; 8];
+        let (place, width) = self.header.place(number);
+        self.file.read_exact_at(&mut octets[..width], place)?;
+        self.header
+            .offset(&octets[..width])
+            .ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "the index has an offset that is no number"))
+    }
+
+    /// Whether a text can begin there: at the start of the file, or after a delimiter line.
+    fn begins_at(&self, cookie: &File, offset: u64) -> io::Result<bool> {
+        // One octet more, for the end of the line before.
+        let mut before = [0; DELIMITER_LINE + 1];
+        let at = offset.saturating_sub(before.len() as u64);
+        let before = before.get_mut(..usize::try_from(offset - at).unwrap_or_default()).unwrap_or_default();
+        if before.is_empty() {
+            return Ok(true);
+        }
+        cookie.read_exact_at(before, at)?;
+        let Some(line) = before.strip_suffix(b"\n") else { return Ok(false) };
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        Ok(match line.strip_suffix(&[self.delimiter()]) {
+            Some([]) => at == 0,
+            Some([.., last]) => *last == b'\n',
+            None => false,
+        })
+    }
+
+    /// Reads from the offset to the next delimiter line or the end of the file.
+    fn read_text(&self, cookie: &File, offset: u64, limit: usize, into: &mut Vec<u8>) -> io::Result<Found> {
+        // BSD's strfile counts delimiter lines before the first text into it, and here are as many as it may have.
+        const SKIPPED: usize = 64;
+        // With this many octets the text is longer than the limit, whatever follows.
+        let most = limit.saturating_add(DELIMITER_LINE + 1 + SKIPPED);
+        // Where the text begins, and the first line of which the end was not seen yet.
+        let (mut start, mut line) = (0_usize, 0_usize);
+        loop {
+            let filled = into.len();
+            let window = WINDOW.max(filled).min(most.saturating_sub(filled));
+            into.resize(filled.saturating_add(window), 0);
+            let place = offset.saturating_add(filled as u64);
+            let read = read_up_to(cookie, into.get_mut(filled..).unwrap_or_default(), place)?;
+            into.truncate(filled.saturating_add(read));
+            let mut ended = read < window || into.len() >= most;
+            while let Some(rest) = into.get(line..).filter(|rest| !rest.is_empty()) {
+                let length = rest.iter().position(|&octet| octet == b'\n').map(|end| end + 1);
+                if length.is_none() && !ended {
+                    break;
+                }
+                let length = length.unwrap_or(rest.len());
+                if !self.separates(rest.get(..length).unwrap_or_default()) {
+                    line = line.saturating_add(length);
+                } else if line > start {
+                    into.truncate(line);
+                    ended = true;
+                } else {
+                    line = line.saturating_add(length);
+                    start = line;
+                    if start > SKIPPED {
+                        return Err(no_text());
+                    }
+                }
+            }
+            if ended {
+                into.drain(..start.min(into.len()));
+                return Ok(if into.len() > limit { Found::TooLong } else { Found::Text });
+            }
+        }
+    }
+
+    fn separates(&self, line: &[u8]) -> bool {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        line.strip_suffix(b"\r").unwrap_or(line) == [self.delimiter()]
+    }
+
+    /// Takes out what is no part of the text: comments, and a byte order mark, which belongs to the file.
+    fn strip(&self, offset: u64, text: &mut Vec<u8>) {
+        if offset == 0 && text.starts_with(BYTE_ORDER_MARK) {
+            text.drain(..BYTE_ORDER_MARK.len());
+        }
+        if self.header.flags & COMMENTS != 0 {
+            let lines = text.split_inclusive(|&octet| octet == b'\n');
+            *text = lines.filter(|line| !line.starts_with(&[self.delimiter(); 2])).collect::<Vec<_>>().concat();
+        }
+    }
+}
+
+fn no_text() -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, "the index names a place where no text begins")
+}
+
+/// The index of a cookie file: `FILE.dat`.
+pub(crate) fn path_beside(cookie: &Path) -> PathBuf {
+    let mut path = OsString::from(cookie);
+    path.push(".dat");
+    path.into()
+}
+
+/// Reads until the buffer is full or the file ends.
+pub(crate) fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset.saturating_add(filled as u64)) {
+            Ok(0) => break,
+            Ok(read) => filled = filled.saturating_add(read),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fortune::layout;
+    use std::time::{Duration, SystemTime};
+    use std::{env, fs, process};
+
+    const COOKIES: &[u8] = b"one\n%\ntwo\nlines\n%\nthree\n";
+    const OFFSETS: [u32; 4] = [0, 6, 18, 24];
+
+    /// A cookie file and its index, gone with the value.
+    struct Pair(PathBuf);
+
+    impl Pair {
+        fn new(name: &str, cookies: &[u8], index: &[u8]) -> Self {
+            let path = env::temp_dir().join(format!("small-services-index-{name}-{}", process::id()));
+            fs::write(&path, cookies).expect("a folder for temporary files");
+            fs::write(path_beside(&path), index).expect("a folder for temporary files");
+            Self(path)
+        }
+
+        fn open(&self) -> Result<Option<Index>, IndexError> {
+            Index::beside(&self.0, &fs::metadata(&self.0).expect("it is there"))
+        }
+
+        fn text(&self, number: u32, limit: usize) -> io::Result<Option<String>> {
+            let index = self.open().expect("an index").expect("it is there");
+            let cookie = File::open(&self.0).expect("it is there");
+            let mut text = vec![b'x'];
+            let found = index.text(&cookie, number, limit, &mut text)?;
+            Ok((found == Found::Text).then(|| String::from_utf8(text).expect("UTF-8")))
+        }
+
+        fn texts(&self) -> Vec<String> {
+            let count = self.open().expect("an index").expect("it is there").len();
+            (0..count).map(|number| self.text(number, 100).expect("a text").expect("short")).collect()
+        }
+    }
+
+    impl Drop for Pair {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.0);
+            let _ = fs::remove_file(path_beside(&self.0));
+            let _ = fs::remove_dir(path_beside(&self.0));
+        }
+    }
+
+    fn index(flags: u32, delimiter: u8, offsets: &[u32]) -> Vec<u8> {
+        let texts = u32::try_from(offsets.len() - 1).expect("few");
+        let mut octets = layout::header(texts, 10, 4, flags, delimiter);
+        octets.extend(offsets.iter().flat_map(|offset| offset.to_be_bytes()));
+        octets
+    }
+
+    #[test]
+    fn texts_are_found_in_any_order() {
+        assert_eq!(
+            Pair::new("plain", COOKIES, &index(0, b'%', &OFFSETS)).texts(),
+            ["one\n", "two\nlines\n", "three\n"]
+        );
+        let ordered = Pair::new("ordered", COOKIES, &index(ORDERED | ROTATED, b'%', &[18, 6, 0, 24]));
+        assert_eq!(ordered.texts(), ["three\n", "two\nlines\n", "one\n"]);
+        let opened = ordered.open().expect("an index").expect("it is there");
+        assert!(opened.is_rotated() && opened.is_reordered() && opened.delimiter() == b'%');
+        // As Debian's `strfile -r` shuffles: the end with the texts.
+        let random = Pair::new("random", COOKIES, &index(RANDOM, b'%', &[18, 24, 0, 6]));
+        assert_eq!(random.texts(), ["three\n", "two\nlines\n", "one\n"]);
+    }
+
+    #[test]
+    fn line_ends_comments_delimiters_and_a_byte_order_mark_are_as_in_a_scan() {
+        let carriage = Pair::new("crlf", b"one\r\n%\r\ntwo\r\n%\r\n", &index(0, b'%', &[0, 8, 16]));
+        assert_eq!(carriage.texts(), ["one\r\n", "two\r\n"]);
+        let comments = Pair::new("comments", b"## c\none\n#\n## d\ntwo\n##\n", &index(COMMENTS, b'#', &[0, 11, 23]));
+        assert_eq!(comments.texts(), ["one\n", "two\n"]);
+        let mark = Pair::new("mark", b"\xef\xbb\xbfone\n%\ntwo", &index(0, b'%', &[0, 9, 12]));
+        assert_eq!(mark.texts(), ["one\n", "two"]);
+        // BSD's strfile counts delimiters at the start into the first text, and leaves out those at the end.
+        let edges = Pair::new("edges", b"%\n%\none\n%\ntwo\n%\n%\n", &index(0, b'%', &[0, 10, 16]));
+        assert_eq!(edges.texts(), ["one\n", "two\n"]);
+    }
+
+    #[test]
+    fn a_text_longer_than_the_limit_is_not_cut() {
+        let pair = Pair::new("limit", COOKIES, &index(0, b'%', &OFFSETS));
+        assert_eq!(pair.text(1, 10).expect("a text").as_deref(), Some("two\nlines\n"));
+        assert_eq!(pair.text(1, 9).expect("a text"), None);
+        assert_eq!(pair.text(2, 5).expect("a text"), None);
+        // Longer than a window, and a delimiter across its border.
+        for length in WINDOW - 5..WINDOW + 5 {
+            let mut long = vec![b'x'; length - 1];
+            long.extend(b"\n%\nnext\n");
+            let end = u32::try_from(long.len()).expect("short");
+            let mut octets = layout::header(2, u32::try_from(length).expect("short"), 5, 0, b'%');
+            octets.extend([0, end - 5, end].iter().flat_map(|offset| offset.to_be_bytes()));
+            let pair = Pair::new("window", &long, &octets);
+            for limit in [length, 2 * length] {
+                assert_eq!(pair.text(0, limit).expect("a text").map(|text| text.len()), Some(length));
+            }
+            assert_eq!(pair.text(0, length - 1).expect("a text"), None);
+        }
+    }
+
+    #[test]
+    fn there_may_be_no_index() {
+        let pair = Pair::new("none", COOKIES, b"");
+        fs::remove_file(path_beside(&pair.0)).expect("it is there");
+        assert!(pair.open().expect("no mistake").is_none());
+    }
+
+    #[test]
+    fn an_index_that_is_none_is_refused() {
+        let whole = index(0, b'%', &OFFSETS);
+        for length in 0..whole.len() {
+            let error = Pair::new("cut", COOKIES, &whole[..length]).open().expect_err("cut");
+            assert!(matches!(error, IndexError::Cut(_)), "{length}: {error}");
+        }
+        let mut version = whole.clone();
+        version[3] = 3;
+        let error = Pair::new("version", COOKIES, &version).open().expect_err("version 3");
+        assert!(matches!(error, IndexError::Version { version: 3, .. }), "{error}");
+        let mut count = whole.clone();
+        count[4..8].fill(0xff);
+        assert!(Pair::new("count", COOKIES, &count).open().is_err());
+        let mut flags = whole.clone();
+        flags[16] = 0x80;
+        assert!(matches!(Pair::new("flags", COOKIES, &flags).open(), Err(IndexError::Misfit(_))));
+        let mut delimiter = whole.clone();
+        delimiter[20] = b'\n';
+        assert!(matches!(Pair::new("delimiter", COOKIES, &delimiter).open(), Err(IndexError::Misfit(_))));
+        let more = [whole, vec![0]].concat();
+        assert!(Pair::new("more", COOKIES, &more).open().is_err());
+        let directory = Pair::new("directory", COOKIES, b"");
+        fs::remove_file(path_beside(&directory.0)).expect("it is there");
+        fs::create_dir(path_beside(&directory.0)).expect("a name that is free");
+        assert!(matches!(directory.open(), Err(IndexError::NotRegular(_))));
+    }
+
+    #[test]
+    fn an_index_of_another_file_is_refused() {
+        for cookies in [&b""[..], b"x", &COOKIES[..COOKIES.len() - 1], &[COOKIES, b"%\nmore\n"].concat()] {
+            let error = Pair::new("other", cookies, &index(0, b'%', &OFFSETS)).open().expect_err("another file");
+            assert!(matches!(error, IndexError::Misfit(_)), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_index_that_is_older_than_its_file_is_refused() {
+        let pair = Pair::new("stale", COOKIES, &index(0, b'%', &OFFSETS));
+        let file = File::options().write(true).open(&pair.0).expect("it is there");
+        file.set_modified(SystemTime::now() + Duration::from_secs(1)).expect("one's own file");
+        let error = pair.open().expect_err("older");
+        assert!(matches!(error, IndexError::Stale(_)), "{error}");
+    }
+
+    #[test]
+    fn an_offset_where_no_text_begins_is_found_out() {
+        for lie in (1..6).chain(7..18).chain(19..30).chain([u32::MAX]) {
+            let pair = Pair::new("lie", COOKIES, &index(0, b'%', &[0, lie, 18, 24]));
+            let error = pair.text(1, 100).expect_err("no text");
+            assert_eq!(error.kind(), ErrorKind::InvalidData, "{lie}");
+        }
+        let pair = Pair::new("number", COOKIES, &index(0, b'%', &OFFSETS));
+        assert_eq!(pair.text(3, 100).expect_err("no such text").kind(), ErrorKind::InvalidInput);
+        let only_delimiters = Pair::new("delimiters", &b"%\n".repeat(5000), &index(0, b'%', &[0, 10_000]));
+        assert_eq!(only_delimiters.text(0, 100).expect_err("no text").kind(), ErrorKind::InvalidData);
+        for delimiters in 0..100 {
+            let cookies = ["%\n".repeat(delimiters), "x".repeat(100), "\n%\n".to_owned()].concat();
+            let end = u32::try_from(cookies.len()).expect("short");
+            let text = Pair::new("many", cookies.as_bytes(), &index(0, b'%', &[0, end])).text(0, 101);
+            assert!(text.map_or(delimiters > 32, |text| text.is_some_and(|text| text.len() == 101)), "{delimiters}");
+        }
+    }
+
+    #[test]
+    fn a_text_with_nul_octets_is_refused() {
+        let pair = Pair::new("nul", b"one\n%\nt\0o\n", &index(0, b'%', &[0, 6, 10]));
+        assert!(pair.text(0, 100).is_ok());
+        assert_eq!(pair.text(1, 100).expect_err("NUL").kind(), ErrorKind::InvalidData);
+    }
+}

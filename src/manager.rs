@@ -1,0 +1,69 @@
+//! The service manager that wants to know how the program is, as `sd_notify(3)` says.
+
+use std::env;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::{Duration, Instant};
+
+use rustix::stdio::{dup2_stdout, stdout};
+
+/// The way to the service manager: descriptor 1, connected before the lock-down.
+#[derive(Debug, Default)]
+pub(crate) struct Manager {
+    connected: bool,
+    /// How often it wants a sign of life, and when the next one is due.
+    watchdog: Option<(Duration, Instant)>,
+}
+
+impl Manager {
+    /// Connects descriptor 1 to the manager that `NOTIFY_SOCKET` names, if it names one.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such socket: the manager would wait for ever.
+    pub(crate) fn connect(now: Instant) -> io::Result<Self> {
+        let Some(name) = env::var_os("NOTIFY_SOCKET") else { return Ok(Self::default()) };
+        let address = match name.as_bytes().strip_prefix(b"@") {
+            Some(abstract_name) => SocketAddr::from_abstract_name(abstract_name)?,
+            None => SocketAddr::from_pathname(&name)?,
+        };
+        let socket = UnixDatagram::unbound()?;
+        socket.connect_addr(&address)?;
+        dup2_stdout(socket)?;
+        // Twice as often as it wants one: `sd_watchdog_enabled(3)`.
+        let watchdog = sd_notify::watchdog_enabled().map(|limit| (limit / 2, now));
+        Ok(Self { connected: true, watchdog })
+    }
+
+    pub(crate) fn ready(&self) {
+        self.tell(b"READY=1");
+    }
+
+    pub(crate) fn stopping(&self) {
+        self.tell(b"STOPPING=1");
+    }
+
+    /// Gives a sign of life if one is due.
+    pub(crate) fn alive(&mut self, now: Instant) {
+        if let Some((interval, due)) = self.watchdog
+            && now >= due
+        {
+            self.tell(b"WATCHDOG=1");
+            self.watchdog = Some((interval, now + interval));
+        }
+    }
+
+    /// When [`Self::alive`] has something to do.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.watchdog.map(|(_, due)| due)
+    }
+
+    /// Nothing can be done if that fails; the manager has its own time limits.
+    fn tell(&self, state: &[u8]) {
+        if self.connected {
+            let _ = rustix::io::write(stdout(), state);
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! One process for all clients: an event loop over its sockets.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::io::{Errno, ioctl_fionbio, retry_on_intr};
+use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::stdio::{dup2_stdin, stdin};
+
+use super::connection::{Next, Worker};
+use super::connections::Connections;
+use super::datagrams::Datagrams;
+use super::limiter::Limiter;
+use crate::activation::{Kind, Socket, Until};
+use crate::manager::Manager;
+use crate::service::Work;
+use crate::{report, sys};
+
+/// How long connections in progress may take when the program is told to stop.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long no connection is taken when the system is out of memory or descriptors.
+const PAUSE: Duration = Duration::from_secs(1);
+/// So many connections are taken from one listener before the others have their turn.
+const ACCEPTED_AT_ONCE: usize = 64;
+const EVENTS_AT_ONCE: usize = 256;
+/// How long clients have to close by themselves before the event loop waits for each (see [`Next::Closing`]). Most do; then
+/// one call sees the end, and neither registering the connection nor waking up for it is needed.
+const CLOSING: Duration = Duration::from_millis(1);
+/// Descriptors besides sockets and connections: 0 to 2, the event loop's own, one to accept with, and some to spare.
+const OTHER_DESCRIPTORS: u64 = 16;
+/// Event data from here on means a socket, by its index, and below it a connection, by its descriptor.
+const SOCKETS: u64 = 1 << 32;
+const STOP: u64 = u64::MAX;
+
+/// How much one process serves.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "One process for all clients")]
+pub struct Limits {
+    /// Serve so many connections at a time; one more ends the one that was idle for longest
+    #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections: u32,
+
+    /// Of these, so many from one IPv4 address or IPv6 /64 [default: half of all]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_per_source: Option<u32>,
+
+    /// Answer so many datagrams a second from one IPv4 /24 or IPv6 /56; 0 for no limit
+    #[arg(long, value_name = "COUNT", default_value_t = 10)]
+    pub datagram_rate: u32,
+
+    /// Answer so many datagrams a second altogether; 0 for no limit
+    #[arg(long, value_name = "COUNT", default_value_t = 1000)]
+    pub datagram_total: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_connections: 1000, max_per_source: None, datagram_rate: 10, datagram_total: 1000 }
+    }
+}
+
+/// Why no client can be served any more, or none at all.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The limit on open files is lower than what was asked for.
+    #[error(
+        "{asked} connections take {needed} descriptors, and no more than {allowed} may be open; \
+         raise LimitNOFILE= or `ulimit -Hn`, or lower --max-connections"
+    )]
+    TooFewDescriptors {
+        /// Connections.
+        asked: u32,
+        /// Descriptors.
+        needed: u64,
+        /// The hard limit.
+        allowed: u64,
+    },
+    /// Something that the event loop needs cannot be had.
+    #[error("cannot prepare the event loop: {0}; check the limits of the unit or shell that starts the program")]
+    Prepare(#[from] io::Error),
+    /// There is nobody where the service manager should be.
+    #[error(
+        "cannot reach the service manager at NOTIFY_SOCKET: {0}; unset the variable, or start the program from its unit"
+    )]
+    Manager(io::Error),
+    /// The event loop itself failed.
+    #[error("cannot wait for clients: {0}; this is a defect, please report it")]
+    Wait(io::Error),
+}
+
+/// Sockets with everything that it takes to serve them, ready to go on without the outside world.
+pub struct Daemon {
+    epoll: OwnedFd,
+    sockets: Vec<Socket>,
+    until: Until,
+    /// With [`Until::Idle`], how long the program stays without traffic.
+    stay: Duration,
+    worker: Worker,
+    connections: Connections,
+    datagrams: Datagrams,
+    manager: Manager,
+    /// Connections that have their reply, and when to look after them.
+    closing: Vec<RawFd>,
+    closing_due: Option<Instant>,
+    /// The last time that a client wanted something.
+    traffic: Instant,
+    /// Until when no connection is taken.
+    paused: Option<Instant>,
+    /// Until when the last connections may take, once the program was told to stop.
+    stopping: Option<Instant>,
+}
+
+impl From<Errno> for Error {
+    fn from(errno: Errno) -> Self {
+        Self::Prepare(errno.into())
+    }
+}
+
+impl Daemon {
+    /// Prepares the sockets and an event loop over them. `idle` is how long a connection may be idle, `stay` how long the
+    /// program stays without traffic where inetd would start it again.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be had.
+    pub fn new(
+        work: Work,
+        sockets: Vec<Socket>,
+        until: Until,
+        limits: &Limits,
+        idle: Duration,
+        stay: Duration,
+    ) -> Result<Self, Error> {
+        raise_descriptor_limit(limits.max_connections, sockets.len())?;
+        sys::allocate_by_brk();
+        let now = Instant::now();
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        dup2_stdin(sys::stop_signals()?)?;
+        epoll::add(&epoll, stdin(), EventData::new_u64(STOP), EventFlags::IN)?;
+        for (index, socket) in (SOCKETS..).zip(&sockets) {
+            ioctl_fionbio(&socket.descriptor, true)?;
+            if socket.kind == Kind::Datagrams {
+                sys::tell_destinations(socket.descriptor.as_fd())?;
+            }
+            epoll::add(&epoll, &socket.descriptor, EventData::new_u64(index), EventFlags::IN)?;
+        }
+        let most = limits.max_connections as usize;
+        let most_per_source = limits.max_per_source.map_or(most.div_ceil(2), |count| count as usize);
+        Ok(Self {
+            epoll,
+            sockets,
+            until,
+            stay,
+            connections: Connections::new(most, most_per_source, idle),
+            datagrams: Datagrams::new(Limiter::new(limits.datagram_rate, limits.datagram_total, now), &work)?,
+            worker: Worker::new(work),
+            manager: Manager::connect(now).map_err(Error::Manager)?,
+            closing: Vec::with_capacity(most),
+            closing_due: None,
+            traffic: now,
+            paused: None,
+            stopping: None,
+        })
+    }
+
+    /// Serves all clients until it is time to end, with the system calls of the policy table and no others.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Wait`]. What happens to a connection is no error here.
+    pub fn serve(&mut self) -> Result<(), Error> {
+        self.manager.ready();
+        let mut events = Vec::with_capacity(EVENTS_AT_ONCE);
+        loop {
+            events.clear();
+            let timeout = self.next_due().map(until_then);
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref()) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(Error::Wait(errno.into())),
+            }
+            let now = Instant::now();
+            self.handle(&events, now);
+            self.look_after_closing(now);
+            self.connections.let_idle_go(now);
+            self.manager.alive(now);
+            self.end_pause(now);
+            if self.is_over(now) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Connections first: a connection that is accepted here may get the descriptor of one that ends here.
+    fn handle(&mut self, events: &[Event], now: Instant) {
+        for data in events.iter().map(|event| { event.data }.u64()).filter(|&data| data < SOCKETS) {
+            if let Ok(descriptor) = RawFd::try_from(data) {
+                self.advance(descriptor, now);
+            }
+        }
+        for data in events.iter().map(|event| { event.data }.u64()).filter(|&data| data >= SOCKETS) {
+            if data == STOP {
+                self.stop(now);
+            } else if let Ok(index) = usize::try_from(data - SOCKETS) {
+                self.answer(index, now);
+            }
+        }
+    }
+
+    fn answer(&mut self, index: usize, now: Instant) {
+        // Gone, if told to stop just now.
+        let Some(socket) = self.sockets.get(index) else { return };
+        match socket.kind {
+            Kind::Datagrams => {
+                if self.datagrams.answer(socket.descriptor.as_fd(), &mut self.worker.work, now) {
+                    self.traffic = now;
+                }
+            }
+            Kind::Listener => self.accept(index, now),
+        }
+    }
+
+    fn accept(&mut self, index: usize, now: Instant) {
+        const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
+        for _ in 0..ACCEPTED_AT_ONCE {
+            let accepted = retry_on_intr(|| acceptfrom_with(&self.sockets[index].descriptor, FLAGS));
+            match accepted {
+                Ok((socket, from)) => {
+                    self.traffic = now;
+                    let from = from.and_then(|address: SocketAddrAny| address.try_into().ok());
+                    if let Some(descriptor) = self.connections.admit(socket, from, now) {
+                        self.advance(descriptor, now);
+                    }
+                }
+                Err(Errno::AGAIN) => return,
+                Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
+                    report::warning(&format!("cannot take a connection: {errno}; trying again in a second"));
+                    self.connections.let_oldest_go();
+                    return self.pause(now);
+                }
+                // Its client is gone again, or its network is: see accept(2).
+                Err(errno) if !is_of_the_socket(errno) => {}
+                Err(errno) => return self.drop_socket(index, errno),
+            }
+        }
+    }
+
+    /// Serves no longer what fails each time.
+    fn drop_socket(&mut self, index: usize, errno: Errno) {
+        let Socket { descriptor, name, .. } = &self.sockets[index];
+        report::error(&format!("cannot serve {name} any more: {errno}; start the program again"));
+        let _ = epoll::delete(&self.epoll, descriptor);
+    }
+
+    /// Lets a connection do what it can do now.
+    fn advance(&mut self, descriptor: RawFd, now: Instant) {
+        let Some(connection) = self.connections.get(descriptor) else { return };
+        let (interest, active) = match connection.advance(&mut self.worker) {
+            Next::Active(interest) => (interest, true),
+            Next::Waiting(interest) => (interest, false),
+            Next::Closing => {
+                self.closing.push(descriptor);
+                self.closing_due.get_or_insert(now + CLOSING);
+                return;
+            }
+            Next::Over => return self.connections.remove(descriptor),
+        };
+        let data = EventData::new_u64(u64::from(descriptor.cast_unsigned()));
+        let waits = if connection.interest == interest {
+            Ok(())
+        } else if connection.interest.is_empty() {
+            epoll::add(&self.epoll, connection.socket(), data, interest)
+        } else {
+            epoll::modify(&self.epoll, connection.socket(), data, interest)
+        };
+        connection.interest = interest;
+        if waits.is_err() {
+            return self.connections.remove(descriptor);
+        }
+        if active {
+            self.traffic = now;
+            self.connections.touch(descriptor, now);
+        }
+    }
+
+    /// Ends the connections whose clients have closed, and has the event loop wait for the others.
+    fn look_after_closing(&mut self, now: Instant) {
+        if self.closing_due.is_none_or(|due| due > now) {
+            return;
+        }
+        self.closing_due = None;
+        // Index by index: the memory is kept, and none of these closes anew.
+        for index in 0..self.closing.len() {
+            self.advance(self.closing[index], now);
+        }
+        self.closing.clear();
+    }
+
+    /// Takes no connection for a while. They stay in the kernel meanwhile.
+    fn pause(&mut self, now: Instant) {
+        self.paused = Some(now + PAUSE);
+        self.listen_for(EventFlags::empty());
+    }
+
+    fn end_pause(&mut self, now: Instant) {
+        if self.paused.is_some_and(|end| end <= now) {
+            self.paused = None;
+            self.listen_for(EventFlags::IN);
+        }
+    }
+
+    fn listen_for(&self, interest: EventFlags) {
+        for (index, socket) in (SOCKETS..).zip(&self.sockets).filter(|(_, socket)| socket.kind == Kind::Listener) {
+            let _ = epoll::modify(&self.epoll, &socket.descriptor, EventData::new_u64(index), interest);
+        }
+    }
+
+    /// Takes no more clients, and lets those go on that it has. Told twice, it ends at once.
+    fn stop(&mut self, now: Instant) {
+        let _ = rustix::io::read(stdin(), &mut [0; 512]);
+        self.manager.stopping();
+        for socket in self.sockets.drain(..) {
+            // Closing is not enough: whoever passed it holds it too, and clients still come.
+            let _ = epoll::delete(&self.epoll, &socket.descriptor);
+        }
+        self.stopping = Some(if self.stopping.is_none() { now + GRACE } else { now });
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        match (self.stopping, self.until) {
+            (Some(end), _) => self.connections.is_empty() || end <= now,
+            (None, Until::Idle) => self.connections.is_empty() && self.traffic + self.stay <= now,
+            (None, Until::Stopped) => false,
+        }
+    }
+
+    /// When there is something to do even if no client does anything.
+    fn next_due(&self) -> Option<Instant> {
+        let leaves = (self.until == Until::Idle).then(|| self.traffic + self.stay);
+        [self.connections.due(), self.manager.due(), self.closing_due, self.paused, self.stopping, leaves]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}
+
+/// Whether accept(2) will never work again, rather than not for this client.
+fn is_of_the_socket(errno: Errno) -> bool {
+    matches!(errno, Errno::INVAL | Errno::BADF | Errno::NOTSOCK | Errno::OPNOTSUPP)
+}
+
+fn until_then(due: Instant) -> Timespec {
+    let left = due.saturating_duration_since(Instant::now());
+    // rustix rounds it up to the milliseconds of epoll_pwait(2), so that it is time when that returns.
+    Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() }
+}
+
+fn raise_descriptor_limit(connections: u32, sockets: usize) -> Result<(), Error> {
+    let needed = u64::from(connections) + sockets as u64 + OTHER_DESCRIPTORS;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= needed) {
+        return Ok(());
+    }
+    if let Some(allowed) = limit.maximum.filter(|&allowed| allowed < needed) {
+        return Err(Error::TooFewDescriptors { asked: connections, needed, allowed });
+    }
+    let raised = Rlimit { current: Some(needed), ..limit };
+    Ok(setrlimit(Resource::Nofile, raised)?)
+}

@@ -1,0 +1,251 @@
+//! `small-services strfile` and `unstr`: fortune(6)'s strfile(1) and unstr(1).
+//!
+//! The options, the summary and the indexes are those of Debian's programs. Where Debian's `strfile -r` may put the end of the
+//! file in a text's place, the end stays last here; and Debian 12's `unstr` finds every index corrupted, so this one does
+//! what its manual says.
+
+mod alphabet;
+mod output;
+mod table;
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, BufReader, ErrorKind, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::file::open_regular;
+use crate::fortune::index::{Found, Index, IndexError, path_beside};
+use crate::fortune::layout::{ORDERED, RANDOM, ROTATED};
+use crate::random;
+use alphabet::Alphabet;
+use output::Output;
+use table::Table;
+
+/// From which size on a cookie file takes so long that its progress is shown.
+const LARGE: u64 = 64 << 20;
+const BUFFER: usize = 256 << 10;
+
+/// Why there is no index, or nothing was printed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The cookie file could not be read.
+    #[error("cannot read {}: {source}; check the path and its permissions", .path.display())]
+    Read {
+        /// The cookie file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The cookie file is something else.
+    #[error("{} is not a cookie file: {reason}; name a text file with delimiter lines between its texts", .path.display())]
+    NotACookieFile {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        reason: String,
+    },
+    /// The result could not be written.
+    #[error("cannot write {}: {source}; check the path, its permissions and the space there", .path.display())]
+    Write {
+        /// Where to.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The cookie file and the output are the same file.
+    #[error("{} is the cookie file itself; name another output", .0.display())]
+    Same(PathBuf),
+    /// The index must not be used.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The index is in the file's order, and the delimiter stays.
+    #[error("nothing to do: {} is in the order of its file; make it with `strfile -o`, or change the delimiter with -c", .0.display())]
+    InOrder(PathBuf),
+    /// The index names places where no texts begin.
+    #[error("the index {} cannot be used: {source}; make it anew with `small-services strfile`", .path.display())]
+    Text {
+        /// The index.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// The kernel gave no random octets.
+    #[error("cannot draw a random seed: {0}; the kernel has to answer getrandom(2)")]
+    Seed(io::Error),
+}
+
+/// What strfile(1) is told.
+#[derive(Args, Debug)]
+#[allow(clippy::struct_excessive_bools)] // each is an option of strfile(1)
+pub(crate) struct Strfile {
+    /// The character that stands alone on the lines between the texts
+    #[arg(short, value_name = "C", default_value = "%", value_parser = delimiter)]
+    c: u8,
+    /// Ignore case when ordering the texts
+    #[arg(short)]
+    i: bool,
+    /// Order the texts alphabetically, by their first letter or digit on
+    #[arg(short)]
+    o: bool,
+    /// Put the texts in random order
+    #[arg(short)]
+    r: bool,
+    /// Print no summary
+    #[arg(short)]
+    s: bool,
+    /// Note that the texts are in rot13
+    #[arg(short)]
+    x: bool,
+    /// The cookie file
+    source: PathBuf,
+    /// The index; SOURCE.dat if not given
+    output: Option<PathBuf>,
+}
+
+/// What unstr(1) is told.
+#[derive(Args, Debug)]
+pub(crate) struct Unstr {
+    /// The character to print alone on the lines between the texts; the index's if not given
+    #[arg(short, value_name = "C", value_parser = delimiter)]
+    c: Option<u8>,
+    /// The index, or the cookie file if its index is SOURCE.dat
+    #[arg(value_name = "SOURCE[.dat]")]
+    source: PathBuf,
+    /// The file to write; standard output if not given
+    output: Option<PathBuf>,
+}
+
+/// One ASCII character that can stand on a line.
+fn delimiter(text: &str) -> Result<u8, &'static str> {
+    match text.as_bytes() {
+        &[octet] if octet.is_ascii() && !matches!(octet, b'\0' | b'\n' | b'\r') => Ok(octet),
+        _ => Err("a delimiter is one ASCII character"),
+    }
+}
+
+impl Strfile {
+    /// Makes the index.
+    pub(crate) fn run(&self) -> Result<(), Error> {
+        let path = self.output.clone().unwrap_or_else(|| path_beside(&self.source));
+        let (file, metadata) = open(&self.source)?;
+        refuse_same(&metadata, &path)?;
+        let bar = progress(metadata.len());
+        let alphabet = self.o.then(|| Alphabet::new(self.c, self.i));
+        let reader = BufReader::with_capacity(BUFFER, &file);
+        let mut table = Table::read(reader, self.c, alphabet, |position| bar.set_position(position))
+            .map_err(|source| misread(&self.source, source))?;
+        bar.finish_and_clear();
+        // As with Debian's strfile, of two orders the alphabet's is taken.
+        let order = if self.o {
+            table.order(&file, self.c, self.i).map_err(|source| misread(&self.source, source))?;
+            ORDERED
+        } else if self.r {
+            table.shuffle(&mut random::seeded().map_err(Error::Seed)?);
+            RANDOM
+        } else {
+            0
+        };
+        let flags = order | if self.x { ROTATED } else { 0 };
+        Output::to_file(&path)
+            .and_then(|mut output| {
+                table.write(&mut output, flags, self.c)?;
+                output.finish()
+            })
+            .map_err(|source| Error::Write { path: path.clone(), source })?;
+        if self.s { Ok(()) } else { print(&summary(&path, &table)) }
+    }
+}
+
+impl Unstr {
+    /// Prints the texts.
+    pub(crate) fn run(&self) -> Result<(), Error> {
+        let (cookie, index_path) = match self.source.extension() {
+            Some(_) => (self.source.with_extension(""), self.source.clone()),
+            None => (self.source.clone(), path_beside(&self.source)),
+        };
+        let (file, metadata) = open(&cookie)?;
+        if let Some(output) = &self.output {
+            refuse_same(&metadata, output)?;
+        }
+        let index = Index::open(&index_path, &metadata)?;
+        if self.c.is_none() && !index.is_reordered() {
+            return Err(Error::InOrder(index_path));
+        }
+        let path = self.output.as_deref().unwrap_or(Path::new("standard output"));
+        let unwritten = |source| Error::Write { path: path.to_owned(), source };
+        let mut output =
+            self.output.as_deref().map_or_else(|| Ok(Output::standard()), Output::to_file).map_err(unwritten)?;
+        let mut text = Vec::new();
+        for number in 0..index.len() {
+            let unusable = |source| Error::Text { path: index_path.clone(), source };
+            let longest = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+            if index.text(&file, number, longest, &mut text).map_err(unusable)? == Found::TooLong {
+                return Err(misread(&cookie, io::Error::other("it grows while it is read")));
+            }
+            // Without the end of its last line, the text would run on into the delimiter.
+            if !text.ends_with(b"\n") {
+                text.push(b'\n');
+            }
+            text.extend([self.c.unwrap_or(index.delimiter()), b'\n']);
+            output.write_all(&text).map_err(unwritten)?;
+        }
+        output.finish().map_err(unwritten)
+    }
+}
+
+/// Opens a cookie file.
+fn open(path: &Path) -> Result<(File, Metadata), Error> {
+    open_regular(path)
+        .and_then(|file| {
+            let metadata = file.metadata()?;
+            Ok((file, metadata))
+        })
+        .map_err(|source| misread(path, source))
+}
+
+fn misread(path: &Path, source: io::Error) -> Error {
+    match source.kind() {
+        ErrorKind::InvalidInput | ErrorKind::InvalidData => {
+            Error::NotACookieFile { path: path.to_owned(), reason: source.to_string() }
+        }
+        _ => Error::Read { path: path.to_owned(), source },
+    }
+}
+
+/// Nobody means to overwrite the cookie file.
+fn refuse_same(cookie: &Metadata, output: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::MetadataExt;
+    let identity = |metadata: &Metadata| (metadata.dev(), metadata.ino());
+    match fs::metadata(output) {
+        Ok(metadata) if identity(&metadata) == identity(cookie) => Err(Error::Same(output.to_owned())),
+        _ => Ok(()),
+    }
+}
+
+/// A bar on the terminal for a large file; else nothing.
+fn progress(length: u64) -> ProgressBar {
+    if length < LARGE || !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:40} {binary_bytes} of {binary_total_bytes}, {eta} left");
+    ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// What Debian's strfile prints.
+fn summary(path: &Path, table: &Table) -> String {
+    let octets = |length| format!("{length} byte{}", if length == 1 { "" } else { "s" });
+    let texts = match table.texts.len() {
+        0 => "There was no string\n".to_owned(),
+        1 => "There was 1 string\n".to_owned(),
+        many => format!("There were {many} strings\n"),
+    };
+    let lengths = format!("Longest string: {}\nShortest string: {}\n", octets(table.longest), octets(table.shortest));
+    format!("\"{}\" created\n{texts}{}", path.display(), if table.texts.is_empty() { "" } else { &lengths })
+}
+
+fn print(text: &str) -> Result<(), Error> {
+    let printed = io::stdout().write_all(text.as_bytes());
+    printed.map_err(|source| Error::Write { path: PathBuf::from("standard output"), source })
+}

@@ -1,0 +1,94 @@
+//! What the compiler cannot check: where a descriptor enters the program, and the few system calls that rustix has no
+//! safe form of.
+#![allow(unsafe_code)]
+
+mod datagrams;
+
+pub(crate) use datagrams::{Batch, tell_destinations};
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+use rustix::fs::{Stat, fstat};
+
+/// The first descriptor that a service manager passes (`SD_LISTEN_FDS_START` in `sd_listen_fds(3)`).
+const FIRST_PASSED: RawFd = 3;
+
+/// Does what Rust's runtime would do at the start of the program, and the services need of it: writing to a client that is
+/// gone is an error rather than the end (`SIGPIPE`), and descriptors 0 to 2 are open, so that no file that is opened later
+/// gets their numbers. A closed one becomes a directory, which nothing can be read from or written to.
+pub(crate) fn start() {
+    // SAFETY: the program has one thread, which has done nothing yet; open(2) takes the lowest number that is free.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_IGN);
+        for descriptor in 0..=2 {
+            if libc::fcntl(descriptor, libc::F_GETFD) == -1 {
+                libc::open(c"/".as_ptr(), libc::O_PATH | libc::O_DIRECTORY);
+            }
+        }
+    }
+}
+
+/// Takes over the sockets that a service manager passed, with their names, and clears the variables that said so
+/// (`sd_listen_fds_with_names(3)`). Closes every other descriptor above standard error, whoever leaked it to us.
+///
+/// Called once, before the program has opened anything.
+///
+/// # Errors
+///
+/// If the variables contradict each other, or name a descriptor that is not open.
+pub(crate) fn take_passed_sockets() -> io::Result<Vec<(OwnedFd, String)>> {
+    // SAFETY: the program has one thread.
+    let passed: Vec<_> = unsafe { sd_notify::listen_fds_with_names_and_unset_env() }?.collect();
+    let next = passed.last().map_or(FIRST_PASSED, |(descriptor, _)| descriptor + 1);
+    // SAFETY: the program has opened nothing above standard error yet. Not fatal when the kernel lacks the call (before
+    // 5.9): the system call filter says which descriptors may be used.
+    unsafe { libc::close_range(next.cast_unsigned(), libc::c_uint::MAX, 0) };
+    // SAFETY: the service manager gave these numbers to us, and nobody else in the program knows them.
+    Ok(passed.into_iter().map(|(descriptor, name)| (unsafe { OwnedFd::from_raw_fd(descriptor) }, name)).collect())
+}
+
+/// What the first passed descriptor is, if anything is open there.
+pub(crate) fn stat_first_passed() -> rustix::io::Result<Stat> {
+    // SAFETY: borrowed for this one question, which a closed descriptor answers with an error.
+    fstat(unsafe { BorrowedFd::borrow_raw(FIRST_PASSED) })
+}
+
+/// Makes the C library's allocator take all memory by `brk(2)`, large pieces too, so that the policy needs one call for it.
+pub(crate) fn allocate_by_brk() {
+    // SAFETY: changes a number that later allocations look at.
+    unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, libc::c_int::MAX) };
+}
+
+/// Lets SIGTERM and SIGINT be read from a descriptor instead of ending the process (`signalfd(2)`).
+pub(crate) fn stop_signals() -> io::Result<OwnedFd> {
+    let mut signals = MaybeUninit::uninit();
+    // SAFETY: sigemptyset initializes the set before anything reads it; the descriptor is new and ours.
+    unsafe {
+        libc::sigemptyset(signals.as_mut_ptr());
+        libc::sigaddset(signals.as_mut_ptr(), libc::SIGTERM);
+        libc::sigaddset(signals.as_mut_ptr(), libc::SIGINT);
+        if libc::sigprocmask(libc::SIG_BLOCK, signals.as_ptr(), ptr::null_mut()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        match libc::signalfd(-1, signals.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) {
+            -1 => Err(io::Error::last_os_error()),
+            descriptor => Ok(OwnedFd::from_raw_fd(descriptor)),
+        }
+    }
+}
+
+/// Closes standard error, where not even /dev/null can be had in the client's place.
+pub(crate) fn close_standard_error() {
+    // SAFETY: nothing in the program owns descriptor 2, and writing to a closed one fails harmlessly.
+    unsafe { libc::close(2) };
+}
+
+/// Ends the process at once (`_exit(2)`): no destructors and no clean-up of the runtime, which would need system calls
+/// that the policy does not have.
+pub(crate) fn exit(code: u8) -> ! {
+    // SAFETY: does not return and touches no memory of the program.
+    unsafe { libc::_exit(code.into()) }
+}

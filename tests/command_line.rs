@@ -1,0 +1,493 @@
+//! The command line and its mistakes: one clear sentence on the log, the right exit code, and nothing for the client.
+
+mod support;
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::{Command, Output, Stdio};
+
+use support::{Folder, Process, connection, helper, inetd_style, logging, program, read_all};
+
+fn run(name: &str, arguments: &[&str]) -> Output {
+    Command::new(program(name)).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Asserts that a mistake is one sentence on descriptor 2, with `words` in it, that nothing is printed, and the exit code.
+fn assert_mistake(name: &str, arguments: &[&str], code: i32, words: &[&str]) {
+    let output = run(name, arguments);
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{name} {arguments:?}: {log}");
+    assert!(output.stdout.is_empty(), "{name} {arguments:?} printed something");
+    assert!(log.starts_with(&format!("{name}: ")) && log.lines().count() == 1 && log.ends_with('\n'), "{log:?}");
+    for word in words {
+        assert!(log.contains(word), "{name} {arguments:?}: no {word:?} in {log:?}");
+    }
+}
+
+#[test]
+fn mistakes_on_the_command_line_are_named_with_the_way_out() {
+    for name in ["qotd", "echo", "daytime", "discard", "chargen", "time"] {
+        let help = format!("see `{name} --help`");
+        assert_mistake(name, &["--bad"], 2, &["--bad", &help]);
+        assert_mistake(name, &["--sandbox", "weak"], 2, &["weak", "strict, best-effort, off", &help]);
+        assert_mistake(name, &["--idle-timeout", "0"], 2, &["--idle-timeout", &help]);
+        assert_mistake(name, &["--idle-timeout", "soon"], 2, &["soon", &help]);
+        assert_mistake(name, &["--listen", "localhost"], 2, &["localhost", &help]);
+    }
+    assert_mistake("echo", &["operand"], 2, &["operand"]);
+    assert_mistake("daytime", &["--format", "rfc868"], 2, &["rfc868", "nist-like"]);
+    assert_mistake("daytime", &["--format", "%"], 2, &["strftime(3)"]);
+}
+
+#[test]
+fn files_that_cannot_be_served_are_named_with_the_reason() {
+    let folder = Folder::new("files");
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    folder.file("empty", "");
+    folder.file("only-separators", "%\n%\n");
+    folder.file("too-long", "x".repeat(512));
+    folder.file("escape", "red \x1b[31m alert\n");
+    folder.file("latin-1", b"caf\xe9\n");
+    folder.file("binary", b"\x7fELF\0\0");
+    fs::create_dir(path("no-files")).unwrap();
+    fs::create_dir(path("with-binary")).unwrap();
+    fs::write(path("with-binary") + "/a", "fine\n").unwrap();
+    fs::write(path("with-binary") + "/b", "\0").unwrap();
+    assert!(Command::new("mkfifo").arg(path("fifo")).status().unwrap().success());
+    let _socket = UnixListener::bind(path("socket")).unwrap();
+
+    assert_mistake("qotd", &[&path("missing")], 1, &["cannot read", "missing", "No such file"]);
+    for name in ["empty", "only-separators", "too-long", "escape", "latin-1", "no-files"] {
+        assert_mistake("qotd", &[&path(name)], 1, &["no fortune to send", &path(name)]);
+    }
+    for (file, named) in
+        [("binary", "binary"), ("with-binary", "with-binary/b"), ("fifo", "fifo"), ("socket", "socket")]
+    {
+        assert_mistake("qotd", &[&path(file)], 1, &["is not a cookie file", named]);
+    }
+    assert_mistake("qotd", &["/dev/zero"], 1, &["/dev/zero is not a cookie file"]);
+    assert_mistake("qotd", &[&(path("empty") + "/below")], 1, &["cannot read"]);
+}
+
+#[test]
+fn an_unreadable_file_is_named() {
+    let folder = Folder::new("unreadable");
+    let secret = folder.file("secret", "text\n");
+    fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
+    let qotd = support::public_copy(&program("qotd"), &folder);
+    let mut command = Command::new(&qotd);
+    if rustix::process::geteuid().is_root() {
+        command = Command::new("setpriv"); // root may read anything
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&qotd);
+    }
+    let output = command.arg(&secret).output().unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]));
+    assert!(log.contains("cannot read") && log.contains("secret: Permission denied"), "{log}");
+}
+
+#[test]
+fn a_name_with_control_characters_cannot_forge_a_line_on_the_log() {
+    assert_mistake("qotd", &["/no\n<0>such\x1b[31m"], 1, &["/no\\n<0>such\\u{1b}[31m"]);
+    assert_mistake("qotd", &["--bad\nline"], 2, &["--bad"]);
+}
+
+#[test]
+fn cookie_files_and_directories_are_chosen_from() {
+    let folder = Folder::new("choice");
+    folder.file("one", "A\n%\nB\n%\nü\n");
+    folder.file("two", format!("{}\n%\nC\n", "too long ".repeat(100)));
+    folder.file("two.dat", "\0\0\0\x02 an index, not a cookie file");
+    folder.file(".hidden", "hidden\n");
+    fs::create_dir(folder.path().join("off")).unwrap();
+    let directory = folder.path().to_str().unwrap();
+    let mut chosen = std::collections::BTreeSet::new();
+    for _ in 0..200 {
+        chosen.insert(String::from_utf8(run("qotd", &[directory]).stdout).unwrap());
+    }
+    assert_eq!(chosen.into_iter().collect::<Vec<_>>(), ["A\n", "B\n", "C\n", "ü\n"]);
+    let mut served = inetd_style("qotd", &[folder.path().join("one").to_str().unwrap()]);
+    let reply = String::from_utf8(read_all(&mut served.client)).unwrap();
+    assert!(["A\r\n", "B\r\n", "ü\r\n"].contains(&reply.as_str()), "{reply:?}");
+}
+
+#[test]
+fn an_index_is_used_where_it_holds_and_the_file_is_read_where_it_does_not() {
+    let folder = Folder::new("index");
+    let texts: Vec<_> = (0..20).map(|number| format!("fortune {number}\n")).collect();
+    let own = folder.file("own", texts.join("%\n") + "%\n" + &"too long ".repeat(200) + "\n");
+    let own = own.to_str().unwrap();
+    let strfile = |options: &[&str]| {
+        let made =
+            Command::new(program("small-services")).args([&["strfile", "-s"], options, &[own]].concat()).status();
+        assert!(made.unwrap().success());
+    };
+    let all = |expect_log: bool| {
+        let mut shown = HashSet::new();
+        // By seed: the same choices each time that the test runs.
+        for seed in 0..400 {
+            let output = run("qotd", &["--seed", seed.to_string().as_str(), own]);
+            assert_eq!(!output.stderr.is_empty(), expect_log, "{}", String::from_utf8_lossy(&output.stderr));
+            shown.insert(String::from_utf8(output.stdout).unwrap());
+        }
+        shown
+    };
+    let expected: HashSet<_> = texts.iter().cloned().collect();
+    for options in [&[][..], &["-o"], &["-r"]] {
+        strfile(options);
+        assert_eq!(all(false), expected, "{options:?}");
+    }
+    // Only what the index leads to is read: a few calls, not the file.
+    let trace = folder.path().join("trace");
+    let mut command = Command::new("strace");
+    command.args(["-e", "trace=read,pread64", "-o"]).arg(&trace).arg(program("qotd")).arg(own);
+    assert!(command.stdout(Stdio::null()).status().unwrap().success());
+    let trace = fs::read_to_string(trace).unwrap();
+    assert!(trace.contains("pread64(") && !trace.contains("read(3"), "{trace}");
+    // Rotated: the file holds rot13, and what is sent does not.
+    let plain = fs::read(own).unwrap();
+    let rotated: Vec<u8> = plain
+        .iter()
+        .map(|octet| match octet {
+            b'a'..=b'z' => b'a' + (octet - b'a' + 13) % 26,
+            other => *other,
+        })
+        .collect();
+    fs::write(own, rotated).unwrap();
+    strfile(&["-x"]);
+    assert_eq!(all(false), expected);
+    // An index that lies is left alone, and the log says so.
+    fs::write(own, plain).unwrap();
+    let index = format!("{own}.dat");
+    let mut lying = fs::read(&index).unwrap();
+    lying[20] = 0;
+    lying[28..32].copy_from_slice(&5_u32.to_be_bytes());
+    lying[16..20].copy_from_slice(&0_u32.to_be_bytes());
+    fs::write(&index, lying).unwrap();
+    let output = run("qotd", &[own]);
+    assert!(output.status.success() && expected.contains(&String::from_utf8(output.stdout).unwrap()));
+}
+
+#[test]
+fn the_longest_reply_and_the_character_set_can_be_chosen() {
+    let folder = Folder::new("eligible");
+    let long = format!("{}\n", "x".repeat(2000));
+    let collection = folder.file("own", format!("short\n%\nkürzer\n%\n{long}"));
+    let collection = collection.to_str().unwrap();
+    let shown = |arguments: &[&str]| -> HashSet<String> {
+        (0..100).map(|_| String::from_utf8(run("qotd", &[arguments, &[collection]].concat()).stdout).unwrap()).collect()
+    };
+    let set = |texts: &[&str]| -> HashSet<String> { texts.iter().map(ToString::to_string).collect() };
+    assert_eq!(shown(&[]), set(&["short\n", "kürzer\n"]));
+    assert_eq!(shown(&["--charset", "ascii"]), set(&["short\n"]));
+    assert_eq!(shown(&["--max-length", "0"]), set(&["short\n", "kürzer\n", &long]));
+    assert_eq!(shown(&["--max-length", "7"]), set(&["short\n"]));
+    assert_mistake("qotd", &["--max-length", "3", collection], 1, &["longer than 3 octets as sent"]);
+    // The built-in ones, too.
+    for _ in 0..50 {
+        assert!(run("qotd", &["--max-length", "80"]).stdout.len() <= 80);
+    }
+    assert_mistake("qotd", &["--max-length", "3"], 1, &["the built-in collection"]);
+}
+
+#[test]
+fn the_fortune_of_the_day_is_the_same_all_day_for_everybody_with_the_key() {
+    let folder = Folder::new("daily");
+    let texts: Vec<_> = (0..50).map(|number| format!("fortune {number}\n")).collect();
+    let collection = folder.file("own", texts.join("%\n"));
+    let collection = collection.to_str().unwrap();
+    let shown = |arguments: &[&str]| String::from_utf8(run("qotd", arguments).stdout).unwrap();
+    let today = || Command::new("date").args(["-u", "+%F"]).output().unwrap().stdout;
+    for files in [&[][..], &[collection]] {
+        // A day may end meanwhile; then it is asked once more.
+        let same = || {
+            let day = today();
+            let daily: HashSet<_> = (0..10).map(|_| shown(&[&["--daily"], files].concat())).collect();
+            (daily.len() == 1 || today() != day).then_some(daily)
+        };
+        assert!(same().is_some() && same().is_some_and(|daily| daily.len() == 1));
+        let keys: HashSet<_> =
+            (0..20).map(|key| shown(&[&["--daily", "--key", key.to_string().as_str()], files].concat())).collect();
+        assert!(keys.len() > 5, "{keys:?}");
+        let seeded: HashSet<_> = (0..10).map(|_| shown(&[&["--seed", "7"], files].concat())).collect();
+        assert_eq!(seeded.len(), 1);
+    }
+    assert_mistake("qotd", &["--daily", "--zone", "Mars/Olympus"], 1, &["--zone=Mars/Olympus is unknown"]);
+    assert_mistake("qotd", &["--zone", "UTC"], 2, &["--daily"]);
+    assert_mistake("qotd", &["--daily", "--shuffle"], 2, &["cannot be used with"]);
+    assert_mistake("qotd", &["--daily", "100%", "/etc/hosts"], 1, &["percentages are for a choice by chance"]);
+    assert_mistake("qotd", &["20%", "/etc/hosts"], 1, &["the percentages add up to 20 only"]);
+}
+
+#[test]
+fn shuffled_fortunes_come_once_before_any_comes_again() {
+    let folder = Folder::new("shuffle");
+    let texts: Vec<_> = (0..50).map(|number| format!("fortune {number}\n")).collect();
+    let collection = folder.file("own", texts.join("%\n"));
+    let daemon = support::Daemon::start("qotd", &["--shuffle", collection.to_str().unwrap()]);
+    let mut orders = HashSet::new();
+    for _ in 0..3 {
+        let order: Vec<_> = (0..50).map(|_| read_all(&mut daemon.connect())).collect();
+        assert_eq!(order.iter().collect::<HashSet<_>>().len(), 50, "one came again");
+        orders.insert(order);
+    }
+    assert_eq!(orders.len(), 3, "each time in another order");
+}
+
+#[test]
+fn help_and_version_are_for_people() {
+    for name in ["qotd", "echo", "daytime", "discard", "chargen", "time"] {
+        let help = run(name, &["--help"]);
+        let text = String::from_utf8(help.stdout).unwrap();
+        assert!(help.status.success() && help.stderr.is_empty());
+        for word in ["RFC 86", "--sandbox", "--idle-timeout", "--listen", "inetd"] {
+            assert!(text.contains(word), "{name}: no {word}");
+        }
+        assert!(text.lines().all(|line| line.len() <= 110));
+        let version = run(name, &["--version"]);
+        assert_eq!(String::from_utf8(version.stdout).unwrap(), format!("{name} {}\n", env!("CARGO_PKG_VERSION")));
+    }
+    let mut full = Process::start(
+        Command::new(program("echo"))
+            .arg("--help")
+            .stdout(fs::File::create("/dev/full").unwrap())
+            .stderr(Stdio::piped()),
+    );
+    let (code, log) = full.log();
+    assert_eq!(code, Some(1));
+    assert!(log.contains("No space left"), "{log}");
+}
+
+#[test]
+fn a_disk_that_is_full_is_an_error_of_a_filter() {
+    for name in ["qotd", "daytime", "echo"] {
+        let output = Command::new(program(name))
+            .stdin(fs::File::open("/etc/passwd").unwrap())
+            .stdout(fs::File::create("/dev/full").unwrap())
+            .output()
+            .unwrap();
+        let log = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{name}");
+        assert!(log.starts_with(&format!("{name}: cannot write the reply: No space left")), "{log}");
+    }
+}
+
+#[test]
+fn a_reader_that_has_enough_is_no_error() {
+    let script = format!("{} < /dev/zero | head -c 5", program("echo").display());
+    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (&[0; 5][..], &b""[..]));
+}
+
+const MISTAKES: &[(&str, &[&str], i32)] = &[
+    ("qotd", &["--bad"], 2),
+    ("qotd", &["--help"], 2),
+    ("qotd", &["--version"], 2),
+    ("qotd", &["/no/such/file"], 1),
+    ("qotd", &["/etc/ld.so.cache"], 1),
+    ("qotd", &["/dev/zero"], 1),
+    ("qotd", &["/dev/null"], 1),
+    ("echo", &["--sandbox", "weak"], 2),
+    ("daytime", &["--format", "%"], 2),
+    ("discard", &["operand"], 2),
+];
+
+#[test]
+fn a_client_sees_a_clean_close_and_not_one_octet_of_a_mistake() {
+    for &(name, arguments, code) in MISTAKES {
+        // Descriptor 2 is the connection, too.
+        let mut served = inetd_style(name, arguments);
+        assert_eq!(read_all(&mut served.client), b"", "{name} {arguments:?}");
+        assert_eq!(served.process.wait().code(), Some(code), "{name} {arguments:?}");
+        // And the reason is on the log if there is one.
+        let mut served = logging(name, arguments);
+        assert_eq!(read_all(&mut served.client), b"", "{name} {arguments:?}");
+        let (_, log) = served.process.log();
+        assert_eq!(log.lines().count(), 1, "{name} {arguments:?}: {log}");
+    }
+}
+
+#[test]
+fn the_client_is_recognised_wherever_the_log_should_be() {
+    let leaks = |script: &str, variables: &[(&str, String)], connection: OwnedFd, mut client: std::net::TcpStream| {
+        let script = script.replace("{}", program("qotd").to_str().unwrap());
+        let mut command = Command::new("bash");
+        command.args(["-c", &script]).envs(variables.iter().cloned()).stdin(connection);
+        let mut process = Process::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
+        drop(command);
+        assert_eq!(read_all(&mut client), b"", "{script}");
+        assert_eq!(process.wait().code(), Some(2), "{script}");
+    };
+    // Passed as descriptor 3, and as 2 besides.
+    let (client, server) = connection();
+    leaks("export LISTEN_PID=$$ LISTEN_FDS=1; exec {} --bad 3<&0 2>&3 0</dev/null", &[], server, client);
+    // On 2 and 1, but not on 0; and on 2 alone.
+    let (client, server) = connection();
+    leaks("exec {} --bad 1>&0 2>&0 0</dev/null", &[], server, client);
+    let (client, server) = connection();
+    leaks("exec {} --bad 2>&0 0</dev/null", &[], server, client);
+    // An environment that takes it for the journal.
+    let (client, server) = connection();
+    let identity = fs::File::from(server.try_clone().unwrap()).metadata().unwrap();
+    let journal = ("JOURNAL_STREAM", format!("{}:{}", identity.dev(), identity.ino()));
+    leaks("exec {} --bad 1>&0 2>&0", &[journal], server, client);
+}
+
+#[test]
+fn a_time_zone_that_is_no_zone_file_is_named() {
+    let folder = Folder::new("zone");
+    let fifo = folder.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    for zone in [fifo.to_str().unwrap(), "/dev/zero", "/etc/passwd", "No/Such/Zone", "../../../etc/passwd"] {
+        for zone in [zone.to_owned(), format!(":{zone}")] {
+            let output = Command::new(program("daytime")).env("TZ", &zone).stdin(Stdio::null()).output().unwrap();
+            let log = String::from_utf8(output.stderr).unwrap();
+            assert_eq!((output.status.code(), log.lines().count()), (Some(1), 1), "{zone}: {log}");
+            assert!(log.contains(&format!("TZ={zone} ")), "{log}");
+        }
+    }
+    for (zone, ends) in
+        [("Asia/Tokyo", "+09:00\n"), (":Asia/Tokyo", "+09:00\n"), ("CET-1", "+01:00\n"), ("", "+00:00\n")]
+    {
+        let mut command = Command::new(program("daytime"));
+        let output = command.args(["--format", "iso8601"]).env("TZ", zone).stdin(Stdio::null()).output().unwrap();
+        assert!(output.stdout.ends_with(ends.as_bytes()), "{zone}: {output:?}");
+    }
+}
+
+#[test]
+fn too_little_memory_is_named() {
+    let script = format!("ulimit -v 16000; exec {}", program("qotd").display());
+    let (mut client, server) = connection();
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]).stdin(server.try_clone().unwrap()).stdout(server).stderr(Stdio::piped());
+    let mut process = Process::start(&mut command);
+    drop(command);
+    assert_eq!(read_all(&mut client), b"");
+    let (code, log) = process.log();
+    assert!(code == Some(1) && log.contains("octets of memory") && log.lines().count() == 1, "{log}");
+}
+
+#[test]
+fn a_panic_is_one_line_on_the_log_and_nothing_for_the_client() {
+    for layers in ["none", "all"] {
+        for log in ["connection", "pipe"] {
+            let (mut client, server) = connection();
+            let mut command = Command::new(helper("hijacked"));
+            command.args(["Echo", "Connection", layers, "panic"]);
+            command.stdin(server.try_clone().unwrap()).stdout(server.try_clone().unwrap());
+            command.stderr(if log == "pipe" { Stdio::piped() } else { Stdio::from(server.try_clone().unwrap()) });
+            let mut process = Process::start(&mut command);
+            drop((command, server)); // all copies of the connection but the process's
+            assert_eq!(read_all(&mut client), b"", "{layers}, {log}");
+            if log == "pipe" {
+                let (_, log) = process.log();
+                assert!(log.starts_with("hijacked: this is a defect, please report it: "), "{layers}: {log}");
+                assert!(log.contains("a line\\nand another") && log.lines().count() == 1, "{layers}: {log}");
+            }
+            assert!(!process.wait().success());
+        }
+    }
+}
+
+#[test]
+fn the_journal_gets_priorities() {
+    let (journal, stream) = UnixStream::pair().unwrap();
+    let stream = OwnedFd::from(stream);
+    let identity = fs::File::from(stream.try_clone().unwrap()).metadata().unwrap();
+    let (mut client, server) = connection();
+    let mut process = Process::start(
+        Command::new(program("qotd"))
+            .arg("/no/such/file")
+            .env("JOURNAL_STREAM", format!("{}:{}", identity.dev(), identity.ino()))
+            .stdin(server.try_clone().unwrap())
+            .stdout(server)
+            .stderr(stream),
+    );
+    let mut lines = String::new();
+    let mut journal = journal;
+    journal.read_to_string(&mut lines).unwrap();
+    assert_eq!(lines.lines().count(), 1);
+    assert!(lines.starts_with("<3>cannot read /no/such/file: "), "{lines}");
+    assert_eq!(read_all(&mut client), b"");
+    assert_eq!(process.wait().code(), Some(1));
+}
+
+#[test]
+fn sockets_that_no_service_uses_are_refused_by_name() {
+    let (sequenced, _other) = rustix::net::socketpair(
+        rustix::net::AddressFamily::UNIX,
+        rustix::net::SocketType::SEQPACKET,
+        rustix::net::SocketFlags::CLOEXEC,
+        None,
+    )
+    .unwrap();
+    let unix: OwnedFd = std::os::unix::net::UnixDatagram::unbound().unwrap().into();
+    for (socket, kind) in [(sequenced, "a SEQPACKET"), (unix, "a Unix-domain datagram")] {
+        for script in ["exec {}", "LISTEN_PID=$$ LISTEN_FDS=1 exec {} 3<&0 0</dev/null"] {
+            let script = script.replace("{}", program("echo").to_str().unwrap());
+            let mut process = Process::start(
+                Command::new("sh")
+                    .args(["-c", &script])
+                    .stdin(socket.try_clone().unwrap())
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::piped()),
+            );
+            let (code, log) = process.log();
+            assert_eq!(code, Some(1), "{log}");
+            assert!(log.contains(&format!("is {kind} socket")) && log.contains("ListenStream="), "{log}");
+            assert_eq!(log.lines().count(), 1, "{log}");
+        }
+    }
+}
+
+#[test]
+fn without_anything_to_serve_the_way_out_is_named() {
+    let echo = program("echo");
+    let log = |script: &str, output: Stdio| {
+        let mut command = Command::new("sh");
+        command.args(["-c", &script.replace("{}", echo.to_str().unwrap())]);
+        let (code, log) = Process::start(command.stdin(Stdio::null()).stdout(output).stderr(Stdio::piped())).log();
+        assert_eq!((code, log.lines().count()), (Some(1), 1), "{log}");
+        log
+    };
+    assert!(log("exec {} <&-", Stdio::null()).contains("descriptor 0 is closed"));
+    // A service unit started by itself: descriptor 0 is /dev/null, and 1 a stream to the journal.
+    let (_journal, stream) = UnixStream::pair().unwrap();
+    assert!(log("exec {}", OwnedFd::from(stream).into()).contains("start the socket unit instead of the service"));
+    assert!(
+        log("NOTIFY_SOCKET=/no/such exec {} --listen 127.0.0.1:0 2>&1 | grep -v serving >&2; exit 1", Stdio::null())
+            .contains("NOTIFY_SOCKET")
+    );
+    let both = "exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec {} --listen 127.0.0.1:0";
+    assert!(log(both, Stdio::null()).contains("leave one of the two out"));
+    let (_client, connection) = connection();
+    let script = "exec 3<&0 4<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=2 exec {}";
+    let mut command = Command::new("sh");
+    command.args(["-c", &script.replace("{}", echo.to_str().unwrap())]);
+    let (code, log) = Process::start(command.stdin(connection).stdout(Stdio::null()).stderr(Stdio::piped())).log();
+    assert!(code == Some(1) && log.contains("descriptor 3 is a connection"), "{log}");
+}
+
+#[test]
+fn descriptors_that_were_promised_and_are_not_there_are_refused() {
+    for (environment, words) in [
+        ("LISTEN_PID=$$ LISTEN_FDS=1", "check LISTEN_FDS"),
+        ("LISTEN_PID=$$ LISTEN_FDS=two", "LISTEN_FDS"),
+        ("LISTEN_PID=me LISTEN_FDS=1", "LISTEN_PID"),
+        ("LISTEN_PID=$$ LISTEN_FDS=2", "LISTEN_FDS"),
+    ] {
+        let script = format!("{environment} exec {} </dev/null", program("echo").display());
+        let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+        let log = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{environment}: {log}");
+        assert!(log.contains(words) && log.lines().count() == 1, "{environment}: {log}");
+    }
+    // Somebody else's LISTEN_PID is none of ours.
+    let script = format!("LISTEN_PID=1 LISTEN_FDS=1 exec {} </dev/null", program("echo").display());
+    assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
+}

@@ -1,0 +1,456 @@
+//! One process for all clients: the sockets that it takes, and the limits that hold.
+
+mod support;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
+use support::{Daemon, Folder, HUNG, Process, assert_fortune, program, read_all, wait_until};
+
+/// Starts a program with sockets as descriptors 3 and up and more variables, as `sd_listen_fds(3)` describes.
+fn passed(name: &str, sockets: &[&OwnedFd], variables: &str) -> Process {
+    // Under a high number, so that no redirection overwrites one that is still needed.
+    let inheritable: Vec<_> = sockets.iter().map(|socket| fcntl_dupfd_cloexec(socket, 100).unwrap()).collect();
+    for socket in &inheritable {
+        fcntl_setfd(socket, FdFlags::empty()).unwrap();
+    }
+    let redirections: Vec<_> =
+        (3..).zip(&inheritable).map(|(number, socket)| format!("{number}<&{}", socket.as_raw_fd())).collect();
+    let script = format!(
+        "{variables} LISTEN_PID=$$ LISTEN_FDS={} exec {} {}",
+        sockets.len(),
+        program(name).display(),
+        redirections.join(" ")
+    );
+    let mut command = Command::new("bash");
+    Process::start(command.args(["-c", &script]).stdin(Stdio::null()).stderr(Stdio::piped()))
+}
+
+fn connected(address: SocketAddr) -> TcpStream {
+    let client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(HUNG)).unwrap();
+    client
+}
+
+fn line(process: &mut Process) -> String {
+    let mut line = Vec::new();
+    let mut octet = [0];
+    while !line.ends_with(b"\n") && process.0.stderr.as_mut().unwrap().read(&mut octet).unwrap() > 0 {
+        line.push(octet[0]);
+    }
+    String::from_utf8(line).unwrap()
+}
+
+#[test]
+fn any_mix_of_passed_sockets_is_served_and_named_in_the_log() {
+    let folder = Folder::new("mix");
+    let path = folder.path().join("echo");
+    let listeners = [TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("[::1]:0").unwrap()];
+    let addresses: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
+    let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let udp = datagrams.local_addr().unwrap();
+    let unix = UnixListener::bind(&path).unwrap();
+    let [one, two] = listeners.map(OwnedFd::from);
+    let mut process =
+        passed("echo", &[&one, &datagrams.into(), &unix.into(), &two], "LISTEN_FDNAMES=first:second:third:fourth");
+    let log = line(&mut process);
+    for name in ["first", "second", "third", "fourth"] {
+        assert!(log.contains(name), "{log}");
+    }
+    for address in addresses {
+        let mut client = connected(address);
+        client.write_all(b"hello").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(read_all(&mut client), b"hello");
+    }
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(HUNG)).unwrap();
+    client.send_to(b"hello", udp).unwrap();
+    assert_eq!(client.recv(&mut [0; 16]).unwrap(), 5);
+    let mut client = UnixStream::connect(&path).unwrap();
+    client.write_all(b"hello").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut reply = Vec::new();
+    client.read_to_end(&mut reply).unwrap();
+    assert_eq!(reply, b"hello");
+}
+
+#[test]
+fn a_listening_socket_on_descriptor_0_is_served_until_nobody_comes() {
+    for name in ["qotd", "echo", "daytime", "discard", "chargen", "time"] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut command = Command::new(program(name));
+        let listener = OwnedFd::from(listener);
+        command
+            .args(["--idle-timeout", "1"])
+            .stdin(listener.try_clone().unwrap())
+            .stdout(listener)
+            .stderr(Stdio::piped());
+        let mut process = Process::start(&mut command);
+        for _ in 0..3 {
+            let mut client = connected(address);
+            client.write_all(b"hello").unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+            let mut reply = Vec::new();
+            client.take(100).read_to_end(&mut reply).unwrap();
+            match name {
+                "qotd" => assert!(!reply.is_empty()),
+                "echo" => assert_eq!(reply, b"hello"),
+                "discard" => assert_eq!(reply, b""),
+                "daytime" => assert_eq!(reply.len(), 26),
+                "time" => assert_eq!(reply.len(), 4),
+                _ => assert!(reply.starts_with(b" !\"#$%&'()*+,-./0123456789")),
+            }
+        }
+        assert_eq!(process.log(), (Some(0), String::new()), "{name}");
+    }
+}
+
+#[test]
+fn every_form_of_listen_is_served() {
+    let folder = Folder::new("forms");
+    let path = folder.path().join("qotd");
+    let unix = format!("unix:{}", path.display());
+    let start = || {
+        let mut command = Command::new(program("qotd"));
+        command.args(["--listen", "127.0.0.1:0", "--listen", &unix, "--listen", "tcp://[::1]:0"]);
+        Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()))
+    };
+    for _ in 0..2 {
+        // The second time, the path is left over from the first.
+        let mut process = start();
+        let tcp = process.serving_on("tcp://");
+        let udp = process.serving_on("udp://");
+        assert_eq!(tcp, udp, "an address alone means both");
+        assert!(line(&mut process).contains(&unix));
+        let tcp6 = process.serving_on("tcp://");
+        assert_fortune(&read_all(&mut connected(tcp)));
+        assert_fortune(&read_all(&mut connected(tcp6)));
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.set_read_timeout(Some(HUNG)).unwrap();
+        client.send_to(b"", udp).unwrap();
+        let mut reply = [0; 512];
+        let length = client.recv(&mut reply).unwrap();
+        assert_fortune(&reply[..length]);
+        let mut reply = Vec::new();
+        UnixStream::connect(&path).unwrap().read_to_end(&mut reply).unwrap();
+        assert_fortune(&reply);
+    }
+    // Nobody's file is removed for it.
+    let taken = folder.file("taken", "precious");
+    let mut command = Command::new(program("qotd"));
+    command.args(["--listen", &format!("unix:{}", taken.display())]).stdin(Stdio::null()).stderr(Stdio::piped());
+    let (code, log) = Process::start(&mut command).log();
+    assert_eq!((code, log.lines().count()), (Some(1), 1), "{log}");
+    assert_eq!(fs::read(taken).unwrap(), b"precious");
+}
+
+#[test]
+fn it_is_ready_when_it_says_so_and_gives_signs_of_life() {
+    let folder = Folder::new("notify");
+    let path = folder.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(HUNG)).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let variables = format!("NOTIFY_SOCKET={} WATCHDOG_USEC=200000", path.display());
+    let mut process = passed("echo", &[&listener.into()], &variables);
+    let told = || {
+        let mut state = [0; 64];
+        let length = manager.recv(&mut state).unwrap();
+        String::from_utf8_lossy(&state[..length]).into_owned()
+    };
+    assert_eq!(told(), "READY=1");
+    assert_eq!((told(), told()), ("WATCHDOG=1".to_owned(), "WATCHDOG=1".to_owned()));
+    let mut client = connected(address);
+    client.write_all(b"x").unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    process.signal("TERM");
+    wait_until(|| told() == "STOPPING=1");
+    // The connection in progress goes on, and its end is the program's.
+    client.write_all(b"last words").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_all(&mut client), b"last words");
+    assert!(process.wait().success());
+    assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_and_a_silent_client_cannot_hold_it() {
+    for signals in [&["TERM", "INT"][..], &["INT"]] {
+        let mut daemon = Daemon::start("echo", &[]);
+        let mut client = daemon.connect();
+        client.write_all(b"x").unwrap();
+        client.read_exact(&mut [0]).unwrap();
+        daemon.process.signal(signals[0]);
+        wait_until(|| TcpStream::connect(daemon.address).is_err());
+        signals[1..].iter().for_each(|signal| daemon.process.signal(signal));
+        assert!(daemon.process.wait().success());
+        assert_eq!(read_all(&mut client), b"");
+    }
+}
+
+#[test]
+fn one_connection_too_many_ends_the_one_that_was_idle_for_longest() {
+    let daemon = Daemon::start("echo", &["--max-connections", "3", "--max-per-source", "10"]);
+    let ping = |client: &mut TcpStream| {
+        client.write_all(b"x").unwrap();
+        client.read_exact(&mut [0]).unwrap();
+    };
+    let mut clients: Vec<_> = (0..3)
+        .map(|_| {
+            let mut client = daemon.connect();
+            ping(&mut client);
+            client
+        })
+        .collect();
+    // The first is the oldest, but not the one that was idle for longest.
+    ping(&mut clients[0]);
+    let mut fourth = daemon.connect();
+    ping(&mut fourth);
+    assert_eq!(read_all(&mut clients[1]), b"");
+    for stays in [0, 2] {
+        ping(&mut clients[stays]);
+    }
+    ping(&mut fourth);
+}
+
+#[test]
+fn one_source_gets_no_more_than_its_share() {
+    let daemon = Daemon::start("echo", &["--max-connections", "4"]);
+    let mut clients: Vec<_> = (0..3).map(|_| daemon.connect()).collect();
+    for client in &mut clients[..2] {
+        client.write_all(b"x").unwrap();
+        client.read_exact(&mut [0]).unwrap();
+    }
+    assert_eq!(read_all(&mut clients[2]), b"", "half of all is two");
+    // Once one of them is gone, there is a place again.
+    drop(clients.remove(0));
+    wait_until(|| {
+        let mut client = daemon.connect();
+        client.write_all(b"x").is_ok() && client.read(&mut [0]).is_ok_and(|count| count == 1)
+    });
+}
+
+#[test]
+fn a_limit_on_descriptors_that_is_too_low_is_named() {
+    let script = format!("ulimit -n 64; exec {} --listen tcp://127.0.0.1:0", program("echo").display());
+    let output = Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).output().unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{log}");
+    assert!(log.contains("LimitNOFILE=") && log.contains("--max-connections"), "{log}");
+}
+
+#[test]
+fn ten_thousand_idle_connections_fit_in_32_mib() {
+    const CLIENTS: usize = 10_000;
+    let arguments = ["--max-connections", "10000", "--max-per-source", "10000", "--idle-timeout", "3600"];
+    let daemon = Daemon::start("echo", &arguments);
+    rustix::process::setrlimit(
+        rustix::process::Resource::Nofile,
+        rustix::process::Rlimit {
+            current: Some(20_000),
+            maximum: rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum,
+        },
+    )
+    .unwrap();
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| daemon.connect()).collect();
+    for client in &mut clients {
+        client.write_all(b"x").unwrap();
+    }
+    for client in &mut clients {
+        client.read_exact(&mut [0]).unwrap();
+    }
+    let resident = support::resident(&daemon.process);
+    assert!(resident < 32 * 1024, "{resident} KiB");
+}
+
+#[test]
+fn a_reply_longer_than_the_network_takes_at_once_arrives_whole() {
+    let folder = Folder::new("long");
+    let text = "All work and no play.\n".repeat(40_000);
+    let collection = folder.file("long", &text);
+    let daemon = Daemon::start("qotd", &["--max-length", "0", "--idle-timeout", "600", collection.to_str().unwrap()]);
+    let mut clients: Vec<_> = (0..20).map(|_| daemon.connect()).collect();
+    for client in &mut clients {
+        let reply = read_all(client);
+        assert!(reply == text.replace('\n', "\r\n").as_bytes(), "{} octets", reply.len());
+    }
+    // Over UDP it does not fit, and that is no reason to end.
+    assert_eq!(read_all(&mut daemon.connect()).len(), 23 * 40_000);
+}
+
+#[test]
+fn a_burst_is_answered_to_the_last_client() {
+    let daemon = Daemon::start("qotd", &[]);
+    let mut clients: Vec<_> = (0..400).map(|_| daemon.connect()).collect();
+    for client in &mut clients {
+        assert_fortune(&read_all(client));
+    }
+}
+
+/// A connection from one of loopback's addresses, which is reset when it is dropped.
+fn connected_from(source: Ipv4Addr, to: SocketAddr) -> TcpStream {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt};
+    let client = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+    bind(&client, &SocketAddr::from((source, 0))).unwrap();
+    connect(&client, &to).unwrap();
+    TcpStream::from(client)
+}
+
+#[test]
+fn clients_that_come_and_go_in_crowds_cost_no_more_memory() {
+    // More sources than connections fit, over and over: the tables have to make room in place.
+    let mut daemon = Daemon::start("echo", &[]);
+    let mut crowd = std::collections::VecDeque::new();
+    for number in 0..25_000_u32 {
+        crowd.push_back(connected_from(Ipv4Addr::from(0x7f01_0000 + number % 60_000), daemon.address));
+        if crowd.len() > 1050 {
+            crowd.pop_front();
+        }
+    }
+    drop(crowd);
+    assert!(daemon.process.0.try_wait().unwrap().is_none(), "it has ended");
+    let mut client = daemon.connect();
+    client.write_all(b"x").unwrap();
+    client.read_exact(&mut [0]).unwrap();
+}
+
+#[test]
+fn a_source_that_was_let_go_may_come_again() {
+    // Let go, and not closed by itself: its places have to be free again all the same.
+    let daemon = Daemon::start("echo", &["--max-connections", "4", "--idle-timeout", "3600"]);
+    for _ in 0..5 {
+        let crowd: Vec<_> =
+            (1..=4).map(|host| connected_from(Ipv4Addr::new(127, 0, 9, host), daemon.address)).collect();
+        for mut client in (0..2).map(|_| connected_from(Ipv4Addr::new(127, 0, 8, 1), daemon.address)) {
+            client.write_all(b"x").unwrap();
+            client.read_exact(&mut [0]).unwrap();
+        }
+        drop(crowd);
+    }
+}
+
+#[test]
+fn without_descriptors_it_waits_says_so_and_goes_on() {
+    // Under inetd, so that what it says goes to syslog: that has to work after the lock-down, too.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let listener = OwnedFd::from(listener);
+    let mut command = Command::new(program("echo"));
+    command.stdin(listener.try_clone().unwrap()).stdout(listener.try_clone().unwrap()).stderr(listener);
+    let mut process = Process::start(&mut command);
+    drop(command);
+    let ping =
+        |client: &mut TcpStream| client.write_all(b"x").is_ok() && client.read(&mut [0]).is_ok_and(|count| count == 1);
+    assert!(ping(&mut connected(address)));
+    let limit = |count: &str| {
+        let pid = process.0.id().to_string();
+        assert!(
+            Command::new("prlimit")
+                .args(["--pid", &pid, &format!("--nofile={count}:{count}")])
+                .status()
+                .unwrap()
+                .success()
+        );
+    };
+    limit("8");
+    let crowd: Vec<_> = (0..12).map(|_| connected(address)).collect();
+    // The oldest of them are let go for the others, one a second.
+    let mut newest = connected(address);
+    assert!(ping(&mut newest));
+    drop(crowd);
+    assert!(process.0.try_wait().unwrap().is_none());
+}
+
+#[test]
+fn told_to_stop_it_does_not_spin_over_clients_that_are_no_longer_its_own() {
+    // The socket stays open here, as systemd keeps it.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let socket = OwnedFd::from(listener);
+    let mut process = passed("echo", &[&socket], "");
+    let mut client = connected(address);
+    client.write_all(b"x").unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    process.signal("TERM");
+    let ticks = || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", process.0.id())).unwrap();
+        let fields: Vec<u64> = stat
+            .rsplit_once(')')
+            .unwrap()
+            .1
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .map(|it| it.parse().unwrap())
+            .collect();
+        fields.iter().sum::<u64>()
+    };
+    let _waits = connected(address);
+    let before = ticks();
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(ticks() - before < 20, "{} hundredths of a second on a processor, with nothing to do", ticks() - before);
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_all(&mut client), b"");
+    assert!(process.wait().success());
+}
+
+#[test]
+fn inetd_s_wait_is_not_left_while_a_client_is_there() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut command = Command::new(program("echo"));
+    let mut process =
+        Process::start(command.args(["--idle-timeout", "2"]).stdin(OwnedFd::from(listener)).stdout(Stdio::null()));
+    let mut client = connected(address);
+    for _ in 0..8 {
+        client.write_all(b"x").unwrap();
+        client.read_exact(&mut [0]).unwrap();
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    drop(client);
+    assert!(process.wait().success());
+}
+
+#[test]
+fn chargen_goes_on_where_a_client_that_reads_slowly_left_off() {
+    let folder = Folder::new("slow");
+    let path = folder.path().join("chargen");
+    let mut command = Command::new(program("chargen"));
+    command.args(["--listen", &format!("unix:{}", path.display())]).stdin(Stdio::null()).stderr(Stdio::piped());
+    let mut process = Process::start(&mut command);
+    line(&mut process);
+    let mut client = UnixStream::connect(&path).unwrap();
+    let mut octets = vec![0; 3_000_000];
+    for piece in octets.chunks_mut(10_007) {
+        client.read_exact(piece).unwrap();
+    }
+    for (number, line) in octets.split_inclusive(|&octet| octet == b'\n').enumerate().take(40_000) {
+        let expected: Vec<u8> = (b' '..=b'~').cycle().skip(number % 95).take(72).chain(*b"\r\n").collect();
+        assert!(line == expected, "line {number}: {}", String::from_utf8_lossy(line));
+    }
+}
+
+#[test]
+fn urgent_octets_are_no_reason_for_a_reset() {
+    for mode in support::MODES {
+        let mut served = support::served(mode, "echo", &[]);
+        for (plain, urgent) in [(&b"abc"[..], &b"d"[..]), (b"efg", b"h")] {
+            served.client.write_all(plain).unwrap();
+            rustix::net::send(&served.client, urgent, rustix::net::SendFlags::OOB).unwrap();
+            served.client.read_exact(&mut [0; 3]).unwrap();
+        }
+        served.client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(read_all(&mut served.client), b"", "{mode:?}");
+        served.ended_well();
+    }
+}

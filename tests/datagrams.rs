@@ -1,0 +1,321 @@
+//! Every service over UDP, and what it does not answer.
+
+mod support;
+
+use std::collections::HashSet;
+use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use support::{HUNG, Process, assert_fortune, built_in_fortunes, program};
+
+/// A service on a UDP port of loopback, and a client of it.
+struct Datagrams {
+    process: Process,
+    address: SocketAddr,
+    client: UdpSocket,
+}
+
+impl Datagrams {
+    fn start(name: &str, arguments: &[&str]) -> Self {
+        Self::on(name, arguments, "127.0.0.1")
+    }
+
+    fn on(name: &str, arguments: &[&str], ip: &str) -> Self {
+        let mut process = Process::start(
+            Command::new(program(name))
+                .args(["--listen", &format!("udp://{ip}:0")])
+                .args(arguments)
+                .stdin(Stdio::null())
+                .stderr(Stdio::piped()),
+        );
+        let address = process.serving_on("udp://");
+        Self { process, address, client: client() }
+    }
+
+    fn ask(&self, question: &[u8]) -> Vec<u8> {
+        ask(&self.client, question, (Ipv4Addr::LOCALHOST, self.address.port()).into())
+    }
+
+    /// Asserts that all that was sent so far was not answered: a request after it is, from a client that may have replies.
+    fn assert_nothing_came(&self) {
+        let other = client();
+        let reply = ask(&other, b"are you there?", (Ipv4Addr::LOCALHOST, self.address.port()).into());
+        assert!(!reply.is_empty());
+        self.client.set_nonblocking(true).unwrap();
+        assert!(self.client.recv(&mut [0; 512]).is_err(), "an answer all the same");
+        self.client.set_nonblocking(false).unwrap();
+    }
+}
+
+fn client() -> UdpSocket {
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(HUNG)).unwrap();
+    client
+}
+
+fn ask(client: &UdpSocket, question: &[u8], address: SocketAddr) -> Vec<u8> {
+    client.send_to(question, address).unwrap();
+    let mut reply = vec![0; 65_535];
+    let (length, from) = client.recv_from(&mut reply).unwrap();
+    assert_eq!(from, address, "from where the request went");
+    reply.truncate(length);
+    reply
+}
+
+const NO_LIMIT: [&str; 4] = ["--datagram-rate", "0", "--datagram-total", "0"];
+
+#[test]
+fn qotd_answers_any_datagram_with_a_fortune() {
+    let service = Datagrams::start("qotd", &NO_LIMIT);
+    let fortunes = built_in_fortunes();
+    let mut replies = HashSet::new();
+    for question in [&b""[..], b"x", &support::noise(60_000)].iter().cycle().take(30) {
+        let fortune = assert_fortune(&service.ask(question));
+        assert!(fortunes.contains(&fortune), "{fortune}");
+        replies.insert(fortune);
+    }
+    assert!(replies.len() > 10);
+}
+
+#[test]
+fn echo_answers_with_the_same_octets() {
+    let service = Datagrams::start("echo", &NO_LIMIT);
+    for length in [0, 1, 511, 1472, 65_507] {
+        let question = support::noise(length);
+        assert!(service.ask(&question) == question, "{length} octets");
+    }
+}
+
+#[test]
+fn echo_answers_a_batch_each_with_its_own() {
+    let service = Datagrams::start("echo", &NO_LIMIT);
+    let clients: Vec<_> = (0..100).map(|_| client()).collect();
+    // Stopped while they ask, so that many requests wait at once.
+    service.process.signal("STOP");
+    for (number, client) in clients.iter().enumerate() {
+        client.send_to(format!("{number}").as_bytes(), service.address).unwrap();
+    }
+    service.process.signal("CONT");
+    for (number, client) in clients.iter().enumerate() {
+        let mut reply = [0; 16];
+        let length = client.recv(&mut reply).unwrap();
+        assert_eq!(std::str::from_utf8(&reply[..length]), Ok(number.to_string().as_str()));
+    }
+}
+
+#[test]
+fn daytime_and_time_answer_with_the_time() {
+    let daytime = Datagrams::start("daytime", &["--utc", "--format", "iso8601"]).ask(b"");
+    assert!(daytime.ends_with(b"+00:00\r\n"), "{daytime:?}");
+    let time = Datagrams::start("time", &[]).ask(b"");
+    let since_1970 = u64::from(u32::from_be_bytes(time.try_into().unwrap())) - 2_208_988_800;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    assert!((now - 60..=now).contains(&since_1970), "{since_1970} at {now}");
+}
+
+#[test]
+fn chargen_answers_with_up_to_512_characters() {
+    let service = Datagrams::start("chargen", &NO_LIMIT);
+    let replies: Vec<_> = (0..50).map(|_| service.ask(b"")).collect();
+    let lengths: HashSet<_> = replies.iter().map(Vec::len).collect();
+    assert!(lengths.len() > 20 && lengths.iter().all(|&length| length <= 512), "{lengths:?}");
+    let longest = replies.iter().max_by_key(|reply| reply.len()).unwrap();
+    assert!(longest.starts_with(b" !\"#$%&'()*+,-./0123456789"));
+    assert!(replies.iter().all(|reply| longest.starts_with(reply)));
+}
+
+#[test]
+fn discard_answers_nothing_and_takes_all() {
+    let service = Datagrams::start("discard", &[]);
+    for _ in 0..1000 {
+        service.client.send_to(b"x", service.address).unwrap();
+    }
+    // Over, and nothing was left to answer for.
+    service.process.signal("TERM");
+    let mut service = service;
+    assert!(service.process.wait().success());
+    service.client.set_nonblocking(true).unwrap();
+    assert!(service.client.recv(&mut [0; 16]).is_err());
+}
+
+#[test]
+fn a_reply_comes_from_the_address_that_was_asked() {
+    for ip in ["0.0.0.0", "[::]"] {
+        let service = Datagrams::on("echo", &[], ip);
+        for address in ["127.0.0.1", "127.0.0.5"] {
+            let address: IpAddr = address.parse().unwrap();
+            assert_eq!(ask(&service.client, b"here", (address, service.address.port()).into()), b"here");
+        }
+    }
+    let service = Datagrams::on("echo", &[], "[::]");
+    let client = UdpSocket::bind("[::1]:0").unwrap();
+    client.set_read_timeout(Some(HUNG)).unwrap();
+    assert_eq!(ask(&client, b"here", format!("[::1]:{}", service.address.port()).parse().unwrap()), b"here");
+}
+
+#[test]
+fn a_network_gets_no_more_replies_than_its_rate() {
+    let service = Datagrams::start("qotd", &["--datagram-rate", "5"]);
+    for _ in 0..1000 {
+        service.client.send_to(b"x", service.address).unwrap();
+    }
+    service.client.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let mut replies = 0;
+    while service.client.recv(&mut [0; 512]).is_ok() {
+        replies += 1;
+    }
+    // 5 at once, and 5 for each second that this may have taken on a slow machine.
+    assert!((5..200).contains(&replies), "{replies} replies");
+}
+
+#[test]
+fn all_networks_together_get_no_more_than_the_total() {
+    let service = Datagrams::on("echo", &["--datagram-rate", "0", "--datagram-total", "5"], "0.0.0.0");
+    let mut replies = 0;
+    for network in 0..100 {
+        let client = UdpSocket::bind(format!("127.0.{network}.1:0")).unwrap();
+        client.send_to(b"x", ("127.0.0.1", service.address.port())).unwrap();
+        client.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        replies += usize::from(client.recv(&mut [0; 512]).is_ok());
+    }
+    assert!((5..60).contains(&replies), "{replies} replies");
+}
+
+#[test]
+fn a_service_that_asks_is_not_answered() {
+    // Two echo services would answer each other for ever.
+    let service = Datagrams::start("echo", &NO_LIMIT);
+    for port in [1, 7, 19, 1023] {
+        let other = UdpSocket::bind(("127.0.0.77", port)).expect("root may have such a port");
+        other.send_to(b"x", service.address).unwrap();
+        service.assert_nothing_came();
+        other.set_nonblocking(true).unwrap();
+        assert!(other.recv(&mut [0; 16]).is_err(), "port {port} got an answer");
+    }
+}
+
+#[test]
+fn inetd_s_wait_is_recognised_and_left_when_nobody_asks_any_more() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let socket = OwnedFd::from(socket);
+    let mut process = Process::start(
+        Command::new(program("echo"))
+            .args(["--idle-timeout", "1"])
+            .stdin(socket.try_clone().unwrap())
+            .stdout(socket.try_clone().unwrap())
+            .stderr(socket.try_clone().unwrap()),
+    );
+    let client = client();
+    assert_eq!(ask(&client, b"first", address), b"first");
+    assert_eq!(ask(&client, b"second", address), b"second");
+    assert!(process.wait().success());
+    // The socket is inetd's, and the next datagram waits in it for the next process.
+    client.send_to(b"third", address).unwrap();
+    let mut process = Process::start(
+        Command::new(program("echo")).args(["--idle-timeout", "1"]).stdin(socket.try_clone().unwrap()).stdout(socket),
+    );
+    let mut reply = [0; 16];
+    assert_eq!(client.recv(&mut reply).unwrap(), 5);
+    assert!(process.wait().success());
+}
+
+#[test]
+fn a_damaged_datagram_service_says_so_nowhere_but_on_the_log() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let client = client();
+    client.send_to(b"x", socket.local_addr().unwrap()).unwrap();
+    let socket = OwnedFd::from(socket);
+    let mut process = Process::start(
+        Command::new(program("qotd"))
+            .arg("/no/such/file")
+            .stdin(socket.try_clone().unwrap())
+            .stdout(socket)
+            .stderr(Stdio::piped()),
+    );
+    let mut log = String::new();
+    process.0.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(log.contains("/no/such/file"), "{log}");
+    assert_eq!(process.wait().code(), Some(1));
+    client.set_nonblocking(true).unwrap();
+    assert!(client.recv(&mut [0; 512]).is_err());
+}
+
+/// Two hosts on a network of their own: `client` may have any address of it, and says how much went each way.
+#[test]
+fn a_forged_network_draws_fewer_octets_than_it_sends() {
+    const SCRIPT: &str = r#"
+set -eu
+# Nothing on the wire but what is counted here.
+echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6
+echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6
+ip link set lo up
+ip link add outside type veth peer name inside
+ip link set outside up
+ip addr add 10.9.0.1/16 dev outside
+# The forged hosts are all there is behind the other end; nobody there minds the replies.
+ip link set inside up
+ip neigh add 10.9.8.255 lladdr "$(cat /sys/class/net/inside/address)" dev outside 2>/dev/null || true
+"$1" --listen udp://0.0.0.0:1717 2>/dev/null &
+service=$!
+trap 'kill $service' EXIT
+python3 - "$(cat /sys/class/net/outside/address)" "$(cat /sys/class/net/inside/address)" <<'PYTHON'
+import socket, struct, sys, time
+to, own = (bytes.fromhex(address.replace(':', '')) for address in sys.argv[1:])
+link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+link.bind(('inside', 0))
+
+def checksum(data):
+    total = sum(struct.unpack('!%dH' % (len(data) // 2), data))
+    total = (total >> 16) + (total & 0xffff)
+    return ~(total + (total >> 16)) & 0xffff
+
+def datagram(source, destination, payload, port=40000):
+    udp = struct.pack('!HHHH', port, 1717, 8 + len(payload), 0) + payload
+    head = struct.pack('!BBHHHBBH4s4s', 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0,
+                       socket.inet_aton(source), socket.inet_aton(destination))
+    return to + own + b'\x08\x00' + head[:10] + struct.pack('!H', checksum(head)) + head[12:] + udp
+
+def statistics(name):
+    with open('/sys/class/net/outside/statistics/' + name) as file:
+        return int(file.read())
+
+def answered(source, destination, port=40000):
+    before = statistics('tx_packets')
+    link.send(datagram(source, destination, b'x', port))
+    deadline = time.monotonic() + 0.2
+    while statistics('tx_packets') == before and time.monotonic() < deadline:
+        pass
+    return statistics('tx_packets') > before
+
+import subprocess
+for host in range(1, 255):
+    subprocess.run(['ip', 'neigh', 'replace', '10.9.8.%d' % host, 'lladdr', sys.argv[2], 'dev', 'outside'], check=True)
+subprocess.run(['ip', 'neigh', 'replace', '10.9.7.7', 'lladdr', sys.argv[2], 'dev', 'outside'], check=True)
+while not answered('10.9.7.7', '10.9.0.1'):
+    pass
+# To everybody, and from a service.
+assert not answered('10.9.7.7', '10.9.255.255'), 'a broadcast is answered'
+assert not answered('10.9.7.7', '10.9.0.1', 1023), 'a service is answered'
+assert answered('10.9.7.7', '10.9.0.1'), 'a client is not answered any more'
+
+sent, received = statistics('rx_bytes'), statistics('tx_bytes')
+for number in range(100_000):
+    link.send(datagram('10.9.8.%d' % (1 + number % 254), '10.9.0.1', b''))
+sent, received = statistics('rx_bytes') - sent, statistics('tx_bytes') - received
+print(sent, received)
+PYTHON
+"#;
+    let mut command = Command::new("unshare");
+    command.args(["--net", "--mount", "bash", "-c", &format!("mount -t sysfs sysfs /sys\n{SCRIPT}"), "bash"]);
+    let output = command.arg(program("qotd")).stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let octets: Vec<u64> = printed.split_whitespace().map(|number| number.parse().unwrap()).collect();
+    let [sent, drawn] = octets[..] else { panic!("{printed}") };
+    assert!(sent > 100_000 * 28, "{printed}");
+    assert!(drawn > 0 && drawn < sent / 10, "{printed}");
+}

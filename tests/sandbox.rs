@@ -1,0 +1,399 @@
+//! The lock-down: on the real programs, and act by act on a program that takes the place of a hijacked service.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use small_services::sandbox::policy::{self, PEERS, Peer, SERVICES, Service};
+use support::{Process, helper, program};
+
+const EPERM: i32 = 1;
+const EAGAIN: i32 = 11;
+const EACCES: i32 = 13;
+const SIGSYS: i32 = 31;
+const SIGXFSZ: i32 = 25;
+
+/// How an act ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    Refused(i32),
+    Killed(i32),
+}
+
+fn hijacked(service: Service, peer: Peer, layers: &str, act: &str) -> Output {
+    // An abstract socket outside, of another name each time: tests run side by side.
+    static RUN: AtomicU32 = AtomicU32::new(0);
+    let name = format!("small-services-{}-{}", std::process::id(), RUN.fetch_add(1, Ordering::Relaxed));
+    let _outside = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    Command::new(helper("hijacked"))
+        .args([&format!("{service:?}"), &format!("{peer:?}"), layers, act])
+        .env("ABSTRACT", name)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn outcome(layers: &str, act: &str) -> Outcome {
+    let output = hijacked(Service::Qotd, Peer::Connection, layers, act);
+    match (output.status.code(), output.status.signal()) {
+        (Some(0), _) => Outcome::Done,
+        (Some(101), _) => panic!("{act}: {}", String::from_utf8_lossy(&output.stderr)),
+        (Some(errno), _) => Outcome::Refused(errno),
+        (None, signal) => Outcome::Killed(signal.unwrap()),
+    }
+}
+
+const FILES: &[&str] = &["read a file", "list a directory", "make a file", "execute a program"];
+const OTHERS: &[&str] = &[
+    "grow an open file",
+    "remove a file",
+    "fork",
+    "start a thread",
+    "connect over TCP",
+    "listen on TCP",
+    "open a UDP socket",
+    "connect to an abstract socket",
+    "signal another process",
+    "trace another process",
+    "map memory to execute",
+    "push a character into the terminal",
+    "enter a namespace of its own",
+    "raise a limit",
+    "attach a filter of its own",
+    "be dumpable",
+];
+
+#[test]
+fn every_act_is_stopped_by_seccomp_alone() {
+    for act in FILES.iter().chain(OTHERS) {
+        assert_eq!(outcome("Seccomp", act), Outcome::Killed(SIGSYS), "{act}");
+    }
+    assert_eq!(outcome("Seccomp", "nothing"), Outcome::Done);
+}
+
+#[test]
+fn every_act_is_stopped_by_all_layers_of_every_service() {
+    for &service in SERVICES {
+        for &peer in PEERS {
+            for act in FILES.iter().chain(OTHERS) {
+                let status = hijacked(service, peer, "all", act).status;
+                assert_eq!(status.signal(), Some(SIGSYS), "{service:?} on a {peer:?}: {act}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_acts_are_possible_without_the_lock_down() {
+    for act in FILES.iter().chain(&["fork", "start a thread", "listen on TCP", "open a UDP socket", "be dumpable"]) {
+        assert_eq!(outcome("none", act), Outcome::Done, "{act}");
+    }
+    for act in ["connect to an abstract socket", "signal another process", "map memory to execute", "grow an open file"]
+    {
+        assert_eq!(outcome("none", act), Outcome::Done, "{act}");
+    }
+}
+
+#[test]
+fn landlock_alone_stops_files_ports_and_processes_outside() {
+    let landlock = "NoNewPrivileges,Landlock";
+    for act in FILES.iter().chain(&["listen on TCP", "connect over TCP"]) {
+        assert_eq!(outcome(landlock, act), Outcome::Refused(EACCES), "{act}");
+    }
+    for act in ["connect to an abstract socket", "signal another process", "trace another process"] {
+        assert_eq!(outcome(landlock, act), Outcome::Refused(EPERM), "{act}");
+    }
+}
+
+#[test]
+fn limits_alone_stop_growing_files_and_cannot_be_raised() {
+    assert_eq!(outcome("Limits", "grow an open file"), Outcome::Killed(SIGXFSZ));
+    // Capabilities come first in the lock-down: without them the limits are final.
+    assert_eq!(outcome("Capabilities,Limits", "raise a limit"), Outcome::Refused(EPERM));
+}
+
+#[test]
+fn limits_alone_stop_new_processes_of_any_user_but_root() {
+    // The kernel exempts root of the initial user namespace from RLIMIT_NPROC, so this runs as somebody else.
+    let mut command = Command::new("unshare");
+    if is_root() {
+        command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]);
+    } else {
+        command.args(["--", "env"]);
+    }
+    let folder = support::Folder::new("nproc");
+    let copy = support::public_copy(&helper("hijacked"), &folder);
+    let status = command.arg(copy).args(["Qotd", "Connection", "Limits", "fork"]).status().unwrap();
+    assert_eq!(status.code(), Some(EAGAIN));
+}
+
+#[test]
+fn not_dumpable_alone_is_not_dumpable() {
+    assert_eq!(outcome("NotDumpable", "be dumpable"), Outcome::Refused(EPERM));
+}
+
+/// A service that waits for its client, locked down.
+fn waiting(name: &str) -> (support::Served, String) {
+    let mut served = support::inetd_style(name, &[]);
+    if name == "echo" {
+        // The answer shows that the lock-down is over.
+        served.client.write_all(b"x").unwrap();
+        served.client.read_exact(&mut [0]).unwrap();
+    } else {
+        support::wait_until(|| status(&served).contains("Seccomp:\t2\n"));
+    }
+    let status = status(&served);
+    (served, status)
+}
+
+fn status(served: &support::Served) -> String {
+    fs::read_to_string(format!("/proc/{}/status", served.process.0.id())).unwrap()
+}
+
+#[test]
+fn a_service_that_waits_for_its_client_holds_no_privilege_of_any_kind() {
+    for name in ["echo", "discard"] {
+        let (served, status) = waiting(name);
+        let bounding = if is_root() { "CapBnd:\t0000000000000000\n" } else { "CapBnd:" };
+        for line in [
+            "CapInh:\t0000000000000000\n",
+            "CapPrm:\t0000000000000000\n",
+            "CapEff:\t0000000000000000\n",
+            "CapAmb:\t0000000000000000\n",
+            bounding,
+            "NoNewPrivs:\t1\n",
+            "Seccomp:\t2\n",
+            "Threads:\t1\n",
+        ] {
+            assert!(status.contains(line), "{name}: no {line:?} in\n{status}");
+        }
+        let limits = fs::read_to_string(format!("/proc/{}/limits", served.process.0.id())).unwrap();
+        for limit in ["Max processes", "Max core file size", "Max file size"] {
+            let line = limits.lines().find(|line| line.starts_with(limit)).unwrap();
+            assert_eq!(line[limit.len()..].split_whitespace().take(2).collect::<Vec<_>>(), ["0", "0"], "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_service_holds_no_descriptor_but_its_connection_and_its_log() {
+    let (client, connection) = support::connection();
+    // A super-server that leaks descriptors 7 and 8.
+    let script = format!("exec {} 7</etc/passwd 8</etc", program("echo").display());
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]).stdin(connection.try_clone().unwrap()).stdout(connection).stderr(Stdio::null());
+    let mut served = support::Served { client, process: Process::start(&mut command), mode: support::Mode::Process };
+    served.client.write_all(b"x").unwrap();
+    served.client.read_exact(&mut [0]).unwrap();
+    let open: BTreeSet<_> = fs::read_dir(format!("/proc/{}/fd", served.process.0.id()))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(open, ["0", "1", "2"].map(str::to_owned).into());
+}
+
+#[test]
+fn the_system_calls_that_survive_are_those_of_the_table() {
+    for &service in SERVICES {
+        for &peer in PEERS {
+            let printed = hijacked(service, peer, "Seccomp", "survivors");
+            assert!(printed.status.success());
+            let survivors: BTreeSet<_> =
+                String::from_utf8(printed.stdout).unwrap().lines().map(str::to_owned).collect();
+            let number = |rule: &policy::Rule| {
+                if cfg!(target_arch = "aarch64") { rule.call.aarch64 } else { rule.call.x86_64 }
+            };
+            let table: BTreeSet<_> = policy::rules(service, peer).map(|rule| number(rule).to_string()).collect();
+            assert_eq!(survivors, table, "{service:?} on a {peer:?}");
+            let most = match (peer, service) {
+                (Peer::Sockets, _) => 14,
+                (_, Service::Qotd | Service::Daytime | Service::Time) => 4,
+                _ => 6,
+            };
+            assert!(table.len() <= most, "{service:?} on a {peer:?} may do {} system calls", table.len());
+        }
+    }
+}
+
+#[test]
+fn the_table_pins_these_arguments() {
+    // Written out once more, so that no row is widened by accident: the call, and each pinned argument by its position.
+    let drop_the_rest = &["recvfrom 0=0 3=0x120", "shutdown 0=1 1=1", "write 0=1"][..];
+    for (services, peer, expected) in [
+        (&[Service::Qotd, Service::Daytime, Service::Time][..], Peer::Connection, drop_the_rest),
+        (&[Service::Qotd, Service::Daytime, Service::Time], Peer::Filter, &["write 0=1"]),
+        (&[Service::Echo], Peer::Connection, &["read 0=0", "write 0=1"]),
+        (&[Service::Echo], Peer::Filter, &["read 0=0", "write 0=1"]),
+        (&[Service::Discard], Peer::Connection, &["recvfrom 0=0 3=0x20"]),
+        (&[Service::Discard], Peer::Filter, &["read 0=0"]),
+        (&[Service::Chargen], Peer::Connection, &["recvfrom 0=0 3=0x60", "write 0=1"]),
+        (&[Service::Chargen], Peer::Filter, &["write 0=1"]),
+        (
+            &[Service::Qotd, Service::Daytime, Service::Time],
+            Peer::Sockets,
+            &["recvfrom 3=0x20", "sendmmsg 3=0x40", "sendto 3=0xc000", "shutdown 1=1"],
+        ),
+        (&[Service::Echo], Peer::Sockets, &["recvfrom 3=0x2", "recvfrom 3=0x20", "sendmmsg 3=0x40", "sendto 3=0x4000"]),
+        (&[Service::Discard], Peer::Sockets, &["recvfrom 3=0x20"]),
+        (&[Service::Chargen], Peer::Sockets, &["recvfrom 3=0x20", "sendmmsg 3=0x40", "sendto 3=0x4000"]),
+    ] {
+        let mut expected: BTreeSet<_> = expected.iter().map(|&row| row.to_owned()).collect();
+        expected.extend(["exit_group", "write 0=2"].map(str::to_owned));
+        if peer == Peer::Sockets {
+            let always = [
+                "accept4 3=0x80800",
+                "brk",
+                "clock_gettime",
+                "close",
+                "epoll_ctl",
+                "epoll_pwait",
+                "read 0=0",
+                "recvmmsg 3=0x40",
+                "write 0=1",
+            ];
+            expected.extend(always.map(str::to_owned));
+        }
+        for &service in services {
+            let row = |rule: &policy::Rule| {
+                let pins = rule.arguments.iter().map(|&(position, value)| {
+                    if value < 10 && position < 2 {
+                        format!(" {position}={value}")
+                    } else {
+                        format!(" {position}={value:#x}")
+                    }
+                });
+                rule.call.name.to_owned() + &pins.collect::<String>()
+            };
+            let rows: BTreeSet<_> = policy::rules(service, peer).map(row).collect();
+            assert_eq!(rows, expected, "{service:?} on {peer:?}");
+        }
+    }
+}
+
+#[test]
+fn a_live_service_is_not_dumpable() {
+    if !is_root() {
+        return; // the owner of /proc/PID shows it, and only where the process is not root's anyway
+    }
+    let folder = support::Folder::new("dumpable");
+    let (mut client, server) = support::connection();
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
+        .arg(support::public_copy(&program("echo"), &folder));
+    let process = Process::start(command.stdin(server.try_clone().unwrap()).stdout(server));
+    client.write_all(b"x").unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    let owner = fs::metadata(format!("/proc/{}/environ", process.0.id())).unwrap();
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&owner), 0, "a process of the same user may look into it");
+}
+
+/// What a program does after the filter is attached, by strace(1): the names of the system calls.
+fn calls_after_the_lock_down(name: &str, talk: impl FnOnce(&mut std::net::TcpStream)) -> BTreeSet<String> {
+    let folder = support::Folder::new(&format!("strace-{name}"));
+    let trace = folder.path().join("trace");
+    let (mut client, server) = support::connection();
+    let mut process = Process::start(
+        Command::new("strace")
+            .args(["--output", trace.to_str().unwrap()])
+            .arg(program(name))
+            .stdin(server.try_clone().unwrap())
+            .stdout(server),
+    );
+    talk(&mut client);
+    assert!(process.wait().success());
+    let trace = fs::read_to_string(trace).unwrap();
+    let (before, after) = trace.split_once("seccomp(SECCOMP_SET_MODE_FILTER").expect("a filter is attached");
+    let landlock = before.lines().find(|line| line.starts_with("landlock_restrict_self(")).expect("Landlock is used");
+    assert!(landlock.ends_with("= 0"), "{landlock}");
+    after.lines().skip(1).filter_map(|line| Some(line.split_once('(')?.0.to_owned())).collect()
+}
+
+#[test]
+fn a_connection_takes_just_the_calls_of_the_table() {
+    for (name, service) in
+        [("qotd", Service::Qotd), ("echo", Service::Echo), ("daytime", Service::Daytime), ("discard", Service::Discard)]
+    {
+        let made = calls_after_the_lock_down(name, |client| {
+            client.write_all(b"hello").unwrap();
+            client.shutdown(std::net::Shutdown::Write).unwrap();
+            support::read_all(client);
+        });
+        let mut allowed: BTreeSet<_> =
+            policy::rules(service, Peer::Connection).map(|rule| rule.call.name.to_owned()).collect();
+        if service == Service::Discard {
+            allowed.remove("write"); // for the log only
+        }
+        assert_eq!(made, allowed, "{name}");
+    }
+}
+
+#[test]
+fn a_missing_layer_is_refused_by_strict_and_named_by_best_effort() {
+    for (call, layer) in [("landlock", "Landlock"), ("seccomp", "seccomp")] {
+        let (mut client, server) = support::connection();
+        let start = |mode: &str, server: std::os::fd::OwnedFd| {
+            Process::start(
+                Command::new(helper("old_kernel"))
+                    .arg(call)
+                    .arg(program("qotd"))
+                    .args(["--sandbox", mode])
+                    .stdin(server.try_clone().unwrap())
+                    .stdout(server)
+                    .stderr(Stdio::piped()),
+            )
+        };
+        let (code, log) = start("strict", server).log();
+        assert_eq!(code, Some(1));
+        assert!(log.starts_with(&format!("qotd: will not serve: the sandbox layer {layer} is missing")), "{log}");
+        assert_eq!(log.lines().count(), 1, "{log}");
+        assert_eq!(support::read_all(&mut client), b"");
+
+        let (mut client, server) = support::connection();
+        let mut process = start("best-effort", server);
+        support::assert_fortune(&support::read_all(&mut client));
+        drop(client);
+        let (code, log) = process.log();
+        assert_eq!(code, Some(0));
+        assert!(log.starts_with(&format!("qotd: the sandbox layer {layer} is missing")), "{log}");
+        assert_eq!(log.lines().count(), 1, "{log}");
+    }
+}
+
+#[test]
+fn filters_are_locked_down_as_well() {
+    let mut echo = Process::start(Command::new(program("echo")).stdin(Stdio::piped()).stdout(Stdio::piped()));
+    let (mut input, mut output) = (echo.0.stdin.take().unwrap(), echo.0.stdout.take().unwrap());
+    input.write_all(b"x").unwrap();
+    output.read_exact(&mut [0]).unwrap();
+    let status = fs::read_to_string(format!("/proc/{}/status", echo.0.id())).unwrap();
+    assert!(status.contains("Seccomp:\t2\n") && status.contains("CapEff:\t0000000000000000\n"), "{status}");
+    drop(input);
+    assert!(echo.wait().success());
+}
+
+#[test]
+fn off_means_off() {
+    let mut echo = Process::start(
+        Command::new(program("echo")).args(["--sandbox", "off"]).stdin(Stdio::piped()).stdout(Stdio::piped()),
+    );
+    let (mut input, mut output) = (echo.0.stdin.take().unwrap(), echo.0.stdout.take().unwrap());
+    input.write_all(b"x").unwrap();
+    output.read_exact(&mut [0]).unwrap();
+    assert!(fs::read_to_string(format!("/proc/{}/status", echo.0.id())).unwrap().contains("Seccomp:\t0\n"));
+    drop(input);
+    assert!(echo.wait().success());
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}

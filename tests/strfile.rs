@@ -1,0 +1,216 @@
+//! `small-services strfile` and `unstr`, beside those of Debian's fortune-mod on Debian's collections.
+
+mod support;
+
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use support::{Folder, program, repository};
+
+fn tool(arguments: &[&str], folder: &Path) -> Output {
+    let mut command = Command::new(program("small-services"));
+    command.args(arguments).current_dir(folder).stdin(Stdio::null()).output().unwrap()
+}
+
+fn debian(name: &str, arguments: &[&str], folder: &Path) -> Output {
+    let mut command = Command::new(repository().join("target/peers/usr/bin").join(name));
+    command.args(arguments).current_dir(folder).stdin(Stdio::null()).output().unwrap()
+}
+
+fn collections() -> Vec<PathBuf> {
+    let folder = repository().join("target/peers/usr/share/games/fortunes");
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let paths: Vec<_> = paths.filter(|path| path.extension().is_none()).collect();
+    assert!(paths.len() > 40, "only {} collections", paths.len());
+    paths
+}
+
+/// Makes an index both ways, and compares; `false` where Debian's strfile crashes, as it does on collections that begin with
+/// a line without letters.
+fn same(folder: &Folder, arguments: &[&str]) -> bool {
+    let index = folder.path().join("cookies.dat");
+    let theirs = debian("strfile", arguments, folder.path());
+    let their_index = fs::read(&index);
+    let _ = fs::remove_file(&index);
+    let ours = tool(&[&["strfile"], arguments].concat(), folder.path());
+    if theirs.status.code().is_none() {
+        assert!(ours.status.success(), "{ours:?}");
+        return false;
+    }
+    assert_eq!((ours.status, &ours.stderr), (theirs.status, &theirs.stderr), "{arguments:?}");
+    assert_eq!(String::from_utf8(ours.stdout), String::from_utf8(theirs.stdout), "{arguments:?}");
+    assert!(fs::read(&index).unwrap() == their_index.unwrap(), "{arguments:?}: another index");
+    true
+}
+
+#[test]
+fn indexes_are_debians_octet_for_octet() {
+    let folder = Folder::new("strfile-indexes");
+    let mut compared = 0;
+    for path in collections() {
+        folder.file("cookies", fs::read(&path).unwrap());
+        for options in ["", "-s", "-x", "-o", "-oi", "-iox", "-so", "-c.", "-ca", "-oi -c.", "-ro"] {
+            let arguments: Vec<_> = options.split_whitespace().chain(["cookies"]).collect();
+            compared += u32::from(same(&folder, &arguments));
+        }
+    }
+    assert!(compared > 450, "Debian's strfile crashed on all but {compared}");
+}
+
+#[test]
+fn indexes_of_unusual_files_are_debians_too() {
+    let folder = Folder::new("strfile-unusual");
+    let long = format!("{}\nb\n%\n{}\na\n", "x".repeat(300), "y".repeat(700));
+    let files = [
+        "",
+        "%\n",
+        "%\n%\n",
+        "a",
+        "a\n%\n",
+        "%\n%\nb\n%\n%\na\n%\n%\n",
+        "a\n%%\n% \nb\n",
+        "B\n%\na\n%\nA\n%\nb",
+        &long,
+    ];
+    for file in files {
+        folder.file("cookies", file);
+        for options in [&[][..], &["-o"], &["-io"], &["-x"]] {
+            assert!(same(&folder, &[options, &["cookies"]].concat()), "{file:?} {options:?}: Debian's crashed");
+        }
+        assert!(same(&folder, &["cookies", "cookies.dat"]));
+    }
+}
+
+#[test]
+fn a_random_order_is_a_permutation_with_its_flag() {
+    let folder = Folder::new("strfile-random");
+    folder.file("cookies", fs::read(repository().join("target/peers/usr/share/games/fortunes/cookie")).unwrap());
+    let read = || {
+        let index = fs::read(folder.path().join("cookies.dat")).unwrap();
+        let mut numbers: Vec<_> =
+            index.chunks(4).map(|octets| u32::from_be_bytes(octets.try_into().unwrap())).collect();
+        let offsets = numbers.split_off(6);
+        (numbers, offsets)
+    };
+    assert!(tool(&["strfile", "-s", "cookies"], folder.path()).status.success());
+    let (plain_header, plain) = read();
+    assert!(tool(&["strfile", "-rs", "cookies"], folder.path()).status.success());
+    let (header, mut offsets) = read();
+    assert_eq!((header[4], &header[..4]), (1, &plain_header[..4]));
+    assert_eq!(offsets.last(), plain.last());
+    assert_ne!(offsets, plain);
+    offsets.sort_unstable();
+    assert_eq!(offsets, plain);
+    // And one of Debian's, which has the end of the file among the texts, can be read.
+    assert!(debian("strfile", &["-rs", "cookies"], folder.path()).status.success());
+    let printed = tool(&["unstr", "cookies"], folder.path());
+    assert!(printed.status.success(), "{printed:?}");
+    let sorted = |text: &[u8]| {
+        let mut texts: Vec<_> = String::from_utf8_lossy(text).split("\n%\n").map(str::to_owned).collect();
+        texts.sort();
+        texts.retain(|text| !matches!(text.trim(), "" | "%"));
+        texts
+    };
+    let cookies = fs::read(folder.path().join("cookies")).unwrap();
+    assert!(sorted(&printed.stdout) == sorted(&[&cookies[..], b"%\n"].concat()), "texts are missing");
+}
+
+/// Debian 12's unstr takes every index for a corrupted one: it expects `fread` to count octets, which counts items, and
+/// prints all only with -c. With an `fread` that does count octets it prints every text, and then looks for more of them.
+#[test]
+fn unstr_prints_what_debians_would() {
+    let folder = Folder::new("strfile-unstr");
+    let source = folder.file(
+        "fread.c",
+        "#define _GNU_SOURCE\n#include <dlfcn.h>\n#include <stdio.h>\n\
+         size_t fread(void *to, size_t size, size_t n, FILE *from) {\n\
+         size_t (*real)(void *, size_t, size_t, FILE *) = dlsym(RTLD_NEXT, \"fread\");\n\
+         return size * real(to, size, n, from); }\n",
+    );
+    let library = folder.path().join("fread.so");
+    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).status().unwrap();
+    assert!(compiled.success());
+    for path in collections() {
+        folder.file("cookies", fs::read(&path).unwrap());
+        assert!(tool(&["strfile", "-os", "cookies"], folder.path()).status.success());
+        for delimiter in ["-c%", "-cX"] {
+            let ours = tool(&["unstr", delimiter, "cookies.dat"], folder.path());
+            assert!(ours.status.success() && ours.stderr.is_empty(), "{ours:?}");
+            let mut theirs = Command::new(repository().join("target/peers/usr/bin/unstr"));
+            theirs.args([delimiter, "cookies.dat"]).current_dir(folder.path()).env("LD_PRELOAD", &library);
+            let theirs = theirs.output().unwrap();
+            assert!(!ours.stdout.is_empty() && ours.stdout == theirs.stdout, "{}", path.display());
+        }
+        let ours = tool(&["unstr", "cookies", "out"], folder.path());
+        assert!(ours.status.success() && ours.stdout.is_empty(), "{ours:?}");
+        let printed = tool(&["unstr", "cookies"], folder.path()).stdout;
+        assert!(fs::read(folder.path().join("out")).unwrap() == printed);
+        fs::remove_file(folder.path().join("out")).unwrap();
+    }
+}
+
+/// Asserts that a mistake is one sentence with `words` in it and this exit code, and that it leaves nothing behind.
+fn assert_mistake(folder: &Folder, arguments: &[&str], code: i32, words: &str) {
+    let list = || {
+        let mut names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|it| it.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = list();
+    let output = tool(arguments, folder.path());
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {log}");
+    assert!(log.contains(words), "{arguments:?}: no {words:?} in {log:?}");
+    assert!(code == 2 || log.lines().count() == 1, "{log:?}");
+    assert!(output.stdout.is_empty());
+    assert_eq!(list(), before, "{arguments:?} left something behind");
+}
+
+#[test]
+fn mistakes_are_one_sentence_and_leave_nothing_behind() {
+    let folder = Folder::new("strfile-mistakes");
+    folder.file("cookies", "one\n%\ntwo\n");
+    folder.file("binary", "one\0\n%\ntwo\n");
+    folder.file("cut", "one\n");
+    folder.file("cut.dat", "\0\0\0\x02");
+    folder.file("plain", "one\n%\ntwo\n");
+    assert!(tool(&["strfile", "-s", "plain"], folder.path()).status.success());
+    let fifo = folder.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    for (arguments, code, words) in [
+        (&["strfile"][..], 2, "SOURCE"),
+        (&["strfile", "-Z", "cookies"], 2, "-Z"),
+        (&["strfile", "-c", "xy", "cookies"], 2, "one ASCII character"),
+        (&["strfile", "-c", "é", "cookies"], 2, "one ASCII character"),
+        (&["strfile", "nothing"], 1, "nothing: No such file"),
+        (&["strfile", "binary"], 1, "NUL"),
+        (&["strfile", "fifo"], 1, "regular file"),
+        (&["strfile", "."], 1, "regular file"),
+        (&["strfile", "cookies", "fifo"], 1, "regular file"),
+        (&["strfile", "cookies", "cookies"], 1, "the cookie file itself"),
+        (&["strfile", "cookies", "nowhere/cookies.dat"], 1, "nowhere/cookies.dat"),
+        (&["unstr"], 2, "SOURCE"),
+        (&["unstr", "cookies"], 1, "cookies.dat: No such file"),
+        (&["unstr", "nothing"], 1, "nothing: No such file"),
+        (&["unstr", "cut"], 1, "cut short"),
+        (&["unstr", "plain"], 1, "nothing to do"),
+        (&["unstr", "-cX", "plain.dat", "./plain"], 1, "the cookie file itself"),
+    ] {
+        assert_mistake(&folder, arguments, code, words);
+    }
+}
+
+#[test]
+fn an_index_takes_the_place_of_the_old_one_and_of_a_links_target() {
+    let folder = Folder::new("strfile-output");
+    folder.file("cookies", "one\n%\ntwo\n");
+    folder.file("target", "old");
+    symlink("target", folder.path().join("link")).unwrap();
+    let reader = File::open(folder.path().join("target")).unwrap();
+    assert!(tool(&["strfile", "-s", "cookies", "link"], folder.path()).status.success());
+    assert_eq!(reader.metadata().unwrap().len(), 3, "who reads the old one goes on");
+    assert!(fs::symlink_metadata(folder.path().join("link")).unwrap().is_symlink());
+    assert_eq!(fs::read(folder.path().join("target")).unwrap().len(), 24 + 3 * 4);
+}

@@ -1,0 +1,139 @@
+//! Real super-servers (Debian's openbsd-inetd, xinetd, tcpd and tcpserver) with the files that `make install` puts into
+//! share/small-services, on the real ports of a machine of their own, with a real syslog to write to.
+
+mod support;
+
+use support::machine::{Machine, assert_all_answer};
+use support::{assert_fortune, repository};
+
+const EXAMPLES: &str = "/usr/local/share/small-services";
+
+/// A machine with everything installed and nothing started.
+fn machine(name: &str) -> Machine {
+    let machine = Machine::boot(name);
+    machine.shell(&format!("make -C {} install", repository().display()));
+    // The super-servers where their packages would have put them.
+    let peers = repository().join("target/peers");
+    machine.shell(&format!("cp {0}/usr/sbin/* /usr/sbin && cp {0}/usr/bin/tcpserver /usr/bin", peers.display()));
+    machine
+}
+
+/// Starts inetd with these lines.
+fn start_inetd(machine: &Machine, lines: &str) {
+    machine.shell(&format!("{lines} > /run/inetd.conf && systemd-run --quiet --unit=inetd inetd -i /run/inetd.conf"));
+    machine.wait_for("nc -z 127.0.0.1 17 || nc -z ::1 17");
+}
+
+#[test]
+fn inetd_serves_all_six_over_tcp_and_udp() {
+    let machine = machine("inetd");
+    // chargen is commented out: it is not for a network.
+    start_inetd(&machine, &format!("sed '/tcpd/! s/^#19/19/' {EXAMPLES}/inetd.conf"));
+    assert_all_answer(&machine, &["127.0.0.1"], &["127.0.0.1"]);
+    assert_fortune(&machine.client("printf 'x%.0s' {1..70000} | nc -N 127.0.0.1 17"));
+    // inetd's wait: one process for all datagrams until none comes any more.
+    assert_eq!(machine.shell("pgrep -cx echo"), "1\n");
+    // Nothing to say about any of it.
+    assert_eq!(
+        machine
+            .journal("SYSLOG_IDENTIFIER=qotd SYSLOG_IDENTIFIER=echo SYSLOG_IDENTIFIER=chargen SYSLOG_IDENTIFIER=inetd"),
+        ""
+    );
+}
+
+#[test]
+fn inetd_serves_ipv6_as_well() {
+    let machine = machine("inetd6");
+    start_inetd(&machine, &format!("sed '/tcpd/! s/^#19/19/; s/ tcp / tcp6 /; s/ udp / udp6 /' {EXAMPLES}/inetd.conf"));
+    assert_all_answer(&machine, &["::1"], &["::1"]);
+}
+
+#[test]
+fn tcpd_s_lists_are_obeyed_behind_inetd() {
+    let machine = machine("tcpd");
+    machine.shell(
+        "echo 'ALL: ALL' > /etc/hosts.deny && \
+         echo 'qotd echo daytime discard chargen time: 127.0.0.1 127.0.0.2' > /etc/hosts.allow",
+    );
+    start_inetd(&machine, &format!("sed -n '/tcpd/ s/^#\\([0-9]\\)/\\1/p' {EXAMPLES}/inetd.conf"));
+    assert_all_answer(&machine, &["127.0.0.1"], &[]);
+    assert_fortune(&machine.client("nc -N -s 127.0.0.2 127.0.0.2 17 </dev/null"));
+    assert_eq!(machine.client("nc -N -s 127.0.0.3 127.0.0.3 17 </dev/null || true"), b"");
+    machine.wait_for("journalctl --sync && journalctl -q | grep -q 'qotd.*refused connect from 127.0.0.3'");
+}
+
+#[test]
+fn xinetd_serves_all_six_over_tcp_and_udp_and_both_ip_versions() {
+    let machine = machine("xinetd");
+    machine.shell(&format!("sed -i 's/disable     = yes/disable = no/' {EXAMPLES}/xinetd.d/chargen"));
+    machine.shell(&format!(
+        "printf 'defaults\\n{{\\n}}\\nincludedir {EXAMPLES}/xinetd.d\\n' > /run/xinetd.conf && \
+         systemd-run --quiet --unit=xinetd xinetd -dontfork -f /run/xinetd.conf -pidfile /run/xinetd.pid"
+    ));
+    machine.wait_for("nc -z 127.0.0.1 37");
+    assert_all_answer(&machine, &["127.0.0.1", "::1"], &["127.0.0.1", "::1"]);
+    assert_fortune(&machine.client("printf 'x%.0s' {1..70000} | nc -N 127.0.0.1 17"));
+}
+
+#[test]
+fn tcpserver_serves_all_six_as_its_run_script_says() {
+    let machine = machine("tcpserver");
+    for (port, program) in [(17, "qotd"), (7, "echo"), (13, "daytime"), (9, "discard"), (19, "chargen"), (37, "time")] {
+        machine.shell(&format!(
+            "sed 's| 0 17 \\(.*\\)/qotd$| 0 {port} \\1/{program}|' {EXAMPLES}/tcpserver > /run/{program} && chmod 755 /run/{program} && \
+             systemd-run --quiet --unit=tcpserver-{program} /run/{program}"
+        ));
+        machine.wait_for(&format!("nc -z 127.0.0.1 {port}"));
+    }
+    assert_all_answer(&machine, &["127.0.0.1"], &[]);
+}
+
+#[test]
+fn systemd_serves_datagrams_the_way_inetd_does() {
+    let machine = machine("wait");
+    machine.shell(
+        "cd /run/systemd/system && \
+         printf '[Socket]\nListenDatagram=7\n' > wait.socket && \
+         printf '[Service]\nExecStart=/usr/local/libexec/small-services/echo --idle-timeout 1\nStandardInput=socket\n\
+         StandardError=journal\n' > wait.service && systemctl daemon-reload && systemctl start wait.socket",
+    );
+    for _ in 0..2 {
+        assert_eq!(machine.client("echo hello | nc -u -w 1 127.0.0.1 7"), b"hello\n");
+        // It leaves when nobody asks any more, and is started again for the next.
+        machine.wait_for("systemctl show -P ActiveState wait.service | grep -qx inactive");
+        assert_eq!(machine.shell("systemctl show -P Result wait.service"), "success\n");
+    }
+}
+
+#[test]
+fn under_inetd_a_mistake_goes_to_syslog_and_not_to_the_client() {
+    let machine = machine("syslog");
+    let lines = "printf '%s\\n' '17 stream tcp nowait nobody /usr/local/libexec/small-services/qotd qotd /no/such/file' \
+                 '7 stream tcp nowait nobody /usr/local/libexec/small-services/echo echo --bad'";
+    start_inetd(&machine, lines);
+    assert_eq!(machine.client("nc -N 127.0.0.1 17 </dev/null"), b"");
+    assert_eq!(machine.client("nc -N 127.0.0.1 7 </dev/null"), b"");
+    machine.wait_for("journalctl --sync && journalctl -q SYSLOG_IDENTIFIER=echo | grep .");
+    let qotd = machine.journal("SYSLOG_IDENTIFIER=qotd SYSLOG_FACILITY=3 --priority=3");
+    assert!(qotd.contains("cannot read /no/such/file: No such file or directory"), "{qotd}");
+    let echo = machine.journal("SYSLOG_IDENTIFIER=echo SYSLOG_FACILITY=3 --priority=3");
+    assert!(echo.contains("unexpected argument '--bad' found; see `echo --help`"), "{echo}");
+}
+
+#[test]
+fn without_a_syslog_a_mistake_goes_nowhere_rather_than_to_the_client() {
+    let machine = machine("no-syslog");
+    let line = "printf '%s\\n' '17 stream tcp nowait nobody /usr/local/libexec/small-services/qotd qotd /no/such/file'";
+    start_inetd(&machine, line);
+    machine.shell(
+        "mv /dev/log /dev/log.away 2>/dev/null || rm -f /dev/log; rm -f /dev/null && mknod -m 000 /dev/null c 1 3",
+    );
+    assert_eq!(
+        machine.client(
+            "python3 -c \"
+import socket
+c = socket.create_connection(('127.0.0.1', 17)); c.shutdown(1); print(c.recv(4096))\""
+        ),
+        b"b''\n"
+    );
+}

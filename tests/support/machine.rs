@@ -1,0 +1,138 @@
+//! A throw-away machine with a real systemd as PID 1: tests/machine, gone with the value.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use super::{Folder, Process, assert_fortune, built_in_fortunes, repository, wait_until};
+
+pub struct Machine {
+    folder: Folder,
+    process: Process,
+}
+
+impl Machine {
+    /// Boots one.
+    pub fn boot(name: &str) -> Self {
+        let folder = Folder::new(&format!("machine-{name}"));
+        let process = Process::start(
+            Command::new("setpriv")
+                .args(["--pdeathsig", "TERM"]) // should the test be killed
+                .arg(script())
+                .arg("boot")
+                .arg(folder.path())
+                .stdin(Stdio::null()),
+        );
+        let mut machine = Self { folder, process };
+        wait_until(|| {
+            let ended = machine.process.0.try_wait().unwrap();
+            assert!(ended.is_none(), "the machine did not boot");
+            machine.folder.path().join("leader").exists()
+        });
+        machine
+    }
+
+    /// Boots one, runs `make install` in it as its administrator would, and enables the sockets: `NAME.socket`, or with the
+    /// kind `-daemon` `NAME-daemon.socket`.
+    pub fn with_services(name: &str, kind: &str) -> Self {
+        let machine = Self::boot(name);
+        machine.shell(&format!("make -C {} install", repository().display()));
+        machine
+            .shell(&format!("systemctl enable --now {{fortune,echo,daytime,discard,chargen,time}}{kind}.socket 2>&1"));
+        machine
+    }
+
+    fn command(&self, verb: &str, shell: &str) -> Output {
+        Command::new(script())
+            .arg(verb)
+            .arg(self.folder.path())
+            .args(["bash", "-o", "pipefail", "-c", shell])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    /// Runs a shell command inside, and returns what it prints; the test fails if the command does.
+    pub fn shell(&self, command: &str) -> String {
+        let output = self.command("run", command);
+        let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+        assert!(
+            output.status.success(),
+            "{command}: {}\n{}",
+            output.status,
+            text(&output.stderr) + &text(&output.stdout)
+        );
+        text(&output.stdout)
+    }
+
+    /// Waits until a shell command inside succeeds.
+    pub fn wait_for(&self, command: &str) {
+        wait_until(|| self.command("run", command).status.success());
+    }
+
+    /// Runs a shell command outside, in the machine's network only, and returns the octets that it prints.
+    pub fn client(&self, command: &str) -> Vec<u8> {
+        let output = self.command("net", command);
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    }
+
+    /// The lines of the journal that `journalctl` finds by these arguments.
+    pub fn journal(&self, arguments: &str) -> String {
+        self.shell(&format!("journalctl --sync && journalctl --quiet --no-pager --output=short {arguments}"))
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // In order: the script unmounts, and removes its control groups.
+        let _ = Command::new("kill").arg(self.process.0.id().to_string()).status();
+        let _ = self.process.0.wait();
+    }
+}
+
+fn script() -> PathBuf {
+    let script = repository().join("tests/machine");
+    assert!(fs::metadata(&script).unwrap().permissions().mode() & 0o111 != 0);
+    script
+}
+
+/// Asserts that all six services answer on these addresses with what is theirs, asked by a real `nc` from elsewhere.
+pub fn assert_all_answer(machine: &Machine, tcp: &[&str], udp: &[&str]) {
+    let text = |octets: Vec<u8>| String::from_utf8(octets).unwrap();
+    for ip in tcp {
+        let ask = |how: &str, port: u16| machine.client(&format!("{how} {ip} {port}"));
+        let fortune = assert_fortune(&ask("nc -d", 17));
+        assert!(built_in_fortunes().contains(&fortune), "{fortune}");
+        assert_eq!(text(ask("echo hello | nc -N", 7)), "hello\n");
+        assert_eq!(text(ask("echo hello | nc -N", 9)), "");
+        assert_eq!(ask("nc -d", 13).len(), 26);
+        assert_eq!(ask("nc -d", 37).len(), 4);
+        let lines = text(machine.client(&format!("set +o pipefail; nc -d {ip} 19 | head -n 3")));
+        assert!(lines.starts_with(" !\"#$%&'()*+,-./0123456789") && lines.lines().count() == 3, "{lines}");
+        // Something large, in order.
+        machine.client(&format!(
+            "head -c 10000000 /dev/zero | nc -N {ip} 7 | cmp -n 10000000 - /dev/zero && head -c 10000000 /dev/zero | nc -N {ip} 9"
+        ));
+    }
+    for ip in udp {
+        // One datagram, and the first that comes back.
+        let ask = |port: u16| {
+            machine.client(&format!(
+                "python3 -c \"
+import socket, sys
+address = socket.getaddrinfo('{ip}', {port}, type=socket.SOCK_DGRAM)[0]
+client = socket.socket(address[0], socket.SOCK_DGRAM)
+client.settimeout(60)
+client.sendto(b'hello', address[4])
+sys.stdout.buffer.write(client.recv(65535))\""
+            ))
+        };
+        assert_fortune(&ask(17));
+        assert_eq!(ask(7), b"hello");
+        assert_eq!((ask(13).len(), ask(37).len()), (26, 4));
+        assert!(ask(19).len() <= 512);
+        machine.client(&format!("echo hello | nc -u -w 1 {ip} 9 | wc -c | grep -qx 0"));
+    }
+}

@@ -1,0 +1,295 @@
+//! What the tests share: the programs as they ship, real sockets as their descriptors, and time limits that only a hang
+//! ever reaches.
+#![allow(dead_code)] // each test file uses its part
+
+pub mod machine;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+
+/// How long anything may take before it counts as hung. Not a measure of speed: nothing here comes near it.
+pub const HUNG: Duration = Duration::from_mins(2);
+
+/// The repository.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// One of the programs: as `make` built it for installation when the tests run under `make test`, else as cargo built it
+/// for the tests.
+pub fn program(name: &str) -> PathBuf {
+    if let Some(directory) = env::var_os("PROGRAMS") {
+        return Path::new(&directory).join(name);
+    }
+    PathBuf::from(match name {
+        "qotd" => env!("CARGO_BIN_EXE_qotd"),
+        "echo" => env!("CARGO_BIN_EXE_echo"),
+        "daytime" => env!("CARGO_BIN_EXE_daytime"),
+        "discard" => env!("CARGO_BIN_EXE_discard"),
+        "chargen" => env!("CARGO_BIN_EXE_chargen"),
+        "time" => env!("CARGO_BIN_EXE_time"),
+        "small-services" => env!("CARGO_BIN_EXE_small-services"),
+        _ => unreachable!("no such program: {name}"),
+    })
+}
+
+/// One of the tests' own programs, in tests/helpers.
+pub fn helper(name: &str) -> PathBuf {
+    let tests = env::current_exe().unwrap();
+    tests.parent().and_then(Path::parent).expect("target/…/deps").join("examples").join(name)
+}
+
+/// Puts a copy of a program where every user may execute it. By another process: were it open for writing in this one, a
+/// child that another test starts meanwhile would inherit that, and the copy could not be executed.
+pub fn public_copy(program: &Path, folder: &Folder) -> PathBuf {
+    let copy = folder.path().join(program.file_name().unwrap());
+    assert!(Command::new("install").args(["-m", "755"]).arg(program).arg(&copy).status().unwrap().success());
+    copy
+}
+
+/// Waits for something that is about to happen; the test fails if it never does.
+pub fn wait_until(mut happened: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !happened() {
+        assert!(start.elapsed() < HUNG, "it never happens");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A folder of one test's own, gone with the value.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new(name: &str) -> Self {
+        let path = env::temp_dir().join(format!("small-services-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A TCP connection on loopback: the client's end, and the end that a super-server would hand to the program.
+pub fn connection() -> (TcpStream, OwnedFd) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    client.set_read_timeout(Some(HUNG)).unwrap();
+    client.set_write_timeout(Some(HUNG)).unwrap();
+    (client, listener.accept().unwrap().0.into())
+}
+
+/// The two ways to serve connections, which no client can tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// A process for each: inetd's `nowait`, systemd's `Accept=yes`.
+    Process,
+    /// One process for all: systemd's `Accept=no`, `--listen`.
+    Daemon,
+}
+
+pub const MODES: [Mode; 2] = [Mode::Process, Mode::Daemon];
+
+/// A program that serves a connection, and the client's end of it.
+pub struct Served {
+    pub client: TcpStream,
+    pub process: Process,
+    pub mode: Mode,
+}
+
+impl Served {
+    /// Asserts that the connection's end was a good one: its process ended well, or the process of all goes on.
+    pub fn ended_well(mut self) {
+        drop(self.client);
+        match self.mode {
+            Mode::Process => assert!(self.process.wait().success()),
+            Mode::Daemon => assert!(self.process.0.try_wait().unwrap().is_none(), "it has ended"),
+        }
+    }
+}
+
+/// The most memory that a process had so far, in KiB.
+pub fn resident(process: &Process) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.0.id())).unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    resident.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Starts a program and connects to it.
+pub fn served(mode: Mode, name: &str, arguments: &[&str]) -> Served {
+    match mode {
+        Mode::Process => inetd_style(name, arguments),
+        Mode::Daemon => {
+            let daemon = Daemon::start(name, arguments);
+            Served { client: daemon.connect(), process: daemon.process, mode }
+        }
+    }
+}
+
+/// A program that serves all clients of a TCP port.
+pub struct Daemon {
+    pub process: Process,
+    pub address: SocketAddr,
+}
+
+impl Daemon {
+    pub fn start(name: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program(name));
+        command.args(arguments).args(["--listen", "tcp://127.0.0.1:0"]).stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut process = Process::start(&mut command);
+        let address = process.serving_on("tcp://");
+        Self { process, address }
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        let client = TcpStream::connect(self.address).unwrap();
+        client.set_read_timeout(Some(HUNG)).unwrap();
+        client.set_write_timeout(Some(HUNG)).unwrap();
+        client
+    }
+}
+
+/// Starts a program the way inetd does: the connection is descriptors 0, 1 and 2.
+pub fn inetd_style(name: &str, arguments: &[&str]) -> Served {
+    let (client, server) = connection();
+    let process = Process::start(
+        Command::new(program(name))
+            .args(arguments)
+            .stdin(server.try_clone().unwrap())
+            .stdout(server.try_clone().unwrap())
+            .stderr(server),
+    );
+    Served { client, process, mode: Mode::Process }
+}
+
+/// Starts a program the way a systemd unit with `StandardError=` elsewhere does: the connection is descriptors 0 and 1, and
+/// what it logs can be read when it has ended.
+pub fn logging(name: &str, arguments: &[&str]) -> Served {
+    let (client, server) = connection();
+    let process = Process::start(
+        Command::new(program(name))
+            .args(arguments)
+            .stdin(server.try_clone().unwrap())
+            .stdout(server)
+            .stderr(Stdio::piped()),
+    );
+    Served { client, process, mode: Mode::Process }
+}
+
+/// A child that does not outlive its test.
+pub struct Process(pub Child);
+
+impl Process {
+    pub fn start(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}")))
+    }
+
+    /// Its exit status; the test fails if it hangs.
+    pub fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        wait_until(|| {
+            status = self.0.try_wait().unwrap();
+            status.is_some()
+        });
+        status.expect("it has ended")
+    }
+
+    /// The address that it says it serves on, in the next line that it writes to its piped descriptor 2.
+    pub fn serving_on(&mut self, scheme: &str) -> SocketAddr {
+        let log = self.0.stderr.as_mut().expect("descriptor 2 is a pipe");
+        let mut line = Vec::new();
+        let mut octet = [0];
+        while !line.ends_with(b"\n") && log.read(&mut octet).unwrap() > 0 {
+            line.push(octet[0]);
+        }
+        let line = String::from_utf8(line).unwrap();
+        let address = line.split_once("serving on ").and_then(|(_, rest)| rest.strip_prefix(scheme)?.split(';').next());
+        address.unwrap_or_else(|| panic!("no address in {line:?}")).parse().unwrap()
+    }
+
+    /// Sends it a signal by name.
+    pub fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args(["-s", name, &self.0.id().to_string()]).status().unwrap().success());
+    }
+
+    /// Its exit code and what it wrote to a piped descriptor 2.
+    pub fn log(&mut self) -> (Option<i32>, String) {
+        let mut log = String::new();
+        self.0.stderr.take().expect("descriptor 2 is a pipe").read_to_string(&mut log).unwrap();
+        (self.wait().code(), log)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Everything that comes until the other end closes in order; a reset fails the test.
+pub fn read_all(client: &mut TcpStream) -> Vec<u8> {
+    let mut received = Vec::new();
+    client.read_to_end(&mut received).expect("an orderly end, not a reset");
+    received
+}
+
+/// Sends everything and then closes that direction, on another thread: the caller reads meanwhile.
+pub fn send(client: &TcpStream, octets: Vec<u8>) -> thread::JoinHandle<std::io::Result<()>> {
+    let mut client = client.try_clone().unwrap();
+    thread::spawn(move || {
+        client.write_all(&octets)?;
+        client.shutdown(Shutdown::Write)
+    })
+}
+
+/// Octets without a pattern that a mix-up of chunks could hide in.
+pub fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[0]
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+/// Asserts that the octets are one fortune as RFC 865 wants it, and returns its text.
+pub fn assert_fortune(reply: &[u8]) -> String {
+    assert!(!reply.is_empty(), "no reply at all");
+    assert!(reply.len() < 512, "RFC 865: fewer than 512 octets, not {}", reply.len());
+    let text = std::str::from_utf8(reply).expect("ASCII").to_owned();
+    assert!(text.ends_with("\r\n"), "{text:?}");
+    let bare = text.replace("\r\n", "");
+    assert!(bare.chars().all(|c| c == ' ' || c.is_ascii_graphic()), "{text:?}");
+    text.replace("\r\n", "\n")
+}
+
+/// All fortunes of data/, read here without the program's own reader.
+pub fn built_in_fortunes() -> Vec<String> {
+    let mut fortunes = Vec::new();
+    for entry in fs::read_dir(repository().join("data")).unwrap() {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        fortunes.extend(text.split("\n%\n").map(|fortune| format!("{}\n", fortune.trim_end_matches('\n'))));
+    }
+    fortunes
+}

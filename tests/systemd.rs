@@ -1,0 +1,348 @@
+//! The shipped units under a real systemd, each test on a machine of its own: tests/machine.
+
+mod support;
+
+use support::assert_fortune;
+use support::machine::{Machine, assert_all_answer};
+
+const SERVICES: [(&str, &str); 6] = [
+    ("fortune", "qotd"),
+    ("echo", "echo"),
+    ("daytime", "daytime"),
+    ("discard", "discard"),
+    ("chargen", "chargen"),
+    ("time", "time"),
+];
+
+#[test]
+fn every_service_answers_a_real_nc_over_both_ip_versions() {
+    let machine = Machine::with_services("answers", "");
+    assert_all_answer(&machine, &["127.0.0.1", "::1"], &[]);
+    // A client that talks first, and one on a terminal that says nothing at all.
+    assert_fortune(machine.shell("printf 'x%.0s' {1..70000} | nc -N 127.0.0.1 17").as_bytes());
+    assert_fortune(&machine.client("nc -d 127.0.0.1 17"));
+    assert_quiet(&machine, "");
+}
+
+#[test]
+fn every_service_answers_from_one_process_over_tcp_and_udp() {
+    let machine = Machine::with_services("daemons", "-daemon");
+    assert_all_answer(&machine, &["127.0.0.1", "::1"], &["127.0.0.1", "::1"]);
+    assert_fortune(machine.shell("printf 'x%.0s' {1..70000} | nc -N 127.0.0.1 17").as_bytes());
+    let burst = burst(&machine, 400);
+    assert_eq!(burst.len(), 400);
+    for answer in &burst {
+        assert_fortune(answer);
+    }
+    let pids = machine.shell("for name in fortune echo daytime discard chargen time; do systemctl show -P MainPID $name-daemon.service; done");
+    assert_eq!(pids.lines().filter(|pid| *pid != "0").count(), 6, "{pids}");
+    for pid in pids.lines() {
+        let uid: u32 = status(&machine, pid, "Uid").parse().unwrap();
+        assert!((61_184..=65_519).contains(&uid), "a dynamic user, not {uid}");
+        assert_eq!(status(&machine, pid, "Seccomp"), "2");
+        assert_ne!(machine.shell(&format!("readlink /proc/{pid}/ns/net")), machine.shell("readlink /proc/1/ns/net"));
+    }
+    assert_eq!(machine.shell("systemctl show -P WatchdogUSec echo-daemon.service"), "30s\n");
+    // Told to stop, it ends well; and the next client starts it again.
+    machine.shell("systemctl stop echo-daemon.service");
+    assert_eq!(machine.shell("systemctl show -P Result echo-daemon.service"), "success\n");
+    assert_eq!(machine.shell("echo again | nc -N 127.0.0.1 7"), "again\n");
+    // Killed or stuck, it is started again.
+    machine.shell("kill -SEGV $(systemctl show -P MainPID echo-daemon.service)");
+    machine.wait_for(
+        "[ $(systemctl show -P NRestarts echo-daemon.service) = 1 ] && echo again | nc -N 127.0.0.1 7 | grep -q again",
+    );
+    assert_eq!(machine.journal("--priority=err -u 'fortune*'"), "");
+    // The other kind of unit takes the port over, and gives it back.
+    for (starts, ends) in [("fortune.socket", "fortune-daemon.socket"), ("fortune-daemon.socket", "fortune.socket")] {
+        machine.shell(&format!("systemctl start {starts} && ! systemctl is-active {ends}"));
+        assert_fortune(&machine.client("nc -N 127.0.0.1 17 </dev/null"));
+    }
+}
+
+#[test]
+fn a_daemon_that_cannot_start_leaves_the_port_open_for_when_it_can() {
+    let machine = Machine::with_services("restart", "-daemon");
+    machine.shell("echo of > /run/own && mkdir -p /run/systemd/system/fortune-daemon.service.d");
+    machine.shell(
+        "printf '[Service]\nExecStart=\nExecStart=/usr/local/libexec/small-services/qotd /run/later\n' \
+         > /run/systemd/system/fortune-daemon.service.d/own.conf && systemctl daemon-reload",
+    );
+    machine.shell("(nc -d 127.0.0.1 17 > /run/answer &) >/dev/null 2>&1");
+    // Six failures: more than systemd's default limit allows in ten seconds.
+    machine.wait_for("[ $(systemctl show -P NRestarts fortune-daemon.service) -ge 6 ]");
+    machine.shell("echo here at last > /run/later");
+    machine.wait_for("grep -q 'here at last' /run/answer");
+}
+
+#[test]
+fn an_address_list_keeps_clients_out() {
+    let machine = Machine::with_services("addresses", "");
+    // As README.md says, for the one who may not; the machine's own addresses are all that there are.
+    machine.shell(
+        "mkdir -p /etc/systemd/system/fortune.socket.d && \
+         printf '[Socket]\nIPAddressDeny=any\nIPAddressAllow=127.0.0.2\n' > /etc/systemd/system/fortune.socket.d/who.conf && \
+         systemctl daemon-reload && systemctl restart fortune.socket",
+    );
+    assert_fortune(machine.shell("nc -N -s 127.0.0.2 127.0.0.2 17 </dev/null").as_bytes());
+    machine.shell("! nc -N -w 1 -s 127.0.0.3 127.0.0.3 17 </dev/null");
+    assert_eq!(machine.shell("echo hello | nc -N -s 127.0.0.3 127.0.0.3 7"), "hello\n", "the others stay open");
+}
+
+/// Nothing failed, and nobody had anything to say.
+fn assert_quiet(machine: &Machine, kind: &str) {
+    machine
+        .wait_for("! systemctl list-units --no-legend --plain {fortune,echo,daytime,discard,chargen,time}@* | grep .");
+    assert_eq!(machine.shell("systemctl --failed --no-legend"), "");
+    for (unit, program) in SERVICES {
+        assert_eq!(
+            machine.journal(&format!(
+                "| grep -E ' {program}\\[|{unit}(@|\\.socket).*(warn|[Ff]ail|[Kk]ill|[Dd]rop)' || true"
+            )),
+            ""
+        );
+        assert_eq!(machine.shell(&format!("systemctl is-active {unit}{kind}.socket")), "active\n");
+    }
+}
+
+#[test]
+fn the_units_are_free_of_warnings_and_hardly_exposed() {
+    let machine = Machine::with_services("exposure", "");
+    for (unit, _) in SERVICES {
+        for (socket, service) in
+            [(unit.to_owned(), format!("{unit}@1")), (format!("{unit}-daemon"), format!("{unit}-daemon"))]
+        {
+            let warnings = machine.shell(&format!("systemd-analyze verify {socket}.socket {service}.service 2>&1"));
+            assert_eq!(warnings, "");
+            let report = machine.shell(&format!("systemd-analyze security --no-pager {service}.service"));
+            let exposure = report.lines().find_map(|line| line.split_once("Overall exposure level for ")).unwrap().1;
+            let level: f64 = exposure.split_whitespace().nth(1).unwrap().parse().unwrap();
+            assert!(level <= 0.5, "{service}: {report}");
+        }
+        // Only a socket is ever enabled.
+        for (name, state) in [
+            (format!("{unit}@.service"), "static"),
+            (format!("{unit}-daemon.service"), "static"),
+            (format!("{unit}.socket"), "enabled"),
+            (format!("{unit}-daemon.socket"), "disabled"),
+        ] {
+            assert_eq!(machine.shell(&format!("systemctl is-enabled {name} || true")).trim(), state, "{name}");
+        }
+    }
+}
+
+#[test]
+fn every_unit_has_its_limits() {
+    let machine = Machine::with_services("limits", "");
+    let expect = |unit: &str, properties: &[&str]| {
+        let shown = machine.shell(&format!("systemctl show --all {unit}"));
+        for property in properties {
+            let key = property.split_once('=').unwrap().0;
+            let line = shown.lines().find(|line| line.split_once('=').is_some_and(|(name, _)| name == key));
+            assert_eq!(line, Some(*property), "{unit}");
+        }
+    };
+    let both = [
+        "DynamicUser=yes",
+        "PrivateUsers=yes",
+        "NoNewPrivileges=yes",
+        "CapabilityBoundingSet=",
+        "PrivateNetwork=yes",
+        "ProtectSystem=strict",
+        "TasksMax=4",
+        "MemorySwapMax=0",
+        "LimitFSIZE=0",
+        "LimitCORE=0",
+        "OOMScoreAdjust=500",
+        "Slice=system-smallservices.slice",
+        "SystemCallArchitectures=native",
+        "StandardError=journal",
+        "RestrictNamespaces=yes",
+        "MemoryDenyWriteExecute=yes",
+        "LogLevelMax=5",
+        "NoExecPaths=/",
+    ];
+    for (unit, _) in SERVICES {
+        expect(&format!("{unit}@1.service"), &both);
+        let life =
+            if ["fortune", "daytime", "time"].contains(&unit) { "RuntimeMaxUSec=5min" } else { "RuntimeMaxUSec=1h" };
+        expect(
+            &format!("{unit}@1.service"),
+            &["CollectMode=inactive-or-failed", "MemoryMax=16777216", "LimitNOFILE=16", life],
+        );
+        expect(
+            &format!("{unit}.socket"),
+            &[
+                "Accept=yes",
+                "TriggerLimitIntervalUSec=0",
+                "MaxConnections=600",
+                "MaxConnectionsPerSource=450",
+                "Backlog=1024",
+                "BindIPv6Only=both",
+            ],
+        );
+        expect(&format!("{unit}-daemon.service"), &both);
+        expect(
+            &format!("{unit}-daemon.service"),
+            &["Type=notify", "Restart=on-failure", "StartLimitIntervalUSec=0", "MemoryMax=268435456"],
+        );
+        expect(&format!("{unit}-daemon.socket"), &["Accept=no", "TriggerLimitIntervalUSec=0", "Backlog=4096"]);
+        let after =
+            machine.shell(&format!("systemctl show -P After {unit}.socket {unit}@1.service {unit}-daemon.service"));
+        assert!(!after.contains("network"), "{after}");
+    }
+    expect("system-smallservices.slice", &["TasksMax=8192", "MemoryMax=4294967296"]);
+}
+
+#[test]
+fn a_connection_has_a_dynamic_user_and_nothing_else() {
+    let machine = Machine::with_services("confined", "");
+    // Two clients that stay, so that there are processes to look at.
+    machine.shell(
+        "for i in 1 2; do mkfifo /run/in$i; (nc 127.0.0.1 7 < /run/in$i > /run/out$i &) 2>/dev/null >&2; done; \
+         exec 5>/run/in1 6>/run/in2; echo one >&5; echo two >&6; \
+         until grep -q one /run/out1 && grep -q two /run/out2; do sleep 0.05; done; \
+         (sleep 1000 &) >/dev/null 2>&1",
+    );
+    let pids = machine.shell("pgrep -x echo");
+    let pids: Vec<_> = pids.lines().collect();
+    assert_eq!(pids.len(), 2);
+    for pid in pids {
+        let uid: u32 = status(&machine, pid, "Uid").parse().unwrap();
+        assert!((61_184..=65_519).contains(&uid), "a dynamic user, not {uid}");
+        for (field, value) in
+            [("CapEff", "0000000000000000"), ("CapBnd", "0000000000000000"), ("NoNewPrivs", "1"), ("Seccomp", "2")]
+        {
+            assert_eq!(status(&machine, pid, field), value, "{field}");
+        }
+        // Its own network, with nothing in it but a loopback device that is down; files that it can neither write nor execute.
+        assert_ne!(machine.shell(&format!("readlink /proc/{pid}/ns/net")), machine.shell("readlink /proc/1/ns/net"));
+        let shown = machine.shell(&format!("nsenter --target {pid} --net ip -brief link"));
+        assert_eq!(shown.lines().count(), 1, "{shown}");
+        let root = machine.shell(&format!("findmnt --task {pid} --noheadings --output OPTIONS /"));
+        assert!(root.contains("ro,") && root.contains("noexec"), "{root}");
+        let descriptors = machine.shell(&format!("ls -l /proc/{pid}/fd | grep -c socket:"));
+        assert_eq!(descriptors, "3\n", "the connection twice, and the journal");
+    }
+}
+
+fn status(machine: &Machine, pid: &str, field: &str) -> String {
+    let line = machine.shell(&format!("grep ^{field}: /proc/{pid}/status"));
+    line.split_whitespace().nth(1).unwrap().to_owned()
+}
+
+#[test]
+fn a_burst_of_400_connections_is_answered_400_times() {
+    let machine = Machine::with_services("burst", "");
+    let answers = burst(&machine, 400);
+    assert_eq!(answers.len(), 400);
+    for answer in &answers {
+        assert_fortune(answer);
+    }
+    assert_fortune(&machine.client("nc -N 127.0.0.1 17 </dev/null"));
+    assert_quiet(&machine, "");
+}
+
+/// Opens all connections to port 17 before it reads from the first, and returns what each got.
+fn burst(machine: &Machine, connections: usize) -> Vec<Vec<u8>> {
+    let script = format!(
+        "import socket, sys
+clients = [socket.create_connection(('127.0.0.1', 17)) for _ in range({connections})]
+for client in clients:
+    client.settimeout(120)
+    answer = b''.join(iter(lambda: client.recv(4096), b''))
+    sys.stdout.write(answer.hex() + '\\n')"
+    );
+    let printed = machine.client(&format!("python3 -c \"{script}\""));
+    let decode = |line: &str| {
+        (0..line.len()).step_by(2).map(|at| u8::from_str_radix(&line[at..at + 2], 16).unwrap()).collect::<Vec<_>>()
+    };
+    String::from_utf8(printed).unwrap().lines().map(decode).collect()
+}
+
+#[test]
+fn a_killed_connection_leaves_nothing_behind_and_the_port_open() {
+    let machine = Machine::with_services("killed", "");
+    machine.shell("mkfifo /run/in; (nc 127.0.0.1 7 < /run/in >/run/out &) 2>/dev/null >&2; (sleep 1000 > /run/in &) 2>/dev/null >&2");
+    machine.wait_for("pgrep -x echo");
+    machine.shell("kill -SEGV $(pgrep -x echo)");
+    machine.wait_for("! systemctl list-units --all --no-legend --plain 'echo@*' | grep .");
+    assert_eq!(machine.shell("systemctl --failed --no-legend"), "");
+    // What happened is in the journal all the same.
+    let journal = machine.journal("--unit=echo@*");
+    assert!(journal.contains("Main process exited") && journal.contains("Failed with result"), "{journal}");
+    assert_eq!(machine.shell("echo again | nc -N 127.0.0.1 7"), "again\n");
+}
+
+#[test]
+fn a_failure_is_in_the_journal_with_its_priority_and_not_on_the_wire() {
+    let machine = Machine::with_services("journal", "");
+    machine.shell(
+        "mkdir -p /run/systemd/system/fortune@.service.d && \
+         printf '[Service]\nExecStart=\nExecStart=/usr/local/libexec/small-services/qotd /no/such/file\n' \
+         > /run/systemd/system/fortune@.service.d/missing.conf && systemctl daemon-reload",
+    );
+    assert_eq!(machine.client("nc -N 127.0.0.1 17 </dev/null"), b"");
+    machine.wait_for("journalctl --sync && journalctl -q --no-pager _COMM=qotd | grep .");
+    let journal = machine.journal("_COMM=qotd --priority=err");
+    assert!(journal.contains("qotd[") && journal.contains("cannot read /no/such/file: No such file"), "{journal}");
+    assert_eq!(machine.shell("systemctl --failed --no-legend"), "");
+}
+
+#[test]
+fn a_failed_connection_of_any_service_is_collected() {
+    let machine = Machine::with_services("collected", "");
+    for (unit, program) in SERVICES {
+        machine.shell(&format!(
+            "mkdir -p /run/systemd/system/{unit}@.service.d && \
+             printf '[Service]\nExecStart=\nExecStart=/usr/local/libexec/small-services/{program} --bad\n' \
+             > /run/systemd/system/{unit}@.service.d/bad.conf"
+        ));
+    }
+    machine.shell("systemctl daemon-reload; for port in 17 7 13 9 19 37; do nc -d 127.0.0.1 $port; done");
+    machine.wait_for(
+        "! systemctl list-units --all --no-legend --plain {fortune,echo,daytime,discard,chargen,time}@* | grep .",
+    );
+    assert_eq!(machine.shell("systemctl --failed --no-legend"), "");
+    assert_eq!(machine.journal("--priority=err | grep -c \"unexpected argument '--bad'\""), "6\n");
+}
+
+#[test]
+fn a_host_s_own_cookie_files_can_be_served_from_the_hardened_unit() {
+    let machine = Machine::with_services("cookies", "");
+    machine.shell(
+        "mkdir -p /usr/share/games/fortunes /run/systemd/system/fortune@.service.d && \
+         printf 'of this host\n' > /usr/share/games/fortunes/own && \
+         printf '[Service]\nExecStart=\nExecStart=/usr/local/libexec/small-services/qotd /usr/share/games/fortunes/own\n' \
+         > /run/systemd/system/fortune@.service.d/own.conf && systemctl daemon-reload",
+    );
+    assert_eq!(machine.client("nc -N 127.0.0.1 17 </dev/null"), b"of this host\r\n");
+    // The zone of the host reaches daytime.
+    machine.shell("ln -sf /usr/share/zoneinfo/Asia/Tokyo /etc/localtime");
+    let shown = machine.shell("LC_ALL=C date +'%a %b %e %H'");
+    let daytime = String::from_utf8(machine.client("nc -N 127.0.0.1 13 </dev/null")).unwrap();
+    let later = machine.shell("LC_ALL=C date +'%a %b %e %H'");
+    assert!(daytime.starts_with(shown.trim_end()) || daytime.starts_with(later.trim_end()), "{daytime} at {shown}");
+}
+
+#[test]
+fn uninstall_leaves_nothing() {
+    let machine = Machine::boot("uninstall");
+    let files = "find /usr /etc ! -type d -newer /run/before | sort";
+    machine.shell("touch /run/before");
+    let make = format!("make -C {}", support::repository().display());
+    machine
+        .shell(&format!("{make} install && systemctl enable --now fortune.socket echo.socket time-daemon.socket 2>&1"));
+    // A connection in progress, and a daemon.
+    machine.shell("mkfifo /run/in; (nc 127.0.0.1 7 < /run/in >/run/out &) 2>/dev/null >&2; (sleep 1000 > /run/in &) 2>/dev/null >&2");
+    machine.wait_for("pgrep -x echo");
+    machine.shell("nc -d 127.0.0.1 37 | wc -c | grep -q 4");
+    assert!(machine.shell(files).contains("/usr/local/libexec/small-services/qotd"));
+    assert!(machine.shell("qotd").ends_with('\n'), "qotd is in the PATH");
+    machine.shell(&format!("{make} uninstall"));
+    assert_eq!(machine.shell(files), "");
+    assert_eq!(machine.shell("find / -xdev -name '*small-services*' -path '/usr/*'"), "");
+    for unit in ["fortune*", "echo*", "time-daemon*", "time.socket", "*smallservices*"] {
+        assert_eq!(machine.shell(&format!("systemctl list-units --all --no-legend '{unit}'")), "", "{unit}");
+    }
+}
