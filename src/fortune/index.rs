@@ -9,6 +9,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use super::cookie::{BYTE_ORDER_MARK, Format};
 use super::layout::{COMMENTS, Header, LONGEST_HEADER, Misfit, ORDERED, RANDOM, ROTATED};
 use crate::file::open_regular;
 
@@ -16,8 +17,6 @@ use crate::file::open_regular;
 const WINDOW: usize = 4096;
 /// The longest delimiter line: the delimiter, CR and LF.
 const DELIMITER_LINE: usize = 3;
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
 /// Why an index must not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
@@ -138,6 +137,12 @@ impl Index {
     #[must_use]
     pub fn delimiter(&self) -> u8 {
         self.header.delimiter
+    }
+
+    /// What separates the texts.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        Format { delimiter: self.delimiter(), comments: self.header.flags & COMMENTS != 0 }
     }
 
     /// Whether the texts are in rot13.
@@ -267,9 +272,8 @@ impl Index {
         if offset == 0 && text.starts_with(BYTE_ORDER_MARK) {
             text.drain(..BYTE_ORDER_MARK.len());
         }
-        if self.header.flags & COMMENTS != 0 {
-            let lines = text.split_inclusive(|&octet| octet == b'\n');
-            *text = lines.filter(|line| !line.starts_with(&[self.delimiter(); 2])).collect::<Vec<_>>().concat();
+        if self.format().comments {
+            *text = self.format().without_comments(text);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, BufReader, ErrorKind};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use rand::RngExt;
@@ -11,7 +11,7 @@ use rand::rngs::SmallRng;
 use super::cookie::Cookies;
 use super::index::{Found, Index, IndexError};
 use super::sources::{Leaf, Source};
-use super::text::{self, Eligible};
+use super::text::{self, Eligible, Sendable};
 use super::{Error, Shares, Sources};
 use crate::file::open_regular;
 use crate::report;
@@ -24,10 +24,10 @@ pub(super) struct Choice {
 }
 
 impl Choice {
-    pub(super) fn offer(&mut self, fortune: String, random: &mut SmallRng) {
+    pub(super) fn offer(&mut self, fortune: &Sendable<'_>, random: &mut SmallRng) {
         self.offered += 1;
         if random.random_range(0..self.offered) == 0 {
-            self.chosen = fortune;
+            self.chosen = fortune.text().into_owned();
         }
     }
 }
@@ -61,7 +61,7 @@ pub(super) fn by_index(sources: &Sources, random: &mut SmallRng, eligible: Eligi
                     text::rotate(&mut raw);
                 }
                 if let Some(fortune) = eligible.sendable(&raw) {
-                    return Ok(Some(fortune));
+                    return Ok(Some(fortune.text().into_owned()));
                 }
             }
             Err(error) if error.kind() == ErrorKind::InvalidData => {
@@ -97,7 +97,7 @@ fn cookie_files(path: &Path) -> Result<Vec<PathBuf>, Error> {
 pub(super) fn read(
     sources: &[Source],
     eligible: Eligible,
-    mut take: impl FnMut(usize, String),
+    mut take: impl FnMut(usize, Sendable<'_>),
 ) -> Result<Vec<Leaf>, Error> {
     let mut leaves = Vec::new();
     for (source, Source { path, .. }) in sources.iter().enumerate() {
@@ -137,20 +137,26 @@ fn files_of(directory: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(files)
 }
 
-fn read_file(path: &Path, eligible: Eligible, take: &mut impl FnMut(String)) -> Result<(), Error> {
+fn read_file(path: &Path, eligible: Eligible, take: &mut impl FnMut(Sendable<'_>)) -> Result<(), Error> {
     let (file, index) = open(path)?;
-    let rotated = matches!(index, Ok(Some(index)) if index.is_rotated());
-    let mut cookies = Cookies::new(BufReader::new(file), eligible.longest_raw());
-    let mut raw = Vec::new();
+    let index = index.ok().flatten();
+    let rotated = index.as_ref().is_some_and(Index::is_rotated);
+    let format = index.as_ref().map(Index::format).unwrap_or_default();
+    let mut cookies = Cookies::new(file, eligible.longest_raw(), format);
+    let mut plain = Vec::new();
     loop {
-        match cookies.read_next(&mut raw) {
-            Ok(true) => {
+        match cookies.read_next() {
+            Ok(Some(mut raw)) => {
                 if rotated {
-                    text::rotate(&mut raw);
+                    raw.clone_into(&mut plain);
+                    text::rotate(&mut plain);
+                    raw = &plain;
                 }
-                eligible.sendable(&raw).into_iter().for_each(&mut *take);
+                if let Some(fortune) = eligible.sendable(raw) {
+                    take(fortune);
+                }
             }
-            Ok(false) => return Ok(()),
+            Ok(None) => return Ok(()),
             Err(error) if error.kind() == ErrorKind::InvalidData => {
                 return Err(Error::NotACookieFile { path: path.to_owned(), reason: error.to_string() });
             }

@@ -1,5 +1,7 @@
 //! The text of a fortune as it can be sent.
 
+use std::borrow::Cow;
+
 /// The longest reply that RFC 865 has in mind, in octets with every line end as CR LF: fewer than 512.
 pub const LONGEST_REPLY: usize = 511;
 /// The longest text where there is no other limit, in octets.
@@ -33,20 +35,65 @@ impl Eligible {
     /// Sendable is UTF-8 that has something to read in it, no control characters (so that none ever reaches a terminal)
     /// nor characters that reorder text, and that is not too long. Tabs become the spaces that they stand for, CR LF becomes
     /// LF, and characters that were struck over (underlined or bold on a printer: `_`, backspace, `x`) stay as they are.
+    ///
+    /// What can be sent as it stands, which is nearly every text, is not copied.
     #[must_use]
-    pub fn sendable(self, raw: &[u8]) -> Option<String> {
-        let raw = std::str::from_utf8(raw).ok()?;
-        let mut text = String::with_capacity(raw.len());
-        let mut lines = 0;
-        for line in raw.lines() {
-            append_line(line, &mut text)?;
-            text.push('\n');
-            lines += 1;
+    pub fn sendable(self, raw: &[u8]) -> Option<Sendable<'_>> {
+        // A longer one may have been cut already.
+        if raw.len() > self.longest_raw() {
+            return None;
         }
-        let on_the_wire = text.len() + lines;
-        let fits = on_the_wire <= self.longest && (!self.ascii || text.is_ascii());
-        (fits && !text.trim().is_empty()).then_some(text)
+        let text = if is_plain(raw) { Cow::Borrowed(raw) } else { printed(std::str::from_utf8(raw).ok()?)? };
+        // Every octet may be a line end, which takes two.
+        let fits =
+            2 * text.len() <= self.longest || text.len() + memchr::memchr_iter(b'\n', &text).count() <= self.longest;
+        (fits && (!self.ascii || text.is_ascii()) && has_something_to_read(&text)).then_some(Sendable(text))
     }
+}
+
+/// A text that may be sent. When all of a large file are looked at to choose one, only that one becomes a [`str`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sendable<'a>(Cow<'a, [u8]>);
+
+impl Sendable<'_> {
+    /// The text, with LF line ends.
+    #[must_use]
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.0)
+    }
+}
+
+/// Whether a text is printing ASCII and whole lines, which is what is sent already.
+fn is_plain(raw: &[u8]) -> bool {
+    // Without a way out of the middle the compiler looks at all of them at once. The last ones overlap the others: that
+    // is faster than to go on by the octet.
+    const AT_ONCE: usize = 32;
+    let plain = |octets: &[u8]| {
+        octets.iter().fold(true, |plain, octet| plain & ((*octet == b'\n') | (b' '..=b'~').contains(octet)))
+    };
+    let all = match raw.last_chunk::<AT_ONCE>() {
+        Some(last) => raw.as_chunks::<AT_ONCE>().0.iter().fold(plain(last), |all, octets| all & plain(octets)),
+        None => plain(raw),
+    };
+    all && raw.ends_with(b"\n")
+}
+
+/// A text as it looks when it is printed; `None` if it holds what must not be sent.
+fn printed(raw: &str) -> Option<Cow<'_, [u8]>> {
+    let as_it_stands = |character: char| character == '\n' || !(character.is_control() || reorders(character));
+    if raw.ends_with('\n') && raw.chars().all(as_it_stands) {
+        return Some(Cow::Borrowed(raw.as_bytes()));
+    }
+    let mut text = String::with_capacity(raw.len());
+    for line in raw.lines() {
+        append_line(line, &mut text)?;
+        text.push('\n');
+    }
+    Some(Cow::Owned(text.into_bytes()))
+}
+
+fn has_something_to_read(text: &[u8]) -> bool {
+    text.iter().any(u8::is_ascii_graphic) || !String::from_utf8_lossy(text).trim().is_empty()
 }
 
 /// Undoes, or does, what `strfile(1)` means by `STR_ROTATED`: each letter becomes the one 13 places further (rot13).
@@ -101,7 +148,7 @@ mod tests {
     use super::*;
 
     fn sendable(raw: &[u8]) -> Option<String> {
-        Eligible::RFC_865.sendable(raw)
+        Eligible::RFC_865.sendable(raw).map(|it| it.text().into_owned())
     }
 
     #[test]
@@ -109,6 +156,32 @@ mod tests {
         assert_eq!(sendable("Grüße,\n\n  Welt — ok\n".as_bytes()).as_deref(), Some("Grüße,\n\n  Welt — ok\n"));
         assert_eq!(sendable(b"no line end").as_deref(), Some("no line end\n"));
         assert_eq!(sendable(b"cr\r\nlf\r\n").as_deref(), Some("cr\nlf\n"));
+    }
+
+    #[test]
+    fn what_is_not_looked_at_octet_by_octet_is_looked_at_all_the_same() {
+        for length in 1..100 {
+            let text = format!("{}\n", "x".repeat(length));
+            assert_eq!(sendable(text.as_bytes()), Some(text.clone()));
+            for place in 0..length {
+                for bad in [0x07, 0x1f, 0x7f, 0x80, 0xff] {
+                    let mut text = text.clone().into_bytes();
+                    text[place] = bad;
+                    assert_eq!(sendable(&text), None, "{bad:#x} at {place} of {length}");
+                }
+                let tab = format!("{}\t\n", &text[..place]);
+                assert!(sendable(tab.as_bytes()).is_none_or(|it| !it.contains('\t')));
+            }
+        }
+    }
+
+    #[test]
+    fn a_text_that_may_have_been_cut_is_not_sendable() {
+        // Struck over for so long that only one character would be left of it.
+        let mut text = "_\u{8}".repeat(2 * LONGEST_REPLY);
+        text.push_str("x\nand the rest");
+        assert_eq!(sendable(text.as_bytes()), None);
+        assert_eq!(sendable(&text.as_bytes()[..=Eligible::RFC_865.longest_raw()]), None);
     }
 
     #[test]
