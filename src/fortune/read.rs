@@ -10,6 +10,7 @@ use rand::rngs::SmallRng;
 
 use super::cookie::Cookies;
 use super::index::{Found, Index, IndexError};
+use super::search::has_index;
 use super::sources::{Leaf, Source};
 use super::text::{self, Eligible, Sendable};
 use super::{Error, Shares, Sources};
@@ -34,91 +35,111 @@ impl Choice {
 
 /// How many fortunes are looked at by index for one that is eligible, before all are read.
 const ATTEMPTS: usize = 100;
+/// How many files are kept open with their indexes: fewer than the usual limit of descriptors allows.
+const MOST_INDEXED: usize = 256;
 
-/// One fortune by chance with the help of strfile(1)'s indexes, without reading the files: `None` unless every file has one
-/// that holds, and an eligible fortune turns up soon.
-pub(super) fn by_index(sources: &Sources, random: &mut SmallRng, eligible: Eligible) -> Result<Option<String>, Error> {
-    let mut files = Vec::new();
-    let mut leaves = Vec::new();
-    for (source, Source { path, .. }) in sources.list.iter().enumerate() {
-        for path in cookie_files(path)? {
-            let Some((file, index)) = indexed(&path)? else { return Ok(None) };
-            leaves.push(Leaf { source, fortunes: index.len() as usize });
-            files.push((path, file, index));
+/// Cookie files that all have an index which holds: any of their fortunes can be read without the others.
+pub(super) struct Indexed {
+    files: Vec<(File, Index)>,
+    shares: Shares,
+}
+
+impl Indexed {
+    /// Opens the files; `None` unless every one has an index.
+    pub(super) fn open(sources: &Sources, eligible: Eligible) -> Result<Option<Self>, Error> {
+        let (mut leaves, mut files) = (cookie_files(sources)?, Vec::new());
+        if leaves.len() > MOST_INDEXED {
+            return Ok(None);
         }
-    }
-    if leaves.iter().all(|leaf| leaf.fortunes == 0) {
-        return Ok(None);
-    }
-    let shares = Shares::new(sources, &leaves, eligible)?;
-    let mut raw = Vec::new();
-    for _ in 0..ATTEMPTS {
-        let (path, file, index) = &files[shares.choose(random)];
-        match index.text(file, random.random_range(0..index.len()), eligible.longest_raw(), &mut raw) {
-            Ok(Found::TooLong) => {}
-            Ok(Found::Text) => {
-                if index.is_rotated() {
-                    text::rotate(&mut raw);
+        for leaf in &mut leaves {
+            let (file, index) = open(&leaf.path)?;
+            match index {
+                Ok(Some(index)) => {
+                    leaf.fortunes = index.len() as usize;
+                    files.push((file, index));
                 }
-                if let Some(fortune) = eligible.sendable(&raw) {
-                    return Ok(Some(fortune.text().into_owned()));
+                Ok(None) => return Ok(None),
+                Err(error) => {
+                    report::warning(&error.to_string());
+                    return Ok(None);
                 }
             }
-            Err(error) if error.kind() == ErrorKind::InvalidData => {
-                report::warning(&format!("the index of {} does not hold: {error}; reading the file", path.display()));
-                return Ok(None);
+        }
+        if leaves.iter().all(|leaf| leaf.fortunes == 0) {
+            return Ok(None);
+        }
+        Ok(Some(Self { files, shares: Shares::new(sources, leaves, eligible)? }))
+    }
+
+    /// One fortune by chance, and its file: `None` if an index does not hold, or no eligible fortune turns up soon.
+    pub(super) fn choose(&self, random: &mut SmallRng, eligible: Eligible) -> Result<Option<(String, &Leaf)>, Error> {
+        let mut raw = Vec::new();
+        for _ in 0..ATTEMPTS {
+            let chosen = self.shares.choose(random);
+            let (leaf, (file, index)) = (&self.shares.leaves[chosen], &self.files[chosen]);
+            match index.text(file, random.random_range(0..index.len()), eligible.longest_raw(), &mut raw) {
+                Ok(Found::TooLong) => {}
+                Ok(Found::Text) => {
+                    if index.is_rotated() {
+                        text::rotate(&mut raw);
+                    }
+                    if let Some(fortune) = eligible.sendable(&raw) {
+                        return Ok(Some((fortune.text().into_owned(), leaf)));
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::InvalidData => {
+                    let path = leaf.path.display();
+                    report::warning(&format!("the index of {path} does not hold: {error}; reading the file"));
+                    return Ok(None);
+                }
+                Err(error) => return Err(unreadable(&leaf.path, error)),
             }
-            Err(error) => return Err(unreadable(path, error)),
         }
+        Ok(None)
     }
-    Ok(None)
 }
 
-/// A cookie file and its index, if it has one that fits; why not is on the log.
-fn indexed(path: &Path) -> Result<Option<(File, Index)>, Error> {
-    let (file, index) = open(path)?;
-    Ok(match index {
-        Ok(index) => index.map(|index| (file, index)),
-        Err(error) => {
-            report::warning(&format!("{error}"));
-            None
-        }
-    })
-}
-
-/// The cookie files that a source stands for.
-fn cookie_files(path: &Path) -> Result<Vec<PathBuf>, Error> {
-    // Opened only once it is known to be no FIFO and no device.
-    let kind = fs::metadata(path).map_err(|error| unreadable(path, error))?;
-    if kind.is_dir() { files_of(path) } else { Ok(vec![path.to_owned()]) }
-}
-
-/// Hands every eligible fortune to `take`, with the index of its file, and returns the files.
-pub(super) fn read(
-    sources: &[Source],
-    eligible: Eligible,
-    mut take: impl FnMut(usize, Sendable<'_>),
-) -> Result<Vec<Leaf>, Error> {
+/// The cookie files that the sources stand for, not opened yet.
+pub(super) fn cookie_files(sources: &Sources) -> Result<Vec<Leaf>, Error> {
     let mut leaves = Vec::new();
-    for (source, Source { path, .. }) in sources.iter().enumerate() {
-        for file in cookie_files(path)? {
-            let mut fortunes = 0;
-            read_file(&file, eligible, &mut |fortune| {
-                fortunes += 1;
-                take(leaves.len(), fortune);
-            })?;
-            leaves.push(Leaf { source, fortunes });
+    for (source, Source { paths, .. }) in sources.list.iter().enumerate() {
+        for path in paths {
+            let leaf = Leaf { source, ..Leaf::default() };
+            // Opened only once it is known to be no FIFO and no device.
+            if fs::metadata(path).map_err(|error| unreadable(path, error))?.is_dir() {
+                let files = files_of(path)?.into_iter().filter(|path| !sources.indexed_only || has_index(path));
+                leaves.extend(files.map(|file| Leaf { path: file, directory: Some(path.clone()), ..leaf.clone() }));
+            } else {
+                leaves.push(Leaf { path: path.clone(), ..leaf });
+            }
         }
-    }
-    if leaves.iter().all(|leaf| leaf.fortunes == 0) {
-        let paths: Vec<_> = sources.iter().map(|source| source.path.clone()).collect();
-        return Err(nothing_eligible(&paths, eligible));
     }
     Ok(leaves)
 }
 
-pub(super) fn nothing_eligible(paths: &[PathBuf], eligible: Eligible) -> Error {
-    let names: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+/// Hands every eligible fortune to `take`, with the number and the file that it comes from, and returns the files.
+pub(super) fn read(
+    sources: &Sources,
+    eligible: Eligible,
+    mut take: impl FnMut(usize, &Leaf, Sendable<'_>),
+) -> Result<Vec<Leaf>, Error> {
+    let mut leaves = cookie_files(sources)?;
+    for (number, leaf) in leaves.iter_mut().enumerate() {
+        let mut fortunes = 0;
+        read_file(&leaf.path, eligible, &mut |fortune| {
+            fortunes += 1;
+            take(number, leaf, fortune);
+        })?;
+        leaf.fortunes = fortunes;
+    }
+    if leaves.iter().all(|leaf| leaf.fortunes == 0) {
+        return Err(nothing_eligible(sources.list.iter(), eligible));
+    }
+    Ok(leaves)
+}
+
+pub(super) fn nothing_eligible<'a>(sources: impl Iterator<Item = &'a Source>, eligible: Eligible) -> Error {
+    let names: Vec<_> = sources.flat_map(|source| &source.paths).map(|path| path.display().to_string()).collect();
     Error::NothingEligible { names: names.join(", "), longest: eligible.longest }
 }
 

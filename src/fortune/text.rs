@@ -17,11 +17,35 @@ pub struct Eligible {
     pub longest: usize,
     /// Whether a text has to be printing ASCII.
     pub ascii: bool,
+    /// What fortune(6)'s `-s` and `-l` ask for.
+    pub length: Length,
+}
+
+/// How long a text has to be, in characters with one for each line end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// As it likes.
+    Any,
+    /// No longer than this.
+    Short(usize),
+    /// Longer than this.
+    Long(usize),
+}
+
+impl Length {
+    fn allows(self, text: &[u8]) -> bool {
+        let characters = || String::from_utf8_lossy(text).chars().count();
+        match self {
+            Self::Any => true,
+            Self::Short(most) => characters() <= most,
+            Self::Long(least) => characters() > least,
+        }
+    }
 }
 
 impl Eligible {
     /// What RFC 865 has in mind, but for the character set.
-    pub const RFC_865: Self = Self { longest: LONGEST_REPLY, ascii: false };
+    pub const RFC_865: Self = Self { longest: LONGEST_REPLY, ascii: false, length: Length::Any };
 
     /// How long a text may be in its file, in octets, and still become short enough: struck over, an octet takes three.
     #[must_use]
@@ -47,7 +71,8 @@ impl Eligible {
         // Every octet may be a line end, which takes two.
         let fits =
             2 * text.len() <= self.longest || text.len() + memchr::memchr_iter(b'\n', &text).count() <= self.longest;
-        (fits && (!self.ascii || text.is_ascii()) && has_something_to_read(&text)).then_some(Sendable(text))
+        let in_character_set = !self.ascii || text.is_ascii();
+        (fits && in_character_set && has_something_to_read(&text) && self.length.allows(&text)).then_some(Sendable(text))
     }
 }
 
@@ -214,9 +239,9 @@ mod tests {
 
     #[test]
     fn the_limit_and_the_character_set_can_be_others() {
-        let any = Eligible { longest: LONGEST_TEXT, ascii: false };
+        let any = Eligible { longest: LONGEST_TEXT, ..Eligible::RFC_865 };
         assert!(any.sendable("x".repeat(100_000).as_bytes()).is_some());
-        let short = Eligible { longest: 10, ascii: true };
+        let short = Eligible { longest: 10, ascii: true, length: Length::Any };
         assert!(short.sendable(b"12345678\n").is_some() && short.sendable(b"123456789\n").is_none());
         assert!(short.sendable("ü".as_bytes()).is_none());
     }
