@@ -27,7 +27,7 @@ use rand::rngs::SmallRng;
 
 use crate::zone;
 use read::{Choice, Indexed, nothing_eligible, read};
-use sources::Leaf;
+use sources::{Group, Leaf};
 use text::{Eligible, LONGEST_REPLY, Length};
 
 /// What the built-in collection is called.
@@ -153,6 +153,16 @@ impl Shares {
         // The last one that has a share, should rounding put the point at the very end.
         let last = self.cumulative.partition_point(|&sum| sum < all);
         self.cumulative.partition_point(|&sum| sum <= point).min(last)
+    }
+
+    /// The index of a file of a group that has a share, by chance.
+    fn choose_of(&self, group: Group, random: &mut SmallRng) -> usize {
+        loop {
+            let chosen = self.choose(random);
+            if self.leaves[chosen].group == group {
+                return chosen;
+            }
+        }
     }
 
     /// The fortunes of a file, by their indexes.

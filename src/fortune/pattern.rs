@@ -89,36 +89,38 @@ fn bracket(characters: &mut Peekable<Chars>, translated: &mut String) -> Result<
     if characters.next_if_eq(&'^').is_some() {
         translated.push('^');
     }
-    let mut first = true;
+    // A range can go on from a character, but not from the end of another range.
+    let (mut first, mut range_begins, mut range_ends) = (true, false, false);
     loop {
-        match characters.next().ok_or(OPEN)? {
+        let character = characters.next().ok_or(OPEN)?;
+        let class = character == '[' && characters.peek() == Some(&':');
+        match character {
             ']' if !first => break,
-            '[' if characters.peek() == Some(&':') => {
-                translated.push('[');
-                let mut before = '[';
-                loop {
-                    let character = characters.next().ok_or(OPEN)?;
-                    translated.push(character);
-                    if before == ':' && character == ']' {
-                        break;
-                    }
-                    before = character;
+            '[' if class => {
+                let name: String = characters.by_ref().skip(1).take_while(|it| it.is_ascii_alphabetic()).collect();
+                if !CLASSES.contains(&name.as_str()) || characters.next() != Some(']') {
+                    return Err("it has an unknown class of characters");
                 }
+                translated.push_str(&format!("[:{name}:]"));
             }
             '[' if matches!(characters.peek(), Some('.' | '=')) => return Err("it has a collating element"),
-            '-' => {
-                // A range, but at the edges.
-                let edge = first || characters.peek() == Some(&']');
-                translated.push_str(if edge { r"\-" } else { "-" });
+            '-' if range_begins && characters.peek() != Some(&']') => {
+                translated.push('-');
+                (range_begins, range_ends) = (false, true);
+                continue;
             }
             other if other.is_ascii_punctuation() => translated.extend(['\\', other]),
             other => translated.push(other),
         }
-        first = false;
+        range_begins = !range_ends && !class;
+        (first, range_ends) = (false, false);
     }
     translated.push(']');
     Ok(())
 }
+
+const CLASSES: &[&str] =
+    &["alnum", "alpha", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "xdigit"];
 
 #[cfg(test)]
 mod tests {
@@ -140,7 +142,8 @@ mod tests {
             ("[^]a]", "b", "]"),
             ("[[:digit:]-]", "-", "a"),
             ("[a-c]", "b", "-"),
-            ("[&&~~--[]", "[", "a"),
+            ("[&&~~[]", "[", "a"),
+            ("[+--]", ",", "/"),
             (r"\<end\>", "the end.", "ending"),
             (r"1\.5", "1.5", "125"),
             (r"(x|y)?", "(x|y)?", "x"),

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
+use super::read::{Indexed, read};
 use super::sources::{self, Leaf};
 use super::text::Eligible;
-use super::{BUILT_IN_NAME, Collection, Error, Sources, read};
+use super::{BUILT_IN_NAME, Collection, Error, Sources};
 
 /// Prints the files and directories that would be searched, each with the probability in percent that the fortune is from
 /// there.
@@ -19,7 +20,11 @@ pub fn list(sources: Option<&Sources>, eligible: Eligible, to: &mut impl Write) 
     let Some(sources) = sources else {
         return line(to, "", 1.0, Path::new(BUILT_IN_NAME));
     };
-    let leaves = read::read(sources, eligible, |_, _, _| {})?;
+    // With indexes as fortune(6) does it: what they list, whatever is eligible.
+    let leaves = match Indexed::open(sources, eligible)? {
+        Some(indexed) => indexed.leaves(),
+        None => read(sources, eligible, |_, _, _| {})?,
+    };
     let probabilities = sources::probabilities(&sources.list, &leaves, sources.equal);
     let all: Vec<(&Leaf, f64)> = leaves.iter().zip(probabilities).collect();
     // The files of a directory follow each other.
@@ -74,7 +79,7 @@ pub fn matching(
     };
     match sources {
         Some(sources) => {
-            read::read(sources, eligible, |_, leaf, fortune| take(leaf.name(), &fortune.text()))?;
+            read(sources, eligible, |_, leaf, fortune| take(leaf.name(), &fortune.text()))?;
         }
         None => {
             let all = Collection::BuiltIn;

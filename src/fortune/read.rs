@@ -11,7 +11,7 @@ use rand::rngs::SmallRng;
 use super::cookie::Cookies;
 use super::index::{Found, Index, IndexError};
 use super::search::has_index;
-use super::sources::{Leaf, Source};
+use super::sources::{Group, Leaf, Source};
 use super::text::{self, Eligible, Sendable};
 use super::{Error, Shares, Sources};
 use crate::file::open_regular;
@@ -71,11 +71,23 @@ impl Indexed {
         Ok(Some(Self { files, shares: Shares::new(sources, leaves, eligible)? }))
     }
 
+    /// The files, with the numbers of fortunes that their indexes list.
+    pub(super) fn leaves(self) -> Vec<Leaf> {
+        self.shares.leaves
+    }
+
     /// One fortune by chance, and its file: `None` if an index does not hold, or no eligible fortune turns up soon.
     pub(super) fn choose(&self, random: &mut SmallRng, eligible: Eligible) -> Result<Option<(String, &Leaf)>, Error> {
         let mut raw = Vec::new();
-        for _ in 0..ATTEMPTS {
-            let chosen = self.shares.choose(random);
+        let first = self.shares.choose(random);
+        let group = self.shares.leaves[first].group;
+        for attempt in 0..ATTEMPTS {
+            // Another one of the same group, whose share must not depend on how many of its fortunes are eligible.
+            let chosen = match group {
+                _ if attempt == 0 => first,
+                Group::Alone(number) => number,
+                _ => self.shares.choose_of(group, random),
+            };
             let (leaf, (file, index)) = (&self.shares.leaves[chosen], &self.files[chosen]);
             match index.text(file, random.random_range(0..index.len()), eligible.longest_raw(), &mut raw) {
                 Ok(Found::TooLong) => {}
@@ -102,9 +114,10 @@ impl Indexed {
 /// The cookie files that the sources stand for, not opened yet.
 pub(super) fn cookie_files(sources: &Sources) -> Result<Vec<Leaf>, Error> {
     let mut leaves = Vec::new();
-    for (source, Source { paths, .. }) in sources.list.iter().enumerate() {
+    for (source, Source { percent, paths }) in sources.list.iter().enumerate() {
         for path in paths {
-            let leaf = Leaf { source, ..Leaf::default() };
+            let group = percent.map_or(Group::Rest, |_| Group::Source(source));
+            let leaf = Leaf { source, group, ..Leaf::default() };
             // Opened only once it is known to be no FIFO and no device.
             if fs::metadata(path).map_err(|error| unreadable(path, error))?.is_dir() {
                 let files = files_of(path)?.into_iter().filter(|path| !sources.indexed_only || has_index(path));
@@ -113,6 +126,9 @@ pub(super) fn cookie_files(sources: &Sources) -> Result<Vec<Leaf>, Error> {
                 leaves.push(Leaf { path: path.clone(), ..leaf });
             }
         }
+    }
+    if sources.equal {
+        leaves.iter_mut().enumerate().for_each(|(number, leaf)| leaf.group = Group::Alone(number));
     }
     Ok(leaves)
 }

@@ -49,11 +49,25 @@ pub enum Error {
 pub(super) struct Leaf {
     /// The index of its source.
     pub(super) source: usize,
+    /// Among the files of a group, the choice is by their numbers of fortunes.
+    pub(super) group: Group,
     /// The directory of the source in which it was found.
     pub(super) directory: Option<PathBuf>,
     pub(super) path: PathBuf,
     /// How many eligible fortunes it holds.
     pub(super) fortunes: usize,
+}
+
+/// What a file has its share together with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Group {
+    /// All files without a percentage.
+    #[default]
+    Rest,
+    /// The other files of a source that has a percentage, by its index.
+    Source(usize),
+    /// Nothing, where all files have the same share.
+    Alone(usize),
 }
 
 impl Leaf {

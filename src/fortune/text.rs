@@ -135,30 +135,28 @@ pub fn rotate(octets: &mut [u8]) {
 
 /// Appends a line as it looks when it is printed; `None` if it holds what must not be sent.
 fn append_line(line: &str, text: &mut String) -> Option<()> {
-    let start = text.len();
+    let mut places: Vec<char> = Vec::with_capacity(line.len());
     let mut column = 0;
-    let mut characters = line.chars().peekable();
-    while let Some(character) = characters.next() {
+    for character in line.chars() {
         match character {
             '\t' => {
-                let width = TAB_STOP - column % TAB_STOP;
-                text.extend(std::iter::repeat_n(' ', width));
-                column += width;
+                column += TAB_STOP - column % TAB_STOP;
+                places.resize(places.len().max(column), ' ');
             }
-            BACKSPACE => {
-                // Of the two characters in one place, the one that is no underscore is to be read.
-                let above = characters.next_if(|&next| !next.is_control() && !reorders(next))?;
-                let below = text[start..].chars().next_back()?;
-                text.pop();
-                text.push(if above == '_' { below } else { above });
-            }
+            BACKSPACE => column = column.checked_sub(1)?,
             _ if character.is_control() || reorders(character) => return None,
             _ => {
-                text.push(character);
+                match places.get_mut(column) {
+                    // Of two characters in one place, the one that is no underscore is to be read.
+                    Some(place) if !matches!(character, '_' | ' ') => *place = character,
+                    Some(_) => {}
+                    None => places.push(character),
+                }
                 column += 1;
             }
         }
     }
+    text.extend(places);
     Some(())
 }
 
@@ -232,7 +230,9 @@ mod tests {
         assert_eq!(sendable(b"_\x08b_\x08o_\x08l_\x08d and b\x08bo\x08ol\x08ld\n").as_deref(), Some("bold and bold\n"));
         assert_eq!(sendable(b"x\x08_ tail\n").as_deref(), Some("x tail\n"));
         assert_eq!(sendable("u_\u{8}ü\n".as_bytes()).as_deref(), Some("uü\n"));
-        for bad in [&b"\x08x"[..], b"x\x08", b"line\n\x08x", b"x\x08\x1b[31m", b"x\x08\x08y"] {
+        assert_eq!(sendable(b"a ____\x08\x08\x08\x08long\ttab\x08 word\n").as_deref(), Some("a long  tabword\n"));
+        assert_eq!(sendable(b"tail\x08\x08\n").as_deref(), Some("tail\n"));
+        for bad in [&b"\x08x"[..], b"line\n\x08x", b"x\x08\x1b[31m", b"x\x08\x08y"] {
             assert_eq!(sendable(bad), None, "{bad:?}");
         }
     }
