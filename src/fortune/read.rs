@@ -35,6 +35,9 @@ impl Choice {
 /// How many fortunes are looked at by index for one that is eligible, before all are read.
 const ATTEMPTS: usize = 100;
 
+/// From how many octets on the log says that an index would help.
+const LARGE: u64 = 64 << 20;
+
 /// One fortune by chance with the help of strfile(1)'s indexes, without reading the files: `None` unless every file has one
 /// that holds, and an eligible fortune turns up soon.
 pub(super) fn by_index(sources: &Sources, random: &mut SmallRng, eligible: Eligible) -> Result<Option<String>, Error> {
@@ -42,7 +45,15 @@ pub(super) fn by_index(sources: &Sources, random: &mut SmallRng, eligible: Eligi
     let mut leaves = Vec::new();
     for (source, Source { path, .. }) in sources.list.iter().enumerate() {
         for path in cookie_files(path)? {
-            let Some((file, index)) = indexed(&path)? else { return Ok(None) };
+            let (file, index) = open(&path)?;
+            let index = match index {
+                Ok(Some(index)) => index,
+                Ok(None) => return say_no_index(sources, &path).map(|()| None),
+                Err(error) => {
+                    report::warning(&error.to_string());
+                    return Ok(None);
+                }
+            };
             leaves.push(Leaf { source, fortunes: index.len() as usize });
             files.push((path, file, index));
         }
@@ -74,16 +85,25 @@ pub(super) fn by_index(sources: &Sources, random: &mut SmallRng, eligible: Eligi
     Ok(None)
 }
 
-/// A cookie file and its index, if it has one that fits; why not is on the log.
-fn indexed(path: &Path) -> Result<Option<(File, Index)>, Error> {
-    let (file, index) = open(path)?;
-    Ok(match index {
-        Ok(index) => index.map(|index| (file, index)),
-        Err(error) => {
-            report::warning(&format!("{error}"));
-            None
-        }
-    })
+/// Says that everything is read for the lack of one index, where that takes long.
+fn say_no_index(sources: &Sources, without: &Path) -> Result<(), Error> {
+    let mut octets = 0;
+    for source in &sources.list {
+        octets += cookie_files(&source.path)?
+            .iter()
+            .filter_map(|path| fs::metadata(path).ok())
+            .map(|it| it.len())
+            .sum::<u64>();
+    }
+    if octets >= LARGE {
+        report::notice(&format!(
+            "{path} has no index, so {mebibytes} MiB are read to choose one fortune; make one with \
+             `small-services strfile {path}`",
+            path = without.display(),
+            mebibytes = octets >> 20,
+        ));
+    }
+    Ok(())
 }
 
 /// The cookie files that a source stands for.
