@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read};
 use memchr::memchr;
 
 /// How much is read at a time, in octets: it stays in the processor's cache until it has been looked at.
-const BLOCK: usize = 128 << 10;
+const BLOCK: usize = if cfg!(fuzzing) { 16 } else { 128 << 10 };
 /// What some editors put at the start of a UTF-8 file.
 pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -210,7 +210,7 @@ impl<R: Read> Cookies<R> {
             return;
         }
         let kept = self.kept();
-        if self.searched > kept {
+        if self.searched > kept + 1 {
             // Longer than anybody wants it: what follows, and the octet before, is all that is still needed.
             self.buffer.copy_within(self.searched - 1..self.end, kept);
             self.end -= self.searched - 1 - kept;
@@ -300,6 +300,20 @@ mod tests {
             let found = read(&file, usize::MAX, Format::default()).expect("a text file");
             assert_eq!((found.len(), found[0].as_str(), found[2].as_str()), (3, "before\n", "after\n"), "{length}");
             assert!(found[1].len() == 512 && "x".repeat(512).starts_with(found[1].trim_end_matches(['%', '\n'])));
+        }
+    }
+
+    #[test]
+    fn a_limit_near_the_size_of_a_block_is_one_like_any_other() {
+        for longest in BLOCK - 4..BLOCK + 4 {
+            let long = "x".repeat(3 * BLOCK);
+            let file = format!("{long}\n%\n{}\n%\n{long}", &long[..longest - 1]);
+            let mut cookies = Cookies::new(file.as_bytes(), longest, Format::default());
+            for length in [longest + 1, longest, longest + 1] {
+                let found = cookies.read_next().expect("a text file").map(<[u8]>::len);
+                assert_eq!(found, Some(length), "{longest}");
+            }
+            assert!(cookies.read_next().expect("a text file").is_none());
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub mod cookie;
 pub mod index;
+mod indexed;
 pub(crate) mod layout;
 mod options;
 mod order;
@@ -26,7 +27,8 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 
 use crate::zone;
-use read::{Choice, Indexed, nothing_eligible, read};
+use indexed::Indexed;
+use read::{Choice, nothing_eligible, read};
 use sources::{Group, Leaf};
 use text::{Eligible, LONGEST_REPLY, Length};
 

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
-use super::read::{Indexed, read};
+use super::indexed::Indexed;
+use super::read::read;
 use super::sources::{self, Leaf};
 use super::text::Eligible;
 use super::{BUILT_IN_NAME, Collection, Error, Sources};

@@ -9,13 +9,12 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 
 use super::cookie::Cookies;
-use super::index::{Found, Index, IndexError};
+use super::index::{self, Index, IndexError};
 use super::search::has_index;
 use super::sources::{Group, Leaf, Source};
 use super::text::{self, Eligible, Sendable};
-use super::{Error, Shares, Sources};
+use super::{Error, Sources};
 use crate::file::open_regular;
-use crate::report;
 
 /// A choice among fortunes that go by one at a time: the n-th replaces the one chosen so far with probability 1/n.
 #[derive(Default)]
@@ -30,84 +29,6 @@ impl Choice {
         if random.random_range(0..self.offered) == 0 {
             self.chosen = fortune.text().into_owned();
         }
-    }
-}
-
-/// How many fortunes are looked at by index for one that is eligible, before all are read.
-const ATTEMPTS: usize = 100;
-/// How many files are kept open with their indexes: fewer than the usual limit of descriptors allows.
-const MOST_INDEXED: usize = 256;
-
-/// Cookie files that all have an index which holds: any of their fortunes can be read without the others.
-pub(super) struct Indexed {
-    files: Vec<(File, Index)>,
-    shares: Shares,
-}
-
-impl Indexed {
-    /// Opens the files; `None` unless every one has an index.
-    pub(super) fn open(sources: &Sources, eligible: Eligible) -> Result<Option<Self>, Error> {
-        let (mut leaves, mut files) = (cookie_files(sources)?, Vec::new());
-        if leaves.len() > MOST_INDEXED {
-            return Ok(None);
-        }
-        for leaf in &mut leaves {
-            let (file, index) = open(&leaf.path)?;
-            match index {
-                Ok(Some(index)) => {
-                    leaf.fortunes = index.len() as usize;
-                    files.push((file, index));
-                }
-                Ok(None) => return Ok(None),
-                Err(error) => {
-                    report::warning(&error.to_string());
-                    return Ok(None);
-                }
-            }
-        }
-        if leaves.iter().all(|leaf| leaf.fortunes == 0) {
-            return Ok(None);
-        }
-        Ok(Some(Self { files, shares: Shares::new(sources, leaves, eligible)? }))
-    }
-
-    /// The files, with the numbers of fortunes that their indexes list.
-    pub(super) fn leaves(self) -> Vec<Leaf> {
-        self.shares.leaves
-    }
-
-    /// One fortune by chance, and its file: `None` if an index does not hold, or no eligible fortune turns up soon.
-    pub(super) fn choose(&self, random: &mut SmallRng, eligible: Eligible) -> Result<Option<(String, &Leaf)>, Error> {
-        let mut raw = Vec::new();
-        let first = self.shares.choose(random);
-        let group = self.shares.leaves[first].group;
-        for attempt in 0..ATTEMPTS {
-            // Another one of the same group, whose share must not depend on how many of its fortunes are eligible.
-            let chosen = match group {
-                _ if attempt == 0 => first,
-                Group::Alone(number) => number,
-                _ => self.shares.choose_of(group, random),
-            };
-            let (leaf, (file, index)) = (&self.shares.leaves[chosen], &self.files[chosen]);
-            match index.text(file, random.random_range(0..index.len()), eligible.longest_raw(), &mut raw) {
-                Ok(Found::TooLong) => {}
-                Ok(Found::Text) => {
-                    if index.is_rotated() {
-                        text::rotate(&mut raw);
-                    }
-                    if let Some(fortune) = eligible.sendable(&raw) {
-                        return Ok(Some((fortune.text().into_owned(), leaf)));
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::InvalidData => {
-                    let path = leaf.path.display();
-                    report::warning(&format!("the index of {path} does not hold: {error}; reading the file"));
-                    return Ok(None);
-                }
-                Err(error) => return Err(unreadable(&leaf.path, error)),
-            }
-        }
-        Ok(None)
     }
 }
 
@@ -203,16 +124,20 @@ fn read_file(path: &Path, eligible: Eligible, take: &mut impl FnMut(Sendable<'_>
 }
 
 /// Opens a cookie file, and its index if there is one, or says why that must not be used.
-fn open(path: &Path) -> Result<(File, Result<Option<Index>, IndexError>), Error> {
+pub(super) fn open(path: &Path) -> Result<(File, Result<Option<Index>, IndexError>), Error> {
     let file = open_regular(path).map_err(|error| match error.kind() {
         ErrorKind::InvalidInput => Error::NotACookieFile { path: path.to_owned(), reason: error.to_string() },
         _ => unreadable(path, error),
     })?;
     let metadata = file.metadata().map_err(|source| unreadable(path, source))?;
-    let index = Index::beside(path, &metadata);
+    let index = Index::beside(path, &metadata).and_then(|index| match index {
+        // What it says of the whole file is believed only if its offsets hold.
+        Some(index) if !index.is_plain() && !index.holds(&file) => Err(IndexError::Misfit(index::path_beside(path))),
+        index => Ok(index),
+    });
     Ok((file, index))
 }
 
-fn unreadable(path: &Path, source: io::Error) -> Error {
+pub(super) fn unreadable(path: &Path, source: io::Error) -> Error {
     Error::Read { path: path.to_owned(), source }
 }
