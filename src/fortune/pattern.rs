@@ -16,8 +16,7 @@ pub struct Error {
 }
 
 /// Compiles a basic regular expression ([POSIX 9.3](https://pubs.opengroup.org/onlinepubs/9799919799/basedefs/V1_chap09.html),
-/// with `\|`, `\+`, `\?`, `\w` and their like as GNU has them). A point matches line ends too; `^` and `$` are the start and
-/// the end of the whole text.
+/// with `\|`, `\+`, `\?`, `\w` and their like as GNU has them). As for grep(1), a match lies within a line.
 ///
 /// # Errors
 ///
@@ -25,7 +24,7 @@ pub struct Error {
 pub fn compile(pattern: &str, ignore_case: bool) -> Result<Regex, Error> {
     let error = |reason: String| Error { pattern: pattern.to_owned(), reason };
     let translated = translate(pattern).map_err(|reason| error(reason.to_owned()))?;
-    let compiled = RegexBuilder::new(&translated).case_insensitive(ignore_case).dot_matches_new_line(true).build();
+    let compiled = RegexBuilder::new(&translated).case_insensitive(ignore_case).multi_line(true).build();
     compiled.map_err(|source| {
         // The last line says what is wrong; those above show the translation.
         let reason = source.to_string();
@@ -147,8 +146,9 @@ mod tests {
             (r"\<end\>", "the end.", "ending"),
             (r"1\.5", "1.5", "125"),
             (r"(x|y)?", "(x|y)?", "x"),
-            ("a.b", "a\nb", "ab"),
-            ("one$", "one", "one\ntwo"),
+            ("a.b", "a-b", "a\nb"),
+            ("one$", "one\ntwo", "oneness"),
+            ("^two", "one\ntwo", "one two"),
         ] {
             let regex = compile(pattern, false).unwrap_or_else(|error| panic!("{error}"));
             assert!(regex.is_match(matching), "{pattern} should match {matching:?}: {regex}");

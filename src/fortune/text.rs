@@ -21,7 +21,7 @@ pub struct Eligible {
     pub length: Length,
 }
 
-/// How long a text has to be, in characters with one for each line end.
+/// How long a text has to be, in characters as it stands in its file: a tab is one, and so is a line end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Length {
     /// As it likes.
@@ -33,8 +33,8 @@ pub enum Length {
 }
 
 impl Length {
-    fn allows(self, text: &[u8]) -> bool {
-        let characters = || String::from_utf8_lossy(text).chars().count();
+    fn allows(self, raw: &[u8]) -> bool {
+        let characters = || String::from_utf8_lossy(raw).chars().count();
         match self {
             Self::Any => true,
             Self::Short(most) => characters() <= most,
@@ -72,7 +72,7 @@ impl Eligible {
         let fits =
             2 * text.len() <= self.longest || text.len() + memchr::memchr_iter(b'\n', &text).count() <= self.longest;
         let in_character_set = !self.ascii || text.is_ascii();
-        (fits && in_character_set && has_something_to_read(&text) && self.length.allows(&text)).then_some(Sendable(text))
+        (fits && in_character_set && has_something_to_read(&text) && self.length.allows(raw)).then_some(Sendable(text))
     }
 }
 
