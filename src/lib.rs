@@ -22,6 +22,8 @@ pub mod service;
 mod strfile;
 mod sys;
 pub mod tools;
+#[cfg(feature = "web")]
+pub mod web;
 mod zone;
 
 use std::convert::Infallible;
@@ -79,10 +81,13 @@ impl Error {
 #[macro_export]
 macro_rules! program {
     ($service:ty) => {
+        $crate::program!(run = $crate::run::<$service>);
+    };
+    (run = $run:path) => {
         #[allow(unsafe_code)] // the name is C's: nothing else in the program may have it
         #[unsafe(no_mangle)]
         extern "C" fn main() -> core::ffi::c_int {
-            $crate::run::<$service>()
+            $run()
         }
     };
 }

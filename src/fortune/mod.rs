@@ -158,6 +158,26 @@ impl Fortunes {
         }
     }
 
+    /// All fortunes of a cookie file that the program itself holds.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NothingEligible`].
+    #[cfg(feature = "web")]
+    pub fn held(name: &str, mut cookies: &[u8], order: Order, eligible: Eligible) -> Result<Self, Error> {
+        let mut texts = Texts::default();
+        let mut cookies = cookie::Cookies::new(&mut cookies, eligible.longest_raw());
+        let mut raw = Vec::new();
+        // It is in memory: nothing fails but a file with NUL octets, which ends there.
+        while let Ok(true) = cookies.read_next(&mut raw) {
+            eligible.sendable(&raw).iter().for_each(|text| texts.push(text));
+        }
+        if texts.ends.is_empty() {
+            return Err(Error::NothingEligible { names: name.to_owned(), longest: eligible.longest });
+        }
+        Ok(Self { order, collection: Collection::Read(texts), shares: None })
+    }
+
     /// One fortune by chance from these cookie files and directories. The choice is made while they are read, so that no more
     /// than one of each file has to be kept.
     ///
