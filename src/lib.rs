@@ -22,6 +22,8 @@ pub mod service;
 mod strfile;
 mod sys;
 pub mod tools;
+#[cfg(feature = "web")]
+pub mod web;
 mod zone;
 
 use std::convert::Infallible;

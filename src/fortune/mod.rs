@@ -208,6 +208,25 @@ impl Fortunes {
         Ok(Self { order, collection: Collection::Read(some, None) })
     }
 
+    /// All fortunes of a cookie file that the program itself holds.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NothingEligible`].
+    #[cfg(feature = "web")]
+    pub fn held(name: &str, cookies: &[u8], order: Order, eligible: Eligible) -> Result<Self, Error> {
+        let mut texts = Texts::default();
+        let mut cookies = cookie::Cookies::new(cookies, eligible.longest_raw(), cookie::Format::default());
+        // It is in memory: nothing fails but a file with NUL octets, which ends there.
+        while let Ok(Some(raw)) = cookies.read_next() {
+            eligible.sendable(raw).iter().for_each(|text| texts.push(&text.text()));
+        }
+        if texts.ends.is_empty() {
+            return Err(Error::NothingEligible { names: name.to_owned(), longest: eligible.longest });
+        }
+        Ok(Self { order, collection: Collection::Read(texts, None) })
+    }
+
     /// One fortune by chance from these cookie files and directories. The choice is made while they are read, so that no more
     /// than one of each file has to be kept.
     ///
