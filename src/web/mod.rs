@@ -111,5 +111,5 @@ fn fortunes(arguments: &Arguments) -> Result<Fortunes, fortune::Error> {
     }
     let list = fortune::parse_sources(&arguments.fortunes)?;
     let sources = Sources { list, equal: false, indexed_only: false };
-    Fortunes::all_of(&sources, order, eligible)
+    Fortunes::all_of(sources, order, eligible)
 }
