@@ -89,14 +89,23 @@ impl Table {
         self.shortest = self.shortest.min(length);
     }
 
-    /// Puts the texts into the order that their keys say.
+    /// Puts the texts into the order that their keys say. `progress` is told now and then how many steps of
+    /// [`alphabet::steps`] are done.
     ///
     /// # Errors
     ///
     /// The file's own.
-    pub(super) fn order(&mut self, file: &File, delimiter: u8, ignore_case: bool) -> io::Result<()> {
-        alphabet::sort(&mut self.keys, file, delimiter, ignore_case)?;
-        self.texts = self.keys.iter().map(|key| key.start).collect();
+    pub(super) fn order(
+        &mut self,
+        file: &File,
+        delimiter: u8,
+        ignore_case: bool,
+        progress: impl FnMut(u64),
+    ) -> io::Result<()> {
+        alphabet::sort(&mut self.keys, file, delimiter, ignore_case, progress)?;
+        for (text, key) in self.texts.iter_mut().zip(&self.keys) {
+            *text = key.start;
+        }
         Ok(())
     }
 
