@@ -20,7 +20,9 @@ fn replay(target: &str, run: fn(&[u8])) {
     paths.sort();
     let corpus: Vec<_> = paths.iter().map(|path| fs::read(path).unwrap()).collect();
     assert!(corpus.len() > 10, "only {} inputs", corpus.len());
-    corpus.iter().for_each(|input| run(input));
+    for input in &corpus {
+        run(input);
+    }
     // Fixed, so that a failure comes again.
     let mut random = SmallRng::seed_from_u64(865);
     for _ in 0..RUNS {

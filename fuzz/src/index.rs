@@ -23,22 +23,22 @@ fn write(file: &File, octets: &[u8]) {
 
 /// An index with a header that holds, and offsets that need not.
 fn index(shape: u8, flags: u8, offsets: &[u8], length: usize) -> Vec<u8> {
-    let mut offsets: Vec<u64> = offsets.iter().map(|&offset| offset.into()).collect();
+    let mut offsets: Vec<u32> = offsets.iter().map(|&offset| offset.into()).collect();
     // Most indexes end where the file does; else they are refused at once.
     if shape & 0x80 == 0 {
-        offsets.push(length as u64);
+        offsets.push(u32::try_from(length).unwrap_or_default());
     }
-    let texts = offsets.len().saturating_sub(1) as u64;
+    let texts = u32::try_from(offsets.len().saturating_sub(1)).unwrap_or_default();
     let delimiter = [b'%', b'%', b'#', b'a'][usize::from(flags >> 6)];
     let header =
-        [1 + u64::from(shape & 1), texts, u64::from(shape >> 4), 1.min(u64::from(shape >> 4)), u64::from(flags & 0xf)];
+        [1 + u32::from(shape & 1), texts, u32::from(shape >> 4), 1.min(u32::from(shape >> 4)), u32::from(flags & 0xf)];
     let mut octets = vec![];
-    let write = |octets: &mut Vec<u8>, how: u8, number: u64| match how {
-        0 => octets.extend((number as u32).to_be_bytes()),
-        1 => octets.extend(number.to_be_bytes()),
-        2 => octets.extend((number as u32).to_le_bytes()),
-        3 => octets.extend(number.to_le_bytes()),
-        _ => octets.extend([(number as u32).to_be_bytes(), [0; 4]].concat()),
+    let write = |octets: &mut Vec<u8>, how: u8, number: u32| match how {
+        0 => octets.extend(number.to_be_bytes()),
+        1 => octets.extend(u64::from(number).to_be_bytes()),
+        2 => octets.extend(number.to_le_bytes()),
+        3 => octets.extend(u64::from(number).to_le_bytes()),
+        _ => octets.extend([number.to_be_bytes(), [0; 4]].concat()),
     };
     // The layouts that are in use: how the header's numbers are written, and how the offsets.
     let (head, table) = [(0, 0), (0, 1), (4, 4), (1, 1), (2, 2), (2, 3), (3, 3), (0, 0)][usize::from(shape >> 1 & 7)];

@@ -12,7 +12,7 @@ pub fn texts(file: &[u8], format: Format) -> Vec<Vec<u8>> {
     let mut texts = vec![];
     let mut text = vec![];
     for line in file.split_inclusive(|&octet| octet == b'\n') {
-        let bare = line.strip_suffix(b"\n").map(|line| line.strip_suffix(b"\r").unwrap_or(line)).unwrap_or(line);
+        let bare = line.strip_suffix(b"\n").map_or(line, |line| line.strip_suffix(b"\r").unwrap_or(line));
         if bare == [format.delimiter] {
             texts.push(std::mem::take(&mut text));
         } else {
