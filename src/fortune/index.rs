@@ -145,6 +145,22 @@ impl Index {
         Format { delimiter: self.delimiter(), comments: self.header.flags & COMMENTS != 0 }
     }
 
+    /// Whether the cookie file can be read as if there were no index.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.format() == Format::default() && !self.is_rotated()
+    }
+
+    /// Whether texts begin where it says, as far as a sample of it tells.
+    #[must_use]
+    pub fn holds(&self, cookie: &File) -> bool {
+        const SAMPLE: u32 = 64;
+        let mut text = Vec::new();
+        let step = usize::try_from(self.len().div_ceil(SAMPLE).max(1)).unwrap_or(usize::MAX);
+        let sample = (0..self.len()).step_by(step).chain(self.len().checked_sub(1));
+        sample.into_iter().all(|number| self.text(cookie, number, WINDOW, &mut text).is_ok())
+    }
+
     /// Whether the texts are in rot13.
     #[must_use]
     pub fn is_rotated(&self) -> bool {

@@ -17,11 +17,35 @@ pub struct Eligible {
     pub longest: usize,
     /// Whether a text has to be printing ASCII.
     pub ascii: bool,
+    /// What fortune(6)'s `-s` and `-l` ask for.
+    pub length: Length,
+}
+
+/// How long a text has to be, in characters with one for each line end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// As it likes.
+    Any,
+    /// No longer than this.
+    Short(usize),
+    /// Longer than this.
+    Long(usize),
+}
+
+impl Length {
+    fn allows(self, text: &[u8]) -> bool {
+        let characters = || String::from_utf8_lossy(text).chars().count();
+        match self {
+            Self::Any => true,
+            Self::Short(most) => characters() <= most,
+            Self::Long(least) => characters() > least,
+        }
+    }
 }
 
 impl Eligible {
     /// What RFC 865 has in mind, but for the character set.
-    pub const RFC_865: Self = Self { longest: LONGEST_REPLY, ascii: false };
+    pub const RFC_865: Self = Self { longest: LONGEST_REPLY, ascii: false, length: Length::Any };
 
     /// How long a text may be in its file, in octets, and still become short enough: struck over, an octet takes three.
     #[must_use]
@@ -47,7 +71,8 @@ impl Eligible {
         // Every octet may be a line end, which takes two.
         let fits =
             2 * text.len() <= self.longest || text.len() + memchr::memchr_iter(b'\n', &text).count() <= self.longest;
-        (fits && (!self.ascii || text.is_ascii()) && has_something_to_read(&text)).then_some(Sendable(text))
+        let in_character_set = !self.ascii || text.is_ascii();
+        (fits && in_character_set && has_something_to_read(&text) && self.length.allows(&text)).then_some(Sendable(text))
     }
 }
 
@@ -110,30 +135,28 @@ pub fn rotate(octets: &mut [u8]) {
 
 /// Appends a line as it looks when it is printed; `None` if it holds what must not be sent.
 fn append_line(line: &str, text: &mut String) -> Option<()> {
-    let start = text.len();
+    let mut places: Vec<char> = Vec::with_capacity(line.len());
     let mut column = 0;
-    let mut characters = line.chars().peekable();
-    while let Some(character) = characters.next() {
+    for character in line.chars() {
         match character {
             '\t' => {
-                let width = TAB_STOP - column % TAB_STOP;
-                text.extend(std::iter::repeat_n(' ', width));
-                column += width;
+                column += TAB_STOP - column % TAB_STOP;
+                places.resize(places.len().max(column), ' ');
             }
-            BACKSPACE => {
-                // Of the two characters in one place, the one that is no underscore is to be read.
-                let above = characters.next_if(|&next| !next.is_control() && !reorders(next))?;
-                let below = text[start..].chars().next_back()?;
-                text.pop();
-                text.push(if above == '_' { below } else { above });
-            }
+            BACKSPACE => column = column.checked_sub(1)?,
             _ if character.is_control() || reorders(character) => return None,
             _ => {
-                text.push(character);
+                match places.get_mut(column) {
+                    // Of two characters in one place, the one that is no underscore is to be read.
+                    Some(place) if !matches!(character, '_' | ' ') => *place = character,
+                    Some(_) => {}
+                    None => places.push(character),
+                }
                 column += 1;
             }
         }
     }
+    text.extend(places);
     Some(())
 }
 
@@ -207,16 +230,18 @@ mod tests {
         assert_eq!(sendable(b"_\x08b_\x08o_\x08l_\x08d and b\x08bo\x08ol\x08ld\n").as_deref(), Some("bold and bold\n"));
         assert_eq!(sendable(b"x\x08_ tail\n").as_deref(), Some("x tail\n"));
         assert_eq!(sendable("u_\u{8}ü\n".as_bytes()).as_deref(), Some("uü\n"));
-        for bad in [&b"\x08x"[..], b"x\x08", b"line\n\x08x", b"x\x08\x1b[31m", b"x\x08\x08y"] {
+        assert_eq!(sendable(b"a ____\x08\x08\x08\x08long\ttab\x08 word\n").as_deref(), Some("a long  tabword\n"));
+        assert_eq!(sendable(b"tail\x08\x08\n").as_deref(), Some("tail\n"));
+        for bad in [&b"\x08x"[..], b"line\n\x08x", b"x\x08\x1b[31m", b"x\x08\x08y"] {
             assert_eq!(sendable(bad), None, "{bad:?}");
         }
     }
 
     #[test]
     fn the_limit_and_the_character_set_can_be_others() {
-        let any = Eligible { longest: LONGEST_TEXT, ascii: false };
+        let any = Eligible { longest: LONGEST_TEXT, ..Eligible::RFC_865 };
         assert!(any.sendable("x".repeat(100_000).as_bytes()).is_some());
-        let short = Eligible { longest: 10, ascii: true };
+        let short = Eligible { longest: 10, ascii: true, length: Length::Any };
         assert!(short.sendable(b"12345678\n").is_some() && short.sendable(b"123456789\n").is_none());
         assert!(short.sendable("ü".as_bytes()).is_none());
     }

@@ -81,6 +81,7 @@ const CLOSE: Call = call("close", 3, 57);
 const EPOLL_CTL: Call = call("epoll_ctl", 233, 21);
 const EPOLL_PWAIT: Call = call("epoll_pwait", 281, 22);
 const EXIT_GROUP: Call = call("exit_group", 231, 94);
+const NANOSLEEP: Call = call("nanosleep", 35, 101);
 const READ: Call = call("read", 0, 63);
 const RECVFROM: Call = call("recvfrom", 45, 207);
 const RECVMMSG: Call = call("recvmmsg", 299, 243);
@@ -120,6 +121,7 @@ pub const TABLE: &[Rule] = &[
     allow(REPLYING,   &[Connection], SHUTDOWN, &[OUTPUT, SHUT_WR], "say that the reply is complete"),
     allow(REPLYING,   &[Connection], RECVFROM, &[INPUT, MSG_TRUNC_WAITALL], "drop what the client sent: closing over it would reset the reply"),
     allow(REPLYING,   &[Filter],     WRITE,    &[OUTPUT], "print the reply"),
+    allow(&[Qotd],    &[Filter],     NANOSLEEP, &[], "let a person read it (-w)"),
     allow(&[Echo],    &[Connection, Filter], READ,  &[INPUT], "take what arrives"),
     allow(&[Echo],    &[Connection, Filter], WRITE, &[OUTPUT], "send it back"),
     allow(&[Discard], &[Connection], RECVFROM, &[INPUT, MSG_TRUNC], "drop what arrives"),
