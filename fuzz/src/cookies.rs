@@ -31,7 +31,7 @@ pub fn run(data: &[u8]) {
         let kept = &text[..text.len().min(longest + 1)];
         let found = cookies.read_next().expect("a text, and no NUL octet").expect("a text, not the end");
         assert_eq!(found, without_comments(kept, format));
-        for eligible in [Eligible::RFC_865, Eligible { longest, ascii: true }] {
+        for eligible in [Eligible::RFC_865, Eligible { longest, ascii: true, ..Eligible::RFC_865 }] {
             let Some(sendable) = eligible.sendable(found) else { continue };
             let sent = sendable.text();
             assert!(sent.len() + sent.matches('\n').count() <= eligible.longest && sent.ends_with('\n'));
