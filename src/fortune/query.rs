@@ -29,7 +29,9 @@ pub fn list(sources: Option<&Sources>, eligible: Eligible, to: &mut impl Write) 
     let probabilities = sources::probabilities(&sources.list, &leaves, sources.equal);
     let all: Vec<(&Leaf, f64)> = leaves.iter().zip(probabilities).collect();
     // The files of a directory follow each other.
-    for files in all.chunk_by(|(a, _), (b, _)| a.source == b.source && a.directory == b.directory && a.directory.is_some()) {
+    for files in
+        all.chunk_by(|(a, _), (b, _)| a.source == b.source && a.directory == b.directory && a.directory.is_some())
+    {
         if let [(Leaf { directory: Some(directory), .. }, _), ..] = files {
             line(to, "", files.iter().map(|(_, probability)| probability).sum(), directory)?;
             for (leaf, probability) in files {

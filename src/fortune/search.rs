@@ -80,7 +80,8 @@ impl SearchPath {
 
     /// A name that begins with neither `/`, `./` nor `../` is first looked for in the directories.
     fn locate(&self, path: PathBuf) -> PathBuf {
-        let explicit = [&b"/"[..], b"./", b"../"].iter().any(|start| path.as_os_str().as_encoded_bytes().starts_with(start));
+        let explicit =
+            [&b"/"[..], b"./", b"../"].iter().any(|start| path.as_os_str().as_encoded_bytes().starts_with(start));
         let found = if explicit { None } else { self.0.iter().map(|it| it.join(&path)).find(|it| it.exists()) };
         found.unwrap_or(path)
     }

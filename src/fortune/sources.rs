@@ -189,7 +189,8 @@ mod tests {
         let shares = |operands: &[&str], leaves: &[(usize, usize)], equal| {
             let operands: Vec<_> = operands.iter().map(OsString::from).collect();
             let sources = parse(&operands).expect("shares that hold");
-            let leaves: Vec<_> = leaves.iter().map(|&(source, fortunes)| Leaf { source, fortunes, ..Leaf::default() }).collect();
+            let leaves: Vec<_> =
+                leaves.iter().map(|&(source, fortunes)| Leaf { source, fortunes, ..Leaf::default() }).collect();
             let percent = |probability: f64| format!("{:.2}", probability * 100.0);
             probabilities(&sources, &leaves, equal).into_iter().map(percent).collect::<Vec<_>>()
         };

@@ -72,7 +72,8 @@ impl Eligible {
         let fits =
             2 * text.len() <= self.longest || text.len() + memchr::memchr_iter(b'\n', &text).count() <= self.longest;
         let in_character_set = !self.ascii || text.is_ascii();
-        (fits && in_character_set && has_something_to_read(&text) && self.length.allows(&text)).then_some(Sendable(text))
+        (fits && in_character_set && has_something_to_read(&text) && self.length.allows(&text))
+            .then_some(Sendable(text))
     }
 }
 
