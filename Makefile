@@ -5,6 +5,7 @@
 # make uninstall  the opposite
 # make lint       format, lints, documentation, scripts
 # make bench      the benchmarks, beside their peers
+# make fuzz       the fuzz targets, RUNS=10000000 times each
 #
 # Variables: PREFIX, DESTDIR, unitdir, libexecdir, bindir, docdir, datadir, gamesdir.
 # `make install FORTUNE=yes` also installs qotd as PREFIX/games/fortune.
@@ -26,7 +27,7 @@ EXAMPLES = inetd.conf tcpserver $(PROGRAMS:%=xinetd.d/%)
 DOCS     = README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE $(wildcard docs/*.md)
 release  = target/$(shell rustc --print host-tuple)/release
 
-.PHONY: all build run test install uninstall lint bench clean
+.PHONY: all build run test install uninstall lint bench fuzz clean
 
 all build:
 	$(CARGO) build --release --locked
@@ -81,6 +82,9 @@ test:
 
 bench:
 	benches/run
+
+fuzz:
+	fuzz/run $(RUNS)
 
 clean:
 	$(CARGO) clean
