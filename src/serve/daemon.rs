@@ -137,7 +137,6 @@ impl Daemon {
         stay: Duration,
     ) -> Result<Self, Error> {
         raise_descriptor_limit(limits.max_connections, sockets.len())?;
-        sys::allocate_by_brk();
         let now = Instant::now();
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let reloads = !work.directories().is_empty();
