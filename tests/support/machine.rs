@@ -43,6 +43,11 @@ impl Machine {
         machine
     }
 
+    /// A folder outside, for what a client needs; [`Self::client`] sees it too.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
     fn command(&self, verb: &str, shell: &str) -> Output {
         Command::new(script())
             .arg(verb)
