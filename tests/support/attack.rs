@@ -23,6 +23,21 @@ pub fn write_page(name: &str, page: &str) {
     }
 }
 
+/// Writes a part of a page: several tests write one page, each its part. All parts are kept in target/, and the page is
+/// the head and those of them that are there, in the order of their names.
+pub fn write_part(name: &str, head: &str, part: &str, text: &str) {
+    if !full() {
+        return;
+    }
+    let folder = repository().join("target/pages").join(name);
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join(part), text).unwrap();
+    let mut parts: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    parts.sort();
+    let texts: String = parts.iter().map(|path| format!("\n{}", fs::read_to_string(path).unwrap())).collect();
+    write_page(name, &format!("{head}{texts}"));
+}
+
 /// A table in Markdown.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let mut table = format!("| {} |\n|{}\n", head.join(" | "), "---|".repeat(head.len()));
