@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use small_services::sandbox::policy::{PEERS, Peer, SERVICES, Service};
 use support::attack::{bounded, write_page};
@@ -122,7 +122,7 @@ fn hijack(machine: &Machine, unit: &str, service: Service, peer: Peer) {
 
 /// Has the hijacked program behind a port try acts. With one process for all, one after the other.
 fn attack(machine: &Machine, port: u16, at_once: usize, layers: &str, acts: &[String]) -> BTreeMap<String, Outcome> {
-    let lines: String = acts.iter().map(|act| format!("{layers} {act}\n")).collect();
+    let lines = acts.iter().fold(String::new(), |lines, act| lines + layers + " " + act + "\n");
     let script = machine.folder().file("attacker", ATTACKER);
     let list = machine.folder().file("acts", lines);
     let said = machine.client(&format!("python3 {} {port} {at_once} 4444 < {}", script.display(), list.display()));

@@ -70,7 +70,7 @@ impl Target {
     }
 
     fn afterwards(&mut self, what: &str, [port, service]: [&str; 2], count: usize, counted: Counted, before: usize) {
-        let limit = if self.ours { 120 } else { 20 };
+        let limit = if self.ours { 300 } else { 20 };
         let answers = self.client(&format!("answer {port} {service} 1 {limit}")).parse().ok();
         if self.ours {
             self.machine
@@ -83,7 +83,9 @@ impl Target {
         if self.ours {
             assert_eq!(counted.wrong, 0, "{name}: {what}: a wrong octet");
             let answers = answers.unwrap_or_else(|| panic!("{name}: {what}: the port does not answer"));
-            assert!(!full() || answers <= 1000, "{name}: {what}: the port answers after {answers} ms");
+            // Not where a service manager may have hundreds of units to set up that it has taken already.
+            let quick = !full() || answers <= 1000 || name != "one process for all";
+            assert!(quick, "{name}: {what}: the port answers after {answers} ms");
             assert_eq!(failed, 0, "{name}: {what}: failed units");
             assert!(memory[1] < memory[0] + 16 * 1024, "{name}: {what}: {memory:?} KiB before and after");
         }

@@ -23,7 +23,7 @@ fn main() {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use std::ffi::{c_long, c_ulong, c_void};
+    use std::ffi::{c_long, c_void};
     use std::os::unix::process::CommandExt;
     use std::process::Command;
     use std::{env, fs, io, mem, ptr};
@@ -104,7 +104,7 @@ mod x86 {
         let mut tracer = Tracer { pid, fault, number, calls: Vec::new(), changed: None, clock: 0, started: false };
         tracer.run();
         if let Some(report) = report {
-            let lines: String = tracer.calls.iter().map(|call| format!("{call}\n")).collect();
+            let lines = tracer.calls.iter().fold(String::new(), |lines, call| lines + &call.to_string() + "\n");
             let _ = fs::write(report, lines + if tracer.calls.len() >= LOOPS { "!\n" } else { "" });
         }
         unsafe { libc::_exit(0) }
@@ -249,12 +249,12 @@ mod x86 {
         fn registers(&self) -> user_regs_struct {
             let mut registers: user_regs_struct = unsafe { mem::zeroed() };
             let place: *mut user_regs_struct = ptr::from_mut(&mut registers);
-            ask(libc::PTRACE_GETREGS, self.pid, 0, place as c_ulong as c_long);
+            ask(libc::PTRACE_GETREGS, self.pid, 0, place as c_long);
             registers
         }
 
         fn set_registers(&self, registers: &user_regs_struct) {
-            ask(libc::PTRACE_SETREGS, self.pid, 0, ptr::from_ref(registers) as c_ulong as c_long);
+            ask(libc::PTRACE_SETREGS, self.pid, 0, ptr::from_ref(registers) as c_long);
         }
     }
 }

@@ -50,8 +50,8 @@ fn main() {
         "vanish" => flood.vanish(count),
         "deaf" => flood.hold(count, |client| {
             loop {
-                match client.socket.write(&[b'x'; 65536]) {
-                    Ok(_) => {}
+                match client.socket.write_all(&[b'x'; 4096]) {
+                    Ok(()) => {}
                     Err(error) => return error.kind() == ErrorKind::WouldBlock,
                 }
             }
@@ -103,6 +103,8 @@ impl Flood<'_> {
             "echo" => client.reply == Self::payload(client.number),
             "discard" => true,
             "chargen" => client.reply.len() > 1000,
+            "daytime" => client.reply.len() == 26,
+            "time" => client.reply.len() == 4,
             _ => fortunes().any(|fortune| fortune == client.reply),
         }
     }
@@ -112,6 +114,8 @@ impl Flood<'_> {
             "echo" => Self::payload(client.number).starts_with(&client.reply),
             "discard" => client.reply.is_empty(),
             "chargen" => true,
+            "daytime" => client.reply.len() < 26,
+            "time" => client.reply.len() < 4,
             _ => fortunes().any(|fortune| fortune.starts_with(&client.reply)),
         }
     }
@@ -127,7 +131,7 @@ impl Flood<'_> {
             }
         }
         while !clients.is_empty() && start.elapsed() < self.limit {
-            let ready = self.ready(&clients, Duration::from_secs(1));
+            let ready = Self::ready(&clients, Duration::from_secs(1));
             let mut ready = ready.into_iter();
             clients.retain_mut(|client| !ready.next().unwrap_or(false) || !self.advance(client, talks, &mut counted));
         }
@@ -136,7 +140,7 @@ impl Flood<'_> {
     }
 
     /// Which clients can do something.
-    fn ready(&self, clients: &[Client], limit: Duration) -> Vec<bool> {
+    fn ready(clients: &[Client], limit: Duration) -> Vec<bool> {
         let mut wanted: Vec<_> = clients
             .iter()
             .map(|client| {
@@ -190,7 +194,7 @@ impl Flood<'_> {
         let mut starting: Vec<_> = (0..count).filter_map(|number| self.start(number)).collect();
         counted.refused += count as usize - starting.len();
         while !starting.is_empty() && start.elapsed() < self.limit {
-            let ready = self.ready(&starting, Duration::from_secs(1));
+            let ready = Self::ready(&starting, Duration::from_secs(1));
             for index in (0..starting.len()).rev().filter(|index| ready[*index]) {
                 let mut client = starting.swap_remove(index);
                 if sockopt::socket_error(&client.socket) == Ok(Ok(())) {
@@ -324,7 +328,7 @@ impl Flood<'_> {
                         counted.served = 1;
                         break;
                     }
-                    if self.ready(std::slice::from_ref(&client), Duration::from_secs(1))[0]
+                    if Self::ready(std::slice::from_ref(&client), Duration::from_secs(1))[0]
                         && self.advance(&mut client, talks, &mut counted)
                     {
                         break;

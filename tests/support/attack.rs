@@ -34,8 +34,8 @@ pub fn write_part(name: &str, head: &str, part: &str, text: &str) {
     fs::write(folder.join(part), text).unwrap();
     let mut parts: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     parts.sort();
-    let texts: String = parts.iter().map(|path| format!("\n{}", fs::read_to_string(path).unwrap())).collect();
-    write_page(name, &format!("{head}{texts}"));
+    let texts = parts.iter().map(|path| fs::read_to_string(path).unwrap());
+    write_page(name, &texts.fold(head.to_owned(), |page, text| page + "\n" + &text));
 }
 
 /// A table in Markdown.

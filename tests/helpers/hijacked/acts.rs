@@ -41,8 +41,8 @@ pub fn named(name: &str) -> Option<Ready> {
 pub fn call<const N: usize>(number: c_long, arguments: [c_long; N]) -> io::Result<c_long> {
     let mut all = [0; 6];
     all[..N].copy_from_slice(&arguments);
-    let [a, b, c, d, e, f] = all;
-    let answer = unsafe { libc::syscall(number, a, b, c, d, e, f) };
+    let [a, b, c, rest @ ..] = all;
+    let answer = unsafe { libc::syscall(number, a, b, c, rest[0], rest[1], rest[2]) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
 }
 
