@@ -265,35 +265,63 @@ fn a_connection_takes_just_the_calls_of_the_table() {
     }
 }
 
-#[test]
-fn a_missing_layer_is_refused_by_strict_and_named_by_best_effort() {
-    for (call, layer) in [("landlock", "Landlock"), ("seccomp", "seccomp")] {
-        let (mut client, server) = support::connection();
-        let start = |mode: &str, server: std::os::fd::OwnedFd| {
-            Process::start(
-                Command::new(helper("old_kernel"))
-                    .arg(call)
-                    .arg(program("qotd"))
-                    .args(["--sandbox", mode])
-                    .stdin(server.try_clone().unwrap())
-                    .stdout(server)
-                    .stderr(Stdio::piped()),
-            )
-        };
-        let (code, log) = start("strict", server).log();
-        assert_eq!(code, Some(1));
-        assert!(log.starts_with(&format!("qotd: will not serve: the sandbox layer {layer} is missing")), "{log}");
-        assert_eq!(log.lines().count(), 1, "{log}");
-        assert_eq!(support::read_all(&mut client), b"");
+/// Starts a program with the connection as an old kernel would: without the calls of these layers.
+fn on_an_old_kernel(missing: &[(&str, &str)], name: &str, mode: &str, server: std::os::fd::OwnedFd) -> Process {
+    let mut command = Command::new("env");
+    for (call, _) in missing {
+        command.arg(helper("old_kernel")).arg(call);
+    }
+    command.arg(program(name)).args(["--sandbox", mode]);
+    Process::start(command.stdin(server.try_clone().unwrap()).stdout(server).stderr(Stdio::piped()))
+}
 
-        let (mut client, server) = support::connection();
-        let mut process = start("best-effort", server);
-        support::assert_fortune(&support::read_all(&mut client));
-        drop(client);
-        let (code, log) = process.log();
-        assert_eq!(code, Some(0));
-        assert!(log.starts_with(&format!("qotd: the sandbox layer {layer} is missing")), "{log}");
-        assert_eq!(log.lines().count(), 1, "{log}");
+#[test]
+fn every_service_refuses_an_old_kernel_or_says_what_it_lacks() {
+    const LAYERS: [(&str, &str); 2] = [("landlock", "Landlock"), ("seccomp", "seccomp")];
+    for missing in [&LAYERS[..1], &LAYERS[1..], &LAYERS] {
+        for name in ["qotd", "echo", "daytime", "discard", "chargen", "time"] {
+            // A connection, and a listening socket for one process that serves all.
+            for one_for_all in [false, true] {
+                let start = |mode: &str| {
+                    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+                    let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                    client.set_read_timeout(Some(support::HUNG)).unwrap();
+                    let server = if one_for_all { listener.into() } else { listener.accept().unwrap().0.into() };
+                    (client, on_an_old_kernel(missing, name, mode, server))
+                };
+                let (mut client, mut process) = start("strict");
+                let (code, log) = process.log();
+                let refusal = format!("{name}: will not serve: the sandbox layer {} is missing", missing[0].1);
+                assert_eq!(code, Some(1), "{log}");
+                assert!(log.starts_with(&refusal) && log.lines().count() == 1, "{log}");
+                let mut nothing = Vec::new();
+                let _ = client.read_to_end(&mut nothing); // reset, where nobody took the connection
+                assert_eq!(nothing, b"");
+
+                let (mut client, mut process) = start("best-effort");
+                client.write_all(b"hello").unwrap();
+                client.shutdown(std::net::Shutdown::Write).unwrap();
+                let mut reply = Vec::new();
+                Read::by_ref(&mut client).take(1000).read_to_end(&mut reply).unwrap();
+                drop(client);
+                match name {
+                    "qotd" => drop(support::assert_fortune(&reply)),
+                    "echo" => assert_eq!(reply, b"hello"),
+                    "discard" => assert_eq!(reply, b""),
+                    "daytime" => assert_eq!(reply.len(), 26),
+                    "time" => assert_eq!(reply.len(), 4),
+                    _ => assert_eq!(reply.len(), 1000),
+                }
+                if one_for_all {
+                    process.signal("TERM");
+                }
+                let (code, log) = process.log();
+                assert_eq!((code, log.lines().count()), (Some(0), missing.len()), "{log}");
+                for (line, (_, layer)) in log.lines().zip(missing) {
+                    assert!(line.starts_with(&format!("{name}: the sandbox layer {layer} is missing")), "{log}");
+                }
+            }
+        }
     }
 }
 
