@@ -214,8 +214,8 @@ fn used_up_memory_of_one(target: &mut Target) {
 fn one_process_for_all_is_flooded() {
     let mut target = all_in_one();
     target.all();
-    target.flood("datagrams", "datagrams", ["7", "echo"], bounded(100_000, 1_000_000), 30);
-    target.flood("datagrams", "datagrams", ["17", "qotd"], bounded(10_000, 1_000_000), 30);
+    target.flood("datagrams to echo", "datagrams", ["7", "echo"], bounded(100_000, 1_000_000), 30);
+    target.flood("datagrams to qotd", "datagrams", ["17", "qotd"], bounded(10_000, 1_000_000), 30);
     used_up_descriptors(&mut target);
     with_places_for_all(&mut target);
     used_up_memory_of_all(&mut target);
@@ -257,7 +257,7 @@ fn a_plain_unit_and_inetd_are_flooded_beside() {
     for mut target in [plain(), inetd()] {
         target.all();
         if target.name == "inetd" {
-            target.flood("datagrams", "datagrams", ["7", "echo"], 1_000_000, 30);
+            target.flood("datagrams to echo", "datagrams", ["7", "echo"], 1_000_000, 30);
         }
         write_part(&target);
     }
