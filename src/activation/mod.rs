@@ -175,7 +175,7 @@ fn by_standard_input() -> Result<Activation, Error> {
 }
 
 /// What comes in on a socket; `None` if it is a connection.
-fn kind(socket: BorrowedFd<'_>, descriptor: i32) -> Result<Option<Kind>, Error> {
+pub(crate) fn kind(socket: BorrowedFd<'_>, descriptor: i32) -> Result<Option<Kind>, Error> {
     let kind = match socket_type(socket)? {
         SocketType::STREAM if socket_acceptconn(socket)? => return Ok(Some(Kind::Listener)),
         SocketType::STREAM => return Ok(None),

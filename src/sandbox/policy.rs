@@ -17,6 +17,8 @@ pub enum Service {
     Chargen,
     /// Time, RFC 868.
     Time,
+    /// Fortunes over HTTP and HTTPS.
+    Lunchd,
 }
 
 /// What the service reads from and writes to.
@@ -58,7 +60,7 @@ pub struct Rule {
 }
 
 use Peer::{Connection, Filter, Sockets};
-use Service::{Chargen, Daytime, Discard, Echo, Qotd, Time};
+use Service::{Chargen, Daytime, Discard, Echo, Lunchd, Qotd, Time};
 
 const fn call(name: &'static str, x86_64: i64, aarch64: i64) -> Call {
     Call { name, x86_64, aarch64 }
@@ -80,7 +82,13 @@ const CLOCK_GETTIME: Call = call("clock_gettime", 228, 113);
 const CLOSE: Call = call("close", 3, 57);
 const EPOLL_CTL: Call = call("epoll_ctl", 233, 21);
 const EPOLL_PWAIT: Call = call("epoll_pwait", 281, 22);
+/// On aarch64, the C library makes it an `epoll_pwait`.
+const EPOLL_WAIT: Call = call("epoll_wait", 232, 22);
 const EXIT_GROUP: Call = call("exit_group", 231, 94);
+const GETRANDOM: Call = call("getrandom", 318, 278);
+const NANOSLEEP: Call = call("nanosleep", 35, 101);
+const OPENAT: Call = call("openat", 257, 56);
+const PREAD64: Call = call("pread64", 17, 67);
 const READ: Call = call("read", 0, 63);
 const RECVFROM: Call = call("recvfrom", 45, 207);
 const RECVMMSG: Call = call("recvmmsg", 299, 243);
@@ -90,7 +98,9 @@ const SHUTDOWN: Call = call("shutdown", 48, 210);
 const WRITE: Call = call("write", 1, 64);
 
 /// Every service that there is.
-pub const SERVICES: &[Service] = &[Qotd, Echo, Daytime, Discard, Chargen, Time];
+pub const SERVICES: &[Service] = &[Qotd, Echo, Daytime, Discard, Chargen, Time, Lunchd];
+/// Those of the RFCs.
+const SMALL: &[Service] = &[Qotd, Echo, Daytime, Discard, Chargen, Time];
 /// Those that send one reply and close.
 const REPLYING: &[Service] = &[Qotd, Daytime, Time];
 /// Every kind of peer that there is.
@@ -102,6 +112,10 @@ const LOG: (u8, u32) = (0, 2);
 const SHUT_WR: (u8, u32) = (1, 1);
 /// `SOCK_NONBLOCK | SOCK_CLOEXEC`.
 const NONBLOCK_CLOEXEC: (u8, u32) = (3, 0x8_0800);
+const AT_FDCWD: (u8, u32) = (0, 0xffff_ff9c);
+/// `O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC`.
+const READ_ONLY: (u8, u32) = (2, 0x8_0900);
+const NO_FLAGS: (u8, u32) = (3, 0);
 const MSG_PEEK: (u8, u32) = (3, 0x2);
 /// Drop in the kernel, copy nothing.
 const MSG_TRUNC: (u8, u32) = (3, 0x20);
@@ -120,6 +134,7 @@ pub const TABLE: &[Rule] = &[
     allow(REPLYING,   &[Connection], SHUTDOWN, &[OUTPUT, SHUT_WR], "say that the reply is complete"),
     allow(REPLYING,   &[Connection], RECVFROM, &[INPUT, MSG_TRUNC_WAITALL], "drop what the client sent: closing over it would reset the reply"),
     allow(REPLYING,   &[Filter],     WRITE,    &[OUTPUT], "print the reply"),
+    allow(&[Qotd],    &[Filter],     NANOSLEEP, &[], "let a person read it (-w)"),
     allow(&[Echo],    &[Connection, Filter], READ,  &[INPUT], "take what arrives"),
     allow(&[Echo],    &[Connection, Filter], WRITE, &[OUTPUT], "send it back"),
     allow(&[Discard], &[Connection], RECVFROM, &[INPUT, MSG_TRUNC], "drop what arrives"),
@@ -128,23 +143,39 @@ pub const TABLE: &[Rule] = &[
     allow(&[Chargen], &[Connection], RECVFROM, &[INPUT, MSG_TRUNC_DONTWAIT], "drop what arrives meanwhile"),
 
     // Sockets for all clients.
-    allow(SERVICES,   &[Sockets], EPOLL_PWAIT, &[], "wait for clients"),
-    allow(SERVICES,   &[Sockets], EPOLL_CTL,   &[], "wait for one more client, or for what it can do next"),
-    allow(SERVICES,   &[Sockets], ACCEPT4,     &[NONBLOCK_CLOEXEC], "take a connection"),
-    allow(SERVICES,   &[Sockets], CLOSE,       &[], "end a connection"),
-    allow(SERVICES,   &[Sockets], RECVMMSG,    &[MSG_DONTWAIT], "take datagrams"),
-    allow(SERVICES,   &[Sockets], RECVFROM,    &[MSG_TRUNC], "drop what was sent, or what has been sent back"),
+    allow(SMALL,      &[Sockets], EPOLL_PWAIT, &[], "wait for clients"),
+    allow(SMALL,      &[Sockets], EPOLL_CTL,   &[], "wait for one more client, or for what it can do next"),
+    allow(SMALL,      &[Sockets], ACCEPT4,     &[NONBLOCK_CLOEXEC], "take a connection"),
+    allow(SMALL,      &[Sockets], CLOSE,       &[], "end a connection"),
+    allow(SMALL,      &[Sockets], RECVMMSG,    &[MSG_DONTWAIT], "take datagrams"),
+    allow(SMALL,      &[Sockets], RECVFROM,    &[MSG_TRUNC], "drop what was sent, or what has been sent back"),
     allow(REPLYING,   &[Sockets], SENDTO,      &[MSG_NOSIGNAL_MORE], "send the reply"),
     allow(REPLYING,   &[Sockets], SHUTDOWN,    &[SHUT_WR], "say that the reply is complete"),
     allow(&[Echo],    &[Sockets], RECVFROM,    &[MSG_PEEK], "look at what arrives: what cannot be sent back yet stays in the kernel"),
     allow(&[Echo, Chargen], &[Sockets], SENDTO, &[MSG_NOSIGNAL], "send it back; send the characters"),
     allow(&[Qotd, Daytime, Time, Echo, Chargen], &[Sockets], SENDMMSG, &[MSG_DONTWAIT], "answer datagrams"),
-    allow(SERVICES,   &[Sockets], READ,        &[INPUT], "learn that it is time to stop"),
-    allow(SERVICES,   &[Sockets], WRITE,       &[OUTPUT], "tell the service manager: ready, alive, stopping"),
-    allow(SERVICES,   &[Sockets], CLOCK_GETTIME, &[], "tell the time where the vDSO cannot"),
-    allow(SERVICES,   &[Sockets], BRK,         &[], "keep a record of one more connection, or the rest of a long reply"),
+    allow(SMALL,      &[Sockets], READ,        &[INPUT], "learn that it is time to stop"),
+    allow(SMALL,      &[Sockets], WRITE,       &[OUTPUT], "tell the service manager: ready, alive, stopping"),
+    allow(SMALL,      &[Sockets], CLOCK_GETTIME, &[], "tell the time where the vDSO cannot"),
+    allow(SMALL,      &[Sockets], BRK,         &[], "keep a record of one more connection, or the rest of a long reply"),
 
-    allow(SERVICES,   PEERS, WRITE,      &[LOG], "say on the log what failed"),
+    // The web, with one thread.
+    allow(&[Lunchd],  &[Sockets], EPOLL_WAIT,  &[], "wait for clients, time limits and signals"),
+    allow(&[Lunchd],  &[Sockets], EPOLL_CTL,   &[], "wait for one more client"),
+    allow(&[Lunchd],  &[Sockets], ACCEPT4,     &[NONBLOCK_CLOEXEC], "take a connection"),
+    allow(&[Lunchd],  &[Sockets], CLOSE,       &[], "end a connection"),
+    allow(&[Lunchd],  &[Sockets], RECVFROM,    &[NO_FLAGS], "read what a client sent"),
+    allow(&[Lunchd],  &[Sockets], SENDTO,      &[MSG_NOSIGNAL], "answer"),
+    allow(&[Lunchd],  &[Sockets], SHUTDOWN,    &[SHUT_WR], "say that the answer is complete"),
+    allow(&[Lunchd],  &[Sockets], READ,        &[INPUT], "learn that it is time to stop, or to read the certificate"),
+    allow(&[Lunchd],  &[Sockets], WRITE,       &[], "wake the event loop for an earlier time limit; tell the service manager; the log"),
+    allow(&[Lunchd],  &[Sockets], OPENAT,      &[AT_FDCWD, READ_ONLY], "open the new certificate, where Landlock leaves it readable"),
+    allow(&[Lunchd],  &[Sockets], PREAD64,     &[], "read it"),
+    allow(&[Lunchd],  &[Sockets], GETRANDOM,   &[], "draw the keys of a TLS connection"),
+    allow(&[Lunchd],  &[Sockets], CLOCK_GETTIME, &[], "tell the time where the vDSO cannot"),
+    allow(&[Lunchd],  &[Sockets], BRK,         &[], "keep a connection's state"),
+
+    allow(SMALL,      PEERS, WRITE,      &[LOG], "say on the log what failed"),
     allow(SERVICES,   PEERS, EXIT_GROUP, &[], "end"),
 ];
 

@@ -359,7 +359,7 @@ fn until_then(due: Instant) -> Timespec {
     Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() }
 }
 
-fn raise_descriptor_limit(connections: u32, sockets: usize) -> Result<(), Error> {
+pub(crate) fn raise_descriptor_limit(connections: u32, sockets: usize) -> Result<(), Error> {
     let needed = u64::from(connections) + sockets as u64 + OTHER_DESCRIPTORS;
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= needed) {

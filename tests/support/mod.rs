@@ -289,8 +289,16 @@ pub fn assert_fortune(reply: &[u8]) -> String {
 pub fn built_in_fortunes() -> Vec<String> {
     let mut fortunes = Vec::new();
     for entry in fs::read_dir(repository().join("data")).unwrap() {
-        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
-        fortunes.extend(text.split("\n%\n").map(|fortune| format!("{}\n", fortune.trim_end_matches('\n'))));
+        let path = entry.unwrap().path();
+        if !path.ends_with("lunch") {
+            fortunes.extend(fortunes_of(&path));
+        }
     }
     fortunes
+}
+
+/// The fortunes of a simple cookie file.
+pub fn fortunes_of(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap();
+    text.split("\n%\n").map(|fortune| format!("{}\n", fortune.trim_end_matches('\n'))).collect()
 }
