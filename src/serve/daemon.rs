@@ -24,7 +24,7 @@ use crate::{report, sys};
 /// How long connections in progress may take when the program is told to stop.
 const GRACE: Duration = Duration::from_secs(5);
 /// How long no connection is taken when the system is out of memory or descriptors.
-const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(500);
 /// So many connections are taken from one listener before the others have their turn.
 const ACCEPTED_AT_ONCE: usize = 64;
 const EVENTS_AT_ONCE: usize = 256;
@@ -238,7 +238,7 @@ impl Daemon {
                 }
                 Err(Errno::AGAIN) => return,
                 Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
-                    report::warning(&format!("cannot take a connection: {errno}; trying again in a second"));
+                    report::warning(&format!("cannot take a connection: {errno}; trying again in half a second"));
                     self.connections.let_oldest_go();
                     return self.pause(now);
                 }
