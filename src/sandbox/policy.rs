@@ -108,6 +108,8 @@ pub const PEERS: &[Peer] = &[Connection, Filter, Sockets];
 const INPUT: (u8, u32) = (0, 0);
 const OUTPUT: (u8, u32) = (0, 1);
 const LOG: (u8, u32) = (0, 2);
+/// What wakes lunchd's event loop, an eventfd: src/web/mod.rs sees to its number.
+const EVENT_LOOP: (u8, u32) = (0, 4);
 const SHUT_WR: (u8, u32) = (1, 1);
 /// `SOCK_NONBLOCK | SOCK_CLOEXEC`.
 const NONBLOCK_CLOEXEC: (u8, u32) = (3, 0x8_0800);
@@ -166,14 +168,15 @@ pub const TABLE: &[Rule] = &[
     allow(&[Lunchd],  &[Sockets], SENDTO,      &[MSG_NOSIGNAL], "answer"),
     allow(&[Lunchd],  &[Sockets], SHUTDOWN,    &[SHUT_WR], "say that the answer is complete"),
     allow(&[Lunchd],  &[Sockets], READ,        &[INPUT], "learn that it is time to stop, or to read the certificate"),
-    allow(&[Lunchd],  &[Sockets], WRITE,       &[], "wake the event loop for an earlier time limit; tell the service manager; the log"),
+    allow(&[Lunchd],  &[Sockets], WRITE,       &[EVENT_LOOP], "wake the event loop for an earlier time limit"),
+    allow(&[Lunchd],  &[Sockets], WRITE,       &[OUTPUT], "tell the service manager: ready, alive, stopping"),
     allow(&[Lunchd],  &[Sockets], OPENAT,      &[AT_FDCWD, READ_ONLY], "open the new certificate, where Landlock leaves it readable"),
     allow(&[Lunchd],  &[Sockets], PREAD64,     &[], "read it"),
     allow(&[Lunchd],  &[Sockets], GETRANDOM,   &[], "draw the keys of a TLS connection"),
     allow(&[Lunchd],  &[Sockets], CLOCK_GETTIME, &[], "tell the time where the vDSO cannot"),
     allow(&[Lunchd],  &[Sockets], BRK,         &[], "keep a connection's state"),
 
-    allow(SMALL,      PEERS, WRITE,      &[LOG], "say on the log what failed"),
+    allow(SERVICES,   PEERS, WRITE,      &[LOG], "say on the log what failed"),
     allow(SERVICES,   PEERS, EXIT_GROUP, &[], "end"),
 ];
 

@@ -26,7 +26,7 @@ use crate::{activation, random, report, serve, sys};
 use answer::Site;
 use arguments::Arguments;
 use server::{Limits, Server};
-use sockets::{Scheme, Sockets};
+use sockets::{Passed, Sockets};
 use tls::Identity;
 
 const NAME: &str = "lunchd";
@@ -71,11 +71,14 @@ fn live() -> Result<Infallible, Error> {
     let arguments = Arguments::parse()?;
     let identity = Identity::new(arguments.certificate.as_deref(), arguments.key.as_deref())?;
     let acceptor = identity.as_ref().map(Identity::load).transpose()?;
-    let sockets = Sockets::take(&arguments.listen, identity.is_some())?;
-    if sockets.has(Scheme::Https) && identity.is_none() {
-        return Err(tls::Error::Missing.into());
-    }
-    let site = Site::new(fortunes(&arguments)?, sockets.https_port());
+    let fortunes = fortunes(&arguments)?;
+    // One thread: every layer of the lock-down holds for all of the program. Descriptors 3 and up are free here: 3 is the
+    // event loop, and 4 what wakes it, which the policy pins.
+    let passed = Passed::take()?;
+    let prepare = |error: io::Error| serve::DaemonError::Prepare(error);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(prepare)?;
+    let sockets = Sockets::open(passed, &arguments.listen, identity.is_some())?;
+    let site = Site::new(fortunes, sockets.https_port());
 
     let limits = Limits {
         idle: Duration::from_secs(arguments.idle_timeout.into()),
@@ -83,10 +86,7 @@ fn live() -> Result<Infallible, Error> {
         most: arguments.max_connections,
         most_per_source: arguments.max_per_source.unwrap_or_else(|| arguments.max_connections.div_ceil(2)),
     };
-    let prepare = |error: io::Error| serve::DaemonError::Prepare(error);
     serve::raise_descriptor_limit(limits.most, server::SPARE_DESCRIPTORS * sockets.len())?;
-    // One thread: every layer of the lock-down holds for all of the program.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(prepare)?;
     sys::stop_and_reload_signals().and_then(|signals| Ok(dup2_stdin(signals)?)).map_err(prepare)?;
     let manager = Manager::connect(Instant::now()).map_err(serve::DaemonError::Manager)?;
     let readable = identity.as_ref().map(Identity::directories).unwrap_or_default();
