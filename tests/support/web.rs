@@ -4,7 +4,6 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -153,9 +152,4 @@ impl Lunchd {
         wait_until(|| Arc::strong_count(&self.log) == 1);
         self.log()
     }
-}
-
-/// A host's directory for what the browser keeps and shows.
-pub fn target(name: &str) -> PathBuf {
-    repository().join("target").join(name)
 }
