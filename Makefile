@@ -6,7 +6,8 @@
 # make lint       format, lints, documentation, scripts
 # make bench      the benchmarks, beside their peers
 #
-# Variables: PREFIX, DESTDIR, unitdir, libexecdir, bindir, docdir, datadir.
+# Variables: PREFIX, DESTDIR, unitdir, libexecdir, bindir, docdir, datadir, gamesdir.
+# `make install FORTUNE=yes` also installs qotd as PREFIX/games/fortune.
 
 PREFIX     = /usr/local
 DESTDIR    =
@@ -14,6 +15,7 @@ bindir     = $(PREFIX)/bin
 libexecdir = $(PREFIX)/libexec/small-services
 docdir     = $(PREFIX)/share/doc/small-services
 datadir    = $(PREFIX)/share/small-services
+gamesdir   = $(PREFIX)/games
 unitdir    = $(PREFIX)/lib/systemd/system
 
 CARGO    = cargo
@@ -52,6 +54,7 @@ install:
 		$(call fill,"units/super-servers/$$example",$(DESTDIR)$(datadir)/$$example); \
 	done
 	chmod 755 $(DESTDIR)$(datadir)/tcpserver
+	$(if $(filter yes,$(FORTUNE)),$(INSTALL) -d $(DESTDIR)$(gamesdir) && ln -sf $(bindir)/qotd $(DESTDIR)$(gamesdir)/fortune)
 	$(reload)
 
 # Connections in progress end as well. The directories that others may use stay.
@@ -62,6 +65,8 @@ uninstall:
 	rm -f $(addprefix $(DESTDIR)$(unitdir)/,$(UNITS))
 	rm -f $(addprefix $(DESTDIR)$(libexecdir)/,$(PROGRAMS) $(WEB)) $(addprefix $(DESTDIR)$(bindir)/,qotd small-services)
 	rm -f $(addprefix $(DESTDIR)$(docdir)/,$(notdir $(DOCS))) $(addprefix $(DESTDIR)$(datadir)/,$(EXAMPLES))
+	@# Only if it is ours.
+	test "$$(readlink $(DESTDIR)$(gamesdir)/fortune)" != $(bindir)/qotd || rm $(DESTDIR)$(gamesdir)/fortune
 	-rmdir $(DESTDIR)$(libexecdir) $(DESTDIR)$(docdir) $(DESTDIR)$(datadir)/xinetd.d $(DESTDIR)$(datadir)
 	-rmdir --ignore-fail-on-non-empty $(DESTDIR)$(unitdir)
 	$(reload)

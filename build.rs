@@ -43,12 +43,13 @@ fn collect_fortunes(data: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
     let mut ends = Vec::new();
     for path in files {
         let file = fs::read(&path)?;
-        let mut cookies = cookie::Cookies::new(file.as_slice(), text::Eligible::RFC_865.longest_raw());
-        let mut raw = Vec::new();
-        while cookies.read_next(&mut raw)? {
-            let shown = String::from_utf8_lossy(&raw);
+        let mut cookies =
+            cookie::Cookies::new(file.as_slice(), text::Eligible::RFC_865.longest_raw(), cookie::Format::default());
+        while let Some(raw) = cookies.read_next()? {
+            let shown = String::from_utf8_lossy(raw);
             let fortune = text::Eligible::RFC_865
-                .sendable(&raw)
+                .sendable(raw)
+                .map(|sendable| sendable.text().into_owned())
                 .filter(|text| text.is_ascii())
                 .ok_or_else(|| format!("{}: not a fortune that RFC 865 can send:\n{shown}", path.display()))?;
             collection.push_str(&fortune);

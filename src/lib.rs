@@ -27,6 +27,8 @@ pub mod web;
 mod zone;
 
 use std::convert::Infallible;
+use std::env;
+use std::path::Path;
 use std::time::Duration;
 
 use activation::Activation;
@@ -63,17 +65,6 @@ pub enum Error {
     Daemon(#[from] serve::DaemonError),
 }
 
-impl Error {
-    /// Puts the sentence on the log. The exit code is 2 for a mistake on the command line, 1 for all else.
-    fn report(&self, name: &str) -> u8 {
-        if let Self::Arguments(error) = self {
-            return error.report(name);
-        }
-        report::error(&self.to_string());
-        1
-    }
-}
-
 /// The `main` of a service's program.
 ///
 /// C's, not Rust's: the runtime's start reads /proc/self/maps and sets up a stack for signals, which is a tenth of what a
@@ -98,7 +89,14 @@ pub fn run<S: Service>() -> ! {
     // From here on descriptor 2 is the log, whatever the super-server connected it to.
     report::open(S::NAME);
     let Err(error) = live::<S>();
-    sys::exit(error.report(S::NAME))
+    sys::exit(S::report(&error))
+}
+
+/// Runs `qotd`, or fortune(6) where the program was started under that name.
+pub fn run_qotd() -> ! {
+    let name = env::args_os().next();
+    let fortune = name.as_deref().and_then(|name| Path::new(name).file_name()).is_some_and(|name| name == "fortune");
+    if fortune { run::<protocol::Fortune>() } else { run::<protocol::Qotd>() }
 }
 
 fn live<S: Service>() -> Result<Infallible, Error> {
@@ -120,8 +118,16 @@ fn live<S: Service>() -> Result<Infallible, Error> {
             end::<S>(daemon.serve().map_err(Error::from))
         }
         Activation::Connection | Activation::Filter => {
-            let peer = if matches!(activation, Activation::Filter) { Peer::Filter } else { Peer::Connection };
-            let work = S::prepare(&arguments.options, Replies::One)?;
+            let (peer, replies) = match activation {
+                Activation::Filter => (Peer::Filter, Replies::Printed),
+                _ => (Peer::Connection, Replies::One),
+            };
+            if peer == Peer::Filter
+                && let Some(code) = S::print(&arguments.options)?
+            {
+                sys::exit(code)
+            }
+            let work = S::prepare(&arguments.options, replies)?;
             let mut prepared = serve::Prepared::new(work, peer, idle(S::IDLE_TIMEOUT))?;
             sandbox::lock_down(S::POLICY, peer, arguments.sandbox)?;
             end::<S>(prepared.serve().map_err(Error::from))
@@ -133,6 +139,6 @@ fn live<S: Service>() -> Result<Infallible, Error> {
 fn end<S: Service>(outcome: Result<(), Error>) -> ! {
     sys::exit(match outcome {
         Ok(()) => 0,
-        Err(error) => error.report(S::NAME),
+        Err(error) => S::report(&error),
     })
 }

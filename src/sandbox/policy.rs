@@ -86,6 +86,7 @@ const EPOLL_PWAIT: Call = call("epoll_pwait", 281, 22);
 const EPOLL_WAIT: Call = call("epoll_wait", 232, 22);
 const EXIT_GROUP: Call = call("exit_group", 231, 94);
 const GETRANDOM: Call = call("getrandom", 318, 278);
+const NANOSLEEP: Call = call("nanosleep", 35, 101);
 const OPENAT: Call = call("openat", 257, 56);
 const PREAD64: Call = call("pread64", 17, 67);
 const READ: Call = call("read", 0, 63);
@@ -135,6 +136,7 @@ pub const TABLE: &[Rule] = &[
     allow(REPLYING,   &[Connection], SHUTDOWN, &[OUTPUT, SHUT_WR], "say that the reply is complete"),
     allow(REPLYING,   &[Connection], RECVFROM, &[INPUT, MSG_TRUNC_WAITALL], "drop what the client sent: closing over it would reset the reply"),
     allow(REPLYING,   &[Filter],     WRITE,    &[OUTPUT], "print the reply"),
+    allow(&[Qotd],    &[Filter],     NANOSLEEP, &[], "let a person read it (-w)"),
     allow(&[Echo],    &[Connection, Filter], READ,  &[INPUT], "take what arrives"),
     allow(&[Echo],    &[Connection, Filter], WRITE, &[OUTPUT], "send it back"),
     allow(&[Discard], &[Connection], RECVFROM, &[INPUT, MSG_TRUNC], "drop what arrives"),

@@ -104,11 +104,12 @@ fn live() -> Result<Infallible, Error> {
 }
 
 fn fortunes(arguments: &Arguments) -> Result<Fortunes, fortune::Error> {
-    let eligible = Eligible { longest: LONGEST_TEXT, ascii: false };
+    let eligible = Eligible { longest: LONGEST_TEXT, ..Eligible::RFC_865 };
     let order = Order::Random(random::seeded().map_err(fortune::Error::Seed)?);
     if arguments.fortunes.is_empty() {
         return Fortunes::held("data/lunch", LUNCH.as_bytes(), order, eligible);
     }
-    let sources = Sources { list: fortune::parse_sources(&arguments.fortunes)?, equal: false };
+    let list = fortune::parse_sources(&arguments.fortunes)?;
+    let sources = Sources { list, equal: false, indexed_only: false };
     Fortunes::all_of(&sources, order, eligible)
 }
