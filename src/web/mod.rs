@@ -19,9 +19,10 @@ use std::time::{Duration, Instant};
 use rustix::stdio::dup2_stdin;
 
 use crate::fortune::text::{Eligible, LONGEST_TEXT};
-use crate::fortune::{self, Fortunes, Order, Sources};
+use crate::fortune::{self, Fortunes, Manner, Order};
 use crate::manager::Manager;
 use crate::sandbox::{self, policy};
+use crate::service::Replies;
 use crate::{activation, random, report, serve, sys};
 use answer::Site;
 use arguments::Arguments;
@@ -103,13 +104,12 @@ fn live() -> Result<Infallible, Error> {
     }
 }
 
-fn fortunes(arguments: &Arguments) -> Result<Fortunes, fortune::Error> {
-    let eligible = Eligible { longest: LONGEST_TEXT, ..Eligible::RFC_865 };
-    let order = Order::Random(random::seeded().map_err(fortune::Error::Seed)?);
-    if arguments.fortunes.is_empty() {
-        return Fortunes::held("data/lunch", LUNCH.as_bytes(), order, eligible);
+/// What `--fortunes` says, as qotd would choose; else what there is for lunch.
+fn fortunes(arguments: &Arguments) -> Result<Fortunes, Error> {
+    if let Some(options) = arguments.fortunes()? {
+        return Ok(options.fortunes(Manner::Service, Replies::Many)?);
     }
-    let list = fortune::parse_sources(&arguments.fortunes)?;
-    let sources = Sources { list, equal: false, indexed_only: false };
-    Fortunes::all_of(&sources, order, eligible)
+    let order = Order::Random(random::seeded().map_err(fortune::Error::Seed)?);
+    let eligible = Eligible { longest: LONGEST_TEXT, ..Eligible::RFC_865 };
+    Ok(Fortunes::held("data/lunch", LUNCH.as_bytes(), order, eligible)?)
 }
