@@ -273,9 +273,9 @@ fn sockets_are_known_by_their_names_in_any_order() {
         let unix = path.to_str().unwrap();
         let shown = curl(&["--unix-socket", unix, "--cacert", &ca, &format!("{}://localhost/", order[4])]);
         if order[4] == "https" {
-            assert_dish(&shown)
+            assert_dish(&shown);
         } else {
-            assert!(shown.contains("https"), "{shown}")
+            assert!(shown.contains("https"), "{shown}");
         }
         let log = lunchd.log();
         assert!(
