@@ -7,13 +7,13 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use small_services::sandbox::policy::{self, Peer, Service};
 use support::web::{Authority, EC, Lunchd, assert_dish, curl, try_curl};
-use support::{Folder, HUNG, program, wait_until};
+use support::{Folder, HUNG, Process, program, wait_until};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
@@ -79,6 +79,15 @@ fn a_client_that_does_nothing_is_let_go() {
     let mut client = connected(http);
     assert!(ask(&mut client));
     assert!(let_go(&mut client), "it was served");
+    // One that speaks HTTP/2, with a handshake behind it.
+    let mut openssl = Command::new("openssl");
+    openssl.args(["s_client", "-quiet", "-alpn", "h2", "-connect", &https.to_string()]).stdin(Stdio::piped());
+    let mut idle = Process::start(openssl.stdout(Stdio::piped()).stderr(Stdio::null()));
+    let input = idle.0.stdin.take();
+    let mut received = Vec::new();
+    idle.0.stdout.take().unwrap().read_to_end(&mut received).unwrap();
+    drop(input);
+    assert!(!received.is_empty(), "its settings, and then the end");
 }
 
 #[test]
@@ -169,9 +178,8 @@ fn a_new_certificate_is_taken_under_load_and_no_connection_is_lost() {
         }
         // A connection from before goes on.
         let mut openssl = Command::new("openssl");
-        openssl.args(["s_client", "-quiet", "-alpn", "http/1.1", "-connect", &https.to_string()]);
-        let (input, output) = (std::process::Stdio::piped(), std::process::Stdio::piped());
-        let mut kept = support::Process::start(openssl.stdin(input).stdout(output).stderr(std::process::Stdio::null()));
+        openssl.args(["s_client", "-quiet", "-alpn", "http/1.1", "-connect", &https.to_string()]).stdin(Stdio::piped());
+        let mut kept = Process::start(openssl.stdout(Stdio::piped()).stderr(Stdio::null()));
         let (mut input, mut output) = (kept.0.stdin.take().unwrap(), kept.0.stdout.take().unwrap());
         let mut ask = || {
             input.write_all(REQUEST).unwrap();
