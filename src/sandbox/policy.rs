@@ -106,6 +106,8 @@ const WRITE: Call = call("write", 1, 64);
 pub const SERVICES: &[Service] = &[Qotd, Echo, Daytime, Discard, Chargen, Time, Lunchd];
 /// Those of the RFCs.
 const SMALL: &[Service] = &[Qotd, Echo, Daytime, Discard, Chargen, Time];
+/// Those with files that are read again.
+const FOLLOWING: &[Service] = &[Qotd, Lunchd];
 /// Those that send one reply and close.
 const REPLYING: &[Service] = &[Qotd, Daytime, Time];
 /// Every kind of peer that there is.
@@ -116,6 +118,8 @@ const ALL: &[Peer] = &[Sockets, SocketsAndFiles];
 const INPUT: (u8, u32) = (0, 0);
 const OUTPUT: (u8, u32) = (0, 1);
 const LOG: (u8, u32) = (0, 2);
+/// What wakes lunchd's event loop, an eventfd: src/web/mod.rs sees to its number.
+const EVENT_LOOP: (u8, u32) = (0, 4);
 const SHUT_WR: (u8, u32) = (1, 1);
 /// `SOCK_NONBLOCK | SOCK_CLOEXEC`.
 const NONBLOCK_CLOEXEC: (u8, u32) = (3, 0x8_0800);
@@ -169,41 +173,39 @@ pub const TABLE: &[Rule] = &[
     allow(SMALL,      ALL, CLOCK_GETTIME, &[], "tell the time where the vDSO cannot"),
     allow(SMALL,      ALL, BRK,         &[], "keep a record of one more connection, or the rest of a long reply"),
 
-    // Fortunes that are read again when their files change. Where the files may lie is Landlock's part.
-    allow(&[Qotd],    &[SocketsAndFiles], STATX, &[AT_FDCWD, (2, 0)], "see whether a file was changed"),
-    allow(&[Qotd],    &[SocketsAndFiles], STATX, &[(2, AT_EMPTY_PATH)], "see whether an open file was changed"),
-    allow(&[Qotd],    &[SocketsAndFiles], OPENAT, &[AT_FDCWD, READ_ONLY], "open a file to read it"),
-    allow(&[Qotd],    &[SocketsAndFiles], OPENAT, &[AT_FDCWD, (2, DIRECTORY)], "open a directory to list it"),
-    allow(&[Qotd],    &[SocketsAndFiles], NEWFSTATAT, &[(3, AT_EMPTY_PATH)], "learn how to read a directory"),
-    allow(&[Qotd],    &[SocketsAndFiles], GETDENTS64, &[], "list a directory"),
-    allow(&[Qotd],    &[SocketsAndFiles], READ, &[], "read a file; learn that it is time to stop"),
-    allow(&[Qotd],    &[SocketsAndFiles], PREAD64, &[], "read a fortune by its index"),
+    // Files that are read again: fortunes when they change, and a certificate. Where they may lie is Landlock's part.
+    allow(FOLLOWING,  &[SocketsAndFiles], STATX, &[AT_FDCWD, (2, 0)], "see whether a file was changed"),
+    allow(FOLLOWING,  &[SocketsAndFiles], STATX, &[(2, AT_EMPTY_PATH)], "see whether an open file was changed"),
+    allow(FOLLOWING,  &[SocketsAndFiles], OPENAT, &[AT_FDCWD, READ_ONLY], "open a file to read it"),
+    allow(FOLLOWING,  &[SocketsAndFiles], OPENAT, &[AT_FDCWD, (2, DIRECTORY)], "open a directory to list it"),
+    allow(FOLLOWING,  &[SocketsAndFiles], NEWFSTATAT, &[(3, AT_EMPTY_PATH)], "learn how to read a directory"),
+    allow(FOLLOWING,  &[SocketsAndFiles], GETDENTS64, &[], "list a directory"),
+    allow(FOLLOWING,  &[SocketsAndFiles], READ, &[], "read a file; learn that it is time to stop, or to read again"),
+    allow(FOLLOWING,  &[SocketsAndFiles], PREAD64, &[], "read a fortune by its index"),
 
     // The web, with one thread.
-    allow(&[Lunchd],  &[Sockets], EPOLL_WAIT,  &[], "wait for clients, time limits and signals"),
-    allow(&[Lunchd],  &[Sockets], EPOLL_CTL,   &[], "wait for one more client"),
-    allow(&[Lunchd],  &[Sockets], ACCEPT4,     &[NONBLOCK_CLOEXEC], "take a connection"),
-    allow(&[Lunchd],  &[Sockets], CLOSE,       &[], "end a connection"),
-    allow(&[Lunchd],  &[Sockets], RECVFROM,    &[NO_FLAGS], "read what a client sent"),
-    allow(&[Lunchd],  &[Sockets], SENDTO,      &[MSG_NOSIGNAL], "answer"),
-    allow(&[Lunchd],  &[Sockets], SHUTDOWN,    &[SHUT_WR], "say that the answer is complete"),
-    allow(&[Lunchd],  &[Sockets], READ,        &[INPUT], "learn that it is time to stop, or to read the certificate"),
-    allow(&[Lunchd],  &[Sockets], WRITE,       &[], "wake the event loop for an earlier time limit; tell the service manager; the log"),
-    allow(&[Lunchd],  &[Sockets], OPENAT,      &[AT_FDCWD, READ_ONLY], "open the new certificate, where Landlock leaves it readable"),
-    allow(&[Lunchd],  &[Sockets], PREAD64,     &[], "read it"),
-    allow(&[Lunchd],  &[Sockets], GETRANDOM,   &[], "draw the keys of a TLS connection"),
-    allow(&[Lunchd],  &[Sockets], CLOCK_GETTIME, &[], "tell the time where the vDSO cannot"),
-    allow(&[Lunchd],  &[Sockets], BRK,         &[], "keep a connection's state"),
+    allow(&[Lunchd],  &[SocketsAndFiles], EPOLL_WAIT,  &[], "wait for clients, time limits and signals"),
+    allow(&[Lunchd],  &[SocketsAndFiles], EPOLL_CTL,   &[], "wait for one more client"),
+    allow(&[Lunchd],  &[SocketsAndFiles], ACCEPT4,     &[NONBLOCK_CLOEXEC], "take a connection"),
+    allow(&[Lunchd],  &[SocketsAndFiles], CLOSE,       &[], "end a connection"),
+    allow(&[Lunchd],  &[SocketsAndFiles], RECVFROM,    &[NO_FLAGS], "read what a client sent"),
+    allow(&[Lunchd],  &[SocketsAndFiles], SENDTO,      &[MSG_NOSIGNAL], "answer"),
+    allow(&[Lunchd],  &[SocketsAndFiles], SHUTDOWN,    &[SHUT_WR], "say that the answer is complete"),
+    allow(&[Lunchd],  &[SocketsAndFiles], WRITE,       &[EVENT_LOOP], "wake the event loop for an earlier time limit"),
+    allow(&[Lunchd],  &[SocketsAndFiles], WRITE,       &[OUTPUT], "tell the service manager: ready, alive, stopping"),
+    allow(&[Lunchd],  &[SocketsAndFiles], GETRANDOM,   &[], "draw the keys of a TLS connection"),
+    allow(&[Lunchd],  &[SocketsAndFiles], CLOCK_GETTIME, &[], "tell the time where the vDSO cannot"),
+    allow(&[Lunchd],  &[SocketsAndFiles], BRK,         &[], "keep a connection's state"),
 
-    allow(SMALL,      PEERS, WRITE,      &[LOG], "say on the log what failed"),
+    allow(SERVICES,   PEERS, WRITE,      &[LOG], "say on the log what failed"),
     allow(SERVICES,   PEERS, EXIT_GROUP, &[], "end"),
 ];
 
 /// The services, each with the peers that it can have.
 pub fn combinations() -> impl Iterator<Item = (Service, Peer)> {
     SERVICES.iter().flat_map(|&service| PEERS.iter().map(move |&peer| (service, peer))).filter(|pair| match pair {
-        (Lunchd, peer) => *peer == Sockets,
-        (service, SocketsAndFiles) => *service == Qotd,
+        (Lunchd, peer) => *peer == SocketsAndFiles,
+        (service, SocketsAndFiles) => FOLLOWING.contains(service),
         _ => true,
     })
 }

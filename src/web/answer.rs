@@ -43,6 +43,11 @@ impl Site {
         Self { fortunes: RefCell::new(fortunes), https_port }
     }
 
+    /// Reads the fortunes again, if they are from files.
+    pub(super) fn reload(&self) {
+        self.fortunes.borrow_mut().reload();
+    }
+
     /// Answers a request that came over `scheme`.
     pub(super) fn answer<B>(&self, scheme: Scheme, request: &Request<B>) -> Reply {
         let mut reply = self.resource(scheme, request);
