@@ -2,7 +2,7 @@
 #![allow(dead_code)] // each benchmark uses its part
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -89,6 +89,21 @@ pub fn wait_for(address: SocketAddr) -> Result<()> {
         thread::sleep(Duration::from_millis(5));
     }
     Ok(())
+}
+
+/// Connects, sends what is to be sent, reads to the end and closes.
+pub fn connect_and_read(address: SocketAddr, first: &[u8]) -> io::Result<()> {
+    let mut connection = TcpStream::connect(address)?;
+    connection.set_read_timeout(Some(Duration::from_secs(60)))?;
+    connection.write_all(first)?;
+    let (mut reply, mut length) = ([0; 1024], 0);
+    loop {
+        match connection.read(&mut reply)? {
+            0 if length == 0 => return Err(io::Error::other("a connection without a reply")),
+            0 => return Ok(()),
+            count => length += count,
+        }
+    }
 }
 
 /// Runs `count` of `client` on `at_once` threads and returns how many a second that was.
