@@ -6,7 +6,9 @@
 
 mod support;
 
-use std::fs::File;
+use std::env;
+use std::fmt::Write as _;
+use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
@@ -14,13 +16,17 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use small_services::sandbox::{Layer, policy};
 use support::{Goal, Result, Rows, Server, connect_and_read, given, micros, peer, per_second};
 
 const ROUNDS: usize = 600;
+const COLLECTION_ROUNDS: usize = 50;
 const INETD_ROUNDS: usize = 9;
 const CONNECTIONS: usize = 600;
 /// Clients at a time.
 const AT_ONCE: usize = 32;
+/// Set in the process that times the layers.
+const LAYERS: &str = "TIME_LAYERS";
 /// The user of Debian that owns nothing; units/super-servers/inetd.conf starts the programs as this one.
 const NOBODY: u32 = 65_534;
 
@@ -129,9 +135,75 @@ fn under_inetd(rows: &mut Rows) -> Result<()> {
     Ok(())
 }
 
+/// In a process of its own: applies the layers of the lock-down in their order, and prints what each took in microseconds.
+fn time_layers() -> Result<()> {
+    let mut line = String::with_capacity(256);
+    for layer in Layer::ALL {
+        let start = Instant::now();
+        layer.apply(policy::Service::Qotd, policy::Peer::Filter)?;
+        write!(line, "{} ", micros(start.elapsed()))?;
+    }
+    // All that the policy still allows.
+    rustix::io::write(rustix::stdio::stdout(), line.as_bytes())?;
+    Ok(()) // and is killed by the filter, if it does more than that to end
+}
+
+/// The parts of a process: what the static C program takes as well, each layer of the lock-down, and all else.
+fn parts(rows: &mut Rows) -> Result<()> {
+    let mut layers = [const { Vec::new() }; Layer::ALL.len()];
+    for _ in 0..ROUNDS {
+        let mut command = Command::new(env::current_exe()?);
+        let output = command.env(LAYERS, "1").uid(NOBODY).gid(NOBODY).stdin(Stdio::null()).output()?;
+        let line = String::from_utf8(output.stdout)?;
+        for (times, took) in layers.iter_mut().zip(line.split_whitespace()) {
+            times.push(took.parse()?);
+        }
+    }
+    for (layer, times) in Layer::ALL.iter().zip(&layers) {
+        rows.add("a part of a process", &layer.to_string(), "µs", times, None, Goal::None);
+    }
+    Ok(())
+}
+
+/// Choosing from collections of these sizes, with fortune(6)'s indexes and without.
+fn collections(rows: &mut Rows) -> Result<()> {
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    let folder = PathBuf::from(given("SCRATCH")?);
+    let qotd = PathBuf::from(env!("CARGO_BIN_EXE_qotd"));
+    for count in [100, 1_000, 10_000, 100_000] {
+        let (plain, indexed) = (folder.join(format!("plain-{count}")), folder.join(format!("indexed-{count}")));
+        let texts: Vec<_> =
+            (0..count).map(|number| format!("Fortune {number} of {count}, of a common length.\n")).collect();
+        for path in [&plain, &indexed] {
+            fs::write(path, texts.join("%\n"))?;
+        }
+        let strfile =
+            [PathBuf::from(env!("CARGO_BIN_EXE_small-services")), "strfile".into(), "-s".into(), indexed.clone()];
+        let fortune = peer("usr/games/fortune")?;
+        let mut contenders = [
+            Contender::new("fortune(6), index", &[fortune, indexed.clone()]),
+            Contender::new("qotd, index", &[qotd.clone(), indexed]),
+            Contender::new("qotd, no index", &[qotd.clone(), plain]),
+        ];
+        Contender::new("strfile", &strfile).as_root().run(&null)?;
+        for _ in 0..COLLECTION_ROUNDS {
+            contenders.iter_mut().try_for_each(|it| it.run(&null))?;
+        }
+        for one in &contenders {
+            rows.add("a collection", &format!("{}, {count} fortunes", one.name), "µs", &one.times, None, Goal::None);
+        }
+    }
+    Ok(())
+}
+
 fn main() -> Result<()> {
+    if env::var_os(LAYERS).is_some() {
+        return time_layers();
+    }
     let mut rows = Rows::new();
     spawn_to_exit(&mut rows)?;
+    parts(&mut rows)?;
+    collections(&mut rows)?;
     under_inetd(&mut rows)?;
     rows.write("process")
 }
