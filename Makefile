@@ -4,7 +4,7 @@
 # make install    programs, systemd units and documentation; reloads systemd on a live root
 # make uninstall  the opposite
 # make lint       format, lints, documentation, scripts
-# make bench      the benchmarks, beside their peers
+# make bench      the benchmarks, beside their peers; PLOTS=yes writes docs/benchmarks.md as well
 #
 # Variables: PREFIX, DESTDIR, unitdir, libexecdir, rootdir, bindir, docdir, datadir.
 
