@@ -34,7 +34,6 @@ const fn case(name: &'static str, program: &'static str, arguments: &'static [&'
 const CASES: &[Case] = &[
     case("qotd", env!("CARGO_BIN_EXE_qotd"), &["--sandbox", "off", "--seed", "17"], 0),
     case("qotd-from-a-file", env!("CARGO_BIN_EXE_qotd"), &["--sandbox", "off", "--seed", "17", "data/networks"], 0),
-    case("qotd-daily", env!("CARGO_BIN_EXE_qotd"), &["--sandbox", "off", "--daily"], 0),
     case("daytime", env!("CARGO_BIN_EXE_daytime"), &["--sandbox", "off", "--utc"], 0),
     case("time", env!("CARGO_BIN_EXE_time"), &["--sandbox", "off"], 0),
     case("echo-8-MiB", env!("CARGO_BIN_EXE_echo"), &["--sandbox", "off"], 8 << 20),
@@ -57,10 +56,11 @@ fn own_instructions(profile: &str) -> u64 {
             }
         } else if line.starts_with("calls=") {
             is_call = true; // the next line is what the callee took
-        } else if line.starts_with(|first: char| first.is_ascii_digit() || "+-*".contains(first)) {
-            if !std::mem::take(&mut is_call) && own {
-                sum += line.split(' ').nth(1).map_or(0, |cost| cost.parse::<u64>().expect("a cost"));
-            }
+        } else if line.starts_with(|first: char| first.is_ascii_digit() || "+-*".contains(first))
+            && !std::mem::take(&mut is_call)
+            && own
+        {
+            sum += line.split(' ').nth(1).map_or(0, |cost| cost.parse::<u64>().expect("a cost"));
         }
     }
     sum

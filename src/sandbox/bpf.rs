@@ -259,7 +259,7 @@ mod tests {
                 let ours = compile(policy::rules(service, peer), number, audit).expect("a table that holds");
                 let theirs = by_seccompiler(policy::rules(service, peer), architecture);
                 assert!(ours.len() < theirs.len() * 3 / 4, "{service:?} on {peer:?}: {} instructions", ours.len());
-                let mut compare = |audit: u32, number: u32, arguments: [u32; 6]| {
+                let compare = |audit: u32, number: u32, arguments: [u32; 6]| {
                     let verdicts = [&ours, &theirs].map(|program| verdict(program, audit, number, arguments));
                     assert_eq!(verdicts[0], verdicts[1], "{service:?} on {peer:?}: {number} with {arguments:x?}");
                     assert!([ALLOW, KILL].contains(&verdicts[0]));
