@@ -34,17 +34,19 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn collect_fortunes(data: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
     let mut files: Vec<PathBuf> =
         fs::read_dir(data)?.map(|entry| Ok(entry?.path())).collect::<Result<_, std::io::Error>>()?;
+    files.retain(|path| !path.ends_with("lunch")); // of lunchd, which reads it itself
     files.sort();
     let mut collection = String::new();
     let mut ends = Vec::new();
     for path in files {
         let file = fs::read(&path)?;
-        let mut cookies = cookie::Cookies::new(file.as_slice(), text::Eligible::RFC_865.longest_raw());
-        let mut raw = Vec::new();
-        while cookies.read_next(&mut raw)? {
-            let shown = String::from_utf8_lossy(&raw);
+        let mut cookies =
+            cookie::Cookies::new(file.as_slice(), text::Eligible::RFC_865.longest_raw(), cookie::Format::default());
+        while let Some(raw) = cookies.read_next()? {
+            let shown = String::from_utf8_lossy(raw);
             let fortune = text::Eligible::RFC_865
-                .sendable(&raw)
+                .sendable(raw)
+                .map(|sendable| sendable.text().into_owned())
                 .filter(|text| text.is_ascii())
                 .ok_or_else(|| format!("{}: not a fortune that RFC 865 can send:\n{shown}", path.display()))?;
             collection.push_str(&fortune);
@@ -69,17 +71,17 @@ fn filters(architecture: &str) -> Result<String, Box<dyn Error>> {
         }
     };
     let mut arms = String::new();
-    for &service in policy::SERVICES {
-        for &peer in policy::PEERS {
-            let program = bpf::compile(policy::rules(service, peer), number, audit)
-                .map_err(|error| format!("the policy table for {service:?} on {peer:?}: {error}"))?;
-            let mut instructions = String::new();
-            for bpf::Instruction { code, jt, jf, k } in program {
-                write!(instructions, "sock_filter {{ code: {code}, jt: {jt}, jf: {jf}, k: {k} }}, ")?;
-            }
-            writeln!(arms, "        (Service::{service:?}, Peer::{peer:?}) => &[{instructions}],")?;
+    for (service, peer) in policy::combinations() {
+        let program = bpf::compile(policy::rules(service, peer), number, audit)
+            .map_err(|error| format!("the policy table for {service:?} on {peer:?}: {error}"))?;
+        let mut instructions = String::new();
+        for bpf::Instruction { code, jt, jf, k } in program {
+            write!(instructions, "sock_filter {{ code: {code}, jt: {jt}, jf: {jf}, k: {k} }}, ")?;
         }
+        writeln!(arms, "        (Service::{service:?}, Peer::{peer:?}) => &[{instructions}],")?;
     }
+    // An empty program cannot be attached.
+    writeln!(arms, "        _ => &[],")?;
     let head = "#[allow(clippy::pedantic)]\nfn program(service: Service, peer: Peer) -> &'static [sock_filter]";
     Ok(format!("{head} {{\n    match (service, peer) {{\n{arms}    }}\n}}\n"))
 }

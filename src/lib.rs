@@ -22,9 +22,13 @@ pub mod service;
 mod strfile;
 mod sys;
 pub mod tools;
+#[cfg(feature = "web")]
+pub mod web;
 mod zone;
 
 use std::convert::Infallible;
+use std::env;
+use std::path::Path;
 use std::time::Duration;
 
 use activation::Activation;
@@ -61,17 +65,6 @@ pub enum Error {
     Daemon(#[from] serve::DaemonError),
 }
 
-impl Error {
-    /// Puts the sentence on the log. The exit code is 2 for a mistake on the command line, 1 for all else.
-    fn report(&self, name: &str) -> u8 {
-        if let Self::Arguments(error) = self {
-            return error.report(name);
-        }
-        report::error(&self.to_string());
-        1
-    }
-}
-
 /// The `main` of a service's program.
 ///
 /// C's, not Rust's: the runtime's start reads /proc/self/maps and sets up a stack for signals, which is a tenth of what a
@@ -79,10 +72,13 @@ impl Error {
 #[macro_export]
 macro_rules! program {
     ($service:ty) => {
+        $crate::program!(run = $crate::run::<$service>);
+    };
+    (run = $run:path) => {
         #[allow(unsafe_code)] // the name is C's: nothing else in the program may have it
         #[unsafe(no_mangle)]
         extern "C" fn main() -> core::ffi::c_int {
-            $crate::run::<$service>()
+            $run()
         }
     };
 }
@@ -93,7 +89,14 @@ pub fn run<S: Service>() -> ! {
     // From here on descriptor 2 is the log, whatever the super-server connected it to.
     report::open(S::NAME);
     let Err(error) = live::<S>();
-    sys::exit(error.report(S::NAME))
+    sys::exit(S::report(&error))
+}
+
+/// Runs `qotd`, or fortune(6) where the program was started under that name.
+pub fn run_qotd() -> ! {
+    let name = env::args_os().next();
+    let fortune = name.as_deref().and_then(|name| Path::new(name).file_name()).is_some_and(|name| name == "fortune");
+    if fortune { run::<protocol::Fortune>() } else { run::<protocol::Qotd>() }
 }
 
 fn live<S: Service>() -> Result<Infallible, Error> {
@@ -108,8 +111,16 @@ fn live<S: Service>() -> Result<Infallible, Error> {
     match activation {
         Activation::Sockets(sockets, until) => live_for_all(&arguments, sockets, until),
         Activation::Connection | Activation::Filter => {
-            let peer = if matches!(activation, Activation::Filter) { Peer::Filter } else { Peer::Connection };
-            let work = S::prepare(&arguments.options, Replies::One)?;
+            let (peer, replies) = match activation {
+                Activation::Filter => (Peer::Filter, Replies::Printed),
+                _ => (Peer::Connection, Replies::One),
+            };
+            if peer == Peer::Filter
+                && let Some(code) = S::print(&arguments.options)?
+            {
+                sys::exit(code)
+            }
+            let work = S::prepare(&arguments.options, replies)?;
             let mut prepared = serve::Prepared::new(work, peer, idle(&arguments, S::IDLE_TIMEOUT))?;
             sandbox::lock_down(S::POLICY, peer, arguments.sandbox)?;
             end::<S>(prepared.serve().map_err(Error::from))
@@ -126,10 +137,14 @@ fn live_for_all<S: Service>(
     sockets: Vec<activation::Socket>,
     until: activation::Until,
 ) -> Result<Infallible, Error> {
+    // Before anything large is: what lies in a mapping of its own could neither grow nor go after the lock-down.
+    sys::allocate_by_brk();
     let work = S::prepare(&arguments.options, Replies::Many)?;
+    let readable = work.directories();
+    let peer = if readable.is_empty() { Peer::Sockets } else { Peer::SocketsAndFiles };
     let (idle, stay) = (idle(arguments, S::IDLE_TIMEOUT), idle(arguments, arguments::STAY));
     let mut daemon = serve::Daemon::new(work, sockets, until, &arguments.limits, idle, stay)?;
-    sandbox::lock_down(S::POLICY, Peer::Sockets, arguments.sandbox)?;
+    sandbox::lock_down_but(S::POLICY, peer, &readable, arguments.sandbox)?;
     end::<S>(daemon.serve().map_err(Error::from))
 }
 
@@ -141,6 +156,6 @@ fn idle<S: Service>(arguments: &Arguments<S>, default: u16) -> Duration {
 fn end<S: Service>(outcome: Result<(), Error>) -> ! {
     sys::exit(match outcome {
         Ok(()) => 0,
-        Err(error) => error.report(S::NAME),
+        Err(error) => S::report(&error),
     })
 }

@@ -1,9 +1,12 @@
 //! What a protocol tells the rest of the house about itself.
 
 use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::Error;
 use crate::fortune::text::LONGEST_REPLY;
+use crate::report;
 use crate::sandbox::policy;
 
 /// One RFC service: its arguments, its preparation and its policy.
@@ -24,17 +27,39 @@ pub trait Service {
     /// Whose rows of the policy table hold for this service.
     const POLICY: policy::Service;
 
+    /// Prints what the options ask for instead of a reply, if they do, and returns the exit code. Only for a program that
+    /// is a filter: nothing of it is for a client.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be printed.
+    fn print(_options: &Self::Options) -> Result<Option<u8>, Error> {
+        Ok(None)
+    }
+
     /// Does everything that needs the outside world, before the lock-down.
     ///
     /// # Errors
     ///
     /// When the service could not answer a client: nothing was sent then, and the message goes to the log.
     fn prepare(options: &Self::Options, replies: Replies) -> Result<Work, Error>;
+
+    /// Puts the sentence for an error on the log, and returns the exit code: 2 for a mistake on the command line, 1 for all
+    /// else.
+    fn report(error: &Error) -> u8 {
+        if let Error::Arguments(error) = error {
+            return error.report(Self::NAME);
+        }
+        report::error(&error.to_string());
+        1
+    }
 }
 
 /// How often a reply will be composed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replies {
+    /// Once, to be printed on a terminal, into a pipe or a file.
+    Printed,
     /// For the one connection that the program was started for.
     One,
     /// For every client, until the program is told to stop.
@@ -53,12 +78,32 @@ pub enum Work {
     Characters,
 }
 
+impl Work {
+    /// The directories of files that are read again when they change.
+    pub(crate) fn directories(&self) -> Vec<PathBuf> {
+        if let Self::Reply(reply) = self { reply.directories() } else { Vec::new() }
+    }
+}
+
 /// A reply, composed afresh for each client.
 pub trait Reply {
     /// Appends the reply to `octets`; its lines end with `line_end`.
     ///
-    /// Called after the lock-down: it opens nothing.
+    /// Called after the lock-down: it opens nothing but files in its [directories](Reply::directories).
     fn compose(&mut self, line_end: LineEnd, octets: &mut Vec<u8>);
+
+    /// The directories of files that are read again when they change, while all clients are served.
+    fn directories(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    /// Reads its files again.
+    fn reload(&mut self) {}
+
+    /// How long to stay after the reply, which is `octets`, is printed.
+    fn pause(&self, _octets: &[u8]) -> Duration {
+        Duration::ZERO
+    }
 
     /// How long a reply may become, in octets: so much memory is reserved before the lock-down.
     fn longest(&self) -> usize {

@@ -224,6 +224,31 @@ fn the_fortune_of_the_day_is_the_same_all_day_for_everybody_with_the_key() {
 }
 
 #[test]
+fn a_large_collection_without_an_index_says_so_once() {
+    let folder = Folder::new("no-index");
+    let text = "A fortune of some length, so that there are not too many.\n%\n";
+    for name in ["one", "two"] {
+        folder.file(name, text.repeat((40 << 20) / text.len()));
+    }
+    let path = folder.path().to_str().unwrap();
+    let log = |operand: &str| {
+        let output = run("qotd", &[operand]);
+        assert_eq!(output.stdout, text.as_bytes()[..text.len() - 2]);
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = log(path);
+    assert!(said.lines().count() == 1 && said.contains("/one has no index, so 79 MiB are read"), "{said}");
+    assert_eq!(log(&format!("{path}/one")), "", "40 MiB take no time");
+    for name in ["one", "two"] {
+        let command = format!("small-services strfile {path}/{name}");
+        assert!(name == "two" || said.trim_end().ends_with(&format!("`{command}`")), "{said}");
+        let made = Command::new(program("small-services")).args(command.split(' ').skip(1)).arg("-s").status();
+        assert!(made.unwrap().success());
+    }
+    assert_eq!(log(path), "");
+}
+
+#[test]
 fn shuffled_fortunes_come_once_before_any_comes_again() {
     let folder = Folder::new("shuffle");
     let texts: Vec<_> = (0..50).map(|number| format!("fortune {number}\n")).collect();

@@ -9,15 +9,14 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use super::cookie::{BYTE_ORDER_MARK, Format};
 use super::layout::{COMMENTS, Header, LONGEST_HEADER, Misfit, ORDERED, RANDOM, ROTATED};
 use crate::file::open_regular;
 
 /// How much of a cookie file is read at a time: most texts in one go.
-const WINDOW: usize = 4096;
+const WINDOW: usize = if cfg!(fuzzing) { 16 } else { 4096 };
 /// The longest delimiter line: the delimiter, CR and LF.
 const DELIMITER_LINE: usize = 3;
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
 /// Why an index must not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
@@ -140,6 +139,28 @@ impl Index {
         self.header.delimiter
     }
 
+    /// What separates the texts.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        Format { delimiter: self.delimiter(), comments: self.header.flags & COMMENTS != 0 }
+    }
+
+    /// Whether the cookie file can be read as if there were no index.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.format() == Format::default() && !self.is_rotated()
+    }
+
+    /// Whether texts begin where it says, as far as a sample of it tells.
+    #[must_use]
+    pub fn holds(&self, cookie: &File) -> bool {
+        const SAMPLE: u32 = 64;
+        let mut text = Vec::new();
+        let step = usize::try_from(self.len().div_ceil(SAMPLE).max(1)).unwrap_or(usize::MAX);
+        let sample = (0..self.len()).step_by(step).chain(self.len().checked_sub(1));
+        sample.into_iter().all(|number| self.text(cookie, number, WINDOW, &mut text).is_ok())
+    }
+
     /// Whether the texts are in rot13.
     #[must_use]
     pub fn is_rotated(&self) -> bool {
@@ -172,6 +193,11 @@ impl Index {
         if offset >= self.cookie_length || !self.begins_at(cookie, offset)? {
             return Err(no_text());
         }
+        // A byte order mark belongs to the file, not to its first text.
+        let mut mark = [0; BYTE_ORDER_MARK.len()];
+        if offset == 0 && read_up_to(cookie, &mut mark, 0)? == mark.len() && mark == *BYTE_ORDER_MARK {
+            offset = mark.len() as u64;
+        }
         let found = self.read_text(cookie, offset, limit, into)?;
         if into.is_empty() {
             return Err(no_text());
@@ -181,7 +207,8 @@ impl Index {
             return Err(io::Error::new(ErrorKind::InvalidData, "it has NUL octets, so it holds no text"));
         }
         match found {
-            Found::Text => self.strip(offset, into),
+            Found::Text if self.format().comments => *into = self.format().without_comments(into),
+            Found::Text => {}
             Found::TooLong => into.clear(),
         }
         Ok(found)
@@ -258,19 +285,9 @@ impl Index {
     }
 
     fn separates(&self, line: &[u8]) -> bool {
-        let line = line.strip_suffix(b"\n").unwrap_or(line);
-        line.strip_suffix(b"\r").unwrap_or(line) == [self.delimiter()]
-    }
-
-    /// Takes out what is no part of the text: comments, and a byte order mark, which belongs to the file.
-    fn strip(&self, offset: u64, text: &mut Vec<u8>) {
-        if offset == 0 && text.starts_with(BYTE_ORDER_MARK) {
-            text.drain(..BYTE_ORDER_MARK.len());
-        }
-        if self.header.flags & COMMENTS != 0 {
-            let lines = text.split_inclusive(|&octet| octet == b'\n');
-            *text = lines.filter(|line| !line.starts_with(&[self.delimiter(); 2])).collect::<Vec<_>>().concat();
-        }
+        // Without LF after it, CR is a character like any other.
+        let bare = line.strip_suffix(b"\n").map_or(line, |line| line.strip_suffix(b"\r").unwrap_or(line));
+        bare == [self.delimiter()]
     }
 }
 
@@ -376,6 +393,12 @@ mod tests {
         assert_eq!(comments.texts(), ["one\n", "two\n"]);
         let mark = Pair::new("mark", b"\xef\xbb\xbfone\n%\ntwo", &index(0, b'%', &[0, 9, 12]));
         assert_eq!(mark.texts(), ["one\n", "two"]);
+        let delimiter = Pair::new("mark", b"\xef\xbb\xbf%\none\n%\ntwo", &index(0, b'%', &[0, 11, 14]));
+        assert_eq!(delimiter.texts(), ["one\n", "two"]);
+        let only = Pair::new("mark", b"\xef\xbb\xbf%\n%\n%\n%\n%", &index(0, b'%', &[0, 12]));
+        assert_eq!(only.text(0, 100).expect_err("no text").kind(), ErrorKind::InvalidData);
+        let cut = Pair::new("cr", b"one\r\n%\r\ntwo\r\n%\r", &index(0, b'%', &[0, 8, 15]));
+        assert_eq!(cut.texts(), ["one\r\n", "two\r\n%\r"]);
         // BSD's strfile counts delimiters at the start into the first text, and leaves out those at the end.
         let edges = Pair::new("edges", b"%\n%\none\n%\ntwo\n%\n%\n", &index(0, b'%', &[0, 10, 16]));
         assert_eq!(edges.texts(), ["one\n", "two\n"]);

@@ -1,20 +1,21 @@
 //! Reading cookie files: all of their fortunes, or one by its index.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::{self, BufReader, ErrorKind};
+use std::fs::{self, File, Metadata};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
 use super::cookie::Cookies;
-use super::index::{Found, Index, IndexError};
-use super::sources::{Leaf, Source};
-use super::text::{self, Eligible};
-use super::{Error, Shares, Sources};
+use super::index::{self, Index, IndexError};
+use super::search::has_index;
+use super::sources::{Group, Leaf, Source};
+use super::text::{self, Eligible, Sendable};
+use super::{Error, Sources};
 use crate::file::open_regular;
-use crate::report;
 
 /// A choice among fortunes that go by one at a time: the n-th replaces the one chosen so far with probability 1/n.
 #[derive(Default)]
@@ -24,101 +25,59 @@ pub(super) struct Choice {
 }
 
 impl Choice {
-    pub(super) fn offer(&mut self, fortune: String, random: &mut SmallRng) {
+    pub(super) fn offer(&mut self, fortune: &Sendable<'_>, random: &mut SmallRng) {
         self.offered += 1;
         if random.random_range(0..self.offered) == 0 {
-            self.chosen = fortune;
+            self.chosen = fortune.text().into_owned();
         }
     }
 }
 
-/// How many fortunes are looked at by index for one that is eligible, before all are read.
-const ATTEMPTS: usize = 100;
-
-/// One fortune by chance with the help of strfile(1)'s indexes, without reading the files: `None` unless every file has one
-/// that holds, and an eligible fortune turns up soon.
-pub(super) fn by_index(sources: &Sources, random: &mut SmallRng, eligible: Eligible) -> Result<Option<String>, Error> {
-    let mut files = Vec::new();
+/// The cookie files that the sources stand for, not opened yet.
+pub(super) fn cookie_files(sources: &Sources) -> Result<Vec<Leaf>, Error> {
     let mut leaves = Vec::new();
-    for (source, Source { path, .. }) in sources.list.iter().enumerate() {
-        for path in cookie_files(path)? {
-            let Some((file, index)) = indexed(&path)? else { return Ok(None) };
-            leaves.push(Leaf { source, fortunes: index.len() as usize });
-            files.push((path, file, index));
-        }
-    }
-    if leaves.iter().all(|leaf| leaf.fortunes == 0) {
-        return Ok(None);
-    }
-    let shares = Shares::new(sources, &leaves, eligible)?;
-    let mut raw = Vec::new();
-    for _ in 0..ATTEMPTS {
-        let (path, file, index) = &files[shares.choose(random)];
-        match index.text(file, random.random_range(0..index.len()), eligible.longest_raw(), &mut raw) {
-            Ok(Found::TooLong) => {}
-            Ok(Found::Text) => {
-                if index.is_rotated() {
-                    text::rotate(&mut raw);
-                }
-                if let Some(fortune) = eligible.sendable(&raw) {
-                    return Ok(Some(fortune));
-                }
+    for (source, Source { percent, paths }) in sources.list.iter().enumerate() {
+        for path in paths {
+            let group = percent.map_or(Group::Rest, |_| Group::Source(source));
+            let leaf = Leaf { source, group, ..Leaf::default() };
+            // Opened only once it is known to be no FIFO and no device.
+            if fs::metadata(path).map_err(|error| unreadable(path, error))?.is_dir() {
+                let files = files_of(path)?.into_iter().filter(|path| !sources.indexed_only || has_index(path));
+                leaves.extend(files.map(|file| Leaf { path: file, directory: Some(path.clone()), ..leaf.clone() }));
+            } else {
+                leaves.push(Leaf { path: path.clone(), ..leaf });
             }
-            Err(error) if error.kind() == ErrorKind::InvalidData => {
-                report::warning(&format!("the index of {} does not hold: {error}; reading the file", path.display()));
-                return Ok(None);
-            }
-            Err(error) => return Err(unreadable(path, error)),
         }
     }
-    Ok(None)
-}
-
-/// A cookie file and its index, if it has one that fits; why not is on the log.
-fn indexed(path: &Path) -> Result<Option<(File, Index)>, Error> {
-    let (file, index) = open(path)?;
-    Ok(match index {
-        Ok(index) => index.map(|index| (file, index)),
-        Err(error) => {
-            report::warning(&format!("{error}"));
-            None
-        }
-    })
-}
-
-/// The cookie files that a source stands for.
-fn cookie_files(path: &Path) -> Result<Vec<PathBuf>, Error> {
-    // Opened only once it is known to be no FIFO and no device.
-    let kind = fs::metadata(path).map_err(|error| unreadable(path, error))?;
-    if kind.is_dir() { files_of(path) } else { Ok(vec![path.to_owned()]) }
-}
-
-/// Hands every eligible fortune to `take`, with the index of its file, and returns the files.
-pub(super) fn read(
-    sources: &[Source],
-    eligible: Eligible,
-    mut take: impl FnMut(usize, String),
-) -> Result<Vec<Leaf>, Error> {
-    let mut leaves = Vec::new();
-    for (source, Source { path, .. }) in sources.iter().enumerate() {
-        for file in cookie_files(path)? {
-            let mut fortunes = 0;
-            read_file(&file, eligible, &mut |fortune| {
-                fortunes += 1;
-                take(leaves.len(), fortune);
-            })?;
-            leaves.push(Leaf { source, fortunes });
-        }
-    }
-    if leaves.iter().all(|leaf| leaf.fortunes == 0) {
-        let paths: Vec<_> = sources.iter().map(|source| source.path.clone()).collect();
-        return Err(nothing_eligible(&paths, eligible));
+    if sources.equal {
+        leaves.iter_mut().enumerate().for_each(|(number, leaf)| leaf.group = Group::Alone(number));
     }
     Ok(leaves)
 }
 
-pub(super) fn nothing_eligible(paths: &[PathBuf], eligible: Eligible) -> Error {
-    let names: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+/// Hands every eligible fortune to `take`, with the number and the file that it comes from, and returns the files.
+pub(super) fn read(
+    sources: &Sources,
+    eligible: Eligible,
+    mut take: impl FnMut(usize, &Leaf, Sendable<'_>),
+) -> Result<Vec<Leaf>, Error> {
+    let mut leaves = cookie_files(sources)?;
+    for (number, leaf) in leaves.iter_mut().enumerate() {
+        let mut fortunes = 0;
+        read_file(&leaf.path, eligible, &mut |fortune| {
+            fortunes += 1;
+            take(number, leaf, fortune);
+        })?;
+        leaf.fortunes = fortunes;
+    }
+    if leaves.iter().all(|leaf| leaf.fortunes == 0) {
+        return Err(nothing_eligible(sources.list.iter(), eligible));
+    }
+    Ok(leaves)
+}
+
+pub(super) fn nothing_eligible<'a>(sources: impl Iterator<Item = &'a Source>, eligible: Eligible) -> Error {
+    let names: Vec<_> = sources.flat_map(|source| &source.paths).map(|path| path.display().to_string()).collect();
     Error::NothingEligible { names: names.join(", "), longest: eligible.longest }
 }
 
@@ -137,20 +96,27 @@ fn files_of(directory: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(files)
 }
 
-fn read_file(path: &Path, eligible: Eligible, take: &mut impl FnMut(String)) -> Result<(), Error> {
-    let (file, index) = open(path)?;
-    let rotated = matches!(index, Ok(Some(index)) if index.is_rotated());
-    let mut cookies = Cookies::new(BufReader::new(file), eligible.longest_raw());
-    let mut raw = Vec::new();
+fn read_file(path: &Path, eligible: Eligible, take: &mut impl FnMut(Sendable<'_>)) -> Result<(), Error> {
+    let Opened { file, version, index } = open(path)?;
+    let index = index.ok().flatten();
+    let rotated = index.as_ref().is_some_and(Index::is_rotated);
+    let format = index.as_ref().map(Index::format).unwrap_or_default();
+    let mut cookies = Cookies::new(&file, eligible.longest_raw(), format);
+    let mut plain = Vec::new();
     loop {
-        match cookies.read_next(&mut raw) {
-            Ok(true) => {
+        match cookies.read_next() {
+            Ok(Some(mut raw)) => {
                 if rotated {
-                    text::rotate(&mut raw);
+                    raw.clone_into(&mut plain);
+                    text::rotate(&mut plain);
+                    raw = &plain;
                 }
-                eligible.sendable(&raw).into_iter().for_each(&mut *take);
+                if let Some(fortune) = eligible.sendable(raw) {
+                    take(fortune);
+                }
             }
-            Ok(false) => return Ok(()),
+            Ok(None) if version.is_of(&file) => return Ok(()),
+            Ok(None) => return Err(Error::Changed(path.to_owned())),
             Err(error) if error.kind() == ErrorKind::InvalidData => {
                 return Err(Error::NotACookieFile { path: path.to_owned(), reason: error.to_string() });
             }
@@ -159,17 +125,43 @@ fn read_file(path: &Path, eligible: Eligible, take: &mut impl FnMut(String)) -> 
     }
 }
 
-/// Opens a cookie file, and its index if there is one, or says why that must not be used.
-fn open(path: &Path) -> Result<(File, Result<Option<Index>, IndexError>), Error> {
+/// A cookie file, and its index if there is one, or why that must not be used.
+pub(super) struct Opened {
+    pub(super) file: File,
+    pub(super) version: Version,
+    pub(super) index: Result<Option<Index>, IndexError>,
+}
+
+/// What tells whether an open file was written to: its length and its time of change.
+#[derive(PartialEq, Eq)]
+pub(super) struct Version(u64, i64, i64);
+
+impl Version {
+    fn new(metadata: &Metadata) -> Self {
+        Self(metadata.len(), metadata.mtime(), metadata.mtime_nsec())
+    }
+
+    /// Whether the file still is what it was.
+    pub(super) fn is_of(&self, file: &File) -> bool {
+        file.metadata().is_ok_and(|metadata| *self == Self::new(&metadata))
+    }
+}
+
+/// Opens a cookie file and its index.
+pub(super) fn open(path: &Path) -> Result<Opened, Error> {
     let file = open_regular(path).map_err(|error| match error.kind() {
         ErrorKind::InvalidInput => Error::NotACookieFile { path: path.to_owned(), reason: error.to_string() },
         _ => unreadable(path, error),
     })?;
     let metadata = file.metadata().map_err(|source| unreadable(path, source))?;
-    let index = Index::beside(path, &metadata);
-    Ok((file, index))
+    let index = Index::beside(path, &metadata).and_then(|index| match index {
+        // What it says of the whole file is believed only if its offsets hold.
+        Some(index) if !index.is_plain() && !index.holds(&file) => Err(IndexError::Misfit(index::path_beside(path))),
+        index => Ok(index),
+    });
+    Ok(Opened { file, version: Version::new(&metadata), index })
 }
 
-fn unreadable(path: &Path, source: io::Error) -> Error {
+pub(super) fn unreadable(path: &Path, source: io::Error) -> Error {
     Error::Read { path: path.to_owned(), source }
 }

@@ -2,15 +2,23 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// A cookie file or a directory of them, with its share of the choice.
+/// Cookie files or directories of them, with their share of the choice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// The share in percent; without one, it has part of what the others leave.
     pub percent: Option<u8>,
-    /// The file or directory.
-    pub path: PathBuf,
+    /// The file or directory; more than one where `all` stands for several directories.
+    pub paths: Vec<PathBuf>,
+}
+
+impl Source {
+    /// A file or directory without a percentage.
+    #[must_use]
+    pub fn new(path: PathBuf) -> Self {
+        Self { percent: None, paths: vec![path] }
+    }
 }
 
 /// What is wrong with the shares.
@@ -37,12 +45,37 @@ pub enum Error {
 }
 
 /// A cookie file, as one of the leaves of all sources.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Leaf {
     /// The index of its source.
     pub(super) source: usize,
+    /// Among the files of a group, the choice is by their numbers of fortunes.
+    pub(super) group: Group,
+    /// The directory of the source in which it was found.
+    pub(super) directory: Option<PathBuf>,
+    pub(super) path: PathBuf,
     /// How many eligible fortunes it holds.
     pub(super) fortunes: usize,
+}
+
+/// What a file has its share together with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Group {
+    /// All files without a percentage.
+    #[default]
+    Rest,
+    /// The other files of a source that has a percentage, by its index.
+    Source(usize),
+    /// Nothing, where all files have the same share.
+    Alone(usize),
+}
+
+impl Leaf {
+    /// As fortune(6) calls it: a file of a directory by its name, another by its path.
+    pub(super) fn name(&self) -> &Path {
+        let name = self.directory.as_ref().and_then(|_| self.path.file_name());
+        name.map_or(&self.path, Path::new)
+    }
 }
 
 /// Reads the operands: `FILE`, `N% FILE` or `N%FILE`.
@@ -61,7 +94,7 @@ pub fn parse(operands: &[OsString]) -> Result<Vec<Source>, Error> {
         percent = share.or(percent);
         if !rest.is_empty() || share.is_none() {
             let path = OsString::from_vec(rest.to_vec()).into();
-            sources.push(Source { percent: percent.take(), path });
+            sources.push(Source { percent: percent.take(), ..Source::new(path) });
         }
     }
     match percent {
@@ -89,7 +122,7 @@ fn check(sources: &[Source]) -> Result<(), Error> {
     match rest {
         _ if given > 100 => Err(Error::TooMuch(given)),
         None if given < 100 && !sources.is_empty() => Err(Error::TooLittle(given)),
-        Some(rest) if given == 100 => Err(Error::NothingLeft(rest.path.clone())),
+        Some(rest) if given == 100 => Err(Error::NothingLeft(rest.paths.first().cloned().unwrap_or_default())),
         _ => Ok(()),
     }
 }
@@ -124,7 +157,7 @@ mod tests {
 
     fn parsed(operands: &[&str]) -> Result<Vec<(Option<u8>, String)>, Error> {
         let operands: Vec<_> = operands.iter().map(OsString::from).collect();
-        Ok(parse(&operands)?.into_iter().map(|it| (it.percent, it.path.to_string_lossy().into_owned())).collect())
+        Ok(parse(&operands)?.into_iter().map(|it| (it.percent, it.paths[0].to_string_lossy().into_owned())).collect())
     }
 
     #[test]
@@ -156,7 +189,8 @@ mod tests {
         let shares = |operands: &[&str], leaves: &[(usize, usize)], equal| {
             let operands: Vec<_> = operands.iter().map(OsString::from).collect();
             let sources = parse(&operands).expect("shares that hold");
-            let leaves: Vec<_> = leaves.iter().map(|&(source, fortunes)| Leaf { source, fortunes }).collect();
+            let leaves: Vec<_> =
+                leaves.iter().map(|&(source, fortunes)| Leaf { source, fortunes, ..Leaf::default() }).collect();
             let percent = |probability: f64| format!("{:.2}", probability * 100.0);
             probabilities(&sources, &leaves, equal).into_iter().map(percent).collect::<Vec<_>>()
         };

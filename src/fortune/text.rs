@@ -1,5 +1,7 @@
 //! The text of a fortune as it can be sent.
 
+use std::borrow::Cow;
+
 /// The longest reply that RFC 865 has in mind, in octets with every line end as CR LF: fewer than 512.
 pub const LONGEST_REPLY: usize = 511;
 /// The longest text where there is no other limit, in octets.
@@ -15,11 +17,35 @@ pub struct Eligible {
     pub longest: usize,
     /// Whether a text has to be printing ASCII.
     pub ascii: bool,
+    /// What fortune(6)'s `-s` and `-l` ask for.
+    pub length: Length,
+}
+
+/// How long a text has to be, in characters as it stands in its file: a tab is one, and so is a line end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// As it likes.
+    Any,
+    /// No longer than this.
+    Short(usize),
+    /// Longer than this.
+    Long(usize),
+}
+
+impl Length {
+    fn allows(self, raw: &[u8]) -> bool {
+        let characters = || String::from_utf8_lossy(raw).chars().count();
+        match self {
+            Self::Any => true,
+            Self::Short(most) => characters() <= most,
+            Self::Long(least) => characters() > least,
+        }
+    }
 }
 
 impl Eligible {
     /// What RFC 865 has in mind, but for the character set.
-    pub const RFC_865: Self = Self { longest: LONGEST_REPLY, ascii: false };
+    pub const RFC_865: Self = Self { longest: LONGEST_REPLY, ascii: false, length: Length::Any };
 
     /// How long a text may be in its file, in octets, and still become short enough: struck over, an octet takes three.
     #[must_use]
@@ -33,20 +59,74 @@ impl Eligible {
     /// Sendable is UTF-8 that has something to read in it, no control characters (so that none ever reaches a terminal)
     /// nor characters that reorder text, and that is not too long. Tabs become the spaces that they stand for, CR LF becomes
     /// LF, and characters that were struck over (underlined or bold on a printer: `_`, backspace, `x`) stay as they are.
+    ///
+    /// What can be sent as it stands, which is nearly every text, is not copied.
     #[must_use]
-    pub fn sendable(self, raw: &[u8]) -> Option<String> {
-        let raw = std::str::from_utf8(raw).ok()?;
-        let mut text = String::with_capacity(raw.len());
-        let mut lines = 0;
-        for line in raw.lines() {
-            append_line(line, &mut text)?;
-            text.push('\n');
-            lines += 1;
+    pub fn sendable(self, raw: &[u8]) -> Option<Sendable<'_>> {
+        // A longer one may have been cut already.
+        if raw.len() > self.longest_raw() {
+            return None;
         }
-        let on_the_wire = text.len() + lines;
-        let fits = on_the_wire <= self.longest && (!self.ascii || text.is_ascii());
-        (fits && !text.trim().is_empty()).then_some(text)
+        let text = if raw.ends_with(b"\n") && is_plain(raw) {
+            Cow::Borrowed(raw)
+        } else {
+            printed(std::str::from_utf8(raw).ok()?)?
+        };
+        // Every octet may be a line end, which takes two.
+        let fits =
+            2 * text.len() <= self.longest || text.len() + memchr::memchr_iter(b'\n', &text).count() <= self.longest;
+        let in_character_set = !self.ascii || text.is_ascii();
+        (fits && in_character_set && has_something_to_read(&text) && self.length.allows(raw))
+            .then_some(Sendable(text))
     }
+}
+
+/// A text that may be sent. When all of a large file are looked at to choose one, only that one becomes a [`str`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sendable<'a>(Cow<'a, [u8]>);
+
+impl Sendable<'_> {
+    /// The text, with LF line ends.
+    #[must_use]
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.0)
+    }
+}
+
+/// Whether octets are printing ASCII and line ends, which is what is sent already.
+fn is_plain(raw: &[u8]) -> bool {
+    // Without a way out of the middle the compiler looks at all of them at once. The last ones overlap the others: that
+    // is faster than to go on by the octet.
+    const AT_ONCE: usize = 32;
+    let plain = |octets: &[u8]| {
+        octets.iter().fold(true, |plain, octet| plain & ((*octet == b'\n') | (b' '..=b'~').contains(octet)))
+    };
+    match raw.last_chunk::<AT_ONCE>() {
+        Some(last) => raw.as_chunks::<AT_ONCE>().0.iter().fold(plain(last), |all, octets| all & plain(octets)),
+        None => plain(raw),
+    }
+}
+
+/// A text as it looks when it is printed; `None` if it holds what must not be sent.
+fn printed(raw: &str) -> Option<Cow<'_, [u8]>> {
+    let as_it_stands = |character: char| character == '\n' || !(character.is_control() || reorders(character));
+    if raw.ends_with('\n') && raw.chars().all(as_it_stands) {
+        return Some(Cow::Borrowed(raw.as_bytes()));
+    }
+    let mut text = String::with_capacity(raw.len());
+    for line in raw.lines() {
+        if is_plain(line.as_bytes()) {
+            text.push_str(line);
+        } else {
+            append_line(line, &mut text)?;
+        }
+        text.push('\n');
+    }
+    Some(Cow::Owned(text.into_bytes()))
+}
+
+fn has_something_to_read(text: &[u8]) -> bool {
+    text.iter().any(u8::is_ascii_graphic) || !String::from_utf8_lossy(text).trim().is_empty()
 }
 
 /// Undoes, or does, what `strfile(1)` means by `STR_ROTATED`: each letter becomes the one 13 places further (rot13).
@@ -63,30 +143,28 @@ pub fn rotate(octets: &mut [u8]) {
 
 /// Appends a line as it looks when it is printed; `None` if it holds what must not be sent.
 fn append_line(line: &str, text: &mut String) -> Option<()> {
-    let start = text.len();
+    let mut places: Vec<char> = Vec::with_capacity(line.len());
     let mut column = 0;
-    let mut characters = line.chars().peekable();
-    while let Some(character) = characters.next() {
+    for character in line.chars() {
         match character {
             '\t' => {
-                let width = TAB_STOP - column % TAB_STOP;
-                text.extend(std::iter::repeat_n(' ', width));
-                column += width;
+                column += TAB_STOP - column % TAB_STOP;
+                places.resize(places.len().max(column), ' ');
             }
-            BACKSPACE => {
-                // Of the two characters in one place, the one that is no underscore is to be read.
-                let above = characters.next_if(|&next| !next.is_control() && !reorders(next))?;
-                let below = text[start..].chars().next_back()?;
-                text.pop();
-                text.push(if above == '_' { below } else { above });
-            }
+            BACKSPACE => column = column.checked_sub(1)?,
             _ if character.is_control() || reorders(character) => return None,
             _ => {
-                text.push(character);
+                match places.get_mut(column) {
+                    // Of two characters in one place, the one that is no underscore is to be read.
+                    Some(place) if !matches!(character, '_' | ' ') => *place = character,
+                    Some(_) => {}
+                    None => places.push(character),
+                }
                 column += 1;
             }
         }
     }
+    text.extend(places);
     Some(())
 }
 
@@ -101,7 +179,7 @@ mod tests {
     use super::*;
 
     fn sendable(raw: &[u8]) -> Option<String> {
-        Eligible::RFC_865.sendable(raw)
+        Eligible::RFC_865.sendable(raw).map(|it| it.text().into_owned())
     }
 
     #[test]
@@ -109,6 +187,32 @@ mod tests {
         assert_eq!(sendable("Grüße,\n\n  Welt — ok\n".as_bytes()).as_deref(), Some("Grüße,\n\n  Welt — ok\n"));
         assert_eq!(sendable(b"no line end").as_deref(), Some("no line end\n"));
         assert_eq!(sendable(b"cr\r\nlf\r\n").as_deref(), Some("cr\nlf\n"));
+    }
+
+    #[test]
+    fn what_is_not_looked_at_octet_by_octet_is_looked_at_all_the_same() {
+        for length in 1..100 {
+            let text = format!("{}\n", "x".repeat(length));
+            assert_eq!(sendable(text.as_bytes()), Some(text.clone()));
+            for place in 0..length {
+                for bad in [0x07, 0x1f, 0x7f, 0x80, 0xff] {
+                    let mut text = text.clone().into_bytes();
+                    text[place] = bad;
+                    assert_eq!(sendable(&text), None, "{bad:#x} at {place} of {length}");
+                }
+                let tab = format!("{}\t\n", &text[..place]);
+                assert!(sendable(tab.as_bytes()).is_none_or(|it| !it.contains('\t')));
+            }
+        }
+    }
+
+    #[test]
+    fn a_text_that_may_have_been_cut_is_not_sendable() {
+        // Struck over for so long that only one character would be left of it.
+        let mut text = "_\u{8}".repeat(2 * LONGEST_REPLY);
+        text.push_str("x\nand the rest");
+        assert_eq!(sendable(text.as_bytes()), None);
+        assert_eq!(sendable(&text.as_bytes()[..=Eligible::RFC_865.longest_raw()]), None);
     }
 
     #[test]
@@ -134,16 +238,18 @@ mod tests {
         assert_eq!(sendable(b"_\x08b_\x08o_\x08l_\x08d and b\x08bo\x08ol\x08ld\n").as_deref(), Some("bold and bold\n"));
         assert_eq!(sendable(b"x\x08_ tail\n").as_deref(), Some("x tail\n"));
         assert_eq!(sendable("u_\u{8}ü\n".as_bytes()).as_deref(), Some("uü\n"));
-        for bad in [&b"\x08x"[..], b"x\x08", b"line\n\x08x", b"x\x08\x1b[31m", b"x\x08\x08y"] {
+        assert_eq!(sendable(b"a ____\x08\x08\x08\x08long\ttab\x08 word\n").as_deref(), Some("a long  tabword\n"));
+        assert_eq!(sendable(b"tail\x08\x08\n").as_deref(), Some("tail\n"));
+        for bad in [&b"\x08x"[..], b"line\n\x08x", b"x\x08\x1b[31m", b"x\x08\x08y"] {
             assert_eq!(sendable(bad), None, "{bad:?}");
         }
     }
 
     #[test]
     fn the_limit_and_the_character_set_can_be_others() {
-        let any = Eligible { longest: LONGEST_TEXT, ascii: false };
+        let any = Eligible { longest: LONGEST_TEXT, ..Eligible::RFC_865 };
         assert!(any.sendable("x".repeat(100_000).as_bytes()).is_some());
-        let short = Eligible { longest: 10, ascii: true };
+        let short = Eligible { longest: 10, ascii: true, length: Length::Any };
         assert!(short.sendable(b"12345678\n").is_some() && short.sendable(b"123456789\n").is_none());
         assert!(short.sendable("ü".as_bytes()).is_none());
     }

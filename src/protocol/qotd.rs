@@ -1,104 +1,50 @@
-//! Quote of the Day, [RFC 865](https://www.rfc-editor.org/rfc/rfc865).
+//! Quote of the Day, [RFC 865](https://www.rfc-editor.org/rfc/rfc865); and fortune(6), the program that many hosts have for it.
 
-use std::ffi::OsString;
-
-use rand::rngs::SmallRng;
-use rand::{RngExt, SeedableRng};
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::Error;
-use crate::fortune::text::{Eligible, LONGEST_REPLY, LONGEST_TEXT};
-use crate::fortune::{self, Fortunes, Key, Order, Sources};
-use crate::random;
+use crate::fortune::{self, Chosen, Fortunes, Manner, SourcesError};
+use crate::report;
 use crate::sandbox::policy;
 use crate::service::{LineEnd, Replies, Reply, Service, Work};
-use crate::zone;
 
 /// Sends one fortune of fewer than 512 octets and closes; what the client sends is thrown away.
 #[derive(Debug)]
 pub enum Qotd {}
 
+/// The same program under the name `fortune`: as fortune(6), it takes the host's collections, of any length, and ends lines
+/// with LF.
+#[derive(Debug)]
+pub enum Fortune {}
+
 /// What `qotd` takes besides the options of all services.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Debug, Default)]
+#[group(skip)]
 pub struct Options {
-    /// Cookie files of fortune(6), or directories of them, instead of the built-in fortunes
-    ///
-    /// A percentage is the share of what follows; the others share the rest by their number of fortunes.
-    #[arg(value_name = "[N%] FILE|DIR")]
-    sources: Vec<OsString>,
+    #[command(flatten)]
+    fortunes: fortune::Options,
 
-    /// Give all files the same share, however many fortunes they hold
-    #[arg(short, long, conflicts_with_all = ["daily", "shuffle"])]
-    equal: bool,
+    /// Print the files that would be searched, with their share of the choice, and no fortune
+    #[arg(short = 'f', long = "list")]
+    list: bool,
 
-    /// The longest reply, in octets as sent; 0 for no limit (over UDP, what fits into a datagram)
-    #[arg(long, value_name = "OCTETS", default_value_t = LONGEST_REPLY)]
-    max_length: usize,
+    /// Print all fortunes that match a basic regular expression, as in grep(1), and their files
+    #[arg(short = 'm', long = "match", value_name = "PATTERN")]
+    pattern: Option<String>,
 
-    /// Which characters may be in a fortune
-    #[arg(long, value_enum, default_value_t = Charset::Utf8)]
-    charset: Charset,
+    /// With -m: upper and lower case are the same
+    #[arg(short, long)]
+    ignore_case: bool,
 
-    /// The same fortune all day, on every host with the same collection; none again before all were shown
-    #[arg(long, conflicts_with = "shuffle")]
-    daily: bool,
+    /// Print the file that the fortune is from, too
+    #[arg(short = 'c', long)]
+    cookie_file: bool,
 
-    /// With one process for all clients: none again before all were sent
-    #[arg(long)]
-    shuffle: bool,
-
-    /// With --daily: the time zone in which a day begins
-    #[arg(long, value_name = "ZONE", default_value = "UTC", requires = "daily")]
-    zone: Zone,
-
-    /// With --daily: another order for another key
-    #[arg(long, value_name = "TEXT", default_value = "", requires = "daily")]
-    key: String,
-
-    /// The same choices each time that the program is started with this number
-    #[arg(long, value_name = "NUMBER")]
-    seed: Option<u64>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            sources: Vec::new(),
-            equal: false,
-            max_length: LONGEST_REPLY,
-            charset: Charset::Utf8,
-            daily: false,
-            shuffle: false,
-            zone: Zone::default(),
-            key: String::new(),
-            seed: None,
-        }
-    }
-}
-
-/// A character set.
-#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-enum Charset {
-    /// All of Unicode, in UTF-8
-    #[value(name = "utf-8")]
-    Utf8,
-    /// Printing ASCII only, as RFC 865 recommends
-    Ascii,
-}
-
-/// A time zone by its name.
-#[derive(Clone, Debug)]
-struct Zone(String);
-
-impl Default for Zone {
-    fn default() -> Self {
-        Self("UTC".to_owned())
-    }
-}
-
-impl From<&str> for Zone {
-    fn from(name: &str) -> Self {
-        Self(name.to_owned())
-    }
+    /// Wait until the fortune can have been read: a second for 20 characters, and at least 6 seconds
+    #[arg(short, long)]
+    wait: bool,
 }
 
 impl Service for Qotd {
@@ -108,47 +54,130 @@ impl Service for Qotd {
     const IDLE_TIMEOUT: u16 = 3;
     const POLICY: policy::Service = policy::Service::Qotd;
 
+    fn print(options: &Options) -> Result<Option<u8>, Error> {
+        Ok(options.print(Manner::Service)?)
+    }
+
     fn prepare(options: &Options, replies: Replies) -> Result<Work, Error> {
-        let longest = if options.max_length == 0 { LONGEST_TEXT } else { options.max_length.min(LONGEST_TEXT) };
-        let eligible = Eligible { longest, ascii: options.charset == Charset::Ascii };
-        let list = fortune::parse_sources(&options.sources).map_err(fortune::Error::from)?;
-        if (options.daily || options.shuffle) && list.iter().any(|source| source.percent.is_some()) {
-            return Err(fortune::Error::from(fortune::SourcesError::NotByChance).into());
+        Ok(options.prepare(Manner::Service, replies)?)
+    }
+}
+
+impl Service for Fortune {
+    type Options = Options;
+    const NAME: &'static str = "fortune";
+    const ABOUT: &'static str = "fortune(6): prints a fortune by chance";
+    const IDLE_TIMEOUT: u16 = Qotd::IDLE_TIMEOUT;
+    const POLICY: policy::Service = Qotd::POLICY;
+
+    fn print(options: &Options) -> Result<Option<u8>, Error> {
+        Ok(options.print(Manner::Fortune)?)
+    }
+
+    fn prepare(options: &Options, replies: Replies) -> Result<Work, Error> {
+        Ok(options.prepare(Manner::Fortune, replies)?)
+    }
+
+    /// In the words of fortune-mod where it has any.
+    fn report(error: &Error) -> u8 {
+        match error {
+            Error::Arguments(error) => u8::from(error.report(Self::NAME) != 0),
+            Error::Fortune(error) => {
+                report::error(&in_its_words(error));
+                1
+            }
+            other => {
+                report::error(&other.to_string());
+                1
+            }
         }
-        let sources = Sources { list, equal: options.equal };
-        let fortunes = match (options.order()?, replies) {
-            (order, _) if sources.list.is_empty() => Fortunes::built_in(order, eligible)?,
-            (Order::Random(random), Replies::One) => Fortunes::one_of(&sources, random, eligible)?,
-            (order, _) => Fortunes::all_of(&sources, order, eligible)?,
-        };
-        Ok(Work::Reply(Box::new(fortunes)))
+    }
+}
+
+fn in_its_words(error: &fortune::Error) -> String {
+    match error {
+        fortune::Error::NoneInstalled { .. } | fortune::Error::NothingEligible { .. } => "No fortunes found".to_owned(),
+        fortune::Error::Read { path, source } if source.kind() == io::ErrorKind::NotFound => {
+            format!("{}: No such file or directory; No fortunes found", path.display())
+        }
+        fortune::Error::Pattern(error) => format!("bad pattern: {}", error.pattern),
+        fortune::Error::Sources(error) => match error {
+            SourcesError::TooMuch(sum) => format!("probabilities sum to {sum}%!"),
+            SourcesError::TooLittle(sum) => format!("no place to put residual probability ({sum}%)"),
+            SourcesError::NothingLeft(_) => "no probability left to put in residual files".to_owned(),
+            SourcesError::NoFile(_) => "percentages must precede files".to_owned(),
+            SourcesError::NoPercentage(_) => "percentages must be <= 100".to_owned(),
+            SourcesError::NotByChance => error.to_string(),
+        },
+        other => other.to_string(),
     }
 }
 
 impl Options {
-    fn order(&self) -> Result<Order, fortune::Error> {
-        if self.daily {
-            return Ok(Order::Daily(zone::named("--zone", &self.zone.0)?, Key::from(self.key.as_str())));
+    fn prepare(&self, manner: Manner, replies: Replies) -> Result<Work, fortune::Error> {
+        let printed = self.list || self.pattern.is_some() || self.cookie_file || self.wait;
+        if printed && replies != Replies::Printed {
+            return Err(fortune::Error::OnlyPrinted);
         }
-        let mut random = match self.seed {
-            Some(seed) => SmallRng::seed_from_u64(seed),
-            None => random::seeded().map_err(fortune::Error::Seed)?,
+        let fortunes = self.fortunes.fortunes(manner, replies)?;
+        Ok(Work::Reply(Box::new(Quote { fortunes, manner, cookie_file: self.cookie_file, wait: self.wait })))
+    }
+
+    fn print(&self, manner: Manner) -> Result<Option<u8>, fortune::Error> {
+        if !self.list && self.pattern.is_none() {
+            return Ok(None);
+        }
+        let (sources, eligible) = (self.fortunes.sources(manner)?, self.fortunes.eligible(manner));
+        let Some(pattern) = &self.pattern else {
+            match manner {
+                Manner::Service => fortune::list(sources.as_ref(), eligible, &mut io::stdout().lock())?,
+                Manner::Fortune => fortune::list(sources.as_ref(), eligible, &mut io::stderr().lock())?,
+            }
+            return Ok(Some(0));
         };
-        Ok(if self.shuffle {
-            Order::Shuffled(Key::from(random.random::<u64>().to_string().as_str()), 0)
-        } else {
-            Order::Random(random)
-        })
+        let pattern = fortune::compile_pattern(pattern, self.ignore_case)?;
+        let to = (&mut io::stdout().lock(), &mut io::stderr().lock());
+        let found = fortune::matching(sources.as_ref(), eligible, &pattern, to)?;
+        // As grep(1); fortune(6) has it the other way round.
+        Ok(Some(u8::from(found == (manner == Manner::Fortune))))
     }
 }
 
-impl Reply for Fortunes {
+/// One fortune after the other.
+struct Quote {
+    fortunes: Fortunes,
+    manner: Manner,
+    cookie_file: bool,
+    wait: bool,
+}
+
+impl Reply for Quote {
     fn compose(&mut self, line_end: LineEnd, octets: &mut Vec<u8>) {
-        line_end.append(self.choose(), octets);
+        let line_end = if self.manner == Manner::Fortune { LineEnd::Lf } else { line_end };
+        let Chosen { text, file } = self.fortunes.choose();
+        if self.cookie_file {
+            line_end.append(&format!("({})\n%\n", file.display()), octets);
+        }
+        line_end.append(&text, octets);
     }
 
     fn longest(&self) -> usize {
         // Every octet may be a line end, which takes two.
-        2 * Fortunes::longest(self)
+        2 * self.fortunes.longest()
+    }
+
+    fn directories(&self) -> Vec<PathBuf> {
+        self.fortunes.directories()
+    }
+
+    fn reload(&mut self) {
+        self.fortunes.reload();
+    }
+
+    fn pause(&self, octets: &[u8]) -> Duration {
+        const OCTETS_PER_SECOND: u64 = 20;
+        const LEAST: u64 = 6;
+        let seconds = if self.wait { LEAST.max(octets.len() as u64 / OCTETS_PER_SECOND) } else { 0 };
+        Duration::from_secs(seconds)
     }
 }

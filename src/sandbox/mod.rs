@@ -12,6 +12,7 @@ pub mod policy;
 mod seccomp;
 
 use std::fmt;
+use std::path::PathBuf;
 
 use rustix::io::Errno;
 
@@ -57,12 +58,16 @@ impl Layer {
     ///
     /// What the kernel answered when it did not take the layer.
     pub fn apply(self, service: Service, peer: Peer) -> Result<(), LayerError> {
+        self.apply_but(service, peer, &[])
+    }
+
+    fn apply_but(self, service: Service, peer: Peer, readable: &[PathBuf]) -> Result<(), LayerError> {
         match self {
             Self::Capabilities => capabilities::drop_all(),
             Self::Limits => limits::set(),
             Self::NotDumpable => limits::forbid_dumping(),
             Self::NoNewPrivileges => Ok(rustix::thread::set_no_new_privs(true)?),
-            Self::Landlock => landlock::forbid_everything(),
+            Self::Landlock => landlock::forbid_everything_but(readable),
             Self::Seccomp => seccomp::attach(service, peer),
         }
     }
@@ -159,11 +164,20 @@ pub enum Error {
 ///
 /// [`Error::Failed`], and in [`Mode::Strict`] [`Error::Missing`], which in [`Mode::BestEffort`] is a warning on the log.
 pub fn lock_down(service: Service, peer: Peer, mode: Mode) -> Result<(), Error> {
+    lock_down_but(service, peer, &[], mode)
+}
+
+/// Applies every layer, and leaves the files in these directories readable.
+///
+/// # Errors
+///
+/// Those of [`lock_down`].
+pub fn lock_down_but(service: Service, peer: Peer, readable: &[PathBuf], mode: Mode) -> Result<(), Error> {
     if mode == Mode::Off {
         return Ok(());
     }
     for layer in Layer::ALL {
-        match layer.apply(service, peer) {
+        match layer.apply_but(service, peer, readable) {
             Ok(()) => {}
             Err(reason) if !reason.is_missing() => return Err(Error::Failed { layer, reason }),
             Err(reason) if mode == Mode::Strict => return Err(Error::Missing { layer, reason }),

@@ -110,7 +110,7 @@ impl Connections {
 }
 
 /// What counts as one source: an IPv4 address, or the /64 that an IPv6 host has all to itself.
-fn host(address: IpAddr) -> IpAddr {
+pub(crate) fn host(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
         v4 @ IpAddr::V4(_) => v4,

@@ -7,5 +7,9 @@ mod datagrams;
 mod limiter;
 mod stream;
 
+#[cfg(feature = "web")]
+pub(crate) use connections::host;
+#[cfg(feature = "web")]
+pub(crate) use daemon::raise_descriptor_limit;
 pub use daemon::{Daemon, Error as DaemonError, Limits};
 pub use stream::{Error, Prepared};

@@ -8,6 +8,7 @@ use rustix::io::{Errno, ioctl_fionbio, read, retry_on_intr, write};
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_domain};
 use rustix::net::{AddressFamily, RecvFlags, Shutdown, recv, shutdown};
 use rustix::stdio::{stdin, stdout};
+use rustix::thread::{Timespec, nanosleep};
 
 use crate::protocol::chargen;
 use crate::sandbox::policy::Peer;
@@ -48,7 +49,7 @@ pub struct Prepared {
 }
 
 enum Task {
-    Reply { octets: Vec<u8>, dropped: Vec<u8> },
+    Reply { octets: Vec<u8>, dropped: Vec<u8>, pause: Duration },
     Echo { buffer: Vec<u8> },
     Discard { buffer: Vec<u8> },
     Characters { pattern: Vec<u8>, period: usize, dropped: Vec<u8> },
@@ -73,7 +74,8 @@ impl Prepared {
             Work::Reply(mut reply) => {
                 let mut octets = Vec::new();
                 reply.compose(line_end, &mut octets);
-                Task::Reply { octets, dropped: reserve(linger(peer))? }
+                let pause = reply.pause(&octets);
+                Task::Reply { octets, dropped: reserve(linger(peer))?, pause }
             }
             Work::Echo => Task::Echo { buffer: reserve(CHUNK)? },
             Work::Discard => Task::Discard { buffer: reserve(CHUNK)? },
@@ -93,7 +95,7 @@ impl Prepared {
     /// [`Error::Read`] or [`Error::Write`]. A client that goes away or falls silent is no error.
     pub fn serve(&mut self) -> Result<(), Error> {
         match &mut self.task {
-            Task::Reply { octets, dropped } => reply(octets, dropped, self.peer),
+            Task::Reply { octets, dropped, pause } => reply(octets, dropped, *pause, self.peer),
             Task::Echo { buffer } => echo(buffer),
             Task::Discard { buffer } => discard(buffer, self.peer),
             Task::Characters { pattern, period, dropped } => characters(pattern, *period, dropped, self.peer),
@@ -117,8 +119,14 @@ fn linger(peer: Peer) -> usize {
     }
 }
 
-fn reply(octets: &[u8], dropped: &mut Vec<u8>, peer: Peer) -> Result<(), Error> {
-    if !write_all(octets)? || peer == Peer::Filter {
+fn reply(octets: &[u8], dropped: &mut Vec<u8>, pause: Duration, peer: Peer) -> Result<(), Error> {
+    if !write_all(octets)? {
+        return Ok(());
+    }
+    if peer == Peer::Filter {
+        if !pause.is_zero() {
+            let _ = Timespec::try_from(pause).map(|pause| nanosleep(&pause));
+        }
         return Ok(());
     }
     // Closing a socket over unread input resets the connection, and the reply may be lost with it. So: say that this was

@@ -12,6 +12,8 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use rustix::fs::{Stat, fstat};
+#[cfg(feature = "web")]
+use tokio::io::{Interest, unix::AsyncFd};
 
 /// The first descriptor that a service manager passes (`SD_LISTEN_FDS_START` in `sd_listen_fds(3)`).
 const FIRST_PASSED: RawFd = 3;
@@ -64,12 +66,22 @@ pub(crate) fn allocate_by_brk() {
 
 /// Lets SIGTERM and SIGINT be read from a descriptor instead of ending the process (`signalfd(2)`).
 pub(crate) fn stop_signals() -> io::Result<OwnedFd> {
+    signals(&[libc::SIGTERM, libc::SIGINT])
+}
+
+/// The same, and SIGHUP.
+pub(crate) fn stop_and_reload_signals() -> io::Result<OwnedFd> {
+    signals(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
+}
+
+fn signals(numbers: &[libc::c_int]) -> io::Result<OwnedFd> {
     let mut signals = MaybeUninit::uninit();
     // SAFETY: sigemptyset initializes the set before anything reads it; the descriptor is new and ours.
     unsafe {
         libc::sigemptyset(signals.as_mut_ptr());
-        libc::sigaddset(signals.as_mut_ptr(), libc::SIGTERM);
-        libc::sigaddset(signals.as_mut_ptr(), libc::SIGINT);
+        for &number in numbers {
+            libc::sigaddset(signals.as_mut_ptr(), number);
+        }
         if libc::sigprocmask(libc::SIG_BLOCK, signals.as_ptr(), ptr::null_mut()) != 0 {
             return Err(io::Error::last_os_error());
         }
@@ -78,6 +90,13 @@ pub(crate) fn stop_signals() -> io::Result<OwnedFd> {
             descriptor => Ok(OwnedFd::from_raw_fd(descriptor)),
         }
     }
+}
+
+/// Registers descriptor 0, a signalfd, with the runtime that is entered.
+#[cfg(feature = "web")]
+pub(crate) fn watch_signals() -> io::Result<AsyncFd<BorrowedFd<'static>>> {
+    // SAFETY: nothing in the program owns descriptor 0, and nothing closes it.
+    Ok(unsafe { AsyncFd::register_with_interest(rustix::stdio::stdin(), Interest::READABLE) }?)
 }
 
 /// Closes standard error, where not even /dev/null can be had in the client's place.

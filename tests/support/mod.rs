@@ -2,7 +2,9 @@
 //! ever reaches.
 #![allow(dead_code)] // each test file uses its part
 
+pub mod attack;
 pub mod machine;
+pub mod web;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -33,6 +35,8 @@ pub fn program(name: &str) -> PathBuf {
         "discard" => env!("CARGO_BIN_EXE_discard"),
         "chargen" => env!("CARGO_BIN_EXE_chargen"),
         "time" => env!("CARGO_BIN_EXE_time"),
+        #[cfg(feature = "web")]
+        "lunchd" => env!("CARGO_BIN_EXE_lunchd"),
         "small-services" => env!("CARGO_BIN_EXE_small-services"),
         _ => unreachable!("no such program: {name}"),
     })
@@ -288,8 +292,16 @@ pub fn assert_fortune(reply: &[u8]) -> String {
 pub fn built_in_fortunes() -> Vec<String> {
     let mut fortunes = Vec::new();
     for entry in fs::read_dir(repository().join("data")).unwrap() {
-        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
-        fortunes.extend(text.split("\n%\n").map(|fortune| format!("{}\n", fortune.trim_end_matches('\n'))));
+        let path = entry.unwrap().path();
+        if !path.ends_with("lunch") {
+            fortunes.extend(fortunes_of(&path));
+        }
     }
     fortunes
+}
+
+/// The fortunes of a simple cookie file.
+pub fn fortunes_of(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap();
+    text.split("\n%\n").map(|fortune| format!("{}\n", fortune.trim_end_matches('\n'))).collect()
 }

@@ -1,0 +1,168 @@
+//! fortune(6)'s `-m PATTERN`: a basic regular expression, as grep(1) takes it, put in the words of the regex crate.
+
+use std::iter::Peekable;
+use std::str::Chars;
+
+use regex::{Regex, RegexBuilder};
+
+/// Why a pattern cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("bad pattern: {pattern}: {reason}; use a basic regular expression, as grep(1) takes it")]
+pub struct Error {
+    /// The pattern.
+    pub pattern: String,
+    /// What is wrong with it.
+    reason: String,
+}
+
+/// Compiles a basic regular expression ([POSIX 9.3](https://pubs.opengroup.org/onlinepubs/9799919799/basedefs/V1_chap09.html),
+/// with `\|`, `\+`, `\?`, `\w` and their like as GNU has them). As for grep(1), a match lies within a line.
+///
+/// # Errors
+///
+/// [`Error`] for what is no such expression, and for back-references.
+pub fn compile(pattern: &str, ignore_case: bool) -> Result<Regex, Error> {
+    let error = |reason: String| Error { pattern: pattern.to_owned(), reason };
+    let translated = translate(pattern).map_err(|reason| error(reason.to_owned()))?;
+    let compiled = RegexBuilder::new(&translated).case_insensitive(ignore_case).multi_line(true).build();
+    compiled.map_err(|source| {
+        // The last line says what is wrong; those above show the translation.
+        let reason = source.to_string();
+        error(reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned())
+    })
+}
+
+fn translate(pattern: &str) -> Result<String, &'static str> {
+    let mut translated = String::new();
+    let mut characters = pattern.chars().peekable();
+    // Whether an expression begins here, so that `*` is itself and `^` an anchor.
+    let mut begins = true;
+    while let Some(character) = characters.next() {
+        let began = begins;
+        begins = false;
+        match character {
+            '\\' => match characters.next().ok_or("it ends with a backslash")? {
+                '(' => {
+                    translated.push_str("(?:");
+                    begins = true;
+                }
+                '|' => {
+                    translated.push('|');
+                    begins = true;
+                }
+                operator @ (')' | '{' | '}' | '+' | '?') => translated.push(operator),
+                '<' => translated.push_str(r"\b{start}"),
+                '>' => translated.push_str(r"\b{end}"),
+                '1'..='9' => return Err("it refers back to a group"),
+                class @ ('w' | 'W' | 's' | 'S' | 'b' | 'B') => translated.extend(['\\', class]),
+                literal => push_literal(literal, &mut translated),
+            },
+            '*' if !began => translated.push('*'),
+            '^' if began => {
+                translated.push('^');
+                begins = true;
+            }
+            '$' if ends(&characters) => translated.push('$'),
+            '.' => translated.push('.'),
+            '[' => bracket(&mut characters, &mut translated)?,
+            literal => push_literal(literal, &mut translated),
+        }
+    }
+    Ok(translated)
+}
+
+/// Whether an expression ends here, so that `$` is an anchor.
+fn ends(rest: &Peekable<Chars>) -> bool {
+    let rest: String = rest.clone().take(2).collect();
+    matches!(rest.as_str(), "" | r"\)" | r"\|")
+}
+
+fn push_literal(character: char, translated: &mut String) {
+    translated.push_str(&regex::escape(character.encode_utf8(&mut [0; 4])));
+}
+
+/// A bracket expression: `[^]a-z[:digit:]]`.
+fn bracket(characters: &mut Peekable<Chars>, translated: &mut String) -> Result<(), &'static str> {
+    const OPEN: &str = "its [ has no ]";
+    translated.push('[');
+    if characters.next_if_eq(&'^').is_some() {
+        translated.push('^');
+    }
+    // A range can go on from a character, but not from the end of another range.
+    let (mut first, mut range_begins, mut range_ends) = (true, false, false);
+    loop {
+        let character = characters.next().ok_or(OPEN)?;
+        let class = character == '[' && characters.peek() == Some(&':');
+        match character {
+            ']' if !first => break,
+            '[' if class => {
+                let name: String = characters.by_ref().skip(1).take_while(|it| it.is_ascii_alphabetic()).collect();
+                if !CLASSES.contains(&name.as_str()) || characters.next() != Some(']') {
+                    return Err("it has an unknown class of characters");
+                }
+                translated.push_str(&format!("[:{name}:]"));
+            }
+            '[' if matches!(characters.peek(), Some('.' | '=')) => return Err("it has a collating element"),
+            '-' if range_begins && characters.peek() != Some(&']') => {
+                translated.push('-');
+                (range_begins, range_ends) = (false, true);
+                continue;
+            }
+            other if other.is_ascii_punctuation() => translated.extend(['\\', other]),
+            other => translated.push(other),
+        }
+        range_begins = !range_ends && !class;
+        (first, range_ends) = (false, false);
+    }
+    translated.push(']');
+    Ok(())
+}
+
+const CLASSES: &[&str] =
+    &["alnum", "alpha", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "xdigit"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_mean_what_grep_takes_them_for() {
+        for (pattern, matching, other) in [
+            ("a+b", "a+b", "aab"),
+            (r"a\+b", "aab", "a+b"),
+            ("*a", "*a", "a"),
+            (r"\(*a\)", "*a", "a"),
+            (r"^\(ab\)*c", "ababc", "xc"),
+            ("a^b$c", "a^b$c", "ab"),
+            (r"x\|^y$", "y", "zy"),
+            (r"ab\{2\}c", "abbc", "abc"),
+            ("a{2}", "a{2}", "aa"),
+            (r"[]\x]", "\\", "y"),
+            ("[^]a]", "b", "]"),
+            ("[[:digit:]-]", "-", "a"),
+            ("[a-c]", "b", "-"),
+            ("[&&~~[]", "[", "a"),
+            ("[+--]", ",", "/"),
+            (r"\<end\>", "the end.", "ending"),
+            (r"1\.5", "1.5", "125"),
+            (r"(x|y)?", "(x|y)?", "x"),
+            ("a.b", "a-b", "a\nb"),
+            ("one$", "one\ntwo", "oneness"),
+            ("^two", "one\ntwo", "one two"),
+        ] {
+            let regex = compile(pattern, false).unwrap_or_else(|error| panic!("{error}"));
+            assert!(regex.is_match(matching), "{pattern} should match {matching:?}: {regex}");
+            assert!(!regex.is_match(other), "{pattern} should not match {other:?}: {regex}");
+        }
+        assert!(compile("GRÜSSE", true).is_ok_and(|it| it.is_match("grüsse")));
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_named() {
+        for pattern in ["[", "[a", r"\(", r"a\", r"\(a\)\1", "[[.a.]]", "[[:nope:]]", r"a\{2"] {
+            let error = compile(pattern, false).expect_err(pattern).to_string();
+            assert!(error.starts_with(&format!("bad pattern: {pattern}: ")), "{error}");
+            assert_eq!(error.lines().count(), 1, "{error}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What fortune(6) prints instead of one fortune: the list of its files (`-f`), and all fortunes that match (`-m`).
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use regex::Regex;
+
+use super::indexed::Indexed;
+use super::read::read;
+use super::sources::{self, Leaf};
+use super::text::Eligible;
+use super::{BUILT_IN_NAME, Collection, Error, Sources};
+
+/// Prints the files and directories that would be searched, each with the probability in percent that the fortune is from
+/// there.
+///
+/// # Errors
+///
+/// One of [`Error`].
+pub fn list(sources: Option<&Sources>, eligible: Eligible, to: &mut impl Write) -> Result<(), Error> {
+    let Some(sources) = sources else {
+        return line(to, "", 1.0, Path::new(BUILT_IN_NAME));
+    };
+    // With indexes as fortune(6) does it: what they list, whatever is eligible.
+    let leaves = match Indexed::open(sources, eligible)? {
+        Some(indexed) => indexed.leaves(),
+        None => read(sources, eligible, |_, _, _| {})?,
+    };
+    let probabilities = sources::probabilities(&sources.list, &leaves, sources.equal);
+    let all: Vec<(&Leaf, f64)> = leaves.iter().zip(probabilities).collect();
+    // The files of a directory follow each other.
+    for files in
+        all.chunk_by(|(a, _), (b, _)| a.source == b.source && a.directory == b.directory && a.directory.is_some())
+    {
+        if let [(Leaf { directory: Some(directory), .. }, _), ..] = files {
+            line(to, "", files.iter().map(|(_, probability)| probability).sum(), directory)?;
+            for (leaf, probability) in files {
+                line(to, "    ", *probability, leaf.name())?;
+            }
+        } else {
+            for (leaf, probability) in files {
+                line(to, "", *probability, leaf.name())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn line(to: &mut impl Write, indent: &str, probability: f64, path: &Path) -> Result<(), Error> {
+    writeln!(to, "{indent}{:5.2}% {}", 100.0 * probability, path.display()).map_err(Error::Print)
+}
+
+/// Prints all fortunes that match, as a cookie file to `fortunes`, and before those of each file its name to `names`. Returns
+/// whether there was any.
+///
+/// # Errors
+///
+/// One of [`Error`].
+pub fn matching(
+    sources: Option<&Sources>,
+    eligible: Eligible,
+    pattern: &Regex,
+    (fortunes, names): (&mut impl Write, &mut impl Write),
+) -> Result<bool, Error> {
+    let mut file: Option<PathBuf> = None;
+    let mut printed = Ok(());
+    let mut take = |name: &Path, text: &str| {
+        if printed.is_err() || !pattern.is_match(text) {
+            return;
+        }
+        let mut print = || -> io::Result<()> {
+            if file.as_deref() != Some(name) {
+                // In this order where both go to the same place.
+                fortunes.flush()?;
+                write!(names, "({})\n%\n", name.display())?;
+                names.flush()?;
+                file = Some(name.to_owned());
+            }
+            write!(fortunes, "{text}%\n")
+        };
+        printed = print();
+    };
+    match sources {
+        Some(sources) => {
+            read(sources, eligible, |_, leaf, fortune| take(leaf.name(), &fortune.text()))?;
+        }
+        None => {
+            let all = Collection::BuiltIn;
+            let eligible = (0..all.len()).filter_map(|index| eligible.sendable(all.fortune(index).as_bytes()));
+            eligible.for_each(|fortune| take(Path::new(BUILT_IN_NAME), &fortune.text()));
+        }
+    }
+    printed.and_then(|()| fortunes.flush()).map_err(Error::Print)?;
+    Ok(file.is_some())
+}

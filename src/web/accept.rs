@@ -1,0 +1,110 @@
+//! Which form of a fortune a client wants: `Accept` (RFC 9110, section 12.5.1).
+
+use hyper::HeaderMap;
+use hyper::header::ACCEPT;
+
+/// A form in which a fortune is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Html,
+    Plain,
+    Json,
+}
+
+impl Form {
+    const ALL: [Self; 3] = [Self::Html, Self::Plain, Self::Json];
+
+    fn media(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Html => ("text", "html"),
+            Self::Plain => ("text", "plain"),
+            Self::Json => ("application", "json"),
+        }
+    }
+}
+
+/// What a client wants most; `None` if it wants none of them.
+///
+/// A form that it names goes before one that it takes as well. A page is for those who name it, as browsers do; whoever
+/// takes anything, as curl does, gets the bare text.
+pub(super) fn wanted(headers: &HeaderMap) -> Option<Form> {
+    if !headers.contains_key(ACCEPT) {
+        return Some(Form::Plain);
+    }
+    let values: Vec<_> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let ranges: Vec<_> = values.iter().flat_map(|value| value.split(',')).filter_map(range).collect();
+    let ranked = Form::ALL.into_iter().filter_map(|form| {
+        let (kind, subtype) = form.media();
+        let specific = |&&(a, b, _): &&(&str, &str, u16)| {
+            let one = |range: &str, own: &str| range == "*" || range.eq_ignore_ascii_case(own);
+            one(a, kind) && one(b, subtype)
+        };
+        // The range that says most about it decides.
+        let &(a, b, quality) = ranges.iter().filter(specific).max_by_key(|(a, b, _)| (*a != "*", *b != "*"))?;
+        let named = a != "*" && b != "*";
+        let preference = match (form, named) {
+            (Form::Html, true) | (Form::Plain, false) => 2,
+            (Form::Plain, true) | (Form::Html, false) => 1,
+            (Form::Json, _) => 0,
+        };
+        (quality > 0).then_some(((quality, named, preference), form))
+    });
+    ranked.max_by_key(|(rank, _)| *rank).map(|(_, form)| form)
+}
+
+/// A media range and its weight in thousandths; `None` if it is neither.
+fn range(text: &str) -> Option<(&str, &str, u16)> {
+    let mut parts = text.split(';').map(str::trim);
+    let (kind, subtype) = parts.next()?.split_once('/')?;
+    let weight = parts.find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("q").then(|| thousandths(value.trim()))
+    });
+    Some((kind, subtype, weight.unwrap_or(Some(1000))?))
+}
+
+/// `0`, `0.123`, `1.000`: nothing above 1, and no more than three places.
+fn thousandths(weight: &str) -> Option<u16> {
+    let (whole, places) = weight.split_once('.').unwrap_or((weight, ""));
+    let fits = matches!(whole, "0" | "1") && places.len() <= 3 && places.bytes().all(|octet| octet.is_ascii_digit());
+    let value: u16 = format!("{whole}{places:0<3}").parse().ok()?;
+    (fits && value <= 1000).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::header::HeaderValue;
+
+    fn of(lines: &[&str]) -> Option<Form> {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(ACCEPT, HeaderValue::from_str(line).expect("a header"));
+        }
+        wanted(&headers)
+    }
+
+    #[test]
+    fn everybody_gets_what_is_asked_for() {
+        assert_eq!(of(&[]), Some(Form::Plain));
+        assert_eq!(of(&["*/*"]), Some(Form::Plain));
+        assert_eq!(of(&["text/plain"]), Some(Form::Plain));
+        assert_eq!(of(&["application/json"]), Some(Form::Json));
+        assert_eq!(of(&["Application/JSON; charset=utf-8"]), Some(Form::Json));
+        assert_eq!(of(&["application/*"]), Some(Form::Json));
+        assert_eq!(of(&["text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"]), Some(Form::Html));
+        assert_eq!(of(&["text/html, text/plain"]), Some(Form::Html));
+        assert_eq!(of(&["text/html;q=0.4, text/plain;q=0.5"]), Some(Form::Plain));
+        assert_eq!(of(&["application/json, */*"]), Some(Form::Json));
+        assert_eq!(of(&["text/html;q=0.5", "application/json"]), Some(Form::Json));
+        assert_eq!(of(&["text/*, text/plain;q=0"]), Some(Form::Html));
+    }
+
+    #[test]
+    fn whoever_wants_none_of_them_gets_none() {
+        for none in ["", "image/png", "text/plain;q=0", "*/*;q=0", "nonsense", "text/html;q=2", "text/html;q=x", ";,;"]
+        {
+            assert_eq!(of(&[none]), None, "{none}");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What a request is answered with. No sockets here: a request in, a response out.
+
+use std::cell::RefCell;
+use std::fmt::Write as _;
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode, Version};
+
+use super::sockets::Scheme;
+use super::{accept, authority, page};
+use crate::fortune::Fortunes;
+
+/// Everything that can be asked for.
+pub(super) struct Site {
+    fortunes: RefCell<Fortunes>,
+    /// Where HTTPS is, if it is anywhere: then HTTP leads there.
+    https_port: Option<u16>,
+}
+
+/// What every answer carries: nothing from elsewhere is loaded, run or framed, and nothing is kept but the style.
+const ALWAYS: [(HeaderName, &str); 7] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (header::CACHE_CONTROL, "no-store"),
+];
+/// Over HTTPS: come back by HTTPS only, for a year (RFC 6797).
+const HTTPS_ONLY: &str = "max-age=31536000";
+const TEXT: &str = "text/plain; charset=utf-8";
+
+type Reply = Response<Full<Bytes>>;
+
+impl Site {
+    pub(super) fn new(fortunes: Fortunes, https_port: Option<u16>) -> Self {
+        Self { fortunes: RefCell::new(fortunes), https_port }
+    }
+
+    /// Reads the fortunes again, if they are from files.
+    pub(super) fn reload(&self) {
+        self.fortunes.borrow_mut().reload();
+    }
+
+    /// Answers a request that came over `scheme`.
+    pub(super) fn answer<B>(&self, scheme: Scheme, request: &Request<B>) -> Reply {
+        let mut reply = self.resource(scheme, request);
+        let headers = reply.headers_mut();
+        for (name, value) in ALWAYS {
+            headers.entry(name).or_insert(HeaderValue::from_static(value));
+        }
+        if scheme == Scheme::Https {
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HTTPS_ONLY));
+        }
+        if request.method() == Method::HEAD {
+            *reply.body_mut() = Full::default();
+        }
+        reply
+    }
+
+    fn resource<B>(&self, scheme: Scheme, request: &Request<B>) -> Reply {
+        let path = request.uri().path();
+        let host = match host(request) {
+            Ok(host) => host,
+            Err(reason) => return plain(StatusCode::BAD_REQUEST, reason),
+        };
+        if !is_encoded(path) || !is_encoded(request.uri().query().unwrap_or_default()) {
+            return plain(StatusCode::BAD_REQUEST, "In the address, % has to be followed by two hexadecimal digits.\n");
+        }
+        if let (Scheme::Http, Some(port)) = (scheme, self.https_port) {
+            return redirect(host, port, request);
+        }
+        if ![Method::GET, Method::HEAD].contains(request.method()) {
+            let mut reply = plain(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are served here.\n");
+            reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return reply;
+        }
+        match path {
+            "/" => self.fortune(request),
+            "/style.css" => {
+                let mut reply = complete(StatusCode::OK, "text/css; charset=utf-8", page::STYLE);
+                reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=3600"));
+                reply
+            }
+            _ => plain(StatusCode::NOT_FOUND, "There is nothing here; try / instead.\n"),
+        }
+    }
+
+    fn fortune<B>(&self, request: &Request<B>) -> Reply {
+        let mut reply = match accept::wanted(request.headers()) {
+            Some(form) => {
+                let (media, body) = page::rendered(&self.fortunes.borrow_mut().choose().text, form);
+                complete(StatusCode::OK, media, body)
+            }
+            None => plain(
+                StatusCode::NOT_ACCEPTABLE,
+                "This comes as text/html, text/plain or application/json; ask for one of them with Accept.\n",
+            ),
+        };
+        reply.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+        reply
+    }
+}
+
+/// The host that the client asked for; `None` if it did not have to say (HTTP/1.0).
+fn host<B>(request: &Request<B>) -> Result<Option<&str>, &'static str> {
+    const INVALID: &str = "The request's host is not a valid one.\n";
+    let mut fields = request.headers().get_all(header::HOST).iter();
+    let field = match (fields.next(), fields.next()) {
+        (None, _) => None,
+        (Some(one), None) => Some(one.to_str().ok().and_then(authority::host).ok_or(INVALID)?),
+        (Some(_), Some(_)) => return Err("The request has more than one Host.\n"),
+    };
+    // The request's own authority goes before the field (RFC 9112, section 3.2.2).
+    let own = request.uri().authority().map(|own| authority::host(own.as_str()).ok_or(INVALID)).transpose()?;
+    match own.or(field) {
+        None if request.version() > Version::HTTP_10 => Err("The request has no Host.\n"),
+        host => Ok(host),
+    }
+}
+
+/// Leads to the same address over HTTPS.
+fn redirect<B>(host: Option<&str>, port: u16, request: &Request<B>) -> Reply {
+    let Some(host) = host else {
+        return plain(StatusCode::BAD_REQUEST, "The request has no Host.\n");
+    };
+    let mut location = format!("https://{host}");
+    if port != 443 {
+        let _ = write!(location, ":{port}");
+    }
+    // `*` and the authority alone (OPTIONS, CONNECT) are no paths.
+    let path = request.uri().path();
+    location.push_str(&if path.starts_with('/') { as_uri(path) } else { "/".to_owned() });
+    if let Some(query) = request.uri().query() {
+        location.push('?');
+        location.push_str(&as_uri(query));
+    }
+    let Ok(location) = HeaderValue::try_from(location) else {
+        return plain(StatusCode::BAD_REQUEST, "The address is not a valid one.\n");
+    };
+    let mut reply = plain(StatusCode::MOVED_PERMANENTLY, "This is served over https.\n");
+    reply.headers_mut().insert(header::LOCATION, location);
+    reply
+}
+
+/// Whether each `%` begins an octet (RFC 3986, section 2.1).
+fn is_encoded(part: &str) -> bool {
+    part.split('%').skip(1).all(|rest| rest.len() >= 2 && rest.bytes().take(2).all(|digit| digit.is_ascii_hexdigit()))
+}
+
+/// What clients send and RFC 3986 does not allow in a path or query, percent-encoded; what is encoded stays as it is.
+fn as_uri(part: &str) -> String {
+    let mut uri = String::with_capacity(part.len());
+    for &octet in part.as_bytes() {
+        if octet.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?%".contains(&octet) {
+            uri.push(octet.into());
+        } else {
+            let _ = write!(uri, "%{octet:02X}");
+        }
+    }
+    uri
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Reply {
+    complete(status, TEXT, text)
+}
+
+fn complete(status: StatusCode, media: &'static str, body: impl Into<Bytes>) -> Reply {
+    let body = body.into();
+    let mut reply = Response::new(Full::default());
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+    // Said here, so that HEAD says it too.
+    reply.headers_mut().insert(header::CONTENT_LENGTH, body.len().into());
+    *reply.body_mut() = Full::new(body);
+    reply
+}

@@ -1,0 +1,120 @@
+//! The command line of `lunchd`.
+
+use std::env;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use super::sockets::Address;
+use crate::arguments::Error;
+use crate::fortune;
+use crate::sandbox::Mode;
+
+/// What it was asked to do.
+#[derive(Debug, Parser)]
+#[command(version, about = "Fortunes over the web: one for every request of /", name = super::NAME, after_help = AFTER_HELP)]
+pub(super) struct Arguments {
+    /// The certificate, then those that lead to the authority's, as PEM
+    #[arg(long, value_name = "FILE")]
+    pub(super) certificate: Option<PathBuf>,
+
+    /// Its private key, as PEM: RSA, ECDSA or Ed25519
+    #[arg(long, value_name = "FILE")]
+    pub(super) key: Option<PathBuf>,
+
+    /// Fortunes instead of what there is for lunch: the rest of the line is what qotd takes, see `qotd --help`
+    #[arg(long, value_name = "OPTION|[N%] FILE|DIR", num_args = 0.., allow_hyphen_values = true)]
+    fortunes: Option<Vec<OsString>>,
+
+    /// Serve there: http://IP:PORT or https://IP:PORT; can be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) listen: Vec<Address>,
+
+    /// Let a client go that for so long neither read nor sent anything, or did not finish its handshake or request
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) idle_timeout: u16,
+
+    /// Let every client go after so long; it may connect again
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) connection_timeout: u16,
+
+    /// Serve so many connections at a time; one more ends the one that was idle for longest
+    #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(super) max_connections: u32,
+
+    /// Of these, so many from one IPv4 address or IPv6 /64 [default: half of all]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) max_per_source: Option<u32>,
+
+    /// What to do if the kernel lacks a layer of the sandbox
+    #[arg(long, value_enum, value_name = "MODE", default_value_t = Mode::Strict)]
+    pub(super) sandbox: Mode,
+}
+
+const AFTER_HELP: &str = "\
+A service manager passes sockets that are named `http` or `https` (FileDescriptorName=). Where there are
+both, http leads to https. Without any: https on port 8443 with the certificate, or http on
+127.0.0.1:8080 without one. SIGHUP reads certificate and key again.";
+
+impl Arguments {
+    /// Reads the command line. `-key` and `-certificate` mean the same with one dash.
+    pub(super) fn parse() -> Result<Self, Error> {
+        Ok(Self::try_parse_from(env::args_os().map(with_two_dashes))?)
+    }
+
+    /// Which fortunes were asked for; `None` for what there is for lunch.
+    pub(super) fn fortunes(&self) -> Result<Option<fortune::Options>, Error> {
+        let Some(words) = &self.fortunes else { return Ok(None) };
+        let line = [OsString::from(super::NAME)].into_iter().chain(words.iter().cloned());
+        Ok(Some(FortunesLine::try_parse_from(line)?.options))
+    }
+}
+
+/// What follows `--fortunes`.
+#[derive(Debug, Parser)]
+#[command(name = super::NAME, disable_help_flag = true)]
+struct FortunesLine {
+    #[command(flatten)]
+    options: fortune::Options,
+}
+
+fn with_two_dashes(argument: OsString) -> OsString {
+    let single = [&b"-key"[..], b"-certificate"];
+    let name = argument.as_bytes().split(|&octet| octet == b'=').next();
+    if name.is_some_and(|name| single.contains(&name)) {
+        let mut double = OsString::from("-");
+        double.push(argument);
+        return double;
+    }
+    argument
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn one_dash_is_as_good_as_two() {
+        for dashes in ["-", "--"] {
+            let line = ["lunchd".to_owned(), format!("{dashes}key"), "k".to_owned(), format!("{dashes}certificate=c")];
+            let arguments = line.into_iter().map(|word| with_two_dashes(word.into()));
+            let parsed = Arguments::try_parse_from(arguments).expect("as the manual says");
+            assert_eq!(parsed.key.as_deref(), Some(Path::new("k")));
+            assert_eq!(parsed.certificate.as_deref(), Some(Path::new("c")));
+        }
+    }
+
+    #[test]
+    fn fortunes_are_what_qotd_takes() {
+        let parse = |line: &[&str]| Arguments::try_parse_from(line).expect("as the manual says").fortunes();
+        assert!(parse(&["lunchd", "--max-connections", "7"]).is_ok_and(|options| options.is_none()));
+        let options = parse(&["lunchd", "--key", "k", "--fortunes", "30%", "a", "b", "--daily", "--key", "x", "-s"]);
+        let options = format!("{:?}", options.expect("as qotd's manual says").expect("there is something"));
+        let expected = [r#"sources: ["30%", "a", "b"]"#, "daily: true", r#"key: "x""#, "short: true"];
+        assert!(expected.iter().all(|part| options.contains(part)), "{options}");
+        assert!(parse(&["lunchd", "--fortunes", "--bad"]).is_err());
+    }
+}

@@ -1,0 +1,83 @@
+//! Who the client thinks it talks to: `Host`, or the request's own authority (RFC 3986, section 3.2; RFC 9112, section 3.2).
+
+use std::net::Ipv6Addr;
+
+/// The host without its port; `None` if it is no valid authority. User names are none: HTTP has no use for them.
+pub(super) fn host(authority: &str) -> Option<&str> {
+    let (host, rest) = match authority.strip_prefix('[') {
+        Some(inside) => {
+            let end = inside.find(']')?;
+            inside[..end].parse::<Ipv6Addr>().ok()?;
+            authority.split_at(end + 2)
+        }
+        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
+    };
+    let port_fits = match rest.strip_prefix(':') {
+        Some("") => true,
+        Some(port) => port.bytes().all(|octet| octet.is_ascii_digit()) && port.parse::<u16>().is_ok(),
+        None => rest.is_empty(),
+    };
+    (port_fits && (host.starts_with('[') || is_name(host))).then_some(host)
+}
+
+/// A name as the DNS has it (RFC 1123, section 2.1), underscores too, or an IPv4 address.
+fn is_name(host: &str) -> bool {
+    let labels = host.strip_suffix('.').unwrap_or(host);
+    let fits = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_';
+    host.len() <= 254 && labels.split('.').all(|label| (1..=63).contains(&label.len()) && label.bytes().all(fits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_a_name_or_an_address() {
+        for (authority, expected) in [
+            ("localhost", "localhost"),
+            ("localhost:", "localhost"),
+            ("Example.org.:8080", "Example.org."),
+            ("192.0.2.1:80", "192.0.2.1"),
+            ("[2001:db8::1]", "[2001:db8::1]"),
+            ("[::1]:65535", "[::1]"),
+            ("a_b.c-d", "a_b.c-d"),
+        ] {
+            assert_eq!(host(authority), Some(expected), "{authority}");
+        }
+    }
+
+    #[test]
+    fn nothing_else_is() {
+        let long = format!("{}.org", "x".repeat(64));
+        for bad in [
+            "",
+            ":80",
+            ".",
+            "a..b",
+            "a b",
+            "a/b",
+            "a@b",
+            "a\"b",
+            "<b>",
+            "a%41",
+            "a:b",
+            "a:65536",
+            "a:+1",
+            "a:1:2",
+            "[::1",
+            "[::1]x",
+            "[::1]:x",
+            "[v1.x]",
+            "[fe80::1%25eth0]",
+            "::1",
+            "é",
+            "a\\b",
+            "a?b",
+            "a#b",
+            "a'b",
+            &long,
+        ] {
+            assert_eq!(host(bad), None, "{bad}");
+        }
+    }
+}

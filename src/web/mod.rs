@@ -1,0 +1,116 @@
+//! `lunchd`: fortunes over the web, on sockets that are named `http` and `https`. The same house as the small services, with
+//! one thread, one lock-down and one policy of its own.
+
+mod accept;
+mod answer;
+mod arguments;
+mod authority;
+mod connections;
+mod guarded;
+mod page;
+mod server;
+mod sockets;
+mod tls;
+
+use std::convert::Infallible;
+use std::io;
+use std::time::{Duration, Instant};
+
+use rustix::stdio::dup2_stdin;
+
+use crate::fortune::text::{Eligible, LONGEST_TEXT};
+use crate::fortune::{self, Fortunes, Manner, Order};
+use crate::manager::Manager;
+use crate::sandbox::{self, policy};
+use crate::service::Replies;
+use crate::{activation, random, report, serve, sys};
+use answer::Site;
+use arguments::Arguments;
+use server::{Limits, Server};
+use sockets::{Passed, Sockets};
+use tls::Identity;
+
+const NAME: &str = "lunchd";
+/// What there is for lunch, in fortune(6)'s format.
+const LUNCH: &str = include_str!("../../data/lunch");
+
+/// Why it ended without serving, one sentence each.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Arguments(#[from] crate::arguments::Error),
+    #[error(transparent)]
+    Activation(#[from] activation::Error),
+    #[error(transparent)]
+    Sockets(#[from] sockets::Error),
+    #[error(transparent)]
+    Identity(#[from] tls::Error),
+    #[error(transparent)]
+    Fortune(#[from] fortune::Error),
+    #[error(transparent)]
+    Sandbox(#[from] sandbox::Error),
+    #[error(transparent)]
+    Daemon(#[from] serve::DaemonError),
+}
+
+/// Runs it from its start to its end: arguments, sockets, certificate and fortunes, the lock-down, then everything that
+/// comes from the network.
+pub fn run() -> ! {
+    sys::start();
+    report::open(NAME);
+    // Before anything large is allocated: what lies in a mapping of its own could not grow after the lock-down.
+    sys::allocate_by_brk();
+    let Err(error) = live();
+    if let Error::Arguments(error) = error {
+        sys::exit(error.report(NAME));
+    }
+    report::error(&error.to_string());
+    sys::exit(1)
+}
+
+fn live() -> Result<Infallible, Error> {
+    let arguments = Arguments::parse()?;
+    let identity = Identity::new(arguments.certificate.as_deref(), arguments.key.as_deref())?;
+    let acceptor = identity.as_ref().map(Identity::load).transpose()?;
+    // One thread: every layer of the lock-down holds for all of the program. Descriptors 3 and up are free here: 3 is the
+    // event loop, and 4 what wakes it, which the policy pins.
+    let passed = Passed::take()?;
+    let prepare = |error: io::Error| serve::DaemonError::Prepare(error);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(prepare)?;
+    let sockets = Sockets::open(passed, &arguments.listen, identity.is_some())?;
+    let fortunes = fortunes(&arguments)?;
+    let mut readable = identity.as_ref().map(Identity::directories).unwrap_or_default();
+    readable.extend(fortunes.directories());
+    let site = Site::new(fortunes, sockets.https_port());
+
+    let limits = Limits {
+        idle: Duration::from_secs(arguments.idle_timeout.into()),
+        life: Duration::from_secs(arguments.connection_timeout.into()),
+        most: arguments.max_connections,
+        most_per_source: arguments.max_per_source.unwrap_or_else(|| arguments.max_connections.div_ceil(2)),
+    };
+    serve::raise_descriptor_limit(limits.most, server::SPARE_DESCRIPTORS * sockets.len())?;
+    sys::stop_and_reload_signals().and_then(|signals| Ok(dup2_stdin(signals)?)).map_err(prepare)?;
+    let manager = Manager::connect(Instant::now()).map_err(serve::DaemonError::Manager)?;
+    let guard = runtime.enter();
+    let server = Server::new(site, identity.zip(acceptor), sockets, limits).map_err(prepare)?;
+    drop(guard);
+
+    sandbox::lock_down_but(policy::Service::Lunchd, policy::Peer::SocketsAndFiles, &readable, arguments.sandbox)?;
+    let outcome = tokio::task::LocalSet::new().block_on(&runtime, server.serve(manager));
+    // Exits at once, as all services do: taking the runtime apart needs calls that the policy does not have.
+    match outcome {
+        Ok(()) => sys::exit(0),
+        Err(error) => Err(serve::DaemonError::Wait(error).into()),
+    }
+}
+
+/// What `--fortunes` says, as qotd would choose; else what there is for lunch.
+fn fortunes(arguments: &Arguments) -> Result<Fortunes, Error> {
+    if let Some(options) = arguments.fortunes()? {
+        return Ok(options.fortunes(Manner::Service, Replies::Many)?);
+    }
+    let order = Order::Random(random::seeded().map_err(fortune::Error::Seed)?);
+    let eligible = Eligible { longest: LONGEST_TEXT, ..Eligible::RFC_865 };
+    Ok(Fortunes::held("data/lunch", LUNCH.as_bytes(), order, eligible)?)
+}

@@ -1,0 +1,345 @@
+//! The event loop: connections, requests, time limits, signals.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::future::{Future, pending};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header;
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
+use rustix::io::Errno;
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{Notify, watch};
+use tokio::task::spawn_local;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use super::answer::Site;
+use super::connections::Connections;
+use super::guarded::Guarded;
+use super::sockets::{Listener, Scheme, Sockets};
+use super::tls::Identity;
+use crate::manager::Manager;
+use crate::{report, sys};
+
+/// How long requests in progress may take when a connection, or the program, is to end.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long no connection is taken when the system is out of memory or descriptors.
+const PAUSE: Duration = Duration::from_secs(1);
+/// For each socket, the connections that may be taken before those are gone that had to make room.
+pub(super) const SPARE_DESCRIPTORS: usize = 256;
+/// The longest head of a request, in octets, and the most fields in it; beyond that, the answer is 431.
+const LONGEST_HEAD: usize = 16 * 1024;
+const MOST_FIELDS: usize = 64;
+/// How much of a body that nobody wants is read, in octets.
+const LONGEST_BODY: usize = 64 * 1024;
+/// The most requests of one HTTP/2 connection at a time.
+const MOST_STREAMS: u32 = 32;
+
+/// How much is served.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// How long a client may do nothing, or take for a handshake or a request.
+    pub(super) idle: Duration,
+    /// How long a connection may last.
+    pub(super) life: Duration,
+    /// How many connections there may be, altogether and from one source.
+    pub(super) most: u32,
+    pub(super) most_per_source: u32,
+}
+
+/// Everything that it takes to serve, ready to go on without the outside world.
+pub(super) struct Server {
+    shared: Rc<Shared>,
+    sockets: Vec<(Scheme, Waiting)>,
+    signals: AsyncFd<BorrowedFd<'static>>,
+}
+
+/// A socket in the event loop.
+enum Waiting {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// What every connection needs.
+struct Shared {
+    site: Site,
+    identity: Option<Identity>,
+    /// For new connections; those that are open keep what they began with.
+    acceptor: RefCell<Option<TlsAcceptor>>,
+    limits: Limits,
+    connections: RefCell<Connections>,
+    stopping: watch::Sender<bool>,
+    all_gone: Notify,
+}
+
+/// The place of one connection among all: free again when this is dropped.
+pub(super) struct Place {
+    shared: Rc<Shared>,
+    number: u64,
+}
+
+impl Place {
+    pub(super) fn touch(&self) {
+        self.shared.connections.borrow_mut().touch(self.number);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut connections = self.shared.connections.borrow_mut();
+        connections.remove(self.number);
+        if connections.is_empty() {
+            self.shared.all_gone.notify_one();
+        }
+    }
+}
+
+/// HTTP/2 has a task a request, on the same thread.
+#[derive(Clone, Copy)]
+struct SameThread;
+
+impl<F: Future + 'static> Executor<F> for SameThread {
+    fn execute(&self, future: F) {
+        spawn_local(future);
+    }
+}
+
+impl Server {
+    /// Registers everything with the runtime that is entered. Descriptor 0 is the signals already.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be registered.
+    pub(super) fn new(
+        site: Site,
+        identity: Option<(Identity, TlsAcceptor)>,
+        sockets: Sockets,
+        limits: Limits,
+    ) -> io::Result<Self> {
+        let (identity, acceptor) = identity.unzip();
+        let sockets = sockets.into_inner().into_iter().map(|(scheme, listener)| {
+            Ok(match listener {
+                Listener::Tcp(listener) => (scheme, Waiting::Tcp(TcpListener::from_std(listener)?)),
+                Listener::Unix(listener) => (scheme, Waiting::Unix(UnixListener::from_std(listener)?)),
+            })
+        });
+        let shared = Shared {
+            site,
+            identity,
+            acceptor: RefCell::new(acceptor),
+            limits,
+            connections: RefCell::new(Connections::new(limits.most, limits.most_per_source)),
+            stopping: watch::Sender::new(false),
+            all_gone: Notify::new(),
+        };
+        Ok(Self {
+            shared: Rc::new(shared),
+            sockets: sockets.collect::<io::Result<_>>()?,
+            signals: sys::watch_signals()?,
+        })
+    }
+
+    /// Serves all clients until it is told to stop; then gives requests in progress their time, unless told again.
+    ///
+    /// # Errors
+    ///
+    /// If the signals cannot be waited for.
+    pub(super) async fn serve(self, mut manager: Manager) -> io::Result<()> {
+        let Self { shared, sockets, signals } = self;
+        let tasks: Vec<_> = sockets
+            .into_iter()
+            .map(|(scheme, waiting)| spawn_local(shared.clone().accept(waiting, scheme)).abort_handle())
+            .collect();
+        manager.ready();
+        loop {
+            tokio::select! {
+                signal = next_signal(&signals) => match signal? {
+                    libc::SIGHUP => shared.reload(),
+                    _ => break,
+                },
+                () = until(manager.due()) => manager.alive(std::time::Instant::now()),
+            }
+        }
+        manager.stopping();
+        tasks.iter().for_each(tokio::task::AbortHandle::abort);
+        shared.stopping.send_replace(true);
+        if !shared.connections.borrow().is_empty() {
+            tokio::select! {
+                () = shared.all_gone.notified() => {}
+                () = sleep(GRACE) => {}
+                _ = next_signal(&signals) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads no more than a client may send without being told that there is room for more.
+async fn drop_some(mut body: Incoming) {
+    let mut left = LONGEST_BODY;
+    while let Some(Ok(frame)) = body.frame().await {
+        match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
+}
+
+async fn until(due: Option<std::time::Instant>) {
+    match due {
+        Some(due) => sleep_until(Instant::from_std(due)).await,
+        None => pending().await,
+    }
+}
+
+/// The number of the next signal that came.
+async fn next_signal(signals: &AsyncFd<BorrowedFd<'static>>) -> io::Result<i32> {
+    loop {
+        let mut ready = signals.readable().await?;
+        // A signalfd_siginfo, which begins with the number (signalfd(2)).
+        let mut record = [0; 128];
+        match rustix::io::read(signals.get_ref(), &mut record) {
+            Ok(_) => return Ok(i32::from_ne_bytes([record[0], record[1], record[2], record[3]])),
+            Err(Errno::AGAIN) => ready.clear_ready(),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+impl Shared {
+    /// Reads certificate and key again, for connections from now on. A bad one changes nothing.
+    fn reload(&self) {
+        self.site.reload();
+        let Some(identity) = &self.identity else { return };
+        match identity.load() {
+            Ok(acceptor) => {
+                *self.acceptor.borrow_mut() = Some(acceptor);
+                report::notice("the certificate was read again, for all connections from now on");
+            }
+            Err(error) => report::error(&format!("going on with the certificate from before: {error}")),
+        }
+    }
+
+    async fn accept(self: Rc<Self>, socket: Waiting, scheme: Scheme) {
+        loop {
+            let accepted = match &socket {
+                Waiting::Tcp(socket) => socket.accept().await.map(|(stream, from)| {
+                    self.admit(stream, Some(from.ip()), scheme);
+                }),
+                Waiting::Unix(socket) => socket.accept().await.map(|(stream, _)| self.admit(stream, None, scheme)),
+            };
+            let Err(error) = accepted else { continue };
+            match Errno::from_io_error(&error) {
+                Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                    report::warning(&format!("cannot take a connection: {error}; trying again in a second"));
+                    self.connections.borrow_mut().let_oldest_go();
+                    sleep(PAUSE).await;
+                }
+                Some(Errno::INVAL | Errno::BADF | Errno::NOTSOCK | Errno::OPNOTSUPP) => {
+                    report::error(&format!("cannot serve {scheme} any more: {error}; start the program again"));
+                    return;
+                }
+                // Its client is gone again, or its network is: see accept(2).
+                _ => {}
+            }
+        }
+    }
+
+    fn admit<S>(self: &Rc<Self>, stream: S, from: Option<IpAddr>, scheme: Scheme)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let Some(number) = self.connections.borrow_mut().admit(from) else { return };
+        let place = Rc::new(Place { shared: self.clone(), number });
+        let task = spawn_local(self.clone().connection(Guarded::new(stream, self.limits.idle, place), scheme));
+        self.connections.borrow_mut().served_by(number, task.abort_handle());
+    }
+
+    /// Serves a connection to its end. What goes wrong is the client's own affair: nothing of it is logged, which a client
+    /// could otherwise fill the log with.
+    async fn connection<S>(self: Rc<Self>, stream: S, scheme: Scheme)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let acceptor = match scheme {
+            Scheme::Http => return self.http1(stream, scheme).await,
+            Scheme::Https => self.acceptor.borrow().clone(),
+        };
+        let Some(acceptor) = acceptor else { return };
+        let Ok(Ok(stream)) = timeout(self.limits.idle, acceptor.accept(stream)).await else { return };
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            self.http2(stream, scheme).await;
+        } else {
+            self.http1(stream, scheme).await;
+        }
+    }
+
+    async fn http1<S>(self: Rc<Self>, stream: S, scheme: Scheme)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.idle)
+            .max_buf_size(LONGEST_HEAD)
+            .max_headers(MOST_FIELDS)
+            .serve_connection(TokioIo::new(stream), service_fn(|request| self.clone().reply(scheme, request)));
+        self.to_its_end(connection).await;
+    }
+
+    async fn http2<S>(self: Rc<Self>, stream: S, scheme: Scheme)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let shared = self.clone();
+        let connection = http2::Builder::new(SameThread)
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MOST_STREAMS)
+            .max_header_list_size(u32::try_from(LONGEST_HEAD).unwrap_or(u32::MAX))
+            .serve_connection(TokioIo::new(stream), service_fn(move |request| shared.clone().reply(scheme, request)));
+        self.to_its_end(connection).await;
+    }
+
+    async fn reply(
+        self: Rc<Self>,
+        scheme: Scheme,
+        request: Request<Incoming>,
+    ) -> Result<Response<Full<Bytes>>, Infallible> {
+        let answer = self.site.answer(scheme, &request);
+        // Nothing here takes a body. But a client that is sending one would rather see its connection fail than the answer,
+        // so a little of it is read; not if the client waits to be asked for it.
+        if !request.headers().contains_key(header::EXPECT) {
+            let _ = timeout(self.limits.idle, drop_some(request.into_body())).await;
+        }
+        Ok(answer)
+    }
+
+    /// Until the client is done, has had its time, or the program is to end; the last two give a request in progress theirs.
+    async fn to_its_end(&self, connection: impl GracefulConnection) {
+        let mut connection = pin!(connection);
+        let mut stopping = self.stopping.subscribe();
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+            () = sleep(self.limits.life) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        let _ = timeout(GRACE, connection).await;
+    }
+}

@@ -1,0 +1,348 @@
+//! fortune(6)'s options, beside Debian's fortune-mod on Debian's collections.
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use support::{Folder, Process, program, repository};
+
+fn collections() -> PathBuf {
+    repository().join("target/peers/usr/share/games/fortunes")
+}
+
+fn run(command: &mut Command, arguments: &[&str]) -> Output {
+    let command = command.args(arguments).env("LC_ALL", "C.UTF-8").env_remove("FORTUNE_PATH").stdin(Stdio::null());
+    command.output().unwrap()
+}
+
+/// Debian's, which finds its collections under their full paths only: they are not installed.
+fn theirs(arguments: &[&str]) -> Output {
+    run(&mut Command::new(repository().join("target/peers/usr/games/fortune")), arguments)
+}
+
+/// `qotd`, started under that name.
+fn ours(arguments: &[&str]) -> Output {
+    run(Command::new(program("qotd")).arg0("fortune"), arguments)
+}
+
+fn qotd(arguments: &[&str]) -> Output {
+    run(&mut Command::new(program("qotd")), arguments)
+}
+
+fn text(octets: &[u8]) -> String {
+    String::from_utf8_lossy(octets).into_owned()
+}
+
+/// A file or directory of a folder, as an argument.
+fn within(folder: &Path, name: &str) -> String {
+    folder.join(name).to_str().unwrap().to_owned()
+}
+
+/// A cookie file with its index.
+fn indexed(folder: &Path, name: &str, cookies: &str, options: &[&str]) -> PathBuf {
+    let path = folder.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, cookies).unwrap();
+    let made =
+        run(Command::new(program("small-services")).arg("strfile").args(options), &["-s", path.to_str().unwrap()]);
+    assert!(made.status.success(), "{made:?}");
+    path
+}
+
+#[test]
+fn the_same_files_are_listed_with_the_same_percentages() {
+    let directory = collections();
+    let (all, art, cookie) = (directory.to_str().unwrap(), &within(&directory, "art"), &within(&directory, "cookie"));
+    for arguments in [
+        &[all][..],
+        &[art],
+        &[art, cookie],
+        &["-e", art, cookie],
+        &["30%", art, cookie],
+        &["30%", art, "70%", cookie],
+        &["0%", art, cookie],
+        &[&format!("30%{art}"), cookie],
+        &["-e", "30%", art, cookie],
+        &["-o", all],
+        &["-a", all],
+        &["-s", "-n", "5", all],
+    ] {
+        let arguments = [&["-f"], arguments].concat();
+        let lines = |output: &Output| -> BTreeSet<String> { text(&output.stderr).lines().map(str::to_owned).collect() };
+        let (theirs, ours) = (theirs(&arguments), ours(&arguments));
+        assert!(theirs.status.success() && ours.status.success(), "{arguments:?}: {theirs:?} {ours:?}");
+        assert_eq!(lines(&ours), lines(&theirs), "{arguments:?}");
+        assert!(ours.stdout.is_empty());
+        assert_eq!(qotd(&arguments).stdout, ours.stderr, "under its own name, the list is what was asked for");
+    }
+}
+
+/// The fortunes of each file in what `-m` prints, and the exit code. The two streams are read as one.
+fn matches(fortune: &Path, arguments: &[&str]) -> (Option<i32>, BTreeMap<String, BTreeSet<String>>) {
+    let mut files = BTreeMap::new();
+    let output = run(Command::new("sh").args(["-c", "exec \"$0\" \"$@\" 2>&1"]).arg(fortune), arguments);
+    let mut name = String::new();
+    for part in text(&output.stdout).split("\n%\n").filter(|part| !part.is_empty()) {
+        if part.starts_with('(') && part.ends_with(')') && !part.contains('\n') {
+            part.clone_into(&mut name);
+            files.entry(name.clone()).or_insert_with(BTreeSet::new);
+        } else if !part.chars().any(|it| it.is_control() && !matches!(it, '\t' | '\n' | '\u{8}')) {
+            // Theirs prints what rings a bell or worse; ours never does. As it is read: tabs and line ends are white space, and of an overstrike the letters remain.
+            let plain: String = part.chars().filter(|&it| it != '\u{8}' && it != '_').collect();
+            files.get_mut(&name).expect("a name first").insert(plain.split_whitespace().collect::<Vec<_>>().join(" "));
+        }
+    }
+    (output.status.code(), files)
+}
+
+#[test]
+fn the_same_fortunes_match() {
+    let folder = Folder::new("fortune-matches");
+    let fortune = folder.path().join("fortune");
+    std::os::unix::fs::symlink(program("qotd"), &fortune).unwrap();
+    let theirs = repository().join("target/peers/usr/games/fortune");
+    let directory = collections();
+    let mut found = 0;
+    for (pattern, options) in [
+        ("zebra", &[][..]),
+        ("ZEBRA", &["-i"]),
+        ("no such words anywhere", &[]),
+        (r"^The [a-m][a-z]* \(of\|in\) ", &[]),
+        ("th.*of$", &[]),
+        (r"unix\.", &["-i"]),
+        ("ee*k", &[]),
+        ("naïve", &[]),
+        ("computer", &["-l", "-n", "1000"]),
+        ("time", &["-s", "-n", "55"]),
+    ] {
+        // Their octets are our characters, and what is as long as the limit is neither short nor long for them: of these
+        // files the answer does not depend on it.
+        for file in ["art", "computers", "definitions", "science", "wisdom"] {
+            let path = within(&directory, file);
+            let arguments = [options, &["-m", pattern, &path]].concat();
+            let (code, expected) = matches(&theirs, &arguments);
+            let (our_code, actual) = matches(&fortune, &arguments);
+            let of = |files: &BTreeMap<_, BTreeSet<String>>| files.values().flatten().cloned().collect::<BTreeSet<_>>();
+            let differing: Vec<_> = of(&expected).symmetric_difference(&of(&actual)).cloned().collect();
+            assert!(differing.is_empty() && expected.keys().eq(actual.keys()), "{arguments:?}: {differing:#?}");
+            assert_eq!(our_code, code, "{arguments:?}");
+            found += expected.values().map(BTreeSet::len).sum::<usize>();
+        }
+    }
+    assert!(found > 200, "only {found} matches to compare");
+}
+
+#[test]
+fn the_file_of_a_fortune_is_shown_by_the_same_name() {
+    let folder = Folder::new("fortune-file");
+    let file = indexed(folder.path(), "dir/one", "the only one\n", &[]);
+    for arguments in [["-c", file.to_str().unwrap()], ["-c", &within(folder.path(), "dir")]] {
+        let (theirs, ours) = (theirs(&arguments), ours(&arguments));
+        assert_eq!(text(&ours.stdout), text(&theirs.stdout));
+        assert_eq!(ours.status, theirs.status);
+    }
+    // Each is really from the file that is named.
+    let directory = collections();
+    for seed in 0..20 {
+        let chosen = text(&qotd(&["--seed", &seed.to_string(), "-c", directory.to_str().unwrap()]).stdout);
+        let (name, fortune) = chosen.split_once("\n%\n").expect("a name first");
+        let file = fs::read(directory.join(name.trim_matches(['(', ')']))).unwrap();
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let fortune = words(fortune);
+        assert!(
+            words(&text(&file).replace('\u{8}', "").replace('_', "")).contains(&fortune.replace('_', "")),
+            "{chosen}"
+        );
+    }
+    assert!(text(&qotd(&["-c"]).stdout).starts_with("(built-in)\n%\n"));
+}
+
+#[test]
+fn mistakes_have_the_same_words_and_exit_codes() {
+    let directory = collections();
+    let (art, cookie) = (&within(&directory, "art"), &within(&directory, "cookie"));
+    for arguments in [
+        &["-m", "["][..],
+        &["50%", art, "60%", cookie],
+        &["50%"],
+        &["50%", art],
+        &["100%", art, cookie],
+        &["101%", art],
+        &["nope"],
+    ] {
+        let (theirs, ours) = (theirs(arguments), ours(arguments));
+        let words = |output: &Output| text(&output.stderr).trim_start_matches("fortune: ").to_owned();
+        assert!(words(&ours).ends_with(&words(&theirs)), "{arguments:?}: {ours:?} beside {theirs:?}");
+        assert_eq!(ours.status.code(), theirs.status.code(), "{arguments:?}");
+        assert!(ours.stdout.is_empty() && theirs.stdout.is_empty());
+    }
+    for arguments in [&["-z"][..], &["-n"], &["-m"]] {
+        assert_eq!(ours(arguments).status.code(), theirs(arguments).status.code(), "{arguments:?}");
+    }
+    // Under its own name it says what to do, and its exit codes are those of grep(1).
+    assert_eq!(qotd(&["-m", "no such words anywhere"]).status.code(), Some(1));
+    assert_eq!(qotd(&["-m", "the"]).status.code(), Some(0));
+    let bad = qotd(&["-m", "["]);
+    assert_eq!(bad.status.code(), Some(1));
+    assert!(text(&bad.stderr).contains("grep(1)"), "{bad:?}");
+}
+
+#[test]
+fn a_short_fortune_is_no_longer_than_the_limit_and_a_long_one_is() {
+    let folder = Folder::new("fortune-length");
+    let file = folder.file("cookies", format!("{}\n%\n{}\n%\nünique\n", "x".repeat(159), "x".repeat(160)));
+    let printed = |options: &[&str]| {
+        let output = qotd(&[options, &["-m", "", file.to_str().unwrap()]].concat());
+        text(&output.stdout).split("\n%\n").map(|it| it.chars().count()).filter(|&it| it > 0).collect::<Vec<_>>()
+    };
+    assert_eq!(printed(&[]), [159, 160, 6]);
+    assert_eq!(printed(&["-s"]), [159, 6], "the line end counts");
+    assert_eq!(printed(&["-l"]), [160]);
+    assert_eq!(printed(&["-s", "-n", "7"]), [6]);
+    assert_eq!(printed(&["-l", "-n", "7"]), [159, 160]);
+    assert_eq!(printed(&["-l", "-s", "-n", "7"]), [6], "the last one holds");
+    // Where nothing is short enough it ends; fortune(6) would not.
+    let output = ours(&["-s", "-n", "1", file.to_str().unwrap()]);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), "fortune: No fortunes found\n".to_owned()));
+}
+
+#[test]
+fn the_hosts_collections_are_found() {
+    let folder = Folder::new("fortune-path");
+    let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+    indexed(&first, "common", "common one\n%\ncommon two\n", &[]);
+    indexed(&first, "off/rude", "ehqr\n", &["-x"]);
+    indexed(&first, "de/deutsch", "auf deutsch\n", &[]);
+    indexed(&second, "common", "of the second\n", &[]);
+    indexed(&second, "other", "other\n", &[]);
+    fs::write(second.join("without an index"), "not indexed\n").unwrap();
+    let path = format!("{}:{}:/no/such/directory", first.display(), second.display());
+    let found = |command: &mut Command, arguments: &[&str]| {
+        let output = run(command, &[arguments, &["-m", ""]].concat());
+        text(&output.stdout).split_terminator("\n%\n").map(str::to_owned).collect::<Vec<_>>()
+    };
+    let fortune = |arguments: &[&str]| {
+        found(Command::new(program("qotd")).arg0("fortune"), &[&["--fortune-path", &path], arguments].concat())
+    };
+    assert_eq!(fortune(&[]), ["common one", "common two", "of the second", "other"]);
+    assert_eq!(fortune(&["all"]), fortune(&[]));
+    assert_eq!(fortune(&["-o"]), ["rude"], "in plain text");
+    assert_eq!(fortune(&["-a"]), ["common one", "common two", "rude", "of the second", "other"]);
+    assert_eq!(fortune(&["common"]), ["common one", "common two"], "the first directory comes first");
+    assert_eq!(fortune(&["other", "off"]), ["other", "rude"]);
+    let listed = ours(&["-f", "--fortune-path", &path, "40%", "all", "other"]);
+    assert!(
+        text(&listed.stderr).contains("60.00% ") && text(&listed.stderr).contains("    20.00% common"),
+        "{listed:?}"
+    );
+
+    // Under its own name it does not need an index, and takes its own fortunes unless it is told otherwise.
+    let service = |arguments: &[&str]| found(&mut Command::new(program("qotd")), arguments);
+    assert!(service(&["--fortune-path", &path]).contains(&"not indexed".to_owned()));
+    assert!(service(&["--fortune-path", &path, "all"]).contains(&"not indexed".to_owned()));
+    assert!(service(&[]).len() > 300);
+
+    let variable = |name: &str, value: &str| {
+        let mut command = Command::new(program("qotd"));
+        command.arg0("fortune").args(["-m", ""]).env("FORTUNE_PATH", &path).env("LC_ALL", "C.UTF-8").env(name, value);
+        text(&command.stdin(Stdio::null()).output().unwrap().stdout)
+    };
+    assert!(variable("LANG", "C").contains("common two"));
+    assert!(variable("FORTUNE_PATH", second.to_str().unwrap()).starts_with("of the second"));
+    assert!(variable("LC_ALL", "de_AT.UTF-8").starts_with("auf deutsch\n%\nof the second"));
+    assert!(variable("LC_ALL", "../..").contains("common two"));
+    assert_eq!(variable("FORTUNE_PATH", "/no/such/directory"), "");
+}
+
+#[test]
+fn rotated_fortunes_are_printed_as_debians_prints_them() {
+    let folder = Folder::new("fortune-rotated");
+    let file = indexed(folder.path(), "rude", "Bssrafvir, ohg abg ernyyl.\n", &["-x"]);
+    let path = [file.to_str().unwrap()];
+    assert_eq!(text(&ours(&path).stdout), "Offensive, but not really.\n");
+    assert_eq!(ours(&path).stdout, theirs(&path).stdout);
+}
+
+#[test]
+fn the_locale_s_character_set_decides_unless_told_otherwise() {
+    let folder = Folder::new("fortune-locale");
+    let file = folder.file("cookies", "plain\n%\nünicode\n");
+    let printed = |locale: &str, options: &[&str]| {
+        let mut command = Command::new(program("qotd"));
+        command.arg0("fortune").args(options).args(["-m", ""]).arg(&file).env("LC_ALL", locale).stdin(Stdio::null());
+        text(&command.output().unwrap().stdout)
+    };
+    assert_eq!(printed("de_DE.UTF-8", &[]), "plain\n%\nünicode\n%\n");
+    assert_eq!(printed("C", &[]), "plain\n%\n");
+    assert_eq!(printed("C", &["-u"]), "plain\n%\nünicode\n%\n");
+    assert_eq!(printed("C", &["--charset", "utf-8"]), "plain\n%\nünicode\n%\n");
+    assert_eq!(printed("C.UTF-8", &["--charset", "ascii"]), "plain\n%\n");
+}
+
+#[test]
+fn it_waits_until_the_fortune_can_have_been_read() {
+    let mut process =
+        Process::start(Command::new(program("qotd")).arg("-w").stdin(Stdio::null()).stdout(Stdio::piped()));
+    let mut fortune = [0; 10];
+    process.0.stdout.as_mut().unwrap().read_exact(&mut fortune).unwrap();
+    assert!(process.0.try_wait().unwrap().is_none(), "it has ended already");
+    assert!(process.wait().success());
+}
+
+#[test]
+fn a_client_gets_no_listing() {
+    for option in [&["-f"][..], &["-m", "the"], &["-c"], &["-w"]] {
+        for name in ["qotd", "fortune"] {
+            let (mut client, server) = support::connection();
+            let mut command = Command::new(program("qotd"));
+            command.arg0(name).args(option).stdin(server.try_clone().unwrap()).stdout(server).stderr(Stdio::piped());
+            let (code, log) = Process::start(&mut command).log();
+            drop(command);
+            assert_eq!(code, Some(1), "{log}");
+            assert!(log.contains("for a terminal"), "{log}");
+            assert_eq!(support::read_all(&mut client), b"");
+        }
+    }
+}
+
+#[test]
+fn under_the_name_fortune_a_client_gets_any_length_and_plain_line_ends() {
+    let folder = Folder::new("fortune-client");
+    let long = "a line of a long fortune\n".repeat(100);
+    let file = indexed(folder.path(), "cookies", &long, &[]);
+    let (mut client, server) = support::connection();
+    let mut command = Command::new(program("qotd"));
+    command.arg0("/usr/games/fortune").arg(&file).stdin(server.try_clone().unwrap()).stdout(server);
+    let mut process = Process::start(&mut command);
+    drop(command);
+    assert_eq!(text(&support::read_all(&mut client)), long);
+    drop(client);
+    assert!(process.wait().success());
+}
+
+#[test]
+fn make_install_adds_the_name_if_asked() {
+    let folder = Folder::new("fortune-install");
+    let make = |arguments: &[&str]| {
+        let destination = format!("DESTDIR={}", folder.path().display());
+        let output = Command::new("make").arg("-s").args(arguments).arg(destination).current_dir(repository()).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    let link = folder.path().join("usr/local/games/fortune");
+    make(&["install"]);
+    assert!(!link.exists() && !link.is_symlink());
+    make(&["install", "FORTUNE=yes"]);
+    assert_eq!(fs::read_link(&link).unwrap(), Path::new("/usr/local/bin/qotd"));
+    make(&["uninstall"]);
+    assert!(!link.is_symlink());
+    fs::create_dir_all(link.parent().unwrap()).unwrap();
+    fs::write(&link, "somebody else's").unwrap();
+    make(&["uninstall"]);
+    assert!(link.exists());
+}
