@@ -4,7 +4,7 @@
 # make install    programs, systemd units and documentation; reloads systemd on a live root
 # make uninstall  the opposite
 # make lint       format, lints, documentation, scripts
-# make bench      the benchmarks, beside their peers
+# make bench      the benchmarks, beside their peers; PLOTS=yes writes docs/benchmarks.md as well
 # make fuzz       the fuzz targets, RUNS=10000000 times each
 # make attack     the long versions of the tests of attacks, and two builds that have to be the same; writes docs/escapes.md
 #                 and docs/floods.md

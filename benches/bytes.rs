@@ -51,7 +51,7 @@ impl Contender {
                 (client, Some(Child(command.spawn()?)))
             }
         };
-        client.set_read_timeout(Some(Duration::from_secs(60)))?; // a peer that hangs is an error, not a wait for ever
+        client.set_read_timeout(Some(Duration::from_mins(1)))?; // a peer that hangs is an error, not a wait for ever
         let start = Instant::now();
         let mut sender = client.try_clone()?;
         let received = thread::scope(|scope| {

@@ -43,7 +43,7 @@ impl Contender {
     }
 
     /// Started as root, who has more to give away.
-    fn as_root(self) -> Self {
+    fn by_root(self) -> Self {
         Self { root: true, ..self }
     }
 
@@ -79,8 +79,8 @@ fn spawn_to_exit(rows: &mut Rows) -> Result<()> {
         Contender::new("daytime", &[env!("CARGO_BIN_EXE_daytime").into()]),
         Contender::new("chargen", &[env!("CARGO_BIN_EXE_chargen").into()]),
         Contender::new("time", &[env!("CARGO_BIN_EXE_time").into()]),
-        Contender::new("static C, as root", &static_c).as_root(),
-        Contender::new("qotd, as root", &qotd).as_root(),
+        Contender::new("static C, as root", &static_c).by_root(),
+        Contender::new("qotd, as root", &qotd).by_root(),
         Contender::new("fortune(6)", &fortune),
     ];
     for _ in 0..ROUNDS {
@@ -112,8 +112,8 @@ fn under_inetd(rows: &mut Rows) -> Result<()> {
         ("inetd, qotd", 3002, format!("{} qotd", env!("CARGO_BIN_EXE_qotd"))),
         ("inetd, fortune(6)", 3003, format!("{} fortune {fortunes}", fortune.display())),
     ];
-    let lines: String =
-        programs.iter().map(|(_, port, command)| format!("{port} stream tcp nowait nobody {command}\n")).collect();
+    let lines =
+        programs.each_ref().map(|(_, port, command)| format!("{port} stream tcp nowait nobody {command}\n")).concat();
     let _inetd = Server::inetd("process", &lines, 3003)?;
     let mut rates = [const { Vec::new() }; 3];
     for _ in 0..INETD_ROUNDS {
@@ -185,7 +185,7 @@ fn collections(rows: &mut Rows) -> Result<()> {
             Contender::new("qotd, index", &[qotd.clone(), indexed]),
             Contender::new("qotd, no index", &[qotd.clone(), plain]),
         ];
-        Contender::new("strfile", &strfile).as_root().run(&null)?;
+        Contender::new("strfile", &strfile).by_root().run(&null)?;
         for _ in 0..COLLECTION_ROUNDS {
             contenders.iter_mut().try_for_each(|it| it.run(&null))?;
         }

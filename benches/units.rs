@@ -6,6 +6,7 @@
 
 mod support;
 
+use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -54,7 +55,7 @@ fn boot(folder: &Path) -> Result<Machine> {
     let mut machine = Machine(command.spawn()?);
     let start = Instant::now();
     while !folder.join("leader").exists() {
-        if machine.0.try_wait()?.is_some() || start.elapsed() > Duration::from_secs(120) {
+        if machine.0.try_wait()?.is_some() || start.elapsed() > Duration::from_mins(2) {
             return Err("the machine did not boot".into());
         }
         thread::sleep(Duration::from_millis(20));
@@ -110,17 +111,18 @@ fn main() -> Result<()> {
     let mut script = String::from("cd /run/systemd/system\n");
     for (index, (_, unit)) in variants.iter().enumerate() {
         let port = usize::from(FIRST_PORT) + index;
-        script += &format!(
+        let _ = write!(
+            script,
             "printf '[Socket]\\nListenStream={port}\\nAccept=yes\\nTriggerLimitIntervalSec=0\\n' > variant{index}.socket\n\
              cat > variant{index}@.service <<'END'\n[Unit]\nCollectMode=inactive-or-failed\n{unit}\nEND\n"
         );
     }
-    script += &format!("systemctl daemon-reload && systemctl start variant{{0..{}}}.socket", variants.len() - 1);
+    let _ = write!(script, "systemctl daemon-reload && systemctl start variant{{0..{}}}.socket", variants.len() - 1);
     run("run", &folder, &["bash", "-c", &script])?;
-    for index in 0..3 {
+    for (index, (name, _)) in variants.iter().enumerate().take(3) {
         let unit = format!("variant{index}@1.service");
         let report = run("run", &folder, &["systemd-analyze", "security", "--no-pager", &unit])?;
-        println!("{}: {}", variants[index].0, report.lines().last().unwrap_or_default());
+        println!("{name}: {}", report.lines().last().unwrap_or_default());
     }
     let names: Vec<&str> = variants.iter().map(|(name, _)| name.as_str()).collect();
     let mut again = Command::new("tests/machine");

@@ -160,7 +160,6 @@ fn every_unit_has_its_limits() {
         "RestrictNamespaces=yes",
         "MemoryDenyWriteExecute=yes",
         "LogLevelMax=5",
-        "NoExecPaths=/",
     ];
     for (unit, _) in SERVICES {
         expect(&format!("{unit}@1.service"), &both);
@@ -181,7 +180,16 @@ fn every_unit_has_its_limits() {
                 "BindIPv6Only=both",
             ],
         );
+        expect(
+            &format!("{unit}@1.service"),
+            &[
+                "RootDirectory=/usr/local/lib/small-services",
+                "NoExecPaths=+/run +/tmp +/var/tmp +/",
+                "InaccessiblePaths=+/sys",
+            ],
+        );
         expect(&format!("{unit}-daemon.service"), &both);
+        expect(&format!("{unit}-daemon.service"), &["NoExecPaths=+/", "ProtectKernelTunables=yes"]);
         expect(
             &format!("{unit}-daemon.service"),
             &["Type=notify", "Restart=on-failure", "StartLimitIntervalUSec=0", "MemoryMax=268435456"],
@@ -221,6 +229,14 @@ fn a_connection_has_a_dynamic_user_and_nothing_else() {
         assert_eq!(shown.lines().count(), 1, "{shown}");
         let root = machine.shell(&format!("findmnt --task {pid} --noheadings --output OPTIONS /"));
         assert!(root.contains("ro,") && root.contains("noexec"), "{root}");
+        // No file of the host's, no kernel object.
+        let root = format!("/proc/{pid}/root");
+        assert_eq!(
+            machine.shell(&format!("ls {root}/etc {root}/usr/local/libexec | grep -v ^/ | xargs")),
+            "localtime small-services\n"
+        );
+        machine
+            .shell(&format!("[ -z \"$(ls -A {root}/sys)\" ] && [ -e {root}/proc/self ] && [ ! -e {root}/proc/sys ]"));
         let descriptors = machine.shell(&format!("ls -l /proc/{pid}/fd | grep -c socket:"));
         assert_eq!(descriptors, "3\n", "the connection twice, and the journal");
     }
