@@ -148,6 +148,15 @@ fn told_to_stop_it_serves_what_was_begun() {
     assert_eq!(lunchd.log().lines().filter(|line| !line.contains("LISTEN_")).count(), 1, "{}", lunchd.log());
 }
 
+/// Ends the load, also when the test fails.
+struct Enough<'a>(&'a AtomicBool);
+
+impl Drop for Enough<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_new_certificate_is_taken_under_load_and_no_connection_is_lost() {
     let (old, new) = (Authority::new("before"), Authority::new("after"));
@@ -176,6 +185,7 @@ fn a_new_certificate_is_taken_under_load_and_no_connection_is_lost() {
                 }
             });
         }
+        let _enough = Enough(&stop);
         // A connection from before goes on.
         let mut openssl = Command::new("openssl");
         openssl.args(["s_client", "-quiet", "-alpn", "http/1.1", "-connect", &https.to_string()]).stdin(Stdio::piped());
@@ -207,7 +217,6 @@ fn a_new_certificate_is_taken_under_load_and_no_connection_is_lost() {
         lunchd.wait_for("going on with the certificate from before: cannot read");
         assert!(trusts_new());
         ask();
-        stop.store(true, Ordering::Relaxed);
     });
 }
 
