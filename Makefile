@@ -5,6 +5,11 @@
 # make uninstall  the opposite
 # make lint       format, lints, documentation, scripts
 # make bench      the benchmarks, beside their peers
+# make fuzz       the fuzz targets, RUNS=10000000 times each
+# make attack     the long versions of the tests of attacks, and two builds that have to be the same; writes docs/escapes.md
+#                 and docs/floods.md
+# make soak       mixed load on all services, for SOAK=300 seconds
+# make sbom       what is inside the programs, in CycloneDX's form: target/sbom/small-services.cdx.json
 #
 # Variables: PREFIX, DESTDIR, unitdir, libexecdir, bindir, docdir, datadir, gamesdir.
 # `make install FORTUNE=yes` also installs qotd as PREFIX/games/fortune.
@@ -27,7 +32,7 @@ EXAMPLES = inetd.conf tcpserver $(PROGRAMS:%=xinetd.d/%)
 DOCS     = README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE $(wildcard docs/*.md)
 release  = target/$(shell rustc --print host-tuple)/release
 
-.PHONY: all build run test install uninstall lint bench clean
+.PHONY: all build run test install uninstall lint bench fuzz attack soak sbom clean
 
 all build:
 	$(CARGO) build --release --locked
@@ -83,6 +88,21 @@ test:
 
 bench:
 	benches/run
+
+fuzz:
+	fuzz/run $(RUNS)
+
+attack:
+	ATTACK=full tests/run escapes floods faults models
+	tests/reproducible
+
+soak:
+	tests/run soak
+
+sbom:
+	mkdir -p target/sbom
+	"$$(tests/tools cargo-cyclonedx)" cyclonedx --format json --spec-version 1.5 --no-build-deps --target $(shell rustc --print host-tuple)
+	mv small-services.cdx.json target/sbom
 
 clean:
 	$(CARGO) clean

@@ -206,7 +206,7 @@ fn chargen_sends_the_lines_of_the_rfc_until_the_client_closes() {
         let mut octets = vec![0; 16 * MIB];
         served.client.read_exact(&mut octets).unwrap();
         while !sent.is_finished() {
-            served.client.read_exact(&mut [0; 64 * KIB]).unwrap();
+            served.client.read_exact(&mut vec![0; 64 * KIB]).unwrap();
         }
         sent.join().unwrap().expect("all is taken");
         for (number, line) in octets.split_inclusive(|&octet| octet == b'\n').enumerate().take(200_000) {

@@ -155,12 +155,12 @@ fn by_passed_sockets(passed: Vec<(OwnedFd, String)>) -> Result<Activation, Error
 /// What inetd and shells do.
 fn by_standard_input() -> Result<Activation, Error> {
     let input = fstat(stdin())?;
-    let output = fstat(stdout());
+    let output = fstat(stdout())?;
     if !is_socket(&input) {
         let kind = FileType::from_raw_mode(input.st_mode);
         return if kind.is_dir() {
             Err(Error::Closed) // see sys::start
-        } else if kind.is_char_device() && !isatty(stdin()) && output.is_ok_and(|output| is_socket(&output)) {
+        } else if kind.is_char_device() && !isatty(stdin()) && is_socket(&output) {
             Err(Error::Nothing)
         } else {
             Ok(Activation::Filter)
@@ -171,10 +171,7 @@ fn by_standard_input() -> Result<Activation, Error> {
         return Ok(Activation::Sockets(vec![socket], Until::Idle));
     }
     // A filter may read from one socket and write to another thing: ssh starts programs like that.
-    Ok(match output {
-        Ok(output) if same_file(&input, &output) => Activation::Connection,
-        _ => Activation::Filter,
-    })
+    Ok(if same_file(&input, &output) { Activation::Connection } else { Activation::Filter })
 }
 
 /// What comes in on a socket; `None` if it is a connection.

@@ -134,7 +134,14 @@ impl Connection {
         let Some(sent) = taken(send(&self.socket, &buffer[..seen], SendFlags::NOSIGNAL))? else {
             return Ok(Next::Waiting(EventFlags::OUT));
         };
-        retry_on_intr(|| recv(&self.socket, &mut buffer[..sent], RecvFlags::TRUNC))?;
+        // Exactly that much: what stayed would be sent twice.
+        let mut rest = sent;
+        while rest > 0 {
+            match retry_on_intr(|| recv(&self.socket, &mut buffer[..rest], RecvFlags::TRUNC))? {
+                (_, 0) => return Ok(Next::Over),
+                (_, count) => rest -= count.min(rest),
+            }
+        }
         Ok(Next::Active(if sent == seen { EventFlags::IN } else { EventFlags::OUT }))
     }
 

@@ -72,13 +72,15 @@ fn live() -> Result<Infallible, Error> {
     let arguments = Arguments::parse()?;
     let identity = Identity::new(arguments.certificate.as_deref(), arguments.key.as_deref())?;
     let acceptor = identity.as_ref().map(Identity::load).transpose()?;
-    let fortunes = fortunes(&arguments)?;
     // One thread: every layer of the lock-down holds for all of the program. Descriptors 3 and up are free here: 3 is the
     // event loop, and 4 what wakes it, which the policy pins.
     let passed = Passed::take()?;
     let prepare = |error: io::Error| serve::DaemonError::Prepare(error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(prepare)?;
     let sockets = Sockets::open(passed, &arguments.listen, identity.is_some())?;
+    let fortunes = fortunes(&arguments)?;
+    let mut readable = identity.as_ref().map(Identity::directories).unwrap_or_default();
+    readable.extend(fortunes.directories());
     let site = Site::new(fortunes, sockets.https_port());
 
     let limits = Limits {
@@ -90,12 +92,11 @@ fn live() -> Result<Infallible, Error> {
     serve::raise_descriptor_limit(limits.most, server::SPARE_DESCRIPTORS * sockets.len())?;
     sys::stop_and_reload_signals().and_then(|signals| Ok(dup2_stdin(signals)?)).map_err(prepare)?;
     let manager = Manager::connect(Instant::now()).map_err(serve::DaemonError::Manager)?;
-    let readable = identity.as_ref().map(Identity::directories).unwrap_or_default();
     let guard = runtime.enter();
     let server = Server::new(site, identity.zip(acceptor), sockets, limits).map_err(prepare)?;
     drop(guard);
 
-    sandbox::lock_down_but(policy::Service::Lunchd, policy::Peer::Sockets, &readable, arguments.sandbox)?;
+    sandbox::lock_down_but(policy::Service::Lunchd, policy::Peer::SocketsAndFiles, &readable, arguments.sandbox)?;
     let outcome = tokio::task::LocalSet::new().block_on(&runtime, server.serve(manager));
     // Exits at once, as all services do: taking the runtime apart needs calls that the policy does not have.
     match outcome {

@@ -225,9 +225,8 @@ async fn next_signal(signals: &AsyncFd<BorrowedFd<'static>>) -> io::Result<i32> 
 impl Shared {
     /// Reads certificate and key again, for connections from now on. A bad one changes nothing.
     fn reload(&self) {
-        let Some(identity) = &self.identity else {
-            return report::notice("there is no certificate to read again");
-        };
+        self.site.reload();
+        let Some(identity) = &self.identity else { return };
         match identity.load() {
             Ok(acceptor) => {
                 *self.acceptor.borrow_mut() = Some(acceptor);

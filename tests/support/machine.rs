@@ -43,6 +43,11 @@ impl Machine {
         machine
     }
 
+    /// A folder outside, for what a client needs; [`Self::client`] sees it too.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
     fn command(&self, verb: &str, shell: &str) -> Output {
         Command::new(script())
             .arg(verb)
@@ -64,6 +69,20 @@ impl Machine {
             text(&output.stderr) + &text(&output.stdout)
         );
         text(&output.stdout)
+    }
+
+    /// Leaves no room for one more octet on its disk, which is memory of a fixed size from now on.
+    pub fn fill_the_disk(&self) {
+        let leader = fs::read_to_string(self.folder.path().join("leader")).unwrap();
+        let disk = self.folder.path().join("mem");
+        let script = format!(
+            "outside=$(ps -o ppid= -p {}) && used=$(nsenter -t $outside -m df --output=used -k {1} | tail -n 1) && \
+             nsenter -t $outside -m mount -o remount,size=$((used + 1024))k {1}",
+            leader.trim(),
+            disk.display()
+        );
+        assert!(Command::new("bash").args(["-ec", &script]).status().unwrap().success());
+        self.shell("! cat /dev/zero > /var/full 2>/dev/null; ! (echo x > /var/fuller) 2>/dev/null");
     }
 
     /// Waits until a shell command inside succeeds.

@@ -2,6 +2,7 @@
 //! ever reaches.
 #![allow(dead_code)] // each test file uses its part
 
+pub mod attack;
 pub mod machine;
 pub mod web;
 

@@ -1,0 +1,330 @@
+//! Escapes: a program in the place of a hijacked service tries what an attacker would, with the program's layers, with the
+//! unit's, and with both. `make attack` writes what it finds to docs/escapes.md.
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+
+use small_services::sandbox::policy::{self, Peer, Service};
+use support::attack::{bounded, write_page};
+use support::machine::Machine;
+use support::{Folder, helper};
+
+#[path = "escapes/expected.rs"]
+mod expected;
+
+const SIGSYS: i32 = 31;
+
+/// How an act ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    Refused(i32),
+    Killed(i32),
+}
+
+/// All acts, each behind its family.
+fn acts() -> Vec<(String, String)> {
+    let list = Command::new(helper("hijacked")).arg("list").output().unwrap();
+    let list = String::from_utf8(list.stdout).unwrap();
+    list.lines().map(|line| line.split_once('\t').unwrap()).map(|(family, act)| (family.into(), act.into())).collect()
+}
+
+/// What there is to attack: somebody who listens on TCP and on local sockets, and a folder to write to.
+struct Surroundings {
+    tcp: TcpListener,
+    name: String,
+    _named: UnixListener,
+    _service: UnixListener,
+    folder: Folder,
+}
+
+impl Surroundings {
+    fn new(test: &str) -> Self {
+        let folder = Folder::new(test);
+        let name = format!("small-services-{test}-{}", std::process::id());
+        Self {
+            tcp: TcpListener::bind("127.0.0.1:0").unwrap(),
+            _named: UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap(),
+            _service: UnixListener::bind(folder.path().join("service")).unwrap(),
+            name,
+            folder,
+        }
+    }
+
+    /// Has the hijacked program try an act, in namespaces that it cannot harm.
+    fn outcome(&self, service: Service, peer: Peer, layers: &str, act: &str) -> Outcome {
+        let (client, connection) = support::connection();
+        // The shell is the process that it attacks.
+        let output = Command::new("unshare")
+            .args(["--mount", "--uts", "--ipc", "sh", "-c", r#""$@"; exit $?"#, "sh"])
+            .arg(helper("hijacked"))
+            .args([&format!("{service:?}"), &format!("{peer:?}"), layers, act])
+            .env("TCP", self.tcp.local_addr().unwrap().port().to_string())
+            .env("ABSTRACT", &self.name)
+            .env("SERVICE", self.folder.path().join("service"))
+            .env("SCRATCH", self.folder.path())
+            .stdin(connection.try_clone().unwrap())
+            .stdout(connection)
+            .output()
+            .unwrap();
+        drop(client);
+        match (output.status.code(), output.status.signal()) {
+            (Some(0), _) => Outcome::Done,
+            (Some(101), _) => panic!("{act}: {}", String::from_utf8_lossy(&output.stderr)),
+            (Some(code @ 129..), _) => Outcome::Killed(code - 128),
+            (Some(errno), _) => Outcome::Refused(errno),
+            (None, signal) => Outcome::Killed(signal.unwrap()),
+        }
+    }
+}
+
+/// Talks to the hijacked services of a machine: the port, then an act a line behind its layers; prints what each came to.
+const ATTACKER: &str = r#"
+import concurrent.futures, socket, sys
+port, at_once = int(sys.argv[1]), int(sys.argv[2])
+tcp = socket.create_server(("127.0.0.1", int(sys.argv[3])))
+named = socket.socket(socket.AF_UNIX); named.bind("\0hijacked"); named.listen()
+def attempt(line):
+    while True:
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.settimeout(120)
+            another = "client's connection" in line and socket.create_connection(("127.0.0.1", port))
+            said = b""
+            try:
+                client.sendall(line.encode())
+                while octets := client.recv(4096):
+                    said += octets
+            except ConnectionError:
+                pass
+            if another: another.close()
+            if said.startswith(b"begun\n"):
+                return line.rstrip("\n").split(" ", 1)[1] + "\t" + said[6:].decode(errors="replace").strip()
+lines = sys.stdin.readlines()
+with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+    for outcome in pool.map(attempt, lines): print(outcome)
+"#;
+
+/// A hijacked program in the place of a unit's, in all that the unit confines it by.
+fn hijack(machine: &Machine, unit: &str, service: Service, peer: Peer) {
+    let alone = if peer == Peer::Sockets { "Type=simple\nRestart=no\nWatchdogSec=0\n" } else { "" };
+    machine.shell(&format!(
+        "mkdir -p /run/systemd/system/{unit}.service.d && printf '[Service]\nExecStart=\n\
+         ExecStart=/usr/local/libexec/small-services/hijacked {service:?} {peer:?} served\n\
+         Environment=TCP=4444\n{alone}' > /run/systemd/system/{unit}.service.d/hijacked.conf"
+    ));
+}
+
+/// Has the hijacked program behind a port try acts. With one process for all, one after the other.
+fn attack(machine: &Machine, port: u16, at_once: usize, layers: &str, acts: &[String]) -> BTreeMap<String, Outcome> {
+    let lines = acts.iter().fold(String::new(), |lines, act| lines + layers + " " + act + "\n");
+    let script = machine.folder().file("attacker", ATTACKER);
+    let list = machine.folder().file("acts", lines);
+    let said = machine.client(&format!("python3 {} {port} {at_once} 4444 < {}", script.display(), list.display()));
+    let outcomes: BTreeMap<_, _> = String::from_utf8(said)
+        .unwrap()
+        .lines()
+        .map(|line| line.split_once('\t').unwrap())
+        .map(|(act, code)| {
+            let outcome = match code {
+                "" => Outcome::Killed(SIGSYS),
+                "0" => Outcome::Done,
+                _ => Outcome::Refused(code.parse().unwrap_or_else(|_| panic!("{act}: {code}"))),
+            };
+            (act.to_owned(), outcome)
+        })
+        .collect();
+    assert_eq!(outcomes.len(), acts.len());
+    outcomes
+}
+
+fn names() -> Vec<String> {
+    acts().into_iter().map(|(_, act)| act).collect()
+}
+
+fn listed(lists: &[(&[&str], &str)], act: &str) -> bool {
+    lists.iter().any(|(acts, _)| acts.contains(&act))
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[test]
+fn the_acts_are_many_and_possible_without_the_lock_down() {
+    let acts = acts();
+    let families: BTreeSet<_> = acts.iter().map(|(family, _)| family).collect();
+    assert!(acts.len() >= 100 && families.len() >= 12, "{} acts in {} families", acts.len(), families.len());
+    for list in [&expected::LANDLOCK_LEAVES, &expected::UNIT_LEAVES] {
+        for act in list.iter().flat_map(|(acts, _)| *acts) {
+            assert!(acts.iter().any(|(_, known)| known == act), "no such act: {act}");
+        }
+    }
+    if !is_root() {
+        return; // nobody else may do most of them
+    }
+    let surroundings = Surroundings::new("without");
+    for (_, act) in acts.iter().filter(|(_, act)| !expected::NOT_EVERYWHERE.contains(&act.as_str())) {
+        assert_eq!(surroundings.outcome(Service::Qotd, Peer::Connection, "none", act), Outcome::Done, "{act}");
+    }
+}
+
+#[test]
+fn the_program_alone_stops_every_act_of_every_service() {
+    let surroundings = Surroundings::new("program");
+    let acts = names();
+    for (service, peer) in policy::combinations() {
+        assert_eq!(surroundings.outcome(service, peer, "all", "nothing"), Outcome::Done);
+        for act in &acts {
+            let outcome = surroundings.outcome(service, peer, "all", act);
+            // Where files are read again, Landlock says which.
+            let refused = peer == Peer::SocketsAndFiles && matches!(outcome, Outcome::Refused(_));
+            assert!(refused || outcome == Outcome::Killed(SIGSYS), "{service:?} on {peer:?}: {act}: {outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn seccomp_without_landlock_stops_every_act() {
+    let surroundings = Surroundings::new("seccomp");
+    for (service, peer) in [(Service::Qotd, Peer::Connection), (Service::Echo, Peer::Sockets)] {
+        assert_eq!(surroundings.outcome(service, peer, "Seccomp", "nothing"), Outcome::Done);
+        for act in names() {
+            assert_eq!(surroundings.outcome(service, peer, "Seccomp", &act), Outcome::Killed(SIGSYS), "{act}");
+        }
+    }
+}
+
+#[test]
+fn landlock_without_seccomp_stops_every_act_that_it_has_a_right_for() {
+    if !is_root() {
+        return; // others are stopped by more than Landlock
+    }
+    let surroundings = Surroundings::new("landlock");
+    for (family, act) in acts() {
+        if expected::FILES_AND_NETWORKS.contains(&family.as_str()) {
+            let outcome = surroundings.outcome(Service::Qotd, Peer::Connection, LANDLOCK, &act);
+            let left = listed(expected::LANDLOCK_LEAVES, &act);
+            assert_eq!(outcome == Outcome::Done, left, "{act}: {outcome:?}");
+        }
+    }
+}
+
+const LANDLOCK: &str = "NoNewPrivileges,Landlock";
+
+/// The units that are attacked: their names, their service, its port, and whether there is one process for all.
+const UNITS: [(&str, Service, u16); 6] = [
+    ("echo", Service::Echo, 7),
+    ("fortune", Service::Qotd, 17),
+    ("daytime", Service::Daytime, 13),
+    ("discard", Service::Discard, 9),
+    ("chargen", Service::Chargen, 19),
+    ("time", Service::Time, 37),
+];
+
+#[test]
+fn the_unit_alone_stops_every_act_but_those_that_the_page_lists() {
+    let acts = names();
+    let machine = Machine::with_services("escapes", "");
+    machine.shell(&format!("install -m 755 -s {} /usr/local/libexec/small-services", helper("hijacked").display()));
+    // A unit without any confinement, to see what the machine itself does not allow.
+    machine.shell(
+        "cd /run/systemd/system && printf '[Socket]\nListenStream=1000\nAccept=yes\nTriggerLimitIntervalSec=0\n' > \
+         open.socket && printf '[Unit]\nCollectMode=inactive-or-failed\n[Service]\nStandardInput=socket\nPrivateMounts=yes\n\
+         Environment=TCP=4444\nExecStart=/usr/local/libexec/small-services/hijacked Echo Connection served\n' > open@.service",
+    );
+    for (unit, service, _) in UNITS {
+        hijack(&machine, &format!("{unit}@"), service, Peer::Connection);
+        hijack(&machine, &format!("{unit}-daemon"), service, Peer::Sockets);
+    }
+    machine.shell("systemctl daemon-reload && systemctl start open.socket");
+    let open = attack(&machine, 1000, 4, "none", &acts);
+    let mut measured = BTreeMap::new();
+    for (unit, service, port) in &UNITS[..bounded(1, UNITS.len())] {
+        for (kind, at_once) in [("", 4), ("-daemon", 1)] {
+            machine.shell(&format!("systemctl start {unit}{kind}.socket"));
+            let alone = attack(&machine, *port, at_once, "none", &acts);
+            for act in &acts {
+                let outcome = alone[act];
+                // What an open unit is refused as well shows nothing, unless it kills here.
+                let meaningful = open[act] == Outcome::Done || outcome == Outcome::Killed(SIGSYS);
+                if outcome == Outcome::Done {
+                    assert!(listed(expected::UNIT_LEAVES, act), "{unit}{kind} alone does not stop this: {act}");
+                }
+                let known = measured.entry((act.clone(), kind)).or_insert((outcome, meaningful));
+                assert_eq!(known.0 == Outcome::Done, outcome == Outcome::Done, "{service:?}{kind}: {act}");
+            }
+            // The program's layers first of all: a few acts show that they hold in the unit too.
+            let some: Vec<_> = acts.iter().step_by(bounded(8, 1)).cloned().collect();
+            let both = attack(&machine, *port, at_once, "all", &some);
+            assert_eq!(both.into_iter().find(|(_, outcome)| *outcome == Outcome::Done), None);
+        }
+    }
+    for act in expected::UNIT_LEAVES.iter().flat_map(|(acts, _)| *acts) {
+        let done = ["", "-daemon"].iter().any(|kind| measured[&((*act).to_owned(), *kind)].0 == Outcome::Done);
+        assert!(done, "the unit stops this after all: {act}");
+    }
+    write_page("escapes.md", &page(&measured));
+}
+
+type Measured = BTreeMap<(String, &'static str), (Outcome, bool)>;
+
+/// docs/escapes.md.
+fn page(units: &Measured) -> String {
+    let surroundings = Surroundings::new("page");
+    let mut rows = Vec::new();
+    let mut families = BTreeSet::new();
+    for (family, act) in acts() {
+        if families.insert(family.clone()) {
+            rows.push(vec![
+                format!("**{family}**"),
+                String::new(),
+                String::new(),
+                String::new(),
+                String::new(),
+                String::new(),
+            ]);
+        }
+        let one = |layers: &str| show(surroundings.outcome(Service::Qotd, Peer::Connection, layers, &act), true);
+        let unit = |kind| units.get(&(act.clone(), kind)).map_or(String::new(), |it| show(it.0, it.1));
+        rows.push(vec![act.clone(), one("none"), one(LANDLOCK), one("all"), unit(""), unit("-daemon")]);
+    }
+    let count = rows.len() - families.len();
+    let head = ["act", "nothing", "Landlock alone", "the program alone", "the unit alone", "the daemon's unit alone"];
+    let table = support::attack::table(&head, &rows);
+    let list = |lists: &[(&[&str], &str)]| {
+        lists.iter().fold(String::new(), |all, (acts, why)| all + &format!("- {}: {why}.\n", acts.join("; ")))
+    };
+    include_str!("escapes/page.md")
+        .replace("@count@", &count.to_string())
+        .replace("@families@", &families.len().to_string())
+        .replace("@table@", &table)
+        .replace("@unit@", &list(expected::UNIT_LEAVES))
+        .replace("@landlock@", &list(expected::LANDLOCK_LEAVES))
+}
+
+fn show(outcome: Outcome, meaningful: bool) -> String {
+    match outcome {
+        Outcome::Done => "**done**".to_owned(),
+        Outcome::Killed(SIGSYS) => "killed".to_owned(),
+        Outcome::Killed(signal) => format!("signal {signal}"),
+        Outcome::Refused(errno) => {
+            let text = std::io::Error::from_raw_os_error(errno).to_string();
+            let text = text.split(" (os error").next().unwrap_or_default().to_lowercase();
+            if meaningful { text } else { format!("({text})") }
+        }
+    }
+}
+
+#[test]
+fn the_page_has_every_act() {
+    let page = std::fs::read_to_string(support::repository().join("docs/escapes.md")).unwrap();
+    for act in names() {
+        assert!(page.contains(&format!("| {act} |")), "not in docs/escapes.md, which `make attack` writes: {act}");
+    }
+}

@@ -1,0 +1,134 @@
+//! What is not stopped, and why: an act that is not here is stopped, and one that is here is not.
+
+/// Acts that this kernel or machine does not have for anybody. Elsewhere they may be done without the lock-down.
+pub const NOT_EVERYWHERE: &[&str] = &[
+    "connect to an abstract socket",
+    "load a module",
+    "use the hardware's ports",
+    "push a character into the terminal",
+    "open a socket to the virtual machine's host",
+    "raise its limit on locked memory",
+    "be spared when memory is short",
+    "take no_new_privs back",
+    "take the filter back",
+    "raise an ambient capability",
+    "set io_uring up",
+    "handle page faults",
+    "make memory executable by a key",
+    "compare itself with another process",
+    "make a BPF map",
+    "watch performance",
+    "ask for its number by the 32-bit table",
+    "open a file by the 32-bit table",
+    "open a socket by the 32-bit table",
+    "signal a process by the 32-bit table",
+    "change a limit by the 32-bit table",
+    "write to the log by the 32-bit table",
+    "ask for its number by the x32 table",
+    "open a file by the x32 table",
+    "open a socket by the x32 table",
+];
+
+/// Families that are about files, or about networks and other services.
+pub const FILES_AND_NETWORKS: &[&str] = &["files", "execution", "new sockets", "connections", "local sockets"];
+
+/// Acts with files and networks that Landlock alone does not stop: it has no right for them.
+pub const LANDLOCK_LEAVES: &[(&[&str], &str)] = &[
+    (
+        &["list an inherited directory", "grow an open file"],
+        "what was open before stays open; the programs close all that was not passed on purpose",
+    ),
+    (
+        &["look at a file", "follow a link", "go to another directory"],
+        "it is about what is in files, not about what they are called and how large they are",
+    ),
+    (
+        &["change a file's mode", "change a file's owner", "change a file's times", "set an attribute of a file"],
+        "no right for that yet; a user who owns nothing is refused by the file system",
+    ),
+    (
+        &[
+            "open a TCP socket",
+            "open a TCP socket for IPv6",
+            "open a raw socket",
+            "open a packet socket",
+            "open a netlink socket",
+            "open a Unix-domain socket",
+            "open a socket to the virtual machine's host",
+            "open a socket of any other family",
+            "make a pair of sockets",
+        ],
+        "having a socket is no right of its own: connecting and binding are",
+    ),
+    (
+        &[
+            "open a UDP socket",
+            "open a UDP socket for IPv6",
+            "send a datagram over UDP",
+            "connect over UDP",
+            "take a UDP port",
+            "listen without a port",
+            "listen on a socket that somebody left open",
+        ],
+        "no right for it up to ABI 8: TCP's connect and bind only",
+    ),
+    (
+        &["take an abstract name", "connect to a service's socket in the file system"],
+        "abstract names of others are out of reach, names of its own and paths are not",
+    ),
+];
+
+/// Acts that the unit alone does not stop.
+pub const UNIT_LEAVES: &[(&[&str], &str)] = &[
+    (
+        &[
+            "read a file",
+            "read a file through an inherited directory",
+            "read a file through /proc/self/root",
+            "list a directory",
+            "list an inherited directory",
+            "look at a file",
+            "follow a link",
+        ],
+        "what every user may read, but for /home, /var and the other places that are hidden: the program reads its fortunes \
+         and the time zone there before its own lock-down",
+    ),
+    (&["make a temporary file"], "in a /tmp of its own that goes with it; `LimitFSIZE=0` keeps the file empty"),
+    (&["open a device"], "/dev/zero, null, full, random, urandom and tty: there are no others"),
+    (&["execute itself once more"], "the services' programs may be executed, and are confined as before"),
+    (
+        &["open a Unix-domain socket", "connect to a service's socket in the file system"],
+        "one process for all says to the service manager that it is ready; units for one connection stop it",
+    ),
+    (
+        &[
+            "ask the client's socket what has come",
+            "list the host's interfaces through it",
+            "be signalled by it",
+            "bind it to an interface",
+            "ask who the client is",
+            "have it block or not",
+        ],
+        "ioctl, fcntl, setsockopt and getpeername: the program asks what it was started on, and sets its time limits, before \
+         its own lock-down",
+    ),
+    (
+        &["turn the client's connection to another host"],
+        "`connect` is what one process for all needs to reach the service manager, and its connections are in the host's \
+         network; units for one connection stop it",
+    ),
+    (
+        &["map memory to execute", "open its own memory to write"],
+        "only what was never writable can be mapped so; changing its own code gives a process no right that it had not",
+    ),
+    (
+        &[
+            "be dumpable again",
+            "attach a filter of its own",
+            "make a Landlock ruleset of its own",
+            "catch the filter's signal",
+            "be a subreaper",
+        ],
+        "prctl, seccomp and Landlock are how the program locks itself down; they take rights and give none",
+    ),
+];

@@ -1,0 +1,298 @@
+//! Floods, in a booted systemd, on both kinds of units: whatever clients do, the port answers afterwards, nothing failed is
+//! left behind, and memory is back. `make attack` has the long ones, puts a plain unit and inetd beside them, and writes
+//! docs/floods.md.
+
+mod support;
+
+use support::attack::{bounded, full, table};
+use support::machine::Machine;
+use support::{helper, repository};
+
+/// What a flood came to, in connections or datagrams.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    served: usize,
+    refused: usize,
+    cut: usize,
+    dropped: usize,
+    wrong: usize,
+}
+
+/// A row of the page: the flood, and then how it was afterwards.
+struct Row {
+    flood: String,
+    counted: Counted,
+    answers: Option<u64>,
+    failed: usize,
+    memory: [usize; 2],
+}
+
+/// A machine with a super-server that is flooded.
+struct Target {
+    name: &'static str,
+    machine: Machine,
+    /// Whether what is in the way of the floods is a failure: not for those that are only beside.
+    ours: bool,
+    rows: Vec<Row>,
+}
+
+impl Target {
+    fn new(name: &'static str, machine: Machine, ours: bool) -> Self {
+        Self { name, machine, ours, rows: Vec::new() }
+    }
+
+    fn client(&self, arguments: &str) -> String {
+        let printed = self.machine.client(&format!("{} {arguments}", helper("flood").display()));
+        String::from_utf8(printed).unwrap().trim().to_owned()
+    }
+
+    /// The memory of the service manager and of all services, in KiB.
+    fn memory(&self) -> usize {
+        self.machine
+            .shell(
+                "cat $(pgrep -x 'systemd|qotd|echo|chargen|inetd' | sed 's|.*|/proc/&/status|') 2>/dev/null | \
+                 awk '/^VmRSS:/ { sum += $2 } END { print sum + 0 }' || true",
+            )
+            .trim()
+            .parse()
+            .unwrap()
+    }
+
+    /// Floods a port, and looks at it afterwards.
+    fn flood(&mut self, what: &str, kind: &str, [port, service]: [&str; 2], count: usize, seconds: usize) -> Counted {
+        let before = self.memory();
+        let printed = self.client(&format!("{kind} {port} {service} {count} {seconds}"));
+        let mut numbers = printed.split(' ').map(|number| number.parse().unwrap());
+        let mut next = || numbers.next().unwrap();
+        let counted = Counted { served: next(), refused: next(), cut: next(), dropped: next(), wrong: next() };
+        self.afterwards(what, [port, service], count, counted, before);
+        counted
+    }
+
+    fn afterwards(&mut self, what: &str, [port, service]: [&str; 2], count: usize, counted: Counted, before: usize) {
+        let limit = if self.ours { 300 } else { 20 };
+        let answers = self.client(&format!("answer {port} {service} 1 {limit}")).parse().ok();
+        if self.ours {
+            self.machine
+                .wait_for("! systemctl list-units --no-legend --plain {fortune,echo,chargen,discard}@* | grep .");
+        }
+        let failed = self.machine.shell("systemctl --failed --no-legend").lines().count();
+        let memory = [before, self.memory()];
+        let name = self.name;
+        println!("{name}: {what}: {counted:?}, answers after {answers:?} ms, failed units: {failed}, KiB: {memory:?}");
+        if self.ours {
+            assert_eq!(counted.wrong, 0, "{name}: {what}: a wrong octet");
+            let answers = answers.unwrap_or_else(|| panic!("{name}: {what}: the port does not answer"));
+            // Not where a service manager may have hundreds of units to set up that it has taken already.
+            let quick = !full() || answers <= 1000 || name != "one process for all";
+            assert!(quick, "{name}: {what}: the port answers after {answers} ms");
+            assert_eq!(failed, 0, "{name}: {what}: failed units");
+            assert!(memory[1] < memory[0] + 16 * 1024, "{name}: {what}: {memory:?} KiB before and after");
+        }
+        let flood = format!("{what}, {}", thousands(count));
+        self.rows.push(Row { flood, counted, answers, failed, memory });
+    }
+
+    /// Everything that can be done to any of them. `places` is how many connections are served at a time.
+    fn all(&mut self) {
+        let one_for_all = self.name == "one process for all";
+        // More than a service manager takes: who is not taken after a while is not waited for.
+        let (count, patience) = if one_for_all { (10_000, 120) } else { (bounded(1000, 10_000), bounded(10, 120)) };
+        let burst = self.flood("burst", "burst", ["17", "qotd"], count, patience);
+        if one_for_all {
+            assert_eq!(burst.served, 10_000, "{burst:?}");
+        }
+        self.flood("clients that talk first and close their half", "halves", ["17", "qotd"], bounded(200, 1000), 120);
+        self.flood("connections held in silence", "hold", ["7", "echo"], 2000, bounded(2, 30));
+        let trickled = self.flood("an octet a second", "trickle", ["7", "echo"], 20, bounded(3, 30));
+        self.flood("resets", "reset", ["7", "echo"], bounded(200, 1000), 60);
+        self.flood("clients that vanish", "vanish", ["7", "echo"], bounded(50, 500), 60);
+        self.flood("echo that nobody reads", "deaf", ["7", "echo"], 20, bounded(2, 20));
+        self.flood("chargen that nobody reads", "deaf", ["19", "chargen"], 20, bounded(2, 20));
+        if self.ours {
+            assert_eq!(trickled.served, 20, "{trickled:?}");
+        }
+    }
+}
+
+fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A drop-in for a unit of the machine.
+fn drop_in(machine: &Machine, unit: &str, lines: &str) {
+    machine.shell(&format!(
+        "mkdir -p /run/systemd/system/{unit}.d && printf '{lines}' > /run/systemd/system/{unit}.d/flood.conf"
+    ));
+}
+
+fn exec(program: &str, options: &str) -> String {
+    format!("[Service]\\nExecStart=\\nExecStart=/usr/local/libexec/small-services/{program} {options}\\n")
+}
+
+/// A process for each connection, as shipped; the bounded version has fewer places and less patience.
+fn each() -> Target {
+    let machine = Machine::with_services("floods-each", "");
+    if !full() {
+        for unit in ["fortune", "echo", "chargen"] {
+            drop_in(
+                &machine,
+                &format!("{unit}.socket"),
+                "[Socket]\\nMaxConnections=40\\nMaxConnectionsPerSource=20\\n",
+            );
+        }
+        drop_in(&machine, "echo@.service", &exec("echo", "--idle-timeout 5"));
+        machine.shell("systemctl daemon-reload && systemctl restart fortune.socket echo.socket chargen.socket");
+    }
+    Target::new("a process for each connection", machine, true)
+}
+
+fn all_in_one() -> Target {
+    let machine = Machine::with_services("floods-one", "-daemon");
+    Target::new("one process for all", machine, true)
+}
+
+/// The unit of many tutorials: a dynamic user, and no limits.
+fn plain() -> Target {
+    let machine = Machine::boot("floods-plain");
+    machine.shell(&format!("make -C {} install", repository().display()));
+    for (name, port) in [("qotd", 17), ("echo", 7), ("chargen", 19)] {
+        machine.shell(&format!(
+            "cd /run/systemd/system && printf '[Socket]\\nListenStream={port}\\nAccept=yes\\n' > plain-{name}.socket && \
+             printf '[Service]\\nDynamicUser=yes\\nStandardInput=socket\\n\
+             ExecStart=/usr/local/libexec/small-services/{name}\\n' > plain-{name}@.service && \
+             systemctl daemon-reload && systemctl start plain-{name}.socket"
+        ));
+    }
+    Target::new("a plain unit", machine, false)
+}
+
+fn inetd() -> Target {
+    let machine = Machine::boot("floods-inetd");
+    machine.shell(&format!(
+        "make -C {0} install && cp {0}/target/peers/usr/sbin/* /usr/sbin && \
+         sed '/tcpd/! s/^#19/19/' /usr/local/share/small-services/inetd.conf > /run/inetd.conf && \
+         systemd-run --quiet --unit=inetd inetd -i /run/inetd.conf",
+        repository().display()
+    ));
+    machine.wait_for("nc -z 127.0.0.1 17");
+    Target::new("inetd", machine, false)
+}
+
+#[test]
+fn a_process_for_each_connection_is_flooded() {
+    let mut target = each();
+    target.all();
+    used_up_memory_of_one(&mut target);
+    write_part(&target);
+}
+
+/// Not `MemoryMax=`, which some machines cannot enforce: less address space than a process wants.
+fn used_up_memory_of_one(target: &mut Target) {
+    let before = target.memory();
+    drop_in(&target.machine, "fortune@.service", "[Service]\\nLimitAS=12M\\n");
+    target.machine.shell("systemctl daemon-reload");
+    let printed = target.client("burst 17 qotd 20 120");
+    let refused: usize = printed.split(' ').nth(1).unwrap().parse().unwrap();
+    assert_eq!(refused, 20, "nothing rather than a part of it: {printed}");
+    let log = target.machine.journal("_COMM=qotd --priority=err");
+    assert!(log.contains("octets of memory; raise the limits"), "{log}");
+    target.machine.shell("rm /run/systemd/system/fortune@.service.d/flood.conf; systemctl daemon-reload");
+    let counted = Counted { refused, ..Counted::default() };
+    target.afterwards("memory limit reached (`LimitAS=`)", ["17", "qotd"], 20, counted, before);
+}
+
+#[test]
+fn one_process_for_all_is_flooded() {
+    let mut target = all_in_one();
+    target.all();
+    target.flood("datagrams to echo", "datagrams", ["7", "echo"], bounded(100_000, 1_000_000), 30);
+    target.flood("datagrams to qotd", "datagrams", ["17", "qotd"], bounded(10_000, 1_000_000), 30);
+    used_up_descriptors(&mut target);
+    with_places_for_all(&mut target);
+    used_up_memory_of_all(&mut target);
+    write_part(&target);
+}
+
+/// Its limits while it runs, by prlimit(1).
+fn limit(machine: &Machine, unit: &str, limits: &str) {
+    machine.shell(&format!("prlimit --pid $(systemctl show -P MainPID {unit}) {limits}"));
+}
+
+fn used_up_descriptors(target: &mut Target) {
+    limit(&target.machine, "echo-daemon", "--nofile=40:16384");
+    target.flood("descriptors used up", "hold", ["7", "echo"], 200, bounded(2, 10));
+    limit(&target.machine, "echo-daemon", "--nofile=16384:16384");
+}
+
+/// More than a thousand echoes at a time take more places than the default.
+fn with_places_for_all(target: &mut Target) {
+    drop_in(&target.machine, "echo-daemon.service", &exec("echo", "--max-connections 12000 --max-per-source 12000"));
+    target.machine.shell("systemctl daemon-reload && systemctl restart echo-daemon.service");
+    let counted = target.flood("burst of echoes, `--max-connections 12000`", "burst", ["7", "echo"], 10_000, 120);
+    assert_eq!(counted.served, 10_000, "{counted:?}");
+}
+
+/// Not `MemoryMax=`, which some machines cannot enforce: what it holds when it has no client yet, and not one octet more.
+fn used_up_memory_of_all(target: &mut Target) {
+    let machine = &target.machine;
+    machine.shell("systemctl restart echo-daemon.service && echo x | nc -N 127.0.0.1 7");
+    limit(machine, "echo-daemon", "--data=0:unlimited");
+    target.flood("memory limit reached (`prlimit --data`)", "hold", ["7", "echo"], 10_000, bounded(2, 10));
+}
+
+#[test]
+fn a_plain_unit_and_inetd_are_flooded_beside() {
+    if !full() {
+        return; // for the page only
+    }
+    for mut target in [plain(), inetd()] {
+        target.all();
+        if target.name == "inetd" {
+            target.flood("datagrams to echo", "datagrams", ["7", "echo"], 1_000_000, 30);
+        }
+        write_part(&target);
+    }
+}
+
+/// The part of docs/floods.md about a target.
+fn write_part(target: &Target) {
+    let head = [
+        "flood",
+        "served",
+        "refused",
+        "cut",
+        "dropped or held",
+        "wrong",
+        "answers after",
+        "failed units",
+        "memory, MiB",
+    ];
+    let rows: Vec<_> = target.rows.iter().map(Row::cells).collect();
+    let part = format!("## {}\n\n{}", capital(target.name), table(&head, &rows));
+    support::attack::write_part("floods.md", include_str!("floods/page.md"), target.name, &part);
+}
+
+impl Row {
+    fn cells(&self) -> Vec<String> {
+        let Counted { served, refused, cut, dropped, wrong } = self.counted;
+        let mut row = vec![self.flood.clone()];
+        row.extend([served, refused, cut, dropped, wrong].map(thousands));
+        row.push(self.answers.map_or_else(|| "**never**".to_owned(), |after| format!("{after} ms")));
+        row.push(self.failed.to_string());
+        row.push(format!("{} → {}", self.memory[0] / 1024, self.memory[1] / 1024));
+        row
+    }
+}
+
+fn capital(name: &str) -> String {
+    name[..1].to_uppercase() + &name[1..]
+}

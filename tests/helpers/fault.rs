@@ -1,0 +1,260 @@
+//! `fault WHAT NUMBER PROGRAM...` runs a program in which something goes wrong, once:
+//!
+//! - `KILL` or `TERM`: the signal comes as it makes its system call NUMBER, which it does not get to make if that kills it;
+//! - `EINTR`, `EAGAIN`, `ENOMEM`: system call NUMBER does nothing, and answers that;
+//! - `short`: system call NUMBER reads or writes one octet at most;
+//! - `clock`: every look at the clock (`CLOCK_REALTIME`) is NUMBER seconds further back than the one before;
+//! - `none`: nothing at all.
+//!
+//! This process becomes the program, and a child steps through it with ptrace(2): whoever started it sees the program's own
+//! end. `REPORT` names a file for the numbers of the system calls that the program made, one a line, `!` for each that would
+//! have been one too many.
+#![allow(unsafe_code)]
+
+#[cfg(not(target_arch = "x86_64"))]
+fn main() {
+    panic!("registers are known for x86_64 only");
+}
+
+#[cfg(target_arch = "x86_64")]
+fn main() {
+    x86::main();
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::ffi::{c_long, c_void};
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+    use std::{env, fs, io, mem, ptr};
+
+    use libc::{pid_t, user_regs_struct};
+
+    /// No run of a test takes so many system calls.
+    const LOOPS: usize = 100_000;
+    const AT_SYSINFO_EHDR: c_long = 33;
+    const AT_IGNORE: c_long = 1;
+
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    enum Fault {
+        None,
+        Signal(i32),
+        Error(i32),
+        Short,
+        Clock,
+    }
+
+    pub fn main() {
+        let arguments: Vec<_> = env::args_os().skip(1).collect();
+        let [what, number, program, rest @ ..] = arguments.as_slice() else { panic!("fault WHAT NUMBER PROGRAM...") };
+        let fault = match what.to_str() {
+            Some("none") => Fault::None,
+            Some("KILL") => Fault::Signal(libc::SIGKILL),
+            Some("TERM") => Fault::Signal(libc::SIGTERM),
+            Some("EINTR") => Fault::Error(libc::EINTR),
+            Some("EAGAIN") => Fault::Error(libc::EAGAIN),
+            Some("ENOMEM") => Fault::Error(libc::ENOMEM),
+            Some("short") => Fault::Short,
+            Some("clock") => Fault::Clock,
+            _ => panic!("no such fault"),
+        };
+        let number = number.to_str().and_then(|it| it.parse().ok()).expect("a number");
+        let mut ready = [0; 2];
+        assert_eq!(unsafe { libc::pipe2(ready.as_mut_ptr(), libc::O_CLOEXEC) }, 0);
+        let parent = unsafe { libc::getpid() };
+        if unsafe { libc::fork() } == 0 {
+            trace(parent, ready, fault, number);
+        }
+        // The child may not be older than the right to trace its parent.
+        unsafe {
+            libc::prctl(libc::PR_SET_PTRACER, libc::PR_SET_PTRACER_ANY);
+            libc::close(ready[1]);
+            let mut octet = 0_u8;
+            assert_eq!(libc::read(ready[0], (&raw mut octet).cast(), 1), 1, "nobody traces");
+        }
+        panic!("cannot start it: {}", Command::new(program).args(rest).exec());
+    }
+
+    fn ask(request: libc::c_uint, pid: pid_t, address: c_long, data: c_long) -> c_long {
+        unsafe { libc::ptrace(request, pid, address as *mut c_void, data as *mut c_void) }
+    }
+
+    fn wait(pid: pid_t) -> Option<i32> {
+        let mut status = 0;
+        (unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) } == pid && libc::WIFSTOPPED(status))
+            .then_some(status)
+    }
+
+    fn trace(pid: pid_t, ready: [i32; 2], fault: Fault, number: usize) -> ! {
+        let report = env::var_os("REPORT");
+        let options = libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_TRACEEXEC | libc::PTRACE_O_EXITKILL;
+        while ask(libc::PTRACE_SEIZE, pid, 0, options.into()) != 0 {
+            let error = io::Error::last_os_error();
+            assert!(error.raw_os_error() == Some(libc::EPERM) && unsafe { libc::getppid() } == pid, "{error}");
+        }
+        ask(libc::PTRACE_INTERRUPT, pid, 0, 0);
+        wait(pid);
+        // The client's connection is the program's alone.
+        unsafe {
+            (0..3).for_each(|descriptor| {
+                libc::close(descriptor);
+            });
+            libc::write(ready[1], [0_u8].as_ptr().cast(), 1);
+        }
+        let mut tracer = Tracer { pid, fault, number, calls: Vec::new(), changed: None, clock: 0, started: false };
+        tracer.run();
+        if let Some(report) = report {
+            let lines = tracer.calls.iter().fold(String::new(), |lines, call| lines + &call.to_string() + "\n");
+            let _ = fs::write(report, lines + if tracer.calls.len() >= LOOPS { "!\n" } else { "" });
+        }
+        unsafe { libc::_exit(0) }
+    }
+
+    struct Tracer {
+        pid: pid_t,
+        fault: Fault,
+        number: usize,
+        calls: Vec<u64>,
+        /// The registers before the call that was changed, and the answer that it gets.
+        changed: Option<(user_regs_struct, Option<i32>)>,
+        clock: c_long,
+        started: bool,
+    }
+
+    impl Tracer {
+        fn run(&mut self) {
+            let mut signal = 0;
+            loop {
+                ask(libc::PTRACE_SYSCALL, self.pid, 0, signal.into());
+                let Some(status) = wait(self.pid) else { return };
+                signal = 0;
+                match (libc::WSTOPSIG(status), status >> 16) {
+                    (stop, _) if stop == libc::SIGTRAP | 0x80 && self.started => self.at_call(),
+                    (stop, _) if stop == libc::SIGTRAP | 0x80 => {}
+                    (libc::SIGTRAP, libc::PTRACE_EVENT_EXEC) => {
+                        self.started = true;
+                        if self.fault == Fault::Clock {
+                            self.hide_vdso();
+                        }
+                    }
+                    (_, 1..) => {}
+                    (stop, _) => signal = stop,
+                }
+            }
+        }
+
+        fn at_call(&mut self) {
+            let mut information: libc::ptrace_syscall_info = unsafe { mem::zeroed() };
+            let size = size_of::<libc::ptrace_syscall_info>();
+            ask(
+                libc::PTRACE_GET_SYSCALL_INFO,
+                self.pid,
+                size.cast_signed() as c_long,
+                (&raw mut information) as c_long,
+            );
+            match information.op {
+                libc::PTRACE_SYSCALL_INFO_ENTRY => {
+                    let entry = unsafe { information.u.entry };
+                    self.calls.push(entry.nr);
+                    if self.calls.len() >= LOOPS {
+                        unsafe { libc::kill(self.pid, libc::SIGKILL) };
+                    } else if self.calls.len() == self.number {
+                        self.go_wrong(entry.nr);
+                    }
+                }
+                libc::PTRACE_SYSCALL_INFO_EXIT => self.after(),
+                _ => {}
+            }
+        }
+
+        fn go_wrong(&mut self, call: u64) {
+            let before = self.registers();
+            let mut changed = before;
+            match self.fault {
+                Fault::None | Fault::Clock => return,
+                Fault::Signal(signal) => {
+                    unsafe { libc::kill(self.pid, signal) };
+                    return;
+                }
+                // brk(2) does not say so: it leaves things as they are.
+                Fault::Error(libc::ENOMEM) if call == libc::SYS_brk.cast_unsigned() => {
+                    changed.rdi = 0;
+                    self.changed = Some((before, None));
+                }
+                Fault::Error(_)
+                    if call == libc::SYS_brk.cast_unsigned() || call == libc::SYS_exit_group.cast_unsigned() =>
+                {
+                    return;
+                }
+                // close(2) closes, whatever it answers.
+                Fault::Error(errno) if call == libc::SYS_close.cast_unsigned() => {
+                    self.changed = Some((before, Some(errno)));
+                }
+                Fault::Error(errno) => {
+                    // A call that every policy allows, and that does nothing: write(2, NULL, 0).
+                    (changed.orig_rax, changed.rdi, changed.rsi, changed.rdx) =
+                        (libc::SYS_write.cast_unsigned(), 2, 0, 0);
+                    self.changed = Some((before, Some(errno)));
+                }
+                Fault::Short => {
+                    const SHORT: [c_long; 4] = [libc::SYS_read, libc::SYS_write, libc::SYS_sendto, libc::SYS_recvfrom];
+                    if !SHORT.contains(&call.cast_signed()) || before.rdx < 2 {
+                        return;
+                    }
+                    changed.rdx = 1;
+                    self.changed = Some((before, None));
+                }
+            }
+            self.set_registers(&changed);
+        }
+
+        fn after(&mut self) {
+            if let Some((before, errno)) = self.changed.take() {
+                let rax = errno.map_or(self.registers().rax, |errno| i64::from(-errno).cast_unsigned());
+                self.set_registers(&user_regs_struct { rax, ..before });
+            } else if self.fault == Fault::Clock {
+                let after = self.registers();
+                if after.orig_rax == libc::SYS_clock_gettime.cast_unsigned() && after.rdi == 0 {
+                    let seconds = ask(libc::PTRACE_PEEKDATA, self.pid, after.rsi.cast_signed(), 0);
+                    self.clock += c_long::try_from(self.number).unwrap_or(0);
+                    ask(libc::PTRACE_POKEDATA, self.pid, after.rsi.cast_signed(), seconds - self.clock);
+                }
+            }
+        }
+
+        /// The C library then asks the kernel for the time, where it can be changed.
+        fn hide_vdso(&self) {
+            let mut at = self.registers().rsp.cast_signed();
+            let mut next = || {
+                at += 8;
+                (at, ask(libc::PTRACE_PEEKDATA, self.pid, at, 0))
+            };
+            // The arguments, then the environment, each to its null pointer.
+            for _ in 0..2 {
+                while next().1 != 0 {}
+            }
+            loop {
+                let (place, key) = next();
+                match key {
+                    0 => return,
+                    AT_SYSINFO_EHDR => {
+                        ask(libc::PTRACE_POKEDATA, self.pid, place, AT_IGNORE);
+                    }
+                    _ => {}
+                }
+                next();
+            }
+        }
+
+        fn registers(&self) -> user_regs_struct {
+            let mut registers: user_regs_struct = unsafe { mem::zeroed() };
+            let place: *mut user_regs_struct = ptr::from_mut(&mut registers);
+            ask(libc::PTRACE_GETREGS, self.pid, 0, place as c_long);
+            registers
+        }
+
+        fn set_registers(&self, registers: &user_regs_struct) {
+            ask(libc::PTRACE_SETREGS, self.pid, 0, ptr::from_ref(registers) as c_long);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! A program in the place of a hijacked service: it applies layers of the lock-down, then tries what an attacker would.
+//!
+//! - `hijacked list` prints every act behind its family.
+//! - `hijacked SERVICE PEER LAYERS ACT`, with LAYERS `all`, `none` or names joined by commas. The exit code says how the act
+//!   ended: 0 if it was done, else the errno it was refused with; a signal if it killed the process.
+//! - `hijacked SERVICE PEER served` is a service's program in its unit: the client sends LAYERS and ACT on a line, and gets
+//!   `begun` and then that code, if the process lives to say it.
+//! - `hijacked SERVICE PEER Seccomp survivors` prints the numbers of the system calls that do not kill.
+#![allow(unsafe_code)] // an attacker is not bound to safe calls
+
+mod acts;
+mod files;
+mod kernel;
+mod memory;
+mod network;
+mod processes;
+mod survivors;
+
+use std::io;
+
+use small_services::report;
+use small_services::sandbox::Layer;
+use small_services::sandbox::policy::{self, Peer, Service};
+
+fn main() {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["list"] => {
+            for (family, acts) in acts::FAMILIES {
+                acts.iter().for_each(|(act, _)| println!("{family}\t{act}"));
+            }
+        }
+        // Executed by an act.
+        ["say-done"] => say("0\n"),
+        [service, peer, "Seccomp", "survivors"] => survivors::print(service_named(service), peer_named(peer)),
+        [service, peer, "served"] => served(service_named(service), peer_named(peer)),
+        [service, peer, layers, act] => end(done(service_named(service), peer_named(peer), layers, act)),
+        _ => panic!("hijacked list, or SERVICE PEER and LAYERS ACT or served"),
+    }
+}
+
+fn service_named(name: &str) -> Service {
+    *policy::SERVICES.iter().find(|&known| format!("{known:?}") == name).expect("a service")
+}
+
+fn peer_named(name: &str) -> Peer {
+    *policy::PEERS.iter().find(|&known| format!("{known:?}") == name).expect("a peer")
+}
+
+fn done(service: Service, peer: Peer, layers: &str, name: &str) -> i32 {
+    let act: acts::Ready = match name {
+        // Done while the process is dumpable: another process of the same user may then read and steer it.
+        "be dumpable" => Box::new(|| match unsafe { libc::prctl(libc::PR_GET_DUMPABLE) } {
+            1 => Ok(()),
+            _ => Err(io::Error::from_raw_os_error(libc::EPERM)),
+        }),
+        "panic" => {
+            report::open("hijacked");
+            Box::new(|| panic!("a line\nand another"))
+        }
+        _ => acts::named(name).unwrap_or_else(|| panic!("no such act: {name}")),
+    };
+    for layer in Layer::ALL {
+        if layers == "all" || layers.split(',').any(|name| name == format!("{layer:?}")) {
+            layer.apply(service, peer).expect("a kernel with every layer");
+        }
+    }
+    act().err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EINVAL))
+}
+
+/// No destructors, no runtime: they need system calls that the policy does not have.
+fn end(code: i32) -> ! {
+    unsafe { libc::_exit(code) }
+}
+
+/// On descriptor 2: every policy lets a service write there.
+fn say(what: &str) {
+    unsafe { libc::write(2, what.as_ptr().cast(), what.len()) };
+}
+
+/// A service's process that an attacker has got hold of, and steers through the connection.
+fn served(service: Service, peer: Peer) -> ! {
+    unsafe {
+        let client =
+            if peer == Peer::Sockets { libc::accept4(3, std::ptr::null_mut(), std::ptr::null_mut(), 0) } else { 0 };
+        libc::dup2(client, 2);
+        acts::CLIENT.store(client.into(), std::sync::atomic::Ordering::Relaxed);
+    }
+    let mut line = Vec::new();
+    let mut octet = [0_u8];
+    while unsafe { libc::read(2, octet.as_mut_ptr().cast(), 1) } == 1 && octet != *b"\n" {
+        line.push(octet[0]);
+    }
+    let line = String::from_utf8_lossy(&line).into_owned();
+    let (layers, act) = line.split_once(' ').unwrap_or(("all", "nothing"));
+    say("begun\n");
+    let code = format!("{}\n", done(service, peer, layers, act));
+    say(&code);
+    end(0)
+}

@@ -1,0 +1,210 @@
+//! Sockets: new ones, other hosts and local services, and the client's own.
+
+use std::ffi::{c_int, c_long};
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::IntoRawFd;
+
+use libc::{AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX, AF_VSOCK, SOCK_DGRAM, SOCK_RAW, SOCK_STREAM};
+
+use super::acts::{Act, Ready, call, client, flags, memory, one, one_or, text, with};
+
+fn socket(family: c_int, kind: c_int) -> io::Result<c_long> {
+    call(libc::SYS_socket, [family.into(), kind.into(), 0])
+}
+
+fn opens(family: c_int, kind: c_int) -> Ready {
+    one(libc::SYS_socket, [family.into(), kind.into(), 0])
+}
+
+pub const NEW: &[Act] = &[
+    ("open a TCP socket", || opens(AF_INET, SOCK_STREAM)),
+    ("open a TCP socket for IPv6", || opens(AF_INET6, SOCK_STREAM)),
+    ("open a UDP socket", || opens(AF_INET, SOCK_DGRAM)),
+    ("open a UDP socket for IPv6", || opens(AF_INET6, SOCK_DGRAM)),
+    ("open a raw socket", || one(libc::SYS_socket, [AF_INET.into(), SOCK_RAW.into(), libc::IPPROTO_ICMP.into()])),
+    ("open a packet socket", || opens(AF_PACKET, SOCK_RAW)),
+    ("open a netlink socket", || opens(AF_NETLINK, SOCK_RAW)),
+    ("open a Unix-domain socket", || opens(AF_UNIX, SOCK_STREAM)),
+    ("open a socket to the virtual machine's host", || opens(AF_VSOCK, SOCK_STREAM)),
+    ("open a socket of any other family", || {
+        const KNOWN: [c_int; 6] = [AF_INET, AF_INET6, AF_PACKET, AF_NETLINK, AF_UNIX, AF_VSOCK];
+        Box::new(|| {
+            let mut last = Ok(());
+            for family in (0..64).filter(|family| !KNOWN.contains(family)) {
+                for kind in [SOCK_STREAM, SOCK_DGRAM, SOCK_RAW, libc::SOCK_SEQPACKET] {
+                    match socket(family, kind) {
+                        Ok(_) => return Ok(()),
+                        Err(error) => last = Err(error),
+                    }
+                }
+            }
+            last
+        })
+    }),
+    ("make a pair of sockets", || {
+        one(libc::SYS_socketpair, [AF_UNIX.into(), SOCK_STREAM.into(), 0, memory([0 as c_int; 2])])
+    }),
+];
+
+/// 127.0.0.1 with a port, as the kernel wants it, and its length.
+fn loopback(port: u16) -> [c_long; 2] {
+    let address = libc::sockaddr_in {
+        sin_family: 2,
+        sin_port: port.to_be(),
+        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes([127, 0, 0, 1]) },
+        sin_zero: [0; 8],
+    };
+    [memory(address), 16]
+}
+
+/// Somebody who listens on TCP, in this process: whom the test starts beside it, or itself.
+fn listener() -> u16 {
+    let beside = std::env::var("TCP").ok().and_then(|port| port.parse().ok());
+    beside.unwrap_or(1)
+}
+
+/// An address without a family: connecting to it ends a connection.
+fn nowhere() -> [c_long; 2] {
+    [memory([0_u8; 16]), 16]
+}
+
+/// The same where the socket is for both IP versions.
+fn loopback_for_both(port: u16) -> [c_long; 2] {
+    let mut mapped = [0; 16];
+    mapped[10..].copy_from_slice(&[0xff, 0xff, 127, 0, 0, 1]);
+    let address = libc::sockaddr_in6 {
+        sin6_family: 10,
+        sin6_port: port.to_be(),
+        sin6_flowinfo: 0,
+        sin6_addr: libc::in6_addr { s6_addr: mapped },
+        sin6_scope_id: 0,
+    };
+    [memory(address), 28]
+}
+
+/// A connection that the outcome is not told on: another one, where more come.
+fn connection() -> c_long {
+    let another = call(libc::SYS_accept4, [3, 0, 0, 0]);
+    another.unwrap_or_else(|_| client())
+}
+
+pub const CONNECTIONS: &[Act] = &[
+    ("connect over TCP", || {
+        let [address, length] = loopback(listener());
+        with(socket(AF_INET, SOCK_STREAM), move |socket| call(libc::SYS_connect, [socket, address, length]))
+    }),
+    ("take a TCP port", || {
+        let [address, length] = loopback(0);
+        with(socket(AF_INET, SOCK_STREAM), move |socket| {
+            call(libc::SYS_bind, [socket, address, length])?;
+            call(libc::SYS_listen, [socket, 1])
+        })
+    }),
+    ("listen without a port", || with(socket(AF_INET, SOCK_STREAM), |socket| call(libc::SYS_listen, [socket, 1]))),
+    ("send a datagram over UDP", || {
+        let [address, length] = loopback(9);
+        let octet = memory(0_u8);
+        with(socket(AF_INET, SOCK_DGRAM), move |socket| {
+            call(libc::SYS_sendto, [socket, octet, 1, libc::MSG_DONTWAIT.into(), address, length])
+        })
+    }),
+    ("connect over UDP", || {
+        let [address, length] = loopback(9);
+        with(socket(AF_INET, SOCK_DGRAM), move |socket| call(libc::SYS_connect, [socket, address, length]))
+    }),
+    ("take a UDP port", || {
+        let [address, length] = loopback(0);
+        with(socket(AF_INET, SOCK_DGRAM), move |socket| call(libc::SYS_bind, [socket, address, length]))
+    }),
+    ("turn the client's connection to another host", || {
+        let ([nowhere, none], [address, length]) = (nowhere(), loopback(listener()));
+        let [mapped, longer] = loopback_for_both(listener());
+        with(Ok(connection()), move |socket| {
+            call(libc::SYS_connect, [socket, nowhere, none])?;
+            let turned = call(libc::SYS_connect, [socket, address, length]);
+            turned.or_else(|first| call(libc::SYS_connect, [socket, mapped, longer]).map_err(|_| first))
+        })
+    }),
+    ("listen on a socket that somebody left open", || {
+        let open = TcpListener::bind("127.0.0.1:0").map(|socket| socket.into_raw_fd().into());
+        with(open, |socket| call(libc::SYS_listen, [socket, 1]))
+    }),
+];
+
+/// The address of a Unix-domain socket and its length; an abstract name starts with a zero octet.
+fn local(name: &[u8]) -> [c_long; 2] {
+    let mut address = [0_u8; 110];
+    address[0] = 1;
+    address[2..][..name.len()].copy_from_slice(name);
+    [memory(address), flags(2 + name.len())]
+}
+
+fn abstract_name(name: &str) -> [c_long; 2] {
+    local(format!("\0{name}").as_bytes())
+}
+
+pub const LOCAL: &[Act] = &[
+    ("connect to an abstract socket", || {
+        let [address, length] = abstract_name(&std::env::var("ABSTRACT").unwrap_or_else(|_| "hijacked".to_owned()));
+        with(socket(AF_UNIX, SOCK_STREAM), move |socket| call(libc::SYS_connect, [socket, address, length]))
+    }),
+    ("take an abstract name", || {
+        let [address, length] = abstract_name(&format!("hijacked-{}", std::process::id()));
+        with(socket(AF_UNIX, SOCK_STREAM), move |socket| call(libc::SYS_bind, [socket, address, length]))
+    }),
+    ("connect to a service's socket in the file system", || {
+        let path = std::env::var("SERVICE").unwrap_or_else(|_| "/run/systemd/journal/stdout".to_owned());
+        let [address, length] = local(path.as_bytes());
+        with(socket(AF_UNIX, SOCK_STREAM), move |socket| call(libc::SYS_connect, [socket, address, length]))
+    }),
+];
+
+fn set(level: c_int, option: c_int, value: c_long, length: c_long) -> Ready {
+    one(libc::SYS_setsockopt, [client(), level.into(), option.into(), value, length])
+}
+
+pub const OWN: &[Act] = &[
+    ("ask the client's socket what has come", || {
+        one(libc::SYS_ioctl, [client(), flags(libc::FIONREAD), memory(0_i32)])
+    }),
+    ("list the host's interfaces through it", || {
+        let interfaces = memory([4096_i64, memory([0_u8; 4096])]);
+        one(libc::SYS_ioctl, [client(), flags(libc::SIOCGIFCONF), interfaces])
+    }),
+    ("set an interface of the host's through it", || {
+        // What it is already: IFF_UP and IFF_LOOPBACK.
+        let mut request = [0_u8; 40];
+        request[..2].copy_from_slice(b"lo");
+        request[16] = 0x49;
+        one(libc::SYS_ioctl, [client(), flags(libc::SIOCSIFFLAGS), memory(request)])
+    }),
+    ("push a character into the terminal", || one(libc::SYS_ioctl, [client(), 0x5412, text("x")])),
+    ("be signalled by it", || one(libc::SYS_ioctl, [client(), flags(libc::FIOASYNC), memory(1_i32)])),
+    ("filter it", || {
+        let everything = memory([0xffff_0000_0006_u64]);
+        let filter = memory([1_i64, everything]);
+        set(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, filter, 16)
+    }),
+    ("bind it to an interface", || set(libc::SOL_SOCKET, libc::SO_BINDTODEVICE, text("lo"), 2)),
+    ("repair it", || set(libc::IPPROTO_TCP, 19, memory(0_i32), 4)),
+    ("give it a larger buffer than others", || set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, memory(1 << 24_i32), 4)),
+    ("ask who the client is", || one(libc::SYS_getpeername, [client(), memory([0_u8; 128]), memory(128_i32)])),
+    ("have it block or not", || one(libc::SYS_fcntl, [client(), libc::F_SETFL.into(), libc::O_NONBLOCK.into()])),
+    ("send a descriptor", || {
+        let message: [c_long; 7] = [0; 7];
+        one(libc::SYS_sendmsg, [client(), memory(message), 0])
+    }),
+    ("receive a descriptor", || {
+        let message: [c_long; 7] = [0; 7];
+        one_or(libc::SYS_recvmsg, [client(), memory(message), libc::MSG_DONTWAIT.into()], libc::EAGAIN)
+    }),
+    ("splice it into a pipe", || {
+        let mut ends = [0; 2];
+        let answer = unsafe { libc::pipe(ends.as_mut_ptr()) };
+        let pipe = if answer == 0 { Ok(ends[1].into()) } else { Err(io::Error::last_os_error()) };
+        // Nothing to splice is allowed wherever something is.
+        let socket = client();
+        with(pipe, move |pipe| call(libc::SYS_splice, [socket, 0, pipe, 0, 0, 0]))
+    }),
+];

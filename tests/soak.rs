@@ -1,0 +1,100 @@
+//! A soak: mixed load on all services of both kinds, for `SOAK` seconds (300 unless it says otherwise), with a look after each
+//! round at what could grow. `make soak` runs it.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::helper;
+use support::machine::Machine;
+
+/// A round of load: the flood, its port and service, how many, and for how many seconds at most.
+const ROUND: [&str; 14] = [
+    "burst 17 qotd 40 60",
+    "halves 17 qotd 20 60",
+    "burst 13 daytime 10 60",
+    "burst 37 time 10 60",
+    "burst 7 echo 300 60",
+    "halves 7 echo 300 60",
+    "trickle 7 echo 20 2",
+    "hold 7 echo 200 1",
+    "reset 7 echo 200 60",
+    "deaf 7 echo 5 1",
+    "burst 9 discard 200 60",
+    "deaf 9 discard 5 1",
+    "deaf 19 chargen 5 1",
+    "datagrams 7 echo 5000 5",
+];
+
+/// What must not grow.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    /// Resident memory of the daemons and of the service manager, in KiB.
+    daemons: usize,
+    manager: usize,
+    /// Their open descriptors.
+    descriptors: usize,
+    units: usize,
+    failed: usize,
+    errors: usize,
+}
+
+fn sizes(machine: &Machine) -> Sizes {
+    let number = |command: &str| -> usize { machine.shell(command).trim().parse().unwrap() };
+    // Instances that are still ending belong to the load.
+    machine.wait_for("! systemctl list-units --no-legend --plain '*@*-*.service' | grep -E '^(fortune|daytime|time)@'");
+    let resident = |who: &str| {
+        number(&format!(
+            "cat $({who} | sed 's|.*|/proc/&/status|') | awk '/^VmRSS:/ {{ sum += $2 }} END {{ print sum }}'"
+        ))
+    };
+    let daemons = "systemctl show -P MainPID echo-daemon discard-daemon chargen-daemon | grep .";
+    Sizes {
+        daemons: resident(daemons),
+        manager: resident("echo 1"),
+        descriptors: number(&format!("for pid in 1 $({daemons}); do ls /proc/$pid/fd; done | wc -l")),
+        units: number("systemctl list-units --all --no-legend | wc -l"),
+        failed: number("systemctl --failed --no-legend | wc -l"),
+        errors: number("journalctl --sync; journalctl --quiet --priority=err --no-pager | wc -l"),
+    }
+}
+
+#[test]
+#[ignore = "as long as it is told: make soak"]
+fn nothing_grows() {
+    let seconds = std::env::var("SOAK").map_or(300, |seconds| seconds.parse().expect("SOAK is a number of seconds"));
+    let machine = Machine::with_services("soak", "");
+    machine.shell("systemctl start {echo,discard,chargen}-daemon.socket");
+    let start = Instant::now();
+    let mut rounds = 0;
+    let mut served = 0;
+    let mut after_warming_up = None;
+    loop {
+        for flood in ROUND {
+            let printed = machine.client(&format!("{} {flood}", helper("flood").display()));
+            let printed = String::from_utf8(printed).unwrap();
+            let counted: Vec<usize> = printed.split_whitespace().map(|number| number.parse().unwrap()).collect();
+            assert_eq!(counted[4], 0, "{flood}: a wrong octet: {printed}");
+            served += counted[0];
+        }
+        rounds += 1;
+        let sizes = sizes(&machine);
+        println!("{:>5} s, round {rounds}, {served} served: {sizes:?}", start.elapsed().as_secs());
+        if rounds == 2 {
+            after_warming_up = Some(sizes);
+        }
+        if let Some(before) = after_warming_up {
+            assert!(sizes.daemons <= before.daemons + 1024, "the daemons' memory grows: {before:?}, {sizes:?}");
+            assert!(
+                sizes.manager <= before.manager + 4096,
+                "the service manager's memory grows: {before:?}, {sizes:?}"
+            );
+            assert!(sizes.descriptors <= before.descriptors + 8, "descriptors grow: {before:?}, {sizes:?}");
+            assert!(sizes.units <= before.units + 4, "units grow: {before:?}, {sizes:?}");
+            assert_eq!((sizes.failed, sizes.errors), (before.failed, before.errors), "{before:?}, {sizes:?}");
+        }
+        if start.elapsed() >= Duration::from_secs(seconds) && rounds > 2 {
+            return;
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! What the attacks share: how long they are, and the tables that they write.
+
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+
+use super::repository;
+
+/// Whether this is `make attack`: the long versions, which also write the tables in docs/.
+pub fn full() -> bool {
+    env::var("ATTACK").is_ok_and(|it| it == "full")
+}
+
+/// A number for `make test`, and a larger one for `make attack`.
+pub fn bounded<T>(short: T, long: T) -> T {
+    if full() { long } else { short }
+}
+
+/// Writes a page of docs/, in `make attack` only.
+pub fn write_page(name: &str, page: &str) {
+    if full() {
+        fs::write(repository().join("docs").join(name), page).unwrap();
+    }
+}
+
+/// Writes a part of a page: several tests write one page, each its part. All parts are kept in target/, and the page is
+/// the head and those of them that are there, in the order of their names.
+pub fn write_part(name: &str, head: &str, part: &str, text: &str) {
+    if !full() {
+        return;
+    }
+    let folder = repository().join("target/pages").join(name);
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join(part), text).unwrap();
+    let mut parts: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    parts.sort();
+    let texts = parts.iter().map(|path| fs::read_to_string(path).unwrap());
+    write_page(name, &texts.fold(head.to_owned(), |page, text| page + "\n" + &text));
+}
+
+/// A table in Markdown.
+pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let mut table = format!("| {} |\n|{}\n", head.join(" | "), "---|".repeat(head.len()));
+    for row in rows {
+        writeln!(table, "| {} |", row.join(" | ")).unwrap();
+    }
+    table
+}
