@@ -102,7 +102,8 @@ mod tests {
 
     #[test]
     fn whoever_wants_none_of_them_gets_none() {
-        for none in ["", "image/png", "text/plain;q=0", "*/*;q=0", "nonsense", "text/html;q=2", "text/html;q=x", ";,;"] {
+        for none in ["", "image/png", "text/plain;q=0", "*/*;q=0", "nonsense", "text/html;q=2", "text/html;q=x", ";,;"]
+        {
             assert_eq!(of(&[none]), None, "{none}");
         }
     }

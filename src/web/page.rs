@@ -44,7 +44,10 @@ mod tests {
         let fortune = "</h1><script>alert('{title}')</script> & \"{text}\"\n";
         let (_, html) = rendered(fortune, Form::Html);
         let shown = "&lt;/h1&gt;&lt;script&gt;alert(&#39;{title}&#39;)&lt;/script&gt; &amp; &quot;{text}&quot;";
-        assert!(html.contains(&format!("<h1>{shown}</h1>")) && html.contains(&format!("<title>{shown}</title>")), "{html}");
+        assert!(
+            html.contains(&format!("<h1>{shown}</h1>")) && html.contains(&format!("<title>{shown}</title>")),
+            "{html}"
+        );
         assert!(!html.contains("<script"));
     }
 

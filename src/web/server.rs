@@ -299,10 +299,7 @@ impl Shared {
             .timer(TokioTimer::new())
             .max_concurrent_streams(MOST_STREAMS)
             .max_header_list_size(u32::try_from(LONGEST_HEAD).unwrap_or(u32::MAX))
-            .serve_connection(
-                TokioIo::new(stream),
-                service_fn(move |request| shared.clone().reply(scheme, request)),
-            );
+            .serve_connection(TokioIo::new(stream), service_fn(move |request| shared.clone().reply(scheme, request)));
         self.to_its_end(connection).await;
     }
 

@@ -64,7 +64,9 @@ pub(super) enum Error {
     Kind { descriptor: i32, name: String },
     #[error("no socket is named http or https; set FileDescriptorName= in the socket units")]
     NoName,
-    #[error("cannot listen on {scheme}://{address}: {source}; choose an address of this host and a free port above 1023")]
+    #[error(
+        "cannot listen on {scheme}://{address}: {source}; choose an address of this host and a free port above 1023"
+    )]
     Bind { scheme: Scheme, address: SocketAddr, source: io::Error },
     #[error("cannot use the socket named {name}: {source}; pass TCP or Unix-domain stream sockets")]
     Use { name: Scheme, source: io::Error },
@@ -101,7 +103,9 @@ impl Sockets {
         let mut sockets = Vec::new();
         for (descriptor, (socket, name)) in (3..).zip(passed) {
             let Some(scheme) = Scheme::named(&name) else {
-                report::warning(&format!("ignoring descriptor {descriptor}, named {name}: it is neither http nor https"));
+                report::warning(&format!(
+                    "ignoring descriptor {descriptor}, named {name}: it is neither http nor https"
+                ));
                 continue;
             };
             if activation::kind(socket.as_fd(), descriptor)? != Some(Kind::Listener) {
@@ -143,10 +147,11 @@ impl Sockets {
     /// Where a client finds HTTPS: 443 if it is served there, else the first port, else 443 again, where somebody may well
     /// have put the Unix-domain socket. `None` if HTTPS is not served.
     pub(super) fn https_port(&self) -> Option<u16> {
-        let mut ports = self.0.iter().filter(|(scheme, _)| *scheme == Scheme::Https).map(|(_, listener)| match listener {
-            Listener::Tcp(listener) => listener.local_addr().map_or(443, |address| address.port()),
-            Listener::Unix(_) => 443,
-        });
+        let mut ports =
+            self.0.iter().filter(|(scheme, _)| *scheme == Scheme::Https).map(|(_, listener)| match listener {
+                Listener::Tcp(listener) => listener.local_addr().map_or(443, |address| address.port()),
+                Listener::Unix(_) => 443,
+            });
         let first = ports.next()?;
         Some(if ports.any(|port| port == 443) { 443 } else { first })
     }
@@ -195,7 +200,8 @@ mod tests {
     fn an_address_has_a_scheme() {
         let address = "[::]:8443".parse().expect("an address");
         assert_eq!("https://[::]:8443".parse(), Ok(Address { scheme: Scheme::Https, address }));
-        for bad in ["", "[::]:8443", "ftp://[::]:8443", "http://localhost:80", "http://127.0.0.1", "http:127.0.0.1:80"] {
+        for bad in ["", "[::]:8443", "ftp://[::]:8443", "http://localhost:80", "http://127.0.0.1", "http:127.0.0.1:80"]
+        {
             assert!(bad.parse::<Address>().is_err(), "{bad}");
         }
     }
