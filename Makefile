@@ -5,6 +5,7 @@
 # make uninstall  the opposite
 # make lint       format, lints, documentation, scripts
 # make bench      the benchmarks, beside their peers
+# make fuzz       the fuzz targets, RUNS=10000000 times each
 # make attack     the long versions of the tests of attacks, and two builds that have to be the same; writes docs/escapes.md
 #                 and docs/floods.md
 # make soak       mixed load on all services, for SOAK=300 seconds
@@ -25,15 +26,17 @@ unitdir    = $(PREFIX)/lib/systemd/system
 CARGO    = cargo
 INSTALL  = install
 PROGRAMS = qotd echo daytime discard chargen time
+WEB      = lunchd
 UNITS    = $(filter %.socket %.service %.slice,$(notdir $(wildcard units/*)))
 EXAMPLES = inetd.conf tcpserver $(PROGRAMS:%=xinetd.d/%)
 DOCS     = README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE $(wildcard docs/*.md)
 release  = target/$(shell rustc --print host-tuple)/release
 
-.PHONY: all build run test install uninstall lint bench attack soak sbom clean
+.PHONY: all build run test install uninstall lint bench fuzz attack soak sbom clean
 
 all build:
 	$(CARGO) build --release --locked
+	$(CARGO) build --release --locked --features web --bin lunchd
 
 run: build
 	@$(release)/qotd --listen 127.0.0.1:1717
@@ -45,10 +48,10 @@ fill  = sed $(foreach part,$(parts),-e '/^@$(part)@$$/{r units/parts/$(part).con
 
 # Not built here: `make` as yourself, `make install` as root.
 install:
-	@test -x $(release)/qotd || { echo 'make install: the programs are not built yet; run `make` first' >&2; exit 1; }
+	@test -x $(release)/lunchd || { echo 'make install: the programs are not built yet; run `make` first' >&2; exit 1; }
 	$(INSTALL) -d $(DESTDIR)$(libexecdir) $(DESTDIR)$(bindir) $(DESTDIR)$(unitdir) $(DESTDIR)$(docdir) \
 		$(DESTDIR)$(datadir)/xinetd.d
-	$(INSTALL) -m 755 $(PROGRAMS:%=$(release)/%) $(DESTDIR)$(libexecdir)
+	$(INSTALL) -m 755 $(PROGRAMS:%=$(release)/%) $(WEB:%=$(release)/%) $(DESTDIR)$(libexecdir)
 	$(INSTALL) -m 755 $(release)/qotd $(release)/small-services $(DESTDIR)$(bindir)
 	$(INSTALL) -m 644 $(DOCS) $(DESTDIR)$(docdir)
 	@for unit in $(UNITS); do $(call fill,"units/$$unit",$(DESTDIR)$(unitdir)/$$unit); done
@@ -63,9 +66,9 @@ install:
 uninstall:
 	$(if $(live),-systemctl disable --now $(filter %.socket,$(UNITS)))
 	$(if $(live),-systemctl stop $(patsubst %@.service,'%@*.service',$(filter %@.service,$(UNITS))) \
-		$(filter %-daemon.service %.slice,$(UNITS)))
+		$(filter %-daemon.service $(WEB:%=%.service) %.slice,$(UNITS)))
 	rm -f $(addprefix $(DESTDIR)$(unitdir)/,$(UNITS))
-	rm -f $(addprefix $(DESTDIR)$(libexecdir)/,$(PROGRAMS)) $(addprefix $(DESTDIR)$(bindir)/,qotd small-services)
+	rm -f $(addprefix $(DESTDIR)$(libexecdir)/,$(PROGRAMS) $(WEB)) $(addprefix $(DESTDIR)$(bindir)/,qotd small-services)
 	rm -f $(addprefix $(DESTDIR)$(docdir)/,$(notdir $(DOCS))) $(addprefix $(DESTDIR)$(datadir)/,$(EXAMPLES))
 	@# Only if it is ours.
 	test "$$(readlink $(DESTDIR)$(gamesdir)/fortune)" != $(bindir)/qotd || rm $(DESTDIR)$(gamesdir)/fortune
@@ -85,6 +88,9 @@ test:
 
 bench:
 	benches/run
+
+fuzz:
+	fuzz/run $(RUNS)
 
 attack:
 	ATTACK=full tests/run escapes floods faults models

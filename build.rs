@@ -64,16 +64,16 @@ fn collect_fortunes(data: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
 /// Compiles the policy table: one constant array of BPF instructions a service and peer, and the function that finds it.
 fn filters(architecture: &str) -> Result<String, Box<dyn Error>> {
     let mut arms = String::new();
-    for &service in policy::SERVICES {
-        for &peer in policy::PEERS {
-            let mut instructions = String::new();
-            for sock in compile(service, peer, architecture)? {
-                let seccompiler::sock_filter { code, jt, jf, k } = sock;
-                write!(instructions, "sock_filter {{ code: {code}, jt: {jt}, jf: {jf}, k: {k} }}, ")?;
-            }
-            writeln!(arms, "        (Service::{service:?}, Peer::{peer:?}) => &[{instructions}],")?;
+    for (service, peer) in policy::combinations() {
+        let mut instructions = String::new();
+        for sock in compile(service, peer, architecture)? {
+            let seccompiler::sock_filter { code, jt, jf, k } = sock;
+            write!(instructions, "sock_filter {{ code: {code}, jt: {jt}, jf: {jf}, k: {k} }}, ")?;
         }
+        writeln!(arms, "        (Service::{service:?}, Peer::{peer:?}) => &[{instructions}],")?;
     }
+    // An empty program cannot be attached.
+    writeln!(arms, "        _ => &[],")?;
     let head = "#[allow(clippy::pedantic)]\nfn program(service: Service, peer: Peer) -> &'static [sock_filter]";
     Ok(format!("{head} {{\n    match (service, peer) {{\n{arms}    }}\n}}\n"))
 }

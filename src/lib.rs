@@ -111,10 +111,14 @@ fn live<S: Service>() -> Result<Infallible, Error> {
     let idle = |default: u16| Duration::from_secs(arguments.idle_timeout.unwrap_or(default).into());
     match activation {
         Activation::Sockets(sockets, until) => {
+            // Before anything large is: what lies in a mapping of its own could neither grow nor go after the lock-down.
+            sys::allocate_by_brk();
             let work = S::prepare(&arguments.options, Replies::Many)?;
+            let readable = work.directories();
+            let peer = if readable.is_empty() { Peer::Sockets } else { Peer::SocketsAndFiles };
             let stay = idle(arguments::STAY);
             let mut daemon = serve::Daemon::new(work, sockets, until, &arguments.limits, idle(S::IDLE_TIMEOUT), stay)?;
-            sandbox::lock_down(S::POLICY, Peer::Sockets, arguments.sandbox)?;
+            sandbox::lock_down_but(S::POLICY, peer, &readable, arguments.sandbox)?;
             end::<S>(daemon.serve().map_err(Error::from))
         }
         Activation::Connection | Activation::Filter => {

@@ -1,6 +1,7 @@
 //! What a protocol tells the rest of the house about itself.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::Error;
@@ -77,12 +78,27 @@ pub enum Work {
     Characters,
 }
 
+impl Work {
+    /// The directories of files that are read again when they change.
+    pub(crate) fn directories(&self) -> Vec<PathBuf> {
+        if let Self::Reply(reply) = self { reply.directories() } else { Vec::new() }
+    }
+}
+
 /// A reply, composed afresh for each client.
 pub trait Reply {
     /// Appends the reply to `octets`; its lines end with `line_end`.
     ///
-    /// Called after the lock-down: it opens nothing.
+    /// Called after the lock-down: it opens nothing but files in its [directories](Reply::directories).
     fn compose(&mut self, line_end: LineEnd, octets: &mut Vec<u8>);
+
+    /// The directories of files that are read again when they change, while all clients are served.
+    fn directories(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    /// Reads its files again.
+    fn reload(&mut self) {}
 
     /// How long to stay after the reply, which is `octets`, is printed.
     fn pause(&self, _octets: &[u8]) -> Duration {

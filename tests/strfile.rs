@@ -203,6 +203,29 @@ fn mistakes_are_one_sentence_and_leave_nothing_behind() {
 }
 
 #[test]
+fn a_large_file_shows_its_progress_on_a_terminal_only() {
+    let folder = Folder::new("strfile-progress");
+    let texts: Vec<_> = (0..1100).map(|number| format!("{number} {}\n%\n", "x".repeat(62_000))).collect();
+    folder.file("cookies", texts.concat());
+    let command = format!("{} strfile -o cookies", program("small-services").display());
+    let terminal = Command::new("script")
+        .args(["-q", "-e", "-c", &command, "/dev/null"])
+        .current_dir(folder.path())
+        .env("TERM", "xterm")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let shown = String::from_utf8(terminal.stdout).unwrap();
+    assert!(terminal.status.success(), "{shown}");
+    for words in ["MiB of 65.", "% in order", "There were 1100 strings"] {
+        assert!(shown.contains(words), "no {words:?} in {shown:?}");
+    }
+    let pipe = tool(&["strfile", "-o", "cookies"], folder.path());
+    assert!(pipe.status.success() && pipe.stderr.is_empty());
+    assert!(!String::from_utf8(pipe.stdout).unwrap().contains("order"));
+}
+
+#[test]
 fn an_index_takes_the_place_of_the_old_one_and_of_a_links_target() {
     let folder = Folder::new("strfile-output");
     folder.file("cookies", "one\n%\ntwo\n");

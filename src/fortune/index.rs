@@ -285,8 +285,9 @@ impl Index {
     }
 
     fn separates(&self, line: &[u8]) -> bool {
-        let line = line.strip_suffix(b"\n").unwrap_or(line);
-        line.strip_suffix(b"\r").unwrap_or(line) == [self.delimiter()]
+        // Without LF after it, CR is a character like any other.
+        let bare = line.strip_suffix(b"\n").map_or(line, |line| line.strip_suffix(b"\r").unwrap_or(line));
+        bare == [self.delimiter()]
     }
 }
 
@@ -396,6 +397,8 @@ mod tests {
         assert_eq!(delimiter.texts(), ["one\n", "two"]);
         let only = Pair::new("mark", b"\xef\xbb\xbf%\n%\n%\n%\n%", &index(0, b'%', &[0, 12]));
         assert_eq!(only.text(0, 100).expect_err("no text").kind(), ErrorKind::InvalidData);
+        let cut = Pair::new("cr", b"one\r\n%\r\ntwo\r\n%\r", &index(0, b'%', &[0, 8, 15]));
+        assert_eq!(cut.texts(), ["one\r\n", "two\r\n%\r"]);
         // BSD's strfile counts delimiters at the start into the first text, and leaves out those at the end.
         let edges = Pair::new("edges", b"%\n%\none\n%\ntwo\n%\n%\n", &index(0, b'%', &[0, 10, 16]));
         assert_eq!(edges.texts(), ["one\n", "two\n"]);

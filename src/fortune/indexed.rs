@@ -8,7 +8,7 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 
 use super::index::{Found, Index};
-use super::read::{cookie_files, open, unreadable};
+use super::read::{Opened, Version, cookie_files, open, unreadable};
 use super::sources::{Group, Leaf};
 use super::text::{self, Eligible};
 use super::{Error, Shares, Sources};
@@ -23,7 +23,7 @@ const LARGE: u64 = 64 << 20;
 
 /// Cookie files that all have an index which holds: any of their fortunes can be read without the others.
 pub(super) struct Indexed {
-    files: Vec<(File, Index)>,
+    files: Vec<(File, Version, Index)>,
     shares: Shares,
 }
 
@@ -35,11 +35,11 @@ impl Indexed {
             return Ok(None);
         }
         for number in 0..leaves.len() {
-            let (file, index) = open(&leaves[number].path)?;
+            let Opened { file, version, index } = open(&leaves[number].path)?;
             match index {
                 Ok(Some(index)) => {
                     leaves[number].fortunes = index.len() as usize;
-                    files.push((file, index));
+                    files.push((file, version, index));
                 }
                 Ok(None) => {
                     say_no_index(&leaves, &leaves[number].path);
@@ -62,7 +62,7 @@ impl Indexed {
         self.shares.leaves
     }
 
-    /// One fortune by chance, and its file: `None` if an index does not hold, or no eligible fortune turns up soon.
+    /// One fortune by chance, and its file: `None` if an index does not hold, or does no longer, or no eligible fortune turns up soon.
     pub(super) fn choose(&self, random: &mut SmallRng, eligible: Eligible) -> Result<Option<(String, &Leaf)>, Error> {
         let mut raw = Vec::new();
         let first = self.shares.choose(random);
@@ -74,8 +74,13 @@ impl Indexed {
                 Group::Alone(number) => number,
                 _ => self.shares.choose_of(group, random),
             };
-            let (leaf, (file, index)) = (&self.shares.leaves[chosen], &self.files[chosen]);
-            match index.text(file, random.random_range(0..index.len()), eligible.longest_raw(), &mut raw) {
+            let (leaf, (file, version, index)) = (&self.shares.leaves[chosen], &self.files[chosen]);
+            let found = index.text(file, random.random_range(0..index.len()), eligible.longest_raw(), &mut raw);
+            if !version.is_of(file) {
+                // Its index is older now.
+                return Ok(None);
+            }
+            match found {
                 Ok(Found::TooLong) => {}
                 Ok(Found::Text) => {
                     if index.is_rotated() {

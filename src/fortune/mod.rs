@@ -12,6 +12,7 @@ mod read;
 mod search;
 mod sources;
 pub mod text;
+mod watch;
 
 pub use options::{Manner, Options};
 pub use order::{Key, Order};
@@ -19,18 +20,24 @@ pub use pattern::{Error as PatternError, compile as compile_pattern};
 pub use query::{list, matching};
 pub use sources::{Error as SourcesError, Source, parse as parse_sources};
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fs;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
+use crate::report;
 use crate::zone;
 use indexed::Indexed;
-use read::{Choice, nothing_eligible, read};
+use read::{Choice, cookie_files, nothing_eligible, read};
 use sources::{Group, Leaf};
 use text::{Eligible, LONGEST_REPLY, Length};
+use watch::Watch;
 
 /// What the built-in collection is called.
 const BUILT_IN_NAME: &str = "built-in";
@@ -89,6 +96,9 @@ pub enum Error {
     /// Asked of a service.
     #[error("-f, -m, -c and -w are for a terminal, not for a client; leave them out")]
     OnlyPrinted,
+    /// Its writer has not finished.
+    #[error("{} was changed while it was read; try again when it is complete", .0.display())]
+    Changed(PathBuf),
     /// A listing could not be printed.
     #[error("cannot print: {0}; check what descriptors 1 and 2 are")]
     Print(io::Error),
@@ -101,6 +111,15 @@ pub enum Error {
 pub struct Fortunes {
     order: Order,
     collection: Collection,
+    /// The files to read again when they change.
+    files: Option<Files>,
+}
+
+/// Files that may change while fortunes are chosen from them.
+struct Files {
+    sources: Sources,
+    eligible: Eligible,
+    watch: Watch,
 }
 
 /// Where to read from, and how the choice is shared.
@@ -182,9 +201,9 @@ impl Shares {
 /// A fortune, and what fortune(6) calls the file that it is from.
 pub struct Chosen<'a> {
     /// With LF line ends.
-    pub text: &'a str,
+    pub text: Cow<'a, str>,
     /// A file of a directory by its name, another by its path.
-    pub file: &'a Path,
+    pub file: Cow<'a, Path>,
 }
 
 impl Fortunes {
@@ -196,16 +215,16 @@ impl Fortunes {
     pub fn built_in(order: Order, eligible: Eligible) -> Result<Self, Error> {
         let all = Collection::BuiltIn;
         if eligible.longest >= LONGEST_REPLY && eligible.length == Length::Any {
-            return Ok(Self { order, collection: all }); // which is what build.rs saw to
+            return Ok(Self { order, collection: all, files: None }); // which is what build.rs saw to
         }
         let mut some = Texts::default();
         (0..all.len())
             .filter_map(|index| eligible.sendable(all.fortune(index).as_bytes()))
             .for_each(|it| some.push(&it.text()));
         if some.ends.is_empty() {
-            return Err(Error::NothingEligible { names: BUILT_IN_NAME.to_owned(), longest: eligible.longest });
+            return Err(Error::NothingEligible { names: "the built-in collection".to_owned(), longest: eligible.longest });
         }
-        Ok(Self { order, collection: Collection::Read(some, None) })
+        Ok(Self { order, collection: Collection::Read(some, None), files: None })
     }
 
     /// All fortunes of a cookie file that the program itself holds.
@@ -224,7 +243,7 @@ impl Fortunes {
         if texts.ends.is_empty() {
             return Err(Error::NothingEligible { names: name.to_owned(), longest: eligible.longest });
         }
-        Ok(Self { order, collection: Collection::Read(texts, None) })
+        Ok(Self { order, collection: Collection::Read(texts, None), files: None })
     }
 
     /// One fortune by chance from these cookie files and directories. The choice is made while they are read, so that no more
@@ -253,29 +272,73 @@ impl Fortunes {
         let mut one = Texts::default();
         one.push(fortune);
         let shares = Shares { leaves: vec![leaf], cumulative: vec![1.0], ends: vec![1] };
-        Self { order: Order::Random(random), collection: Collection::Read(one, Some(shares)) }
+        Self { order: Order::Random(random), collection: Collection::Read(one, Some(shares)), files: None }
     }
 
-    /// All fortunes of these cookie files and directories, kept in memory.
+    /// All fortunes of these cookie files and directories, again and again: their text is kept in memory, or, if all have an
+    /// index and the order is by chance, the files are kept open. They are read again when they change.
     ///
     /// # Errors
     ///
     /// One of [`Error`], naming the file or directory.
-    pub fn all_of(sources: &Sources, order: Order, eligible: Eligible) -> Result<Self, Error> {
-        let mut all = Texts::default();
-        let leaves = read(sources, eligible, |_, _, fortune| all.push(&fortune.text()))?;
-        let shares = Shares::new(sources, leaves, eligible)?;
-        Ok(Self { order, collection: Collection::Read(all, Some(shares)) })
+    pub fn all_of(sources: Sources, order: Order, eligible: Eligible) -> Result<Self, Error> {
+        let watch = Watch::new(watched(&sources)?);
+        let collection = Collection::open(&sources, &order, eligible)?;
+        Ok(Self { order, collection, files: Some(Files { sources, eligible, watch }) })
     }
 
-    /// How long its longest fortune is, in octets with LF line ends.
+    /// The directories of the files that are read again when they change.
+    #[must_use]
+    pub fn directories(&self) -> Vec<PathBuf> {
+        let Some(files) = &self.files else { return Vec::new() };
+        let paths = cookie_files(&files.sources).unwrap_or_default().into_iter().flat_map(|leaf| {
+            // Where the file is, and where it really is.
+            let parent = |path: &Path| match path.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+                _ => PathBuf::from("."),
+            };
+            [Some(parent(&leaf.path)), fs::canonicalize(&leaf.path).ok().map(|path| parent(&path))]
+        });
+        let directories = files.sources.list.iter().flat_map(|source| source.paths.clone()).filter(|path| path.is_dir());
+        paths.flatten().chain(directories).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Reads the files again. If that fails, the fortunes remain that there were, and the log says so.
+    pub fn reload(&mut self) {
+        let Some(files) = &mut self.files else { return };
+        let read = watched(&files.sources).and_then(|paths| {
+            let watch = Watch::new(paths);
+            Ok((watch, Collection::open(&files.sources, &self.order, files.eligible)?))
+        });
+        match read {
+            Ok((watch, collection)) => {
+                (files.watch, self.collection) = (watch, collection);
+                report::notice("the fortunes have changed, and were read again");
+            }
+            Err(error) => {
+                files.watch.accept();
+                report::error(&format!("{error}; going on with the fortunes that were read before"));
+            }
+        }
+    }
+
+    /// How long a fortune may be, in octets with LF line ends.
     #[must_use]
     pub fn longest(&self) -> usize {
-        (0..self.collection.len()).map(|index| self.collection.fortune(index).len()).max().unwrap_or(0)
+        match &self.files {
+            Some(files) => files.eligible.longest,
+            None => (0..self.collection.len()).map(|index| self.collection.fortune(index).len()).max().unwrap_or(0),
+        }
     }
 
     /// The next in order.
     pub fn choose(&mut self) -> Chosen<'_> {
+        if self.files.as_mut().is_some_and(|files| files.watch.is_over(Instant::now())) {
+            self.reload();
+        }
+        if let Some(chosen) = self.choose_by_index() {
+            return chosen;
+        }
         let index = match (&mut self.order, &self.collection) {
             (Order::Random(random), Collection::Read(_, Some(shares))) => {
                 let file = shares.choose(random);
@@ -287,13 +350,41 @@ impl Fortunes {
             Collection::Read(_, Some(shares)) => shares.leaf(index).name(),
             _ => Path::new(BUILT_IN_NAME),
         };
-        Chosen { text: self.collection.fortune(index), file }
+        Chosen { text: self.collection.fortune(index).into(), file: file.into() }
     }
+
+    /// From open files; `None` if the collection is in memory, perhaps from now on.
+    fn choose_by_index(&mut self) -> Option<Chosen<'static>> {
+        let (Order::Random(random), Collection::Indexed(indexed), Some(files)) =
+            (&mut self.order, &self.collection, &self.files)
+        else {
+            return None;
+        };
+        let failed = match indexed.choose(random, files.eligible) {
+            Ok(Some((text, leaf))) => {
+                return Some(Chosen { text: text.into(), file: leaf.name().to_owned().into() });
+            }
+            Ok(None) => Collection::read(&files.sources, files.eligible).map(|collection| self.collection = collection),
+            Err(error) => Err(error),
+        };
+        let error = failed.err()?;
+        report::error(&error.to_string());
+        // Nothing rather than something wrong.
+        Some(Chosen { text: "".into(), file: PathBuf::new().into() })
+    }
+}
+
+/// What there is to watch of the sources: directories, files and their indexes.
+fn watched(sources: &Sources) -> Result<Vec<PathBuf>, Error> {
+    let leaves = cookie_files(sources)?.into_iter().flat_map(|leaf| [index::path_beside(&leaf.path), leaf.path]);
+    Ok(sources.list.iter().flat_map(|source| source.paths.clone()).chain(leaves).collect())
 }
 
 /// Texts to choose from. Never empty.
 enum Collection {
     BuiltIn,
+    /// Open files: none of their texts is in memory.
+    Indexed(Indexed),
     /// How the files share the choice; without it, each fortune has the same probability.
     Read(Texts, Option<Shares>),
 }
@@ -313,9 +404,25 @@ impl Texts {
 }
 
 impl Collection {
+    fn open(sources: &Sources, order: &Order, eligible: Eligible) -> Result<Self, Error> {
+        if matches!(order, Order::Random(_))
+            && let Some(indexed) = Indexed::open(sources, eligible)?
+        {
+            return Ok(Self::Indexed(indexed));
+        }
+        Self::read(sources, eligible)
+    }
+
+    fn read(sources: &Sources, eligible: Eligible) -> Result<Self, Error> {
+        let mut all = Texts::default();
+        let leaves = read(sources, eligible, |_, _, fortune| all.push(&fortune.text()))?;
+        Ok(Self::Read(all, Some(Shares::new(sources, leaves, eligible)?)))
+    }
+
     fn len(&self) -> usize {
         match self {
             Self::BuiltIn => ENDS.len(),
+            Self::Indexed(_) => 0,
             Self::Read(texts, _) => texts.ends.len(),
         }
     }
@@ -323,6 +430,7 @@ impl Collection {
     fn end(&self, index: usize) -> usize {
         match self {
             Self::BuiltIn => ENDS[index] as usize,
+            Self::Indexed(_) => 0,
             Self::Read(texts, _) => texts.ends[index],
         }
     }
@@ -331,6 +439,7 @@ impl Collection {
         let start = if index == 0 { 0 } else { self.end(index - 1) };
         let text = match self {
             Self::BuiltIn => BUILT_IN,
+            Self::Indexed(_) => "",
             Self::Read(texts, _) => &texts.text,
         };
         &text[start..self.end(index)]
@@ -389,9 +498,9 @@ mod tests {
         let operands: Vec<_> =
             operands.iter().map(|it| it.replace("F/", &format!("{}/", folder.display())).into()).collect();
         let list = parse_sources(&operands).expect("shares that hold");
-        let sources = Sources { list, equal, indexed_only: false };
+        let sources = || Sources { list: list.clone(), equal, indexed_only: false };
         let mut random = SmallRng::seed_from_u64(865);
-        let mut all = Fortunes::all_of(&sources, Order::Random(random.clone()), Eligible::RFC_865).expect("fortunes");
+        let mut all = Fortunes::all_of(sources(), Order::Random(random.clone()), Eligible::RFC_865).expect("fortunes");
         for streaming in [false, true] {
             // Reading the files anew for each draw is slow, and needs fewer for the same certainty.
             let draws = if streaming { DRAWS / 20 } else { DRAWS };
@@ -399,10 +508,10 @@ mod tests {
             for _ in 0..draws {
                 let chosen = if streaming {
                     let seed = random.random();
-                    let one = Fortunes::one_of(&sources, SmallRng::seed_from_u64(seed), Eligible::RFC_865);
-                    one.expect("a fortune").choose().text.to_owned()
+                    let one = Fortunes::one_of(&sources(), SmallRng::seed_from_u64(seed), Eligible::RFC_865);
+                    one.expect("a fortune").choose().text.into_owned()
                 } else {
-                    all.choose().text.to_owned()
+                    all.choose().text.into_owned()
                 };
                 counts[usize::from(chosen.as_bytes()[0] - b'a')] += 1;
             }
@@ -433,7 +542,7 @@ mod tests {
         let operands = ["50%".into(), "/dev/null".into(), "50%".into(), "Cargo.toml".into()];
         let list = parse_sources(&operands).expect("shares that hold");
         let sources = Sources { list, equal: false, indexed_only: false };
-        let outcome = Fortunes::all_of(&sources, Order::Random(SmallRng::seed_from_u64(0)), Eligible::RFC_865);
+        let outcome = Fortunes::all_of(sources, Order::Random(SmallRng::seed_from_u64(0)), Eligible::RFC_865);
         assert!(matches!(outcome, Err(Error::NotACookieFile { .. })));
     }
 

@@ -18,10 +18,11 @@ const SHORT: usize = 160;
 /// Which fortunes to choose from, and how.
 #[derive(clap::Args, Debug)]
 pub struct Options {
-    /// Cookie files of fortune(6), or directories of them, instead of the built-in fortunes; `all` for those that the host has
+    /// Cookie files of fortune(6), or directories of them, instead of the built-in fortunes
     ///
-    /// A name without a path is first looked for in the host's directories of fortunes. A percentage is the share of what
-    /// follows; the others share the rest by their number of fortunes.
+    /// `all` are those of the host, and a name is first looked for among them.
+    ///
+    /// N% is the share of what follows; the others share the rest by their number of fortunes.
     #[arg(value_name = "[N%] FILE|DIR|all")]
     sources: Vec<OsString>,
 
@@ -49,11 +50,11 @@ pub struct Options {
     #[arg(short = 'n', value_name = "LENGTH", default_value_t = SHORT)]
     length: usize,
 
-    /// Where the host's fortunes are, with a colon between two directories; else FORTUNE_PATH, or where distributions have them
+    /// Where the host's fortunes are [default: FORTUNE_PATH, or where distributions have them]
     #[arg(long, value_name = "DIR[:DIR...]")]
     fortune_path: Option<OsString>,
 
-    /// The longest reply, in octets as sent; 0 for no limit (over UDP, what fits into a datagram) [default: 511]
+    /// The longest reply, in octets as sent; 0 for no limit (but a datagram's own) [default: 511]
     #[arg(long, value_name = "OCTETS")]
     max_length: Option<usize>,
 
@@ -157,7 +158,7 @@ impl Options {
             (Some(sources), Order::Random(random)) if replies != Replies::Many => {
                 Fortunes::one_of(&sources, random, eligible)
             }
-            (Some(sources), order) => Fortunes::all_of(&sources, order, eligible),
+            (Some(sources), order) => Fortunes::all_of(sources, order, eligible),
         }
     }
 

@@ -1,8 +1,9 @@
 //! Reading cookie files: all of their fortunes, or one by its index.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rand::RngExt;
@@ -96,11 +97,11 @@ fn files_of(directory: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 fn read_file(path: &Path, eligible: Eligible, take: &mut impl FnMut(Sendable<'_>)) -> Result<(), Error> {
-    let (file, index) = open(path)?;
+    let Opened { file, version, index } = open(path)?;
     let index = index.ok().flatten();
     let rotated = index.as_ref().is_some_and(Index::is_rotated);
     let format = index.as_ref().map(Index::format).unwrap_or_default();
-    let mut cookies = Cookies::new(file, eligible.longest_raw(), format);
+    let mut cookies = Cookies::new(&file, eligible.longest_raw(), format);
     let mut plain = Vec::new();
     loop {
         match cookies.read_next() {
@@ -114,7 +115,8 @@ fn read_file(path: &Path, eligible: Eligible, take: &mut impl FnMut(Sendable<'_>
                     take(fortune);
                 }
             }
-            Ok(None) => return Ok(()),
+            Ok(None) if version.is_of(&file) => return Ok(()),
+            Ok(None) => return Err(Error::Changed(path.to_owned())),
             Err(error) if error.kind() == ErrorKind::InvalidData => {
                 return Err(Error::NotACookieFile { path: path.to_owned(), reason: error.to_string() });
             }
@@ -123,8 +125,30 @@ fn read_file(path: &Path, eligible: Eligible, take: &mut impl FnMut(Sendable<'_>
     }
 }
 
-/// Opens a cookie file, and its index if there is one, or says why that must not be used.
-pub(super) fn open(path: &Path) -> Result<(File, Result<Option<Index>, IndexError>), Error> {
+/// A cookie file, and its index if there is one, or why that must not be used.
+pub(super) struct Opened {
+    pub(super) file: File,
+    pub(super) version: Version,
+    pub(super) index: Result<Option<Index>, IndexError>,
+}
+
+/// What tells whether an open file was written to: its length and its time of change.
+#[derive(PartialEq, Eq)]
+pub(super) struct Version(u64, i64, i64);
+
+impl Version {
+    fn new(metadata: &Metadata) -> Self {
+        Self(metadata.len(), metadata.mtime(), metadata.mtime_nsec())
+    }
+
+    /// Whether the file still is what it was.
+    pub(super) fn is_of(&self, file: &File) -> bool {
+        file.metadata().is_ok_and(|metadata| *self == Self::new(&metadata))
+    }
+}
+
+/// Opens a cookie file and its index.
+pub(super) fn open(path: &Path) -> Result<Opened, Error> {
     let file = open_regular(path).map_err(|error| match error.kind() {
         ErrorKind::InvalidInput => Error::NotACookieFile { path: path.to_owned(), reason: error.to_string() },
         _ => unreadable(path, error),
@@ -135,7 +159,7 @@ pub(super) fn open(path: &Path) -> Result<(File, Result<Option<Index>, IndexErro
         Some(index) if !index.is_plain() && !index.holds(&file) => Err(IndexError::Misfit(index::path_beside(path))),
         index => Ok(index),
     });
-    Ok((file, index))
+    Ok(Opened { file, version: Version::new(&metadata), index })
 }
 
 pub(super) fn unreadable(path: &Path, source: io::Error) -> Error {

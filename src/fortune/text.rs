@@ -67,12 +67,17 @@ impl Eligible {
         if raw.len() > self.longest_raw() {
             return None;
         }
-        let text = if is_plain(raw) { Cow::Borrowed(raw) } else { printed(std::str::from_utf8(raw).ok()?)? };
+        let text = if raw.ends_with(b"\n") && is_plain(raw) {
+            Cow::Borrowed(raw)
+        } else {
+            printed(std::str::from_utf8(raw).ok()?)?
+        };
         // Every octet may be a line end, which takes two.
         let fits =
             2 * text.len() <= self.longest || text.len() + memchr::memchr_iter(b'\n', &text).count() <= self.longest;
         let in_character_set = !self.ascii || text.is_ascii();
-        (fits && in_character_set && has_something_to_read(&text) && self.length.allows(raw)).then_some(Sendable(text))
+        (fits && in_character_set && has_something_to_read(&text) && self.length.allows(raw))
+            .then_some(Sendable(text))
     }
 }
 
@@ -88,7 +93,7 @@ impl Sendable<'_> {
     }
 }
 
-/// Whether a text is printing ASCII and whole lines, which is what is sent already.
+/// Whether octets are printing ASCII and line ends, which is what is sent already.
 fn is_plain(raw: &[u8]) -> bool {
     // Without a way out of the middle the compiler looks at all of them at once. The last ones overlap the others: that
     // is faster than to go on by the octet.
@@ -96,11 +101,10 @@ fn is_plain(raw: &[u8]) -> bool {
     let plain = |octets: &[u8]| {
         octets.iter().fold(true, |plain, octet| plain & ((*octet == b'\n') | (b' '..=b'~').contains(octet)))
     };
-    let all = match raw.last_chunk::<AT_ONCE>() {
+    match raw.last_chunk::<AT_ONCE>() {
         Some(last) => raw.as_chunks::<AT_ONCE>().0.iter().fold(plain(last), |all, octets| all & plain(octets)),
         None => plain(raw),
-    };
-    all && raw.ends_with(b"\n")
+    }
 }
 
 /// A text as it looks when it is printed; `None` if it holds what must not be sent.
@@ -111,7 +115,11 @@ fn printed(raw: &str) -> Option<Cow<'_, [u8]>> {
     }
     let mut text = String::with_capacity(raw.len());
     for line in raw.lines() {
-        append_line(line, &mut text)?;
+        if is_plain(line.as_bytes()) {
+            text.push_str(line);
+        } else {
+            append_line(line, &mut text)?;
+        }
         text.push('\n');
     }
     Some(Cow::Owned(text.into_bytes()))

@@ -1,6 +1,7 @@
 //! Quote of the Day, [RFC 865](https://www.rfc-editor.org/rfc/rfc865); and fortune(6), the program that many hosts have for it.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::Error;
@@ -29,7 +30,7 @@ pub struct Options {
     #[arg(short = 'f', long = "list")]
     list: bool,
 
-    /// Print all fortunes that match a basic regular expression, as grep(1) takes it, and on standard error their files
+    /// Print all fortunes that match a basic regular expression, as in grep(1), and their files
     #[arg(short = 'm', long = "match", value_name = "PATTERN")]
     pattern: Option<String>,
 
@@ -157,12 +158,20 @@ impl Reply for Quote {
         if self.cookie_file {
             line_end.append(&format!("({})\n%\n", file.display()), octets);
         }
-        line_end.append(text, octets);
+        line_end.append(&text, octets);
     }
 
     fn longest(&self) -> usize {
         // Every octet may be a line end, which takes two.
         2 * self.fortunes.longest()
+    }
+
+    fn directories(&self) -> Vec<PathBuf> {
+        self.fortunes.directories()
+    }
+
+    fn reload(&mut self) {
+        self.fortunes.reload();
     }
 
     fn pause(&self, octets: &[u8]) -> Duration {

@@ -1,5 +1,5 @@
 //! landlock(7): every right that the running kernel can forbid is forbidden; the one exception is to read files in
-//! directories that are named.
+//! directories that are named, and to list these.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ pub(super) fn forbid_everything_but(readable: &[PathBuf]) -> Result<(), LayerErr
         .handle_access(AccessNet::from_all(NEWEST))?
         .scope(Scope::from_all(NEWEST))?
         .create()?
-        .add_rules(path_beneath_rules(readable, AccessFs::ReadFile))?
+        .add_rules(path_beneath_rules(readable, AccessFs::ReadFile | AccessFs::ReadDir))?
         .no_new_privs(false) // a layer of its own
         .restrict_self()?;
     if status.ruleset == RulesetStatus::NotEnforced {

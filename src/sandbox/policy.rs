@@ -30,6 +30,8 @@ pub enum Peer {
     Filter,
     /// Sockets for all clients. Descriptor 0 tells when to stop, descriptor 1 leads to the service manager.
     Sockets,
+    /// The same, and files that are read again when they change, as far as Landlock leaves them readable.
+    SocketsAndFiles,
 }
 
 /// A system call and its number on each architecture that is served.
@@ -59,7 +61,7 @@ pub struct Rule {
     pub reason: &'static str,
 }
 
-use Peer::{Connection, Filter, Sockets};
+use Peer::{Connection, Filter, Sockets, SocketsAndFiles};
 use Service::{Chargen, Daytime, Discard, Echo, Lunchd, Qotd, Time};
 
 const fn call(name: &'static str, x86_64: i64, aarch64: i64) -> Call {
@@ -85,8 +87,10 @@ const EPOLL_PWAIT: Call = call("epoll_pwait", 281, 22);
 /// On aarch64, the C library makes it an `epoll_pwait`.
 const EPOLL_WAIT: Call = call("epoll_wait", 232, 22);
 const EXIT_GROUP: Call = call("exit_group", 231, 94);
+const GETDENTS64: Call = call("getdents64", 217, 61);
 const GETRANDOM: Call = call("getrandom", 318, 278);
 const NANOSLEEP: Call = call("nanosleep", 35, 101);
+const NEWFSTATAT: Call = call("newfstatat", 262, 79);
 const OPENAT: Call = call("openat", 257, 56);
 const PREAD64: Call = call("pread64", 17, 67);
 const READ: Call = call("read", 0, 63);
@@ -95,26 +99,36 @@ const RECVMMSG: Call = call("recvmmsg", 299, 243);
 const SENDMMSG: Call = call("sendmmsg", 307, 269);
 const SENDTO: Call = call("sendto", 44, 206);
 const SHUTDOWN: Call = call("shutdown", 48, 210);
+const STATX: Call = call("statx", 332, 291);
 const WRITE: Call = call("write", 1, 64);
 
 /// Every service that there is.
 pub const SERVICES: &[Service] = &[Qotd, Echo, Daytime, Discard, Chargen, Time, Lunchd];
 /// Those of the RFCs.
 const SMALL: &[Service] = &[Qotd, Echo, Daytime, Discard, Chargen, Time];
+/// Those with files that are read again.
+const FOLLOWING: &[Service] = &[Qotd, Lunchd];
 /// Those that send one reply and close.
 const REPLYING: &[Service] = &[Qotd, Daytime, Time];
 /// Every kind of peer that there is.
-pub const PEERS: &[Peer] = &[Connection, Filter, Sockets];
+pub const PEERS: &[Peer] = &[Connection, Filter, Sockets, SocketsAndFiles];
+/// One process for all clients.
+const ALL: &[Peer] = &[Sockets, SocketsAndFiles];
 
 const INPUT: (u8, u32) = (0, 0);
 const OUTPUT: (u8, u32) = (0, 1);
 const LOG: (u8, u32) = (0, 2);
+/// What wakes lunchd's event loop, an eventfd: src/web/mod.rs sees to its number.
+const EVENT_LOOP: (u8, u32) = (0, 4);
 const SHUT_WR: (u8, u32) = (1, 1);
 /// `SOCK_NONBLOCK | SOCK_CLOEXEC`.
 const NONBLOCK_CLOEXEC: (u8, u32) = (3, 0x8_0800);
 const AT_FDCWD: (u8, u32) = (0, 0xffff_ff9c);
 /// `O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC`.
 const READ_ONLY: (u8, u32) = (2, 0x8_0900);
+/// `O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC`.
+const DIRECTORY: u32 = if cfg!(target_arch = "aarch64") { 0x8_4800 } else { 0x9_0800 };
+const AT_EMPTY_PATH: u32 = 0x1000;
 const NO_FLAGS: (u8, u32) = (3, 0);
 const MSG_PEEK: (u8, u32) = (3, 0x2);
 /// Drop in the kernel, copy nothing.
@@ -143,43 +157,61 @@ pub const TABLE: &[Rule] = &[
     allow(&[Chargen], &[Connection], RECVFROM, &[INPUT, MSG_TRUNC_DONTWAIT], "drop what arrives meanwhile"),
 
     // Sockets for all clients.
-    allow(SMALL,      &[Sockets], EPOLL_PWAIT, &[], "wait for clients"),
-    allow(SMALL,      &[Sockets], EPOLL_CTL,   &[], "wait for one more client, or for what it can do next"),
-    allow(SMALL,      &[Sockets], ACCEPT4,     &[NONBLOCK_CLOEXEC], "take a connection"),
-    allow(SMALL,      &[Sockets], CLOSE,       &[], "end a connection"),
-    allow(SMALL,      &[Sockets], RECVMMSG,    &[MSG_DONTWAIT], "take datagrams"),
-    allow(SMALL,      &[Sockets], RECVFROM,    &[MSG_TRUNC], "drop what was sent, or what has been sent back"),
-    allow(REPLYING,   &[Sockets], SENDTO,      &[MSG_NOSIGNAL_MORE], "send the reply"),
-    allow(REPLYING,   &[Sockets], SHUTDOWN,    &[SHUT_WR], "say that the reply is complete"),
-    allow(&[Echo],    &[Sockets], RECVFROM,    &[MSG_PEEK], "look at what arrives: what cannot be sent back yet stays in the kernel"),
-    allow(&[Echo, Chargen], &[Sockets], SENDTO, &[MSG_NOSIGNAL], "send it back; send the characters"),
-    allow(&[Qotd, Daytime, Time, Echo, Chargen], &[Sockets], SENDMMSG, &[MSG_DONTWAIT], "answer datagrams"),
-    allow(SMALL,      &[Sockets], READ,        &[INPUT], "learn that it is time to stop"),
-    allow(SMALL,      &[Sockets], WRITE,       &[OUTPUT], "tell the service manager: ready, alive, stopping"),
-    allow(SMALL,      &[Sockets], CLOCK_GETTIME, &[], "tell the time where the vDSO cannot"),
-    allow(SMALL,      &[Sockets], BRK,         &[], "keep a record of one more connection, or the rest of a long reply"),
+    allow(SMALL,      ALL, EPOLL_PWAIT, &[], "wait for clients"),
+    allow(SMALL,      ALL, EPOLL_CTL,   &[], "wait for one more client, or for what it can do next"),
+    allow(SMALL,      ALL, ACCEPT4,     &[NONBLOCK_CLOEXEC], "take a connection"),
+    allow(SMALL,      ALL, CLOSE,       &[], "end a connection"),
+    allow(SMALL,      ALL, RECVMMSG,    &[MSG_DONTWAIT], "take datagrams"),
+    allow(SMALL,      ALL, RECVFROM,    &[MSG_TRUNC], "drop what was sent, or what has been sent back"),
+    allow(REPLYING,   ALL, SENDTO,      &[MSG_NOSIGNAL_MORE], "send the reply"),
+    allow(REPLYING,   ALL, SHUTDOWN,    &[SHUT_WR], "say that the reply is complete"),
+    allow(&[Echo],    ALL, RECVFROM,    &[MSG_PEEK], "look at what arrives: what cannot be sent back yet stays in the kernel"),
+    allow(&[Echo, Chargen], ALL, SENDTO, &[MSG_NOSIGNAL], "send it back; send the characters"),
+    allow(&[Qotd, Daytime, Time, Echo, Chargen], ALL, SENDMMSG, &[MSG_DONTWAIT], "answer datagrams"),
+    allow(SMALL,      &[Sockets], READ, &[INPUT], "learn that it is time to stop"),
+    allow(SMALL,      ALL, WRITE,       &[OUTPUT], "tell the service manager: ready, alive, stopping"),
+    allow(SMALL,      ALL, CLOCK_GETTIME, &[], "tell the time where the vDSO cannot"),
+    allow(SMALL,      ALL, BRK,         &[], "keep a record of one more connection, or the rest of a long reply"),
+
+    // Files that are read again: fortunes when they change, and a certificate. Where they may lie is Landlock's part.
+    allow(FOLLOWING,  &[SocketsAndFiles], STATX, &[AT_FDCWD, (2, 0)], "see whether a file was changed"),
+    allow(FOLLOWING,  &[SocketsAndFiles], STATX, &[(2, AT_EMPTY_PATH)], "see whether an open file was changed"),
+    allow(FOLLOWING,  &[SocketsAndFiles], OPENAT, &[AT_FDCWD, READ_ONLY], "open a file to read it"),
+    allow(FOLLOWING,  &[SocketsAndFiles], OPENAT, &[AT_FDCWD, (2, DIRECTORY)], "open a directory to list it"),
+    allow(FOLLOWING,  &[SocketsAndFiles], NEWFSTATAT, &[(3, AT_EMPTY_PATH)], "learn how to read a directory"),
+    allow(FOLLOWING,  &[SocketsAndFiles], GETDENTS64, &[], "list a directory"),
+    allow(FOLLOWING,  &[SocketsAndFiles], READ, &[], "read a file; learn that it is time to stop, or to read again"),
+    allow(FOLLOWING,  &[SocketsAndFiles], PREAD64, &[], "read a fortune by its index"),
 
     // The web, with one thread.
-    allow(&[Lunchd],  &[Sockets], EPOLL_WAIT,  &[], "wait for clients, time limits and signals"),
-    allow(&[Lunchd],  &[Sockets], EPOLL_CTL,   &[], "wait for one more client"),
-    allow(&[Lunchd],  &[Sockets], ACCEPT4,     &[NONBLOCK_CLOEXEC], "take a connection"),
-    allow(&[Lunchd],  &[Sockets], CLOSE,       &[], "end a connection"),
-    allow(&[Lunchd],  &[Sockets], RECVFROM,    &[NO_FLAGS], "read what a client sent"),
-    allow(&[Lunchd],  &[Sockets], SENDTO,      &[MSG_NOSIGNAL], "answer"),
-    allow(&[Lunchd],  &[Sockets], SHUTDOWN,    &[SHUT_WR], "say that the answer is complete"),
-    allow(&[Lunchd],  &[Sockets], READ,        &[INPUT], "learn that it is time to stop, or to read the certificate"),
-    allow(&[Lunchd],  &[Sockets], WRITE,       &[], "wake the event loop for an earlier time limit; tell the service manager; the log"),
-    allow(&[Lunchd],  &[Sockets], OPENAT,      &[AT_FDCWD, READ_ONLY], "open the new certificate, where Landlock leaves it readable"),
-    allow(&[Lunchd],  &[Sockets], PREAD64,     &[], "read it"),
-    allow(&[Lunchd],  &[Sockets], GETRANDOM,   &[], "draw the keys of a TLS connection"),
-    allow(&[Lunchd],  &[Sockets], CLOCK_GETTIME, &[], "tell the time where the vDSO cannot"),
-    allow(&[Lunchd],  &[Sockets], BRK,         &[], "keep a connection's state"),
+    allow(&[Lunchd],  &[SocketsAndFiles], EPOLL_WAIT,  &[], "wait for clients, time limits and signals"),
+    allow(&[Lunchd],  &[SocketsAndFiles], EPOLL_CTL,   &[], "wait for one more client"),
+    allow(&[Lunchd],  &[SocketsAndFiles], ACCEPT4,     &[NONBLOCK_CLOEXEC], "take a connection"),
+    allow(&[Lunchd],  &[SocketsAndFiles], CLOSE,       &[], "end a connection"),
+    allow(&[Lunchd],  &[SocketsAndFiles], RECVFROM,    &[NO_FLAGS], "read what a client sent"),
+    allow(&[Lunchd],  &[SocketsAndFiles], SENDTO,      &[MSG_NOSIGNAL], "answer"),
+    allow(&[Lunchd],  &[SocketsAndFiles], SHUTDOWN,    &[SHUT_WR], "say that the answer is complete"),
+    allow(&[Lunchd],  &[SocketsAndFiles], WRITE,       &[EVENT_LOOP], "wake the event loop for an earlier time limit"),
+    allow(&[Lunchd],  &[SocketsAndFiles], WRITE,       &[OUTPUT], "tell the service manager: ready, alive, stopping"),
+    allow(&[Lunchd],  &[SocketsAndFiles], GETRANDOM,   &[], "draw the keys of a TLS connection"),
+    allow(&[Lunchd],  &[SocketsAndFiles], CLOCK_GETTIME, &[], "tell the time where the vDSO cannot"),
+    allow(&[Lunchd],  &[SocketsAndFiles], BRK,         &[], "keep a connection's state"),
 
-    allow(SMALL,      PEERS, WRITE,      &[LOG], "say on the log what failed"),
+    allow(SERVICES,   PEERS, WRITE,      &[LOG], "say on the log what failed"),
     allow(SERVICES,   PEERS, EXIT_GROUP, &[], "end"),
 ];
 
-/// The lines of the table that hold for one service and peer.
+/// The services, each with the peers that it can have.
+pub fn combinations() -> impl Iterator<Item = (Service, Peer)> {
+    SERVICES.iter().flat_map(|&service| PEERS.iter().map(move |&peer| (service, peer))).filter(|pair| match pair {
+        (Lunchd, peer) => *peer == SocketsAndFiles,
+        (service, SocketsAndFiles) => FOLLOWING.contains(service),
+        _ => true,
+    })
+}
+
+/// The lines of the table that hold for one service and peer: none for a pair that is no combination.
 pub fn rules(service: Service, peer: Peer) -> impl Iterator<Item = &'static Rule> {
-    TABLE.iter().filter(move |rule| rule.services.contains(&service) && rule.peers.contains(&peer))
+    let combines = combinations().any(|pair| pair == (service, peer));
+    TABLE.iter().filter(move |rule| combines && rule.services.contains(&service) && rule.peers.contains(&peer))
 }

@@ -9,7 +9,7 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::{Errno, ioctl_fionbio, retry_on_intr};
 use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use rustix::stdio::{dup2_stdin, stdin};
 
 use super::connection::{Next, Worker};
@@ -35,7 +35,7 @@ const CLOSING: Duration = Duration::from_millis(1);
 const OTHER_DESCRIPTORS: u64 = 16;
 /// Event data from here on means a socket, by its index, and below it a connection, by its descriptor.
 const SOCKETS: u64 = 1 << 32;
-const STOP: u64 = u64::MAX;
+const SIGNALS: u64 = u64::MAX;
 
 /// How much one process serves.
 #[derive(clap::Args, Clone, Debug)]
@@ -137,11 +137,11 @@ impl Daemon {
         stay: Duration,
     ) -> Result<Self, Error> {
         raise_descriptor_limit(limits.max_connections, sockets.len())?;
-        sys::allocate_by_brk();
         let now = Instant::now();
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        dup2_stdin(sys::stop_signals()?)?;
-        epoll::add(&epoll, stdin(), EventData::new_u64(STOP), EventFlags::IN)?;
+        let reloads = !work.directories().is_empty();
+        dup2_stdin(if reloads { sys::stop_and_reload_signals()? } else { sys::stop_signals()? })?;
+        epoll::add(&epoll, stdin(), EventData::new_u64(SIGNALS), EventFlags::IN)?;
         for (index, socket) in (SOCKETS..).zip(&sockets) {
             ioctl_fionbio(&socket.descriptor, true)?;
             if socket.kind == Kind::Datagrams {
@@ -203,8 +203,8 @@ impl Daemon {
             }
         }
         for data in events.iter().map(|event| { event.data }.u64()).filter(|&data| data >= SOCKETS) {
-            if data == STOP {
-                self.stop(now);
+            if data == SIGNALS {
+                self.take_signals(now);
             } else if let Ok(index) = usize::try_from(data - SOCKETS) {
                 self.answer(index, now);
             }
@@ -319,9 +319,22 @@ impl Daemon {
         }
     }
 
+    /// Reads its files again, or stops: signalfd(2) tells which signal came.
+    fn take_signals(&mut self, now: Instant) {
+        const RECORD: usize = 128;
+        let mut records = [0; 4 * RECORD];
+        let length = rustix::io::read(stdin(), &mut records).unwrap_or_default();
+        for record in records[..length].chunks_exact(RECORD) {
+            let number = record.first_chunk().map(|&number| u32::from_ne_bytes(number).cast_signed());
+            match &mut self.worker.work {
+                Work::Reply(reply) if number == Some(Signal::HUP.as_raw()) => reply.reload(),
+                _ => self.stop(now),
+            }
+        }
+    }
+
     /// Takes no more clients, and lets those go on that it has. Told twice, it ends at once.
     fn stop(&mut self, now: Instant) {
-        let _ = rustix::io::read(stdin(), &mut [0; 512]);
         self.manager.stopping();
         for socket in self.sockets.drain(..) {
             // Closing is not enough: whoever passed it holds it too, and clients still come.

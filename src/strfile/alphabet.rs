@@ -11,6 +11,9 @@ use crate::fortune::index::read_up_to;
 /// How many octets of a text are kept, so that most comparisons need not read the file.
 const KEPT: usize = 14;
 
+/// How many keys are merged between two reports of the progress.
+const REPORT: usize = 1 << 16;
+
 /// What a text is ordered by.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Key {
@@ -89,21 +92,35 @@ impl Alphabet {
     }
 }
 
+/// How many steps it takes to sort so many keys.
+pub(super) fn steps(keys: usize) -> u64 {
+    keys as u64 * u64::from(usize::BITS - keys.saturating_sub(1).leading_zeros())
+}
+
 fn folded(octet: u8, ignore_case: bool) -> u8 {
     if ignore_case { octet.to_ascii_lowercase() } else { octet }
 }
 
 /// Sorts the keys of a file's texts; equal ones keep their order.
 ///
+/// `progress` is told now and then how many of `steps` steps are done.
+///
 /// The standard library's sort panics on an order that contradicts itself, and a file that is changed meanwhile makes one.
 ///
 /// # Errors
 ///
 /// The file's own.
-pub(super) fn sort(keys: &mut Vec<Key>, file: &File, delimiter: u8, ignore_case: bool) -> io::Result<()> {
-    let mut width = 1_usize;
+pub(super) fn sort(
+    keys: &mut Vec<Key>,
+    file: &File,
+    delimiter: u8,
+    ignore_case: bool,
+    mut progress: impl FnMut(u64),
+) -> io::Result<()> {
+    let (mut width, mut done) = (1_usize, 0_u64);
     while width < keys.len() {
         let mut sorted = Vec::with_capacity(keys.len());
+        progress(done);
         for pair in keys.chunks(width.saturating_mul(2)) {
             let (mut left, mut right) = pair.split_at(width.min(pair.len()));
             while let ([a, rest_left @ ..], [b, rest_right @ ..]) = (left, right) {
@@ -114,11 +131,15 @@ pub(super) fn sort(keys: &mut Vec<Key>, file: &File, delimiter: u8, ignore_case:
                     sorted.push(*a);
                     left = rest_left;
                 }
+                if sorted.len() % REPORT == 0 {
+                    progress(done + sorted.len() as u64);
+                }
             }
             sorted.extend(left);
             sorted.extend(right);
         }
         *keys = sorted;
+        done += keys.len() as u64;
         width = width.saturating_mul(2);
     }
     Ok(())

@@ -131,7 +131,8 @@ impl Strfile {
         let path = self.output.clone().unwrap_or_else(|| path_beside(&self.source));
         let (file, metadata) = open(&self.source)?;
         refuse_same(&metadata, &path)?;
-        let bar = progress(metadata.len());
+        let bar =
+            progress(metadata.len(), metadata.len(), "{bar:40} {binary_bytes} of {binary_total_bytes}, {eta} left");
         let alphabet = self.o.then(|| Alphabet::new(self.c, self.i));
         let reader = BufReader::with_capacity(BUFFER, &file);
         let mut table = Table::read(reader, self.c, alphabet, |position| bar.set_position(position))
@@ -139,7 +140,12 @@ impl Strfile {
         bar.finish_and_clear();
         // As with Debian's strfile, of two orders the alphabet's is taken.
         let order = if self.o {
-            table.order(&file, self.c, self.i).map_err(|source| misread(&self.source, source))?;
+            let steps = alphabet::steps(table.texts.len());
+            let bar = progress(metadata.len(), steps, "{bar:40} {percent} % in order, {eta} left");
+            table
+                .order(&file, self.c, self.i, |done| bar.set_position(done))
+                .map_err(|source| misread(&self.source, source))?;
+            bar.finish_and_clear();
             ORDERED
         } else if self.r {
             table.shuffle(&mut random::seeded().map_err(Error::Seed)?);
@@ -224,13 +230,13 @@ fn refuse_same(cookie: &Metadata, output: &Path) -> Result<(), Error> {
     }
 }
 
-/// A bar on the terminal for a large file; else nothing.
-fn progress(length: u64) -> ProgressBar {
+/// A bar on the terminal for so many steps of work on a large file; else nothing.
+fn progress(length: u64, steps: u64, template: &str) -> ProgressBar {
     if length < LARGE || !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:40} {binary_bytes} of {binary_total_bytes}, {eta} left");
-    ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    let style = ProgressStyle::with_template(template);
+    ProgressBar::new(steps).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// What Debian's strfile prints.

@@ -89,14 +89,23 @@ impl Table {
         self.shortest = self.shortest.min(length);
     }
 
-    /// Puts the texts into the order that their keys say.
+    /// Puts the texts into the order that their keys say. `progress` is told now and then how many steps of
+    /// [`alphabet::steps`] are done.
     ///
     /// # Errors
     ///
     /// The file's own.
-    pub(super) fn order(&mut self, file: &File, delimiter: u8, ignore_case: bool) -> io::Result<()> {
-        alphabet::sort(&mut self.keys, file, delimiter, ignore_case)?;
-        self.texts = self.keys.iter().map(|key| key.start).collect();
+    pub(super) fn order(
+        &mut self,
+        file: &File,
+        delimiter: u8,
+        ignore_case: bool,
+        progress: impl FnMut(u64),
+    ) -> io::Result<()> {
+        alphabet::sort(&mut self.keys, file, delimiter, ignore_case, progress)?;
+        for (text, key) in self.texts.iter_mut().zip(&self.keys) {
+            *text = key.start;
+        }
         Ok(())
     }
 
@@ -127,8 +136,8 @@ impl Table {
 /// Whether a line is a delimiter line. Debian's strfile knows neither those that end in CR LF nor a last one without its
 /// end; fortune(6)'s readers here do, so an index must.
 fn separates(line: &[u8], delimiter: u8) -> bool {
-    let bare = line.strip_suffix(b"\n").unwrap_or(line);
-    bare.strip_suffix(b"\r").unwrap_or(bare) == [delimiter]
+    let bare = line.strip_suffix(b"\n").map_or(line, |line| line.strip_suffix(b"\r").unwrap_or(line));
+    bare == [delimiter]
 }
 
 #[cfg(test)]
@@ -152,6 +161,8 @@ mod tests {
     #[test]
     fn delimiters_are_those_of_fortune() {
         assert_eq!(table(b"one\r\n%\r\ntwo\r\n%").texts, [0, 8]);
+        assert_eq!(table(b"one\n%\ntwo\n%\r").texts, [0, 6]);
+        assert_eq!(table(b"one\n%\ntwo\n%\r").shortest, 4);
         let long = [&vec![b'x'; 255][..], b"%\nstill the long one\n"].concat();
         assert_eq!(table(&long).texts, [0]);
     }

@@ -70,7 +70,6 @@ pub(crate) fn stop_signals() -> io::Result<OwnedFd> {
 }
 
 /// The same, and SIGHUP.
-#[cfg(feature = "web")]
 pub(crate) fn stop_and_reload_signals() -> io::Result<OwnedFd> {
     signals(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
 }

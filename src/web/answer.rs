@@ -43,6 +43,11 @@ impl Site {
         Self { fortunes: RefCell::new(fortunes), https_port }
     }
 
+    /// Reads the fortunes again, if they are from files.
+    pub(super) fn reload(&self) {
+        self.fortunes.borrow_mut().reload();
+    }
+
     /// Answers a request that came over `scheme`.
     pub(super) fn answer<B>(&self, scheme: Scheme, request: &Request<B>) -> Reply {
         let mut reply = self.resource(scheme, request);
@@ -90,7 +95,7 @@ impl Site {
     fn fortune<B>(&self, request: &Request<B>) -> Reply {
         let mut reply = match accept::wanted(request.headers()) {
             Some(form) => {
-                let (media, body) = page::rendered(self.fortunes.borrow_mut().choose().text, form);
+                let (media, body) = page::rendered(&self.fortunes.borrow_mut().choose().text, form);
                 complete(StatusCode::OK, media, body)
             }
             None => plain(

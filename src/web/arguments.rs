@@ -9,6 +9,7 @@ use clap::Parser;
 
 use super::sockets::Address;
 use crate::arguments::Error;
+use crate::fortune;
 use crate::sandbox::Mode;
 
 /// What it was asked to do.
@@ -23,11 +24,9 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub(super) key: Option<PathBuf>,
 
-    /// Cookie files of fortune(6), or directories of them, instead of what there is for lunch
-    ///
-    /// A percentage is the share of what follows; the others share the rest by their number of fortunes.
-    #[arg(long, value_name = "[N%] FILE|DIR", num_args = 1..)]
-    pub(super) fortunes: Vec<OsString>,
+    /// Fortunes instead of what there is for lunch: the rest of the line is what qotd takes, see `qotd --help`
+    #[arg(long, value_name = "OPTION|[N%] FILE|DIR", num_args = 0.., allow_hyphen_values = true)]
+    fortunes: Option<Vec<OsString>>,
 
     /// Serve there: http://IP:PORT or https://IP:PORT; can be repeated
     #[arg(long, value_name = "ADDRESS")]
@@ -64,6 +63,21 @@ impl Arguments {
     pub(super) fn parse() -> Result<Self, Error> {
         Ok(Self::try_parse_from(env::args_os().map(with_two_dashes))?)
     }
+
+    /// Which fortunes were asked for; `None` for what there is for lunch.
+    pub(super) fn fortunes(&self) -> Result<Option<fortune::Options>, Error> {
+        let Some(words) = &self.fortunes else { return Ok(None) };
+        let line = [OsString::from(super::NAME)].into_iter().chain(words.iter().cloned());
+        Ok(Some(FortunesLine::try_parse_from(line)?.options))
+    }
+}
+
+/// What follows `--fortunes`.
+#[derive(Debug, Parser)]
+#[command(name = super::NAME, disable_help_flag = true)]
+struct FortunesLine {
+    #[command(flatten)]
+    options: fortune::Options,
 }
 
 fn with_two_dashes(argument: OsString) -> OsString {
@@ -95,9 +109,12 @@ mod tests {
 
     #[test]
     fn fortunes_are_what_qotd_takes() {
-        let line = ["lunchd", "--fortunes", "30%", "a", "b", "--max-connections", "7"];
-        let parsed = Arguments::try_parse_from(line).expect("as the manual says");
-        assert_eq!(parsed.fortunes, ["30%", "a", "b"]);
-        assert_eq!(parsed.max_connections, 7);
+        let parse = |line: &[&str]| Arguments::try_parse_from(line).expect("as the manual says").fortunes();
+        assert!(parse(&["lunchd", "--max-connections", "7"]).is_ok_and(|options| options.is_none()));
+        let options = parse(&["lunchd", "--key", "k", "--fortunes", "30%", "a", "b", "--daily", "--key", "x", "-s"]);
+        let options = format!("{:?}", options.expect("as qotd's manual says").expect("there is something"));
+        let expected = [r#"sources: ["30%", "a", "b"]"#, "daily: true", r#"key: "x""#, "short: true"];
+        assert!(expected.iter().all(|part| options.contains(part)), "{options}");
+        assert!(parse(&["lunchd", "--fortunes", "--bad"]).is_err());
     }
 }

@@ -19,14 +19,15 @@ use std::time::{Duration, Instant};
 use rustix::stdio::dup2_stdin;
 
 use crate::fortune::text::{Eligible, LONGEST_TEXT};
-use crate::fortune::{self, Fortunes, Order, Sources};
+use crate::fortune::{self, Fortunes, Manner, Order};
 use crate::manager::Manager;
 use crate::sandbox::{self, policy};
+use crate::service::Replies;
 use crate::{activation, random, report, serve, sys};
 use answer::Site;
 use arguments::Arguments;
 use server::{Limits, Server};
-use sockets::{Scheme, Sockets};
+use sockets::{Passed, Sockets};
 use tls::Identity;
 
 const NAME: &str = "lunchd";
@@ -71,11 +72,16 @@ fn live() -> Result<Infallible, Error> {
     let arguments = Arguments::parse()?;
     let identity = Identity::new(arguments.certificate.as_deref(), arguments.key.as_deref())?;
     let acceptor = identity.as_ref().map(Identity::load).transpose()?;
-    let sockets = Sockets::take(&arguments.listen, identity.is_some())?;
-    if sockets.has(Scheme::Https) && identity.is_none() {
-        return Err(tls::Error::Missing.into());
-    }
-    let site = Site::new(fortunes(&arguments)?, sockets.https_port());
+    // One thread: every layer of the lock-down holds for all of the program. Descriptors 3 and up are free here: 3 is the
+    // event loop, and 4 what wakes it, which the policy pins.
+    let passed = Passed::take()?;
+    let prepare = |error: io::Error| serve::DaemonError::Prepare(error);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(prepare)?;
+    let sockets = Sockets::open(passed, &arguments.listen, identity.is_some())?;
+    let fortunes = fortunes(&arguments)?;
+    let mut readable = identity.as_ref().map(Identity::directories).unwrap_or_default();
+    readable.extend(fortunes.directories());
+    let site = Site::new(fortunes, sockets.https_port());
 
     let limits = Limits {
         idle: Duration::from_secs(arguments.idle_timeout.into()),
@@ -83,18 +89,14 @@ fn live() -> Result<Infallible, Error> {
         most: arguments.max_connections,
         most_per_source: arguments.max_per_source.unwrap_or_else(|| arguments.max_connections.div_ceil(2)),
     };
-    let prepare = |error: io::Error| serve::DaemonError::Prepare(error);
     serve::raise_descriptor_limit(limits.most, server::SPARE_DESCRIPTORS * sockets.len())?;
-    // One thread: every layer of the lock-down holds for all of the program.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(prepare)?;
     sys::stop_and_reload_signals().and_then(|signals| Ok(dup2_stdin(signals)?)).map_err(prepare)?;
     let manager = Manager::connect(Instant::now()).map_err(serve::DaemonError::Manager)?;
-    let readable = identity.as_ref().map(Identity::directories).unwrap_or_default();
     let guard = runtime.enter();
     let server = Server::new(site, identity.zip(acceptor), sockets, limits).map_err(prepare)?;
     drop(guard);
 
-    sandbox::lock_down_but(policy::Service::Lunchd, policy::Peer::Sockets, &readable, arguments.sandbox)?;
+    sandbox::lock_down_but(policy::Service::Lunchd, policy::Peer::SocketsAndFiles, &readable, arguments.sandbox)?;
     let outcome = tokio::task::LocalSet::new().block_on(&runtime, server.serve(manager));
     // Exits at once, as all services do: taking the runtime apart needs calls that the policy does not have.
     match outcome {
@@ -103,13 +105,12 @@ fn live() -> Result<Infallible, Error> {
     }
 }
 
-fn fortunes(arguments: &Arguments) -> Result<Fortunes, fortune::Error> {
-    let eligible = Eligible { longest: LONGEST_TEXT, ..Eligible::RFC_865 };
-    let order = Order::Random(random::seeded().map_err(fortune::Error::Seed)?);
-    if arguments.fortunes.is_empty() {
-        return Fortunes::held("data/lunch", LUNCH.as_bytes(), order, eligible);
+/// What `--fortunes` says, as qotd would choose; else what there is for lunch.
+fn fortunes(arguments: &Arguments) -> Result<Fortunes, Error> {
+    if let Some(options) = arguments.fortunes()? {
+        return Ok(options.fortunes(Manner::Service, Replies::Many)?);
     }
-    let list = fortune::parse_sources(&arguments.fortunes)?;
-    let sources = Sources { list, equal: false, indexed_only: false };
-    Fortunes::all_of(&sources, order, eligible)
+    let order = Order::Random(random::seeded().map_err(fortune::Error::Seed)?);
+    let eligible = Eligible { longest: LONGEST_TEXT, ..Eligible::RFC_865 };
+    Ok(Fortunes::held("data/lunch", LUNCH.as_bytes(), order, eligible)?)
 }

@@ -10,8 +10,9 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
+use hyper::header;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -44,6 +45,8 @@ pub(super) const SPARE_DESCRIPTORS: usize = 256;
 /// The longest head of a request, in octets, and the most fields in it; beyond that, the answer is 431.
 const LONGEST_HEAD: usize = 16 * 1024;
 const MOST_FIELDS: usize = 64;
+/// How much of a body that nobody wants is read, in octets.
+const LONGEST_BODY: usize = 64 * 1024;
 /// The most requests of one HTTP/2 connection at a time.
 const MOST_STREAMS: u32 = 32;
 
@@ -186,6 +189,17 @@ impl Server {
     }
 }
 
+/// Reads no more than a client may send without being told that there is room for more.
+async fn drop_some(mut body: Incoming) {
+    let mut left = LONGEST_BODY;
+    while let Some(Ok(frame)) = body.frame().await {
+        match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
+}
+
 async fn until(due: Option<std::time::Instant>) {
     match due {
         Some(due) => sleep_until(Instant::from_std(due)).await,
@@ -211,9 +225,8 @@ async fn next_signal(signals: &AsyncFd<BorrowedFd<'static>>) -> io::Result<i32> 
 impl Shared {
     /// Reads certificate and key again, for connections from now on. A bad one changes nothing.
     fn reload(&self) {
-        let Some(identity) = &self.identity else {
-            return report::notice("there is no certificate to read again");
-        };
+        self.site.reload();
+        let Some(identity) = &self.identity else { return };
         match identity.load() {
             Ok(acceptor) => {
                 *self.acceptor.borrow_mut() = Some(acceptor);
@@ -308,7 +321,13 @@ impl Shared {
         scheme: Scheme,
         request: Request<Incoming>,
     ) -> Result<Response<Full<Bytes>>, Infallible> {
-        Ok(self.site.answer(scheme, &request))
+        let answer = self.site.answer(scheme, &request);
+        // Nothing here takes a body. But a client that is sending one would rather see its connection fail than the answer,
+        // so a little of it is read; not if the client waits to be asked for it.
+        if !request.headers().contains_key(header::EXPECT) {
+            let _ = timeout(self.limits.idle, drop_some(request.into_body())).await;
+        }
+        Ok(answer)
     }
 
     /// Until the client is done, has had its time, or the program is to end; the last two give a request in progress theirs.

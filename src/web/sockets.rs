@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::str::FromStr;
 
+use rustix::io::fcntl_dupfd_cloexec;
 use rustix::net::AddressFamily;
 use rustix::net::sockopt::{set_tcp_nodelay, socket_domain};
 
@@ -68,6 +69,8 @@ pub(super) enum Error {
         "cannot listen on {scheme}://{address}: {source}; choose an address of this host and a free port above 1023"
     )]
     Bind { scheme: Scheme, address: SocketAddr, source: io::Error },
+    #[error("there is no certificate for https; name one with --certificate FILE, and its key with --key FILE")]
+    NoCertificate,
     #[error("cannot use the socket named {name}: {source}; pass TCP or Unix-domain stream sockets")]
     Use { name: Scheme, source: io::Error },
 }
@@ -79,23 +82,39 @@ pub(super) enum Listener {
     Unix(UnixListener),
 }
 
-/// All of them.
+/// What a service manager passed, with the names, in order.
 #[derive(Debug)]
-pub(super) struct Sockets(Vec<(Scheme, Listener)>);
+pub(super) struct Passed(Vec<(OwnedFd, String)>);
 
-impl Sockets {
-    /// Takes over what was passed, or opens what was asked for, or else the default: HTTPS on port 8443 with a certificate,
-    /// HTTP on 127.0.0.1:8080 without.
-    pub(super) fn take(listen: &[Address], certificate: bool) -> Result<Self, super::Error> {
+impl Passed {
+    /// So many descriptors from 3 on are free afterwards.
+    const FREE: i32 = 16;
+
+    /// Takes it over, and says on the log how it was announced.
+    pub(super) fn take() -> Result<Self, activation::Error> {
         for name in ["LISTEN_FDS", "LISTEN_FDNAMES"] {
             match env::var_os(name) {
                 Some(value) => report::notice(&format!("{name}={}", value.display())),
                 None => report::notice(&format!("{name} is not set")),
             }
         }
-        let passed = sys::take_passed_sockets().map_err(activation::Error::from)?;
+        let passed = sys::take_passed_sockets()?;
+        let moved = passed.iter().map(|(socket, name)| Ok((fcntl_dupfd_cloexec(socket, Self::FREE)?, name.clone())));
+        Ok(Self(moved.collect::<io::Result<_>>()?))
+    }
+}
+
+/// All that it serves on.
+#[derive(Debug)]
+pub(super) struct Sockets(Vec<(Scheme, Listener)>);
+
+impl Sockets {
+    /// What was passed, or what was asked for, or else the default: HTTPS on port 8443 with a certificate, HTTP on
+    /// 127.0.0.1:8080 without.
+    pub(super) fn open(passed: Passed, listen: &[Address], certificate: bool) -> Result<Self, super::Error> {
+        let Passed(passed) = passed;
         if passed.is_empty() {
-            return Ok(Self::open(listen, certificate)?);
+            return Ok(Self::listen(listen, certificate)?);
         }
         if !listen.is_empty() {
             return Err(activation::Error::Both.into());
@@ -111,6 +130,9 @@ impl Sockets {
             if activation::kind(socket.as_fd(), descriptor)? != Some(Kind::Listener) {
                 return Err(Error::Kind { descriptor, name }.into());
             }
+            if scheme == Scheme::Https && !certificate {
+                return Err(Error::NoCertificate.into());
+            }
             let (listener, at) = listener(socket).map_err(|source| Error::Use { name: scheme, source })?;
             report::notice(&format!("serving {scheme} on {at}"));
             sockets.push((scheme, listener));
@@ -118,9 +140,12 @@ impl Sockets {
         if sockets.is_empty() { Err(Error::NoName.into()) } else { Ok(Self(sockets)) }
     }
 
-    fn open(listen: &[Address], certificate: bool) -> Result<Self, Error> {
+    fn listen(listen: &[Address], certificate: bool) -> Result<Self, Error> {
         let default = |scheme, ip: std::net::IpAddr, port| Address { scheme, address: (ip, port).into() };
         let open_all = |addresses: &[Address]| addresses.iter().map(open_one).collect::<Result<_, _>>().map(Self);
+        if !certificate && listen.iter().any(|one| one.scheme == Scheme::Https) {
+            return Err(Error::NoCertificate);
+        }
         if !listen.is_empty() {
             return open_all(listen);
         }
@@ -136,10 +161,6 @@ impl Sockets {
         }
     }
 
-    pub(super) fn has(&self, scheme: Scheme) -> bool {
-        self.0.iter().any(|(one, _)| *one == scheme)
-    }
-
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
@@ -147,13 +168,14 @@ impl Sockets {
     /// Where a client finds HTTPS: 443 if it is served there, else the first port, else 443 again, where somebody may well
     /// have put the Unix-domain socket. `None` if HTTPS is not served.
     pub(super) fn https_port(&self) -> Option<u16> {
-        let mut ports =
-            self.0.iter().filter(|(scheme, _)| *scheme == Scheme::Https).map(|(_, listener)| match listener {
-                Listener::Tcp(listener) => listener.local_addr().map_or(443, |address| address.port()),
-                Listener::Unix(_) => 443,
-            });
-        let first = ports.next()?;
-        Some(if ports.any(|port| port == 443) { 443 } else { first })
+        let https = self.0.iter().filter(|(scheme, _)| *scheme == Scheme::Https).map(|(_, listener)| listener);
+        let ports = https.map(|listener| match listener {
+            Listener::Tcp(listener) => listener.local_addr().ok().map(|address| address.port()),
+            Listener::Unix(_) => None,
+        });
+        let ports: Vec<_> = ports.collect();
+        let tcp = ports.iter().flatten().find(|port| **port == 443).or(ports.iter().flatten().next());
+        (!ports.is_empty()).then_some(tcp.copied().unwrap_or(443))
     }
 
     pub(super) fn into_inner(self) -> Vec<(Scheme, Listener)> {

@@ -4,6 +4,7 @@
 
 pub mod attack;
 pub mod machine;
+pub mod web;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -34,6 +35,8 @@ pub fn program(name: &str) -> PathBuf {
         "discard" => env!("CARGO_BIN_EXE_discard"),
         "chargen" => env!("CARGO_BIN_EXE_chargen"),
         "time" => env!("CARGO_BIN_EXE_time"),
+        #[cfg(feature = "web")]
+        "lunchd" => env!("CARGO_BIN_EXE_lunchd"),
         "small-services" => env!("CARGO_BIN_EXE_small-services"),
         _ => unreachable!("no such program: {name}"),
     })

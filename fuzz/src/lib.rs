@@ -1,0 +1,38 @@
+//! The fuzz targets, and what they compare with: cookie files read line by line, as plainly as can be.
+
+pub mod arguments;
+pub mod cookies;
+pub mod index;
+
+use small_services::fortune::cookie::Format;
+
+/// The texts of a cookie file, without their comments; what a text with NUL octets is worth is not decided here.
+pub fn texts(file: &[u8], format: Format) -> Vec<Vec<u8>> {
+    let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
+    let mut texts = vec![];
+    let mut text = vec![];
+    for line in file.split_inclusive(|&octet| octet == b'\n') {
+        let bare = line.strip_suffix(b"\n").map_or(line, |line| line.strip_suffix(b"\r").unwrap_or(line));
+        if bare == [format.delimiter] {
+            texts.push(std::mem::take(&mut text));
+        } else {
+            text.extend(line);
+        }
+    }
+    texts.push(text);
+    texts.retain(|text| !text.is_empty());
+    texts
+}
+
+/// A text without its comments.
+pub fn without_comments(text: &[u8], format: Format) -> Vec<u8> {
+    let comment = [format.delimiter, format.delimiter];
+    let lines = text.split_inclusive(|&octet| octet == b'\n');
+    lines.filter(|line| !format.comments || !line.starts_with(&comment)).flatten().copied().collect()
+}
+
+/// What separates the texts, as the bits of an octet say: mostly what files have.
+pub fn format(bits: u8) -> Format {
+    let delimiter = [b'%', b'%', b'#', b'a'][usize::from(bits & 3)];
+    Format { delimiter, comments: bits & 4 != 0 }
+}

@@ -1,0 +1,192 @@
+//! Files that change while one process serves all clients from them.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use support::{Daemon, Folder, program, read_all, wait_until};
+
+fn reply(daemon: &Daemon) -> String {
+    String::from_utf8(read_all(&mut daemon.connect())).unwrap()
+}
+
+/// Replaces a file as a careful program does it: the new one is complete before it has the name.
+fn replace(path: &Path, content: &str) {
+    let new = path.with_extension("new");
+    fs::write(&new, content).unwrap();
+    fs::rename(new, path).unwrap();
+}
+
+fn make_index(path: &Path) {
+    let mut command = Command::new(program("small-services"));
+    let made = command.args(["strfile", "-s"]).arg(path).stdin(Stdio::null()).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+}
+
+/// Asks until the reply is this one; every other has to be one of those that there were.
+fn becomes(daemon: &Daemon, expected: &str, before: &[&str]) {
+    wait_until(|| {
+        let reply = reply(daemon);
+        assert!(reply == expected || before.contains(&reply.as_str()), "{reply:?}");
+        reply == expected
+    });
+}
+
+/// What it wrote to its log, once it is told to stop.
+fn log(mut daemon: Daemon) -> String {
+    daemon.process.signal("TERM");
+    let (code, log) = daemon.process.log();
+    assert_eq!(code, Some(0), "{log}");
+    log
+}
+
+#[test]
+fn a_file_that_is_replaced_is_read_again() {
+    let folder = Folder::new("changes-replaced");
+    let path = folder.file("cookies", "old\n");
+    let daemon = Daemon::start("qotd", &[path.to_str().unwrap()]);
+    assert_eq!(reply(&daemon), "old\r\n");
+    replace(&path, "new\n");
+    becomes(&daemon, "new\r\n", &["old\r\n"]);
+    // And again: it is the path that counts, not the first file's place on the disk.
+    replace(&path, "newer\n");
+    becomes(&daemon, "newer\r\n", &["new\r\n"]);
+    assert_eq!(log(daemon).matches("read again").count(), 2);
+}
+
+#[test]
+fn a_file_that_is_written_in_place_is_read_again() {
+    let folder = Folder::new("changes-in-place");
+    let path = folder.file("cookies", "old\n");
+    let daemon = Daemon::start("qotd", &["--shuffle", path.to_str().unwrap()]);
+    assert_eq!(reply(&daemon), "old\r\n");
+    folder.file("cookies", "new\n");
+    becomes(&daemon, "new\r\n", &["old\r\n"]);
+}
+
+#[test]
+fn sighup_reads_the_files_at_once() {
+    let folder = Folder::new("changes-signal");
+    let path = folder.file("cookies", "old\n");
+    let daemon = Daemon::start("qotd", &[path.to_str().unwrap()]);
+    assert_eq!(reply(&daemon), "old\r\n");
+    daemon.process.signal("HUP");
+    folder.file("cookies", "new\n");
+    daemon.process.signal("HUP");
+    becomes(&daemon, "new\r\n", &["old\r\n"]);
+    assert!(log(daemon).contains("read again"));
+}
+
+#[test]
+fn a_directory_s_files_come_and_go() {
+    let folder = Folder::new("changes-directory");
+    folder.file("one", "one\n");
+    let daemon = Daemon::start("qotd", &[folder.path().to_str().unwrap()]);
+    assert_eq!(reply(&daemon), "one\r\n");
+    folder.file("two", "two\n");
+    becomes(&daemon, "two\r\n", &["one\r\n"]);
+    fs::remove_file(folder.path().join("one")).unwrap();
+    daemon.process.signal("HUP");
+    wait_until(|| (0..20).all(|_| reply(&daemon) == "two\r\n"));
+}
+
+#[test]
+fn an_old_index_is_never_used_with_a_new_file() {
+    let folder = Folder::new("changes-index");
+    let texts = |letter: char| (1..=50).map(|length| letter.to_string().repeat(length)).collect::<Vec<_>>();
+    let (small, large) = (texts('a'), texts('B'));
+    let replies = |texts: &[String]| texts.iter().map(|text| format!("{text}\r\n")).collect::<BTreeSet<_>>();
+    let all: BTreeSet<_> = replies(&small).union(&replies(&large)).cloned().collect();
+    let path = folder.file("cookies", small.join("\n%\n") + "\n");
+    make_index(&path);
+    let daemon = Daemon::start("qotd", &[path.to_str().unwrap()]);
+    let is_from = |texts: &[String]| {
+        let reply = reply(&daemon);
+        assert!(all.contains(&reply), "{reply:?} is part of a fortune, or of two");
+        replies(texts).contains(&reply)
+    };
+    assert!(is_from(&small));
+    // The old index remains for now: it is older than the file.
+    replace(&path, &(large.join("\n%\n") + "\n"));
+    wait_until(|| is_from(&large));
+    assert!((0..100).all(|_| is_from(&large)));
+    make_index(&path);
+    assert!((0..100).all(|_| is_from(&large)));
+    // In place, and shorter than the index says.
+    folder.file("cookies", small[..5].join("\n%\n") + "\n");
+    wait_until(|| (0..20).all(|_| is_from(&small)));
+}
+
+#[test]
+fn what_cannot_be_read_again_leaves_the_fortunes_that_there_were() {
+    let folder = Folder::new("changes-broken");
+    let path = folder.file("cookies", "old\n");
+    let mut daemon = Daemon::start("qotd", &[path.to_str().unwrap()]);
+    assert_eq!(reply(&daemon), "old\r\n");
+    fs::remove_file(&path).unwrap();
+    daemon.process.signal("HUP");
+    assert!(line(&mut daemon).contains("No such file"));
+    assert_eq!(reply(&daemon), "old\r\n");
+    folder.file("cookies", "nul\0\n");
+    daemon.process.signal("HUP");
+    assert!(line(&mut daemon).contains("NUL"));
+    assert_eq!(reply(&daemon), "old\r\n");
+    folder.file("cookies", "");
+    daemon.process.signal("HUP");
+    assert!(line(&mut daemon).contains("no fortune to send"));
+    assert_eq!(reply(&daemon), "old\r\n");
+    folder.file("cookies", "new\n");
+    becomes(&daemon, "new\r\n", &["old\r\n"]);
+}
+
+#[test]
+fn what_lies_elsewhere_cannot_be_read_after_the_lock_down() {
+    let folder = Folder::new("changes-elsewhere");
+    let elsewhere = Folder::new("changes-elsewhere-secret");
+    let secret = elsewhere.file("secret", "secret\n");
+    let path = folder.file("cookies", "public\n");
+    let mut daemon = Daemon::start("qotd", &[path.to_str().unwrap()]);
+    assert_eq!(reply(&daemon), "public\r\n");
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(secret, &path).unwrap();
+    daemon.process.signal("HUP");
+    let line = line(&mut daemon);
+    assert!(line.contains("Permission denied"), "{line}");
+    assert_eq!(reply(&daemon), "public\r\n");
+}
+
+#[test]
+fn reading_again_takes_no_more_memory_each_time() {
+    let folder = Folder::new("changes-memory");
+    let text = |letter: &str| format!("{}\n%\n", letter.repeat(400)).repeat(20_000);
+    let path = folder.file("cookies", text("a"));
+    let daemon = Daemon::start("qotd", &[path.to_str().unwrap()]);
+    assert!(reply(&daemon).starts_with('a'));
+    let mut after_three = 0;
+    for round in 0..20 {
+        let letter = ["b", "c"][round % 2];
+        replace(&path, &text(letter));
+        daemon.process.signal("HUP");
+        wait_until(|| reply(&daemon).starts_with(letter));
+        if round == 2 {
+            after_three = support::resident(&daemon.process);
+        }
+    }
+    let grown = support::resident(&daemon.process).saturating_sub(after_three);
+    assert!(grown < 4096, "{grown} KiB more than after three times ({after_three} KiB)");
+}
+
+/// The next line of its log.
+fn line(daemon: &mut Daemon) -> String {
+    use std::io::Read;
+    let mut line = Vec::new();
+    let log = daemon.process.0.stderr.as_mut().unwrap();
+    let mut octet = [0];
+    while octet != *b"\n" && log.read(&mut octet).unwrap() > 0 {
+        line.push(octet[0]);
+    }
+    String::from_utf8(line).unwrap()
+}

@@ -1,0 +1,57 @@
+//! The fuzz targets on their corpus, and on inputs made from it by chance. `make fuzz` looks further.
+
+#[path = "../fuzz/src/lib.rs"]
+mod targets;
+
+mod support;
+
+use std::fs;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use support::repository;
+
+/// How many inputs are made by chance for each target.
+const RUNS: usize = 20_000;
+
+fn replay(target: &str, run: fn(&[u8])) {
+    let folder = repository().join("fuzz/corpus").join(target);
+    let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let corpus: Vec<_> = paths.iter().map(|path| fs::read(path).unwrap()).collect();
+    assert!(corpus.len() > 10, "only {} inputs", corpus.len());
+    for input in &corpus {
+        run(input);
+    }
+    // Fixed, so that a failure comes again.
+    let mut random = SmallRng::seed_from_u64(865);
+    for _ in 0..RUNS {
+        let mut any = || corpus[random.random_range(0..corpus.len())].clone();
+        let (mut input, other) = (any(), any());
+        for _ in 0..random.random_range(1..4) {
+            let place = random.random_range(0..=input.len());
+            match random.random_range(0..4) {
+                0 => input.insert(place, random.random()),
+                1 => input.truncate(place),
+                2 => input.extend(&other[random.random_range(0..=other.len())..]),
+                _ => input.iter_mut().skip(place).take(1).for_each(|octet| *octet = random.random()),
+            }
+        }
+        run(&input);
+    }
+}
+
+#[test]
+fn the_scanner_finds_what_a_plain_reading_finds() {
+    replay("cookies", targets::cookies::run);
+}
+
+#[test]
+fn whatever_an_index_says_no_fortune_is_wrong_or_cut() {
+    replay("index", targets::index::run);
+}
+
+#[test]
+fn every_command_line_is_understood_or_refused() {
+    replay("arguments", targets::arguments::run);
+}

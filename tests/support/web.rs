@@ -1,0 +1,155 @@
+//! What the tests of lunchd share: certificates by a real openssl, a real curl, and the program with its log.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
+
+use super::{Folder, Process, fortunes_of, program, repository, wait_until};
+
+/// An authority and the certificates that it gave out, for localhost and its addresses.
+pub struct Authority(Folder);
+
+impl Authority {
+    pub fn new(name: &str) -> Self {
+        let authority = Self(Folder::new(&format!("authority-{name}")));
+        authority.openssl(&format!(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN={name}"
+        ));
+        authority.0.file("leaf", "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1\n");
+        authority
+    }
+
+    fn openssl(&self, arguments: &str) {
+        let output = Command::new("openssl").args(arguments.split(' ')).current_dir(self.0.path()).output().unwrap();
+        assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Gives out `name.pem` with the key `name.key`, of a kind that openssl knows, for so many days from now.
+    pub fn certify(&self, name: &str, key: &str, days: i32) {
+        self.openssl(&format!("req -newkey {key} -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}"));
+        self.openssl(&format!(
+            "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -days {days} -extfile leaf -out {name}.pem"
+        ));
+    }
+
+    pub fn path(&self, file: &str) -> String {
+        self.0.path().join(file).to_str().unwrap().to_owned()
+    }
+
+    pub fn folder(&self) -> &Folder {
+        &self.0
+    }
+}
+
+/// A key that is made in no time.
+pub const EC: &str = "ec -pkeyopt ec_paramgen_curve:P-256";
+
+/// Runs curl, and returns what it prints; the test fails if curl does.
+pub fn curl(arguments: &[&str]) -> String {
+    let output = try_curl(arguments);
+    let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+    assert!(output.status.success(), "curl {arguments:?}: {}\n{}", output.status, text(&output.stderr));
+    text(&output.stdout)
+}
+
+pub fn try_curl(arguments: &[&str]) -> Output {
+    Command::new("curl").args(["--silent", "--show-error", "--max-time", "120"]).args(arguments).output().unwrap()
+}
+
+/// What there is for lunch.
+pub fn dishes() -> Vec<String> {
+    fortunes_of(&repository().join("data/lunch"))
+}
+
+pub fn assert_dish(text: &str) {
+    assert!(dishes().iter().any(|dish| dish == text), "{text:?} is no dish");
+}
+
+/// lunchd and what it has logged so far.
+pub struct Lunchd {
+    pub process: Process,
+    log: Arc<Mutex<String>>,
+}
+
+impl Lunchd {
+    pub fn start(arguments: &[&str]) -> Self {
+        Self::spawn(Command::new(program("lunchd")).args(arguments))
+    }
+
+    /// With sockets as descriptors 3 and up, as `sd_listen_fds(3)` describes, and their names.
+    pub fn passed(sockets: &[&OwnedFd], names: &str, arguments: &[&str]) -> Self {
+        // Under a high number, so that no redirection overwrites one that is still needed.
+        let inheritable: Vec<_> = sockets.iter().map(|socket| fcntl_dupfd_cloexec(socket, 100).unwrap()).collect();
+        for socket in &inheritable {
+            fcntl_setfd(socket, FdFlags::empty()).unwrap();
+        }
+        let redirections: Vec<_> =
+            (3..).zip(&inheritable).map(|(number, socket)| format!("{number}<&{}", socket.as_raw_fd())).collect();
+        let script = format!(
+            "LISTEN_PID=$$ LISTEN_FDS={} LISTEN_FDNAMES={names} exec \"$@\" {}",
+            sockets.len(),
+            redirections.join(" ")
+        );
+        Self::spawn(Command::new("bash").args(["-c", &script, "bash"]).arg(program("lunchd")).args(arguments))
+    }
+
+    pub fn spawn(command: &mut Command) -> Self {
+        let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
+        let log = Arc::new(Mutex::new(String::new()));
+        let mut lines = BufReader::new(process.0.stderr.take().expect("a pipe"));
+        let written = log.clone();
+        thread::spawn(move || {
+            let mut line = String::new();
+            while lines.read_line(&mut line).is_ok_and(|length| length > 0) {
+                written.lock().unwrap().push_str(&line);
+                line.clear();
+            }
+        });
+        Self { process, log }
+    }
+
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    pub fn wait_for(&self, words: &str) {
+        wait_until(|| self.log().contains(words));
+    }
+
+    /// Where it serves a scheme that `--listen` asked for.
+    pub fn address(&self, scheme: &str) -> SocketAddr {
+        let words = format!("serving on {scheme}://");
+        self.wait_for(&words);
+        let log = self.log();
+        let rest = log.split(&words).nth(1).unwrap();
+        rest.split(';').next().unwrap().parse().unwrap()
+    }
+
+    /// Waits until it serves: what is sent meanwhile waits in the kernel, but /proc does not.
+    pub fn locked_down(&self) {
+        wait_until(|| self.status().contains("Seccomp:\t2\n"));
+    }
+
+    pub fn status(&self) -> String {
+        fs::read_to_string(format!("/proc/{}/status", self.process.0.id())).unwrap()
+    }
+
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.process.0.id())).unwrap().count()
+    }
+
+    /// Asserts that it ends by itself with this exit code, and returns its log.
+    pub fn ended(mut self, code: i32) -> String {
+        assert_eq!(self.process.wait().code(), Some(code), "{}", self.log());
+        // The pipe's end: nobody else holds it.
+        wait_until(|| Arc::strong_count(&self.log) == 1);
+        self.log()
+    }
+}

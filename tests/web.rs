@@ -1,0 +1,327 @@
+//! lunchd as the network sees it: what it answers, and what it never does.
+
+mod support;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+
+use support::web::{Authority, EC, Lunchd, assert_dish, curl, dishes, try_curl};
+use support::{Folder, HUNG};
+
+/// One that serves HTTP, or leads from it to the other.
+fn both(authority: &Authority, more: &[&str]) -> (Lunchd, SocketAddr, SocketAddr) {
+    authority.certify("site", EC, 1);
+    let (certificate, key) = (authority.path("site.pem"), authority.path("site.key"));
+    let mut arguments = vec!["--certificate", &certificate, "--key", &key];
+    arguments.extend(["--listen", "http://127.0.0.1:0", "--listen", "https://127.0.0.1:0"]);
+    arguments.extend(more);
+    let lunchd = Lunchd::start(&arguments);
+    let (http, https) = (lunchd.address("http"), lunchd.address("https"));
+    (lunchd, http, https)
+}
+
+fn plain(more: &[&str]) -> (Lunchd, SocketAddr) {
+    let lunchd = Lunchd::start(&[&["--listen", "http://127.0.0.1:0"], more].concat());
+    let http = lunchd.address("http");
+    (lunchd, http)
+}
+
+fn connected(address: SocketAddr) -> TcpStream {
+    let client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(HUNG)).unwrap();
+    client.set_write_timeout(Some(HUNG)).unwrap();
+    client
+}
+
+/// Sends octets as they are, and returns all that comes.
+fn raw(address: SocketAddr, request: &str) -> String {
+    let mut client = connected(address);
+    client.write_all(request.as_bytes()).unwrap();
+    let mut reply = Vec::new();
+    client.read_to_end(&mut reply).unwrap();
+    String::from_utf8(reply).expect("ASCII")
+}
+
+fn field<'a>(reply: &'a str, name: &str) -> Option<&'a str> {
+    let head = reply.split("\r\n\r\n").next().unwrap();
+    head.lines().filter_map(|line| line.split_once(": ")).find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|it| it.1)
+}
+
+#[test]
+fn http_leads_to_the_same_place_over_https() {
+    let authority = Authority::new("leads");
+    let (_lunchd, http, https) = both(&authority, &[]);
+    let port = https.port();
+    for (request, host, expected) in [
+        ("GET /", "localhost", "https://localhost:P/"),
+        ("HEAD /a%20b/%C3%A9?c=%26&d", "localhost:8080", "https://localhost:P/a%20b/%C3%A9?c=%26&d"),
+        ("POST /?x=//y", "[::1]:80", "https://[::1]:P/?x=//y"),
+        ("GET //elsewhere.example/", "localhost", "https://localhost:P//elsewhere.example/"),
+        ("GET /\"{}|^", "localhost", "https://localhost:P/%22%7B%7D%7C%5E"),
+        ("OPTIONS *", "localhost", "https://localhost:P/"),
+        ("GET http://other.example/x", "localhost", "https://other.example:P/x"),
+    ] {
+        let reply = raw(http, &format!("{request} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
+        assert!(reply.starts_with("HTTP/1.1 301 "), "{request}: {reply}");
+        assert_eq!(field(&reply, "location"), Some(expected.replace('P', &port.to_string()).as_str()), "{request}");
+    }
+}
+
+#[test]
+fn a_host_that_is_none_gets_400_and_nothing_is_reflected() {
+    let authority = Authority::new("hosts");
+    let (_lunchd, redirecting, _) = both(&authority, &[]);
+    let (_other, serving) = plain(&[]);
+    for address in [redirecting, serving] {
+        for host in [
+            "Host: evil\"><script>",
+            "Host: a b",
+            "Host: user@reflected.example",
+            "Host: reflected.example/path",
+            "Host: reflected.example:99999",
+            "Host: [::1",
+            "Host:",
+            "Host: one.example\r\nHost: reflected.example",
+            "X-Forwarded-Host: reflected.example",
+        ] {
+            let reply = raw(address, &format!("GET / HTTP/1.1\r\n{host}\r\nConnection: close\r\n\r\n"));
+            assert!(reply.starts_with("HTTP/1.1 400 "), "{host}: {reply}");
+            assert!(!reply.contains("reflected") && !reply.contains("script") && !reply.contains("ocation"), "{reply}");
+        }
+        for line in ["GET /%zz HTTP/1.1", "GET /?%4 HTTP/1.1", "GET http://user@reflected.example/ HTTP/1.1"] {
+            let reply = raw(address, &format!("{line}\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
+            assert!(reply.starts_with("HTTP/1.1 400 ") && !reply.contains("reflected"), "{line}: {reply}");
+        }
+    }
+    // HTTP/1.0 need not say a host, where none has to be known.
+    assert!(raw(serving, "GET / HTTP/1.0\r\n\r\n").starts_with("HTTP/1.0 200 "));
+    assert!(raw(redirecting, "GET / HTTP/1.0\r\n\r\n").starts_with("HTTP/1.0 400 "));
+    // Nor does anything of a request come back otherwise.
+    let reply = raw(
+        serving,
+        "GET /reflected?reflected HTTP/1.1\r\nHost: reflected.example\r\nX-A: reflected\r\nConnection: close\r\n\r\n",
+    );
+    assert!(reply.starts_with("HTTP/1.1 404 ") && !reply.contains("reflected"), "{reply}");
+}
+
+#[test]
+fn a_dish_comes_as_page_as_text_and_as_json() {
+    let authority = Authority::new("forms");
+    let (_lunchd, _, https) = both(&authority, &[]);
+    let url = format!("https://localhost:{}/", https.port());
+    let ca = authority.path("ca.pem");
+    for version in ["--http1.1", "--http2"] {
+        let get = |more: &[&str]| curl(&[&[version, "--cacert", &ca, &url], more].concat());
+        assert_dish(&get(&[]));
+        assert_dish(&get(&["--header", "Accept: text/plain"]));
+        let json: serde_json::Value = serde_json::from_str(&get(&["--header", "Accept: application/json"])).unwrap();
+        assert_dish(&format!("{}\n", json["text"].as_str().unwrap()));
+        let page = get(&["--header", "Accept: text/html,*/*;q=0.8"]);
+        let heading = page.split_once("<h1>").unwrap().1.split_once("</h1>").unwrap().0;
+        assert_dish(&format!("{}\n", heading.replace("&#39;", "'")));
+        assert!(get(&["--header", "Accept: image/png", "--write-out", "%{http_code}"]).ends_with("406"));
+
+        let head = get(&["--head", "--header", "Accept: text/html"]);
+        assert!(head.contains(" 200") && !head.contains("<h1>"), "{head}");
+        let head = head.to_lowercase();
+        let length: usize = head.split("content-length: ").nth(1).unwrap().lines().next().unwrap().parse().unwrap();
+        assert!(length > 300, "{head}");
+        for line in [
+            "content-type: text/html; charset=utf-8",
+            "vary: accept",
+            "cache-control: no-store",
+            "content-security-policy: default-src 'none'; style-src 'self';",
+            "x-content-type-options: nosniff",
+            "x-frame-options: deny",
+            "referrer-policy: no-referrer",
+            "strict-transport-security: max-age=",
+        ] {
+            assert!(head.contains(line), "no {line:?} in {head}");
+        }
+        assert!(!head.contains("cookie"), "{head}");
+
+        let status = |more: &[&str]| get(&[&["--output", "/dev/null", "--write-out", "%{http_code}"], more].concat());
+        assert_eq!(status(&["--request-target", "/missing"]), "404");
+        assert_eq!(status(&["--request-target", "/style.css"]), "200");
+        assert_eq!(status(&["--data", "x=y"]), "405");
+        assert!(get(&["--include", "--request", "DELETE"]).to_lowercase().contains("allow: get, head"));
+        let long = format!("X-Long: {}", "x".repeat(20_000));
+        assert_eq!(status(&["--header", &long]), "431");
+    }
+}
+
+#[test]
+fn any_collection_is_served_and_none_becomes_markup() {
+    let folder = Folder::new("collections");
+    let path = |name: &str, text: &str| folder.file(name, text).to_str().unwrap().to_owned();
+    let (one, never) = (path("one", "<b>\"one\" & 'two'</b>\nand more\n"), path("never", "never\n"));
+    let (_lunchd, http) = plain(&["--fortunes", "100%", &one, "0%", &never]);
+    let url = format!("http://{http}/");
+    assert_eq!(curl(&[&url]), "<b>\"one\" & 'two'</b>\nand more\n");
+    let page = curl(&[&url, "--header", "Accept: text/html"]);
+    assert!(page.contains("<h1>&lt;b&gt;&quot;one&quot; &amp; &#39;two&#39;&lt;/b&gt;\nand more</h1>"), "{page}");
+    assert_eq!(
+        curl(&[&url, "--header", "Accept: application/json"]),
+        "{\"text\":\"<b>\\\"one\\\" & 'two'</b>\\nand more\"}\n"
+    );
+}
+
+#[test]
+fn every_kind_of_key_serves_both_versions_of_tls() {
+    let authority = Authority::new("keys");
+    let ca = authority.path("ca.pem");
+    for (name, key) in [("rsa", "rsa:2048"), ("ec", EC), ("ed25519", "ed25519")] {
+        authority.certify(name, key, 1);
+        let (certificate, key) = (authority.path(&format!("{name}.pem")), authority.path(&format!("{name}.key")));
+        // One dash, as in times of old.
+        let arguments = ["-certificate", &certificate, "-key", &key, "--listen", "https://127.0.0.1:0"];
+        let lunchd = Lunchd::start(&arguments);
+        let url = format!("https://localhost:{}/", lunchd.address("https").port());
+        for (version, alpn) in [("1.2", "--http2"), ("1.3", "--http2"), ("1.3", "--http1.1"), ("1.2", "--http1.1")] {
+            let shown = curl(&["--tls-max", version, &format!("--tlsv{version}"), alpn, "--cacert", &ca, &url]);
+            assert_dish(&shown);
+            let spoken = ["--write-out", "%{http_version}", "--output", "/dev/null"];
+            let spoken = curl(&[&spoken[..], &["--tls-max", version, alpn, "--cacert", &ca, &url]].concat());
+            assert_eq!(spoken, if alpn == "--http2" { "2" } else { "1.1" });
+        }
+    }
+}
+
+#[test]
+fn a_chain_is_sent_whole() {
+    let root = Authority::new("root");
+    root.folder().file("leaf", "basicConstraints=critical,CA:TRUE\n");
+    root.certify("between", EC, 1);
+    let between = Authority::new("between");
+    for file in ["pem", "key"] {
+        fs::copy(root.path(&format!("between.{file}")), between.path(&format!("ca.{file}"))).unwrap();
+    }
+    between.certify("site", EC, 1);
+    let chain = [fs::read(between.path("site.pem")).unwrap(), fs::read(between.path("ca.pem")).unwrap()].concat();
+    between.folder().file("chain.pem", chain);
+    let (certificate, key) = (between.path("chain.pem"), between.path("site.key"));
+    let lunchd = Lunchd::start(&["--certificate", &certificate, "--key", &key, "--listen", "https://127.0.0.1:0"]);
+    let url = format!("https://localhost:{}/", lunchd.address("https").port());
+    assert_dish(&curl(&["--cacert", &root.path("ca.pem"), &url]));
+}
+
+#[test]
+fn a_certificate_that_will_not_do_is_one_sentence() {
+    let authority = Authority::new("mistakes");
+    authority.certify("good", EC, 1);
+    authority.certify("other", EC, 1);
+    authority.certify("old", EC, -1);
+    authority.folder().file("nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    let mistake = |certificate: &str, key: &str, words: &str| {
+        let (certificate, key) = (authority.path(certificate), authority.path(key));
+        let log = Lunchd::start(&["--certificate", &certificate, "--key", &key]).ended(1);
+        assert!(log.starts_with("lunchd: ") && log.lines().count() == 1 && log.contains(words), "{log}");
+        assert!(!log.contains("PRIVATE KEY-----\nM"), "{log}");
+    };
+    mistake("missing.pem", "good.key", "No such file");
+    mistake("good.pem", "missing.key", "No such file");
+    mistake("", "good.key", "Is a directory");
+    mistake("good.pem", "other.key", "does not belong to the certificate");
+    mistake("old.pem", "old.key", "expired on 20");
+    mistake("good.key", "good.key", "holds no certificate");
+    mistake("good.pem", "good.pem", "holds no key");
+    mistake("nonsense", "good.key", "cannot be understood");
+    let (certificate, key) = (authority.path("good.pem"), authority.path("good.key"));
+    for half in [["--certificate", &certificate], ["--key", &key]] {
+        let log = Lunchd::start(&half).ended(1);
+        assert!(log.contains(" is there, and --") && log.lines().count() == 1, "{log}");
+    }
+    let log = Lunchd::start(&["--listen", "https://127.0.0.1:0"]).ended(1);
+    assert!(log.contains("there is no certificate for https"), "{log}");
+}
+
+#[test]
+fn sockets_are_known_by_their_names_in_any_order() {
+    let authority = Authority::new("names");
+    authority.certify("site", EC, 1);
+    let (certificate, key, ca) = (authority.path("site.pem"), authority.path("site.key"), authority.path("ca.pem"));
+    let identity = ["--certificate", &certificate, "--key", &key];
+    for order in [["http", "https", "http", "https", "https"], ["https", "https", "http", "other", "http"]] {
+        let path = authority.folder().path().join(format!("socket-{}", order[3]));
+        let unix = OwnedFd::from(UnixListener::bind(&path).unwrap());
+        let tcp = ["127.0.0.1:0", "[::1]:0", "127.0.0.1:0", "[::1]:0"].map(|at| TcpListener::bind(at).unwrap());
+        let addresses: Vec<_> = tcp.iter().map(|listener| listener.local_addr().unwrap()).collect();
+        let tcp = tcp.map(OwnedFd::from);
+        let sockets = [&tcp[0], &tcp[1], &tcp[2], &tcp[3], &unix];
+        let lunchd = Lunchd::passed(&sockets, &order.join(":"), &identity);
+        let secure = addresses.iter().zip(order).find(|(_, name)| *name == "https").unwrap().0.port();
+        for (address, name) in addresses.iter().zip(order) {
+            match name {
+                "https" => assert_dish(&curl(&["--cacert", &ca, &format!("https://{address}/")])),
+                "http" => {
+                    let place = curl(&[
+                        "--write-out",
+                        "%{redirect_url}",
+                        "--output",
+                        "/dev/null",
+                        &format!("http://{address}/a?b"),
+                    ]);
+                    let host = address.to_string().rsplit_once(':').unwrap().0.to_owned();
+                    assert_eq!(place, format!("https://{host}:{secure}/a?b"));
+                }
+                _ => lunchd.wait_for("ignoring descriptor 6, named other"),
+            }
+        }
+        let unix = path.to_str().unwrap();
+        let shown = curl(&["--unix-socket", unix, "--cacert", &ca, &format!("{}://localhost/", order[4])]);
+        if order[4] == "https" {
+            assert_dish(&shown);
+        } else {
+            assert!(shown.contains("https"), "{shown}");
+        }
+        let log = lunchd.log();
+        assert!(
+            log.contains("LISTEN_FDS=5\n") && log.contains(&format!("LISTEN_FDNAMES={}\n", order.join(":"))),
+            "{log}"
+        );
+    }
+    // Without https, http serves.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let listener = OwnedFd::from(listener);
+    let lunchd = Lunchd::passed(&[&listener], "http", &[]);
+    assert_dish(&curl(&[&url]));
+    drop(lunchd);
+    let log = Lunchd::passed(&[&listener], "lunchd.socket", &[]).ended(1);
+    assert!(log.contains("no socket is named http or https; set FileDescriptorName="), "{log}");
+    let datagrams = OwnedFd::from(UdpSocket::bind("127.0.0.1:0").unwrap());
+    let log = Lunchd::passed(&[&datagrams], "http", &[]).ended(1);
+    assert!(log.contains("descriptor 3, named http, is no listening stream socket"), "{log}");
+}
+
+#[test]
+fn everybody_gets_every_dish_in_the_end() {
+    let (_lunchd, http) = plain(&[]);
+    let mut missing: std::collections::BTreeSet<_> = dishes().into_iter().collect();
+    let mut client = connected(http);
+    support::wait_until(|| {
+        client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut reply = [0; 4096];
+        let mut length = client.read(&mut reply).unwrap();
+        while !reply[..length].windows(4).any(|end| end == b"\r\n\r\n") || reply[length - 1] != b'\n' {
+            length += client.read(&mut reply[length..]).unwrap();
+        }
+        let reply = std::str::from_utf8(&reply[..length]).unwrap();
+        if let Some((_, dish)) = reply.split_once("\r\n\r\n") {
+            missing.remove(dish);
+        }
+        missing.is_empty()
+    });
+}
+
+#[test]
+fn curl_takes_no_certificate_of_another_authority() {
+    // What the other tests rest on: that curl looks.
+    let (authority, other) = (Authority::new("ours"), Authority::new("theirs"));
+    let (_lunchd, _, https) = both(&authority, &[]);
+    let url = format!("https://localhost:{}/", https.port());
+    assert_eq!(try_curl(&["--cacert", &other.path("ca.pem"), &url]).status.code(), Some(60));
+}

@@ -1,0 +1,282 @@
+//! lunchd's limits, its certificate's renewal and its lock-down.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::symlink;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use small_services::sandbox::policy::{self, Peer, Service};
+use support::web::{Authority, EC, Lunchd, assert_dish, curl, try_curl};
+use support::{Folder, HUNG, Process, program, wait_until};
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+fn plain(more: &[&str]) -> (Lunchd, SocketAddr) {
+    let lunchd = Lunchd::start(&[&["--listen", "http://127.0.0.1:0"], more].concat());
+    let http = lunchd.address("http");
+    (lunchd, http)
+}
+
+fn secure(authority: &Authority, more: &[&str]) -> (Lunchd, SocketAddr) {
+    authority.certify("site", EC, 1);
+    let (certificate, key) = (authority.path("site.pem"), authority.path("site.key"));
+    let arguments = ["--certificate", &certificate, "--key", &key, "--listen", "https://127.0.0.1:0"];
+    let lunchd = Lunchd::start(&[&arguments, more].concat());
+    let https = lunchd.address("https");
+    (lunchd, https)
+}
+
+fn connected(address: SocketAddr) -> TcpStream {
+    let client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(HUNG)).unwrap();
+    client.set_write_timeout(Some(HUNG)).unwrap();
+    client
+}
+
+/// Asks over a connection that stays open; whether it was answered.
+fn ask(client: &mut TcpStream) -> bool {
+    let mut reply = Vec::new();
+    let mut piece = [0; 4096];
+    if client.write_all(REQUEST).is_err() {
+        return false;
+    }
+    loop {
+        match client.read(&mut piece) {
+            Ok(length) if length > 0 => reply.extend_from_slice(&piece[..length]),
+            _ => return false,
+        }
+        if let Some((_, dish)) = String::from_utf8_lossy(&reply).split_once("\r\n\r\n")
+            && dish.ends_with('\n')
+        {
+            assert_dish(dish);
+            return true;
+        }
+    }
+}
+
+/// Whether the server has ended the connection, in whatever way, without another word.
+fn let_go(client: &mut TcpStream) -> bool {
+    !matches!(client.read(&mut [0; 64]), Ok(length) if length > 0)
+}
+
+#[test]
+fn a_client_that_does_nothing_is_let_go() {
+    let authority = Authority::new("idle");
+    let (_lunchd, https) = secure(&authority, &["--idle-timeout", "1"]);
+    let (_other, http) = plain(&["--idle-timeout", "1"]);
+    for (address, beginning) in [(https, &b"\x16\x03\x01"[..]), (http, &REQUEST[..20])] {
+        assert!(let_go(&mut connected(address)), "it said nothing");
+        let mut client = connected(address);
+        client.write_all(beginning).unwrap();
+        assert!(let_go(&mut client), "it stopped in the middle");
+    }
+    let mut client = connected(http);
+    assert!(ask(&mut client));
+    assert!(let_go(&mut client), "it was served");
+    // One that speaks HTTP/2, with a handshake behind it.
+    let mut openssl = Command::new("openssl");
+    openssl.args(["s_client", "-quiet", "-alpn", "h2", "-connect", &https.to_string()]).stdin(Stdio::piped());
+    let mut idle = Process::start(openssl.stdout(Stdio::piped()).stderr(Stdio::null()));
+    let input = idle.0.stdin.take();
+    let mut received = Vec::new();
+    idle.0.stdout.take().unwrap().read_to_end(&mut received).unwrap();
+    drop(input);
+    assert!(!received.is_empty(), "its settings, and then the end");
+}
+
+#[test]
+fn a_client_that_sends_slowly_or_does_not_read_is_let_go() {
+    let (lunchd, http) = plain(&["--idle-timeout", "1"]);
+    let mut client = connected(http);
+    client.write_all(b"GET / HTTP/1.1\r\nX: ").unwrap();
+    wait_until(|| client.write_all(b"x").is_err());
+    let before = lunchd.descriptors();
+    // Asks and asks, and never reads: what it does not read stays in the kernel, and then the server cannot write.
+    let mut client = connected(http);
+    let many = REQUEST.repeat(1000);
+    wait_until(|| client.write_all(&many).is_err());
+    wait_until(|| lunchd.descriptors() <= before);
+    assert!(ask(&mut connected(http)));
+}
+
+#[test]
+fn a_connection_ends_in_time_however_busy() {
+    let (_lunchd, http) = plain(&["--connection-timeout", "1"]);
+    let mut client = connected(http);
+    wait_until(|| !ask(&mut client));
+}
+
+#[test]
+fn one_connection_too_many_ends_the_one_that_was_idle_for_longest() {
+    let (_lunchd, http) = plain(&["--max-connections", "2", "--max-per-source", "2", "--idle-timeout", "1000"]);
+    let (mut first, mut second) = (connected(http), connected(http));
+    assert!(ask(&mut first) && ask(&mut second) && ask(&mut first));
+    // A third from the same source has no place; from elsewhere it has the second's.
+    assert!(let_go(&mut connected(http)));
+    drop(first);
+    let mut third = connected(http);
+    wait_until(|| {
+        third = connected(http);
+        ask(&mut third)
+    });
+    let elsewhere = ["--interface", "127.0.0.2", &format!("http://{http}/")];
+    assert_dish(&curl(&elsewhere));
+    assert!(let_go(&mut second));
+    assert!(ask(&mut third));
+}
+
+#[test]
+fn told_to_stop_it_serves_what_was_begun() {
+    let (mut lunchd, http) = plain(&[]);
+    let mut client = connected(http);
+    client.write_all(&REQUEST[..20]).unwrap();
+    // Who came later is answered: the half has arrived.
+    assert!(ask(&mut connected(http)));
+    lunchd.process.signal("TERM");
+    wait_until(|| TcpStream::connect(http).is_err());
+    client.write_all(&REQUEST[20..]).unwrap();
+    let mut reply = String::new();
+    client.read_to_string(&mut reply).unwrap();
+    assert_dish(reply.split_once("\r\n\r\n").expect("an answer").1);
+    assert!(lunchd.process.wait().success());
+    assert_eq!(lunchd.log().lines().filter(|line| !line.contains("LISTEN_")).count(), 1, "{}", lunchd.log());
+}
+
+#[test]
+fn a_new_certificate_is_taken_under_load_and_no_connection_is_lost() {
+    let (old, new) = (Authority::new("before"), Authority::new("after"));
+    let (lunchd, https) = secure(&old, &[]);
+    let url = format!("https://localhost:{}/", https.port());
+    new.certify("site", EC, 1);
+    let both = old
+        .folder()
+        .file("both.pem", [old.path("ca.pem"), new.path("ca.pem")].map(|it| fs::read(it).unwrap()).concat());
+    let stop = AtomicBool::new(false);
+    let trusts_new = || try_curl(&["--cacert", &new.path("ca.pem"), &url]).status.success();
+    assert!(!trusts_new());
+    thread::scope(|scope| {
+        for version in ["--http1.1", "--http2"] {
+            let (both, url, stop) = (both.to_str().unwrap(), &url, &stop);
+            scope.spawn(move || {
+                let mut arguments = vec![version, "--cacert", both];
+                // Each curl asks ten times over one connection.
+                arguments.extend([url.as_str(); 10]);
+                while !stop.load(Ordering::Relaxed) {
+                    assert_eq!(curl(&arguments).lines().count(), 10);
+                    assert_eq!(
+                        curl(&[&arguments[..], &["--write-out", "%{num_connects}"]].concat()).matches('1').count(),
+                        1
+                    );
+                }
+            });
+        }
+        // A connection from before goes on.
+        let mut openssl = Command::new("openssl");
+        openssl.args(["s_client", "-quiet", "-alpn", "http/1.1", "-connect", &https.to_string()]).stdin(Stdio::piped());
+        let mut kept = Process::start(openssl.stdout(Stdio::piped()).stderr(Stdio::null()));
+        let (mut input, mut output) = (kept.0.stdin.take().unwrap(), kept.0.stdout.take().unwrap());
+        let mut ask = || {
+            input.write_all(REQUEST).unwrap();
+            let mut reply = String::new();
+            while reply.split_once("\r\n\r\n").is_none_or(|(_, dish)| !dish.ends_with('\n')) {
+                let mut octet = [0];
+                output.read_exact(&mut octet).unwrap();
+                reply.push(octet[0].into());
+            }
+            assert!(reply.starts_with("HTTP/1.1 200 OK"), "{reply}");
+        };
+        ask();
+        // Each under its name at once, as one puts files in the place of others that are read meanwhile.
+        for file in ["site.pem", "site.key"] {
+            fs::copy(new.path(file), old.path("new")).unwrap();
+            fs::rename(old.path("new"), old.path(file)).unwrap();
+        }
+        lunchd.process.signal("HUP");
+        lunchd.wait_for("the certificate was read again");
+        assert!(trusts_new());
+        ask();
+        // A bad one changes nothing.
+        fs::remove_file(old.path("site.key")).unwrap();
+        lunchd.process.signal("HUP");
+        lunchd.wait_for("going on with the certificate from before: cannot read");
+        assert!(trusts_new());
+        ask();
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn locked_down_it_reads_no_file_but_its_certificate() {
+    let authority = Authority::new("landlock");
+    let (lunchd, https) = secure(&authority, &[]);
+    lunchd.locked_down();
+    let elsewhere = Folder::new("elsewhere");
+    fs::copy(authority.path("site.pem"), elsewhere.path().join("site.pem")).unwrap();
+    fs::remove_file(authority.path("site.pem")).unwrap();
+    symlink(elsewhere.path().join("site.pem"), authority.path("site.pem")).unwrap();
+    lunchd.process.signal("HUP");
+    lunchd.wait_for("going on with the certificate from before");
+    assert!(lunchd.log().contains("Permission denied"), "{}", lunchd.log());
+    assert_dish(&curl(&["--cacert", &authority.path("ca.pem"), &format!("https://localhost:{}/", https.port())]));
+}
+
+#[test]
+fn it_is_one_thread_without_privileges() {
+    let (lunchd, http) = plain(&[]);
+    lunchd.locked_down();
+    assert!(ask(&mut connected(http)));
+    let tasks = fs::read_dir(format!("/proc/{}/task", lunchd.process.0.id())).unwrap().count();
+    assert_eq!(tasks, 1);
+    let status = lunchd.status();
+    for line in [
+        "CapInh:\t0000000000000000\n",
+        "CapPrm:\t0000000000000000\n",
+        "CapEff:\t0000000000000000\n",
+        "CapAmb:\t0000000000000000\n",
+        "NoNewPrivs:\t1\n",
+        "Seccomp:\t2\n",
+        "Threads:\t1\n",
+    ] {
+        assert!(status.contains(line), "no {line:?} in\n{status}");
+    }
+}
+
+#[test]
+fn it_takes_just_the_calls_of_the_table() {
+    let authority = Authority::new("strace");
+    authority.certify("site", EC, 1);
+    let (certificate, key) = (authority.path("site.pem"), authority.path("site.key"));
+    let trace = authority.path("trace");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-I", "2", "--output", &trace]).arg(program("lunchd"));
+    command.args(["--certificate", &certificate, "--key", &key, "--idle-timeout", "1"]);
+    let mut lunchd = Lunchd::spawn(command.args(["--listen", "http://127.0.0.1:0", "--listen", "https://127.0.0.1:0"]));
+    let url = format!("https://localhost:{}/", lunchd.address("https").port());
+    for version in ["--http1.1", "--http2"] {
+        assert_dish(&curl(&[version, "--cacert", &authority.path("ca.pem"), &url]));
+    }
+    assert!(let_go(&mut connected(lunchd.address("http"))));
+    let traced = fs::read_to_string(format!("/proc/{0}/task/{0}/children", lunchd.process.0.id())).unwrap();
+    let signal = |name| assert!(Command::new("kill").args(["-s", name, traced.trim()]).status().unwrap().success());
+    signal("HUP");
+    lunchd.wait_for("the certificate was read again");
+    signal("TERM");
+    assert!(lunchd.process.wait().success());
+    let trace = fs::read_to_string(trace).unwrap();
+    let (_, after) = trace.split_once("seccomp(SECCOMP_SET_MODE_FILTER").expect("a filter is attached");
+    let calls = after.lines().skip(1).filter_map(|line| line.split_once('(')?.0.split_whitespace().last());
+    let made: BTreeSet<_> = calls.map(str::to_owned).collect();
+    let table: BTreeSet<_> =
+        policy::rules(Service::Lunchd, Peer::Sockets).map(|rule| rule.call.name.to_owned()).collect();
+    assert!(made.is_subset(&table), "{made:?}");
+    // The clock is asked where the vDSO cannot; and there may be memory enough.
+    let unused: Vec<_> =
+        table.difference(&made).filter(|it| !["clock_gettime", "brk"].contains(&it.as_str())).collect();
+    assert!(unused.is_empty(), "{unused:?}");
+}
