@@ -46,6 +46,7 @@ pub trait Service {
 
     /// Puts the sentence for an error on the log, and returns the exit code: 2 for a mistake on the command line, 1 for all
     /// else.
+    #[must_use]
     fn report(error: &Error) -> u8 {
         if let Error::Arguments(error) = error {
             return error.report(Self::NAME);

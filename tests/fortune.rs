@@ -154,10 +154,7 @@ fn the_file_of_a_fortune_is_shown_by_the_same_name() {
         let file = fs::read(directory.join(name.trim_matches(['(', ')']))).unwrap();
         let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let fortune = words(fortune);
-        assert!(
-            words(&text(&file).replace('\u{8}', "").replace('_', "")).contains(&fortune.replace('_', "")),
-            "{chosen}"
-        );
+        assert!(words(&text(&file).replace(['\u{8}', '_'], "")).contains(&fortune.replace('_', "")), "{chosen}");
     }
     assert!(text(&qotd(&["-c"]).stdout).starts_with("(built-in)\n%\n"));
 }

@@ -471,7 +471,9 @@ mod tests {
     /// Draws 100,000 times from files of so many fortunes, in a directory but for the first, and tests how often each file came
     /// against its probability.
     fn assert_shares(operands: &[&str], equal: bool, expected: [f64; 4]) {
-        [false, true].into_iter().for_each(|indexed| assert_shares_with(operands, equal, indexed, expected));
+        for indexed in [false, true] {
+            assert_shares_with(operands, equal, indexed, expected);
+        }
     }
 
     fn assert_shares_with(operands: &[&str], equal: bool, indexed: bool, expected: [f64; 4]) {

@@ -17,6 +17,7 @@ const SHORT: usize = 160;
 
 /// Which fortunes to choose from, and how.
 #[derive(clap::Args, Debug)]
+#[allow(clippy::struct_excessive_bools)] // each is an option of fortune(6)
 pub struct Options {
     /// Cookie files of fortune(6), or directories of them, instead of the built-in fortunes
     ///
@@ -50,7 +51,7 @@ pub struct Options {
     #[arg(short = 'n', value_name = "LENGTH", default_value_t = SHORT)]
     length: usize,
 
-    /// Where the host's fortunes are [default: FORTUNE_PATH, or where distributions have them]
+    /// Where the host's fortunes are [default: `FORTUNE_PATH`, or where distributions have them]
     #[arg(long, value_name = "DIR[:DIR...]")]
     fortune_path: Option<OsString>,
 

@@ -96,11 +96,11 @@ fn bracket(characters: &mut Peekable<Chars>, translated: &mut String) -> Result<
         match character {
             ']' if !first => break,
             '[' if class => {
-                let name: String = characters.by_ref().skip(1).take_while(|it| it.is_ascii_alphabetic()).collect();
+                let name: String = characters.by_ref().skip(1).take_while(char::is_ascii_alphabetic).collect();
                 if !CLASSES.contains(&name.as_str()) || characters.next() != Some(']') {
                     return Err("it has an unknown class of characters");
                 }
-                translated.push_str(&format!("[:{name}:]"));
+                translated.extend(["[:", &name, ":]"]);
             }
             '[' if matches!(characters.peek(), Some('.' | '=')) => return Err("it has a collating element"),
             '-' if range_begins && characters.peek() != Some(&']') => {

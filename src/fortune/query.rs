@@ -63,32 +63,28 @@ pub fn matching(
     (fortunes, names): (&mut impl Write, &mut impl Write),
 ) -> Result<bool, Error> {
     let mut file: Option<PathBuf> = None;
+    let mut print = |name: &Path, text: &str| -> io::Result<()> {
+        if file.as_deref() != Some(name) {
+            // In this order where both go to the same place.
+            fortunes.flush()?;
+            write!(names, "({})\n%\n", name.display())?;
+            names.flush()?;
+            file = Some(name.to_owned());
+        }
+        writeln!(fortunes, "{text}%")
+    };
     let mut printed = Ok(());
     let mut take = |name: &Path, text: &str| {
-        if printed.is_err() || !pattern.is_match(text) {
-            return;
+        if printed.is_ok() && pattern.is_match(text) {
+            printed = print(name, text);
         }
-        let mut print = || -> io::Result<()> {
-            if file.as_deref() != Some(name) {
-                // In this order where both go to the same place.
-                fortunes.flush()?;
-                write!(names, "({})\n%\n", name.display())?;
-                names.flush()?;
-                file = Some(name.to_owned());
-            }
-            write!(fortunes, "{text}%\n")
-        };
-        printed = print();
     };
-    match sources {
-        Some(sources) => {
-            read(sources, eligible, |_, leaf, fortune| take(leaf.name(), &fortune.text()))?;
-        }
-        None => {
-            let all = Collection::BuiltIn;
-            let eligible = (0..all.len()).filter_map(|index| eligible.sendable(all.fortune(index).as_bytes()));
-            eligible.for_each(|fortune| take(Path::new(BUILT_IN_NAME), &fortune.text()));
-        }
+    if let Some(sources) = sources {
+        read(sources, eligible, |_, leaf, fortune| take(leaf.name(), &fortune.text()))?;
+    } else {
+        let all = Collection::BuiltIn;
+        let eligible = (0..all.len()).filter_map(|index| eligible.sendable(all.fortune(index).as_bytes()));
+        eligible.for_each(|fortune| take(Path::new(BUILT_IN_NAME), &fortune.text()));
     }
     printed.and_then(|()| fortunes.flush()).map_err(Error::Print)?;
     Ok(file.is_some())

@@ -22,9 +22,11 @@ pub(super) struct Watch {
 impl Watch {
     /// Remembers what is there now: to be called before the files are read, so that no change is missed.
     pub(super) fn new(paths: impl IntoIterator<Item = PathBuf>) -> Self {
-        let mut paths: Vec<_> = paths.into_iter().map(|path| (path, None)).collect();
-        paths.iter_mut().for_each(|(path, is)| *is = identity(path));
-        Self { paths, changed: None, next: None }
+        let with_identity = |path: PathBuf| {
+            let is = identity(&path);
+            (path, is)
+        };
+        Self { paths: paths.into_iter().map(with_identity).collect(), changed: None, next: None }
     }
 
     /// Whether files were changed since, and are not being changed any more: two looks in a row have to see the same, so that
@@ -46,7 +48,9 @@ impl Watch {
 
     /// Takes what is there now for what was there, so that no change is seen until the next one.
     pub(super) fn accept(&mut self) {
-        self.paths.iter_mut().for_each(|(path, is)| *is = identity(path));
+        for (path, is) in &mut self.paths {
+            *is = identity(path);
+        }
         self.changed = None;
     }
 }

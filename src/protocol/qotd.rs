@@ -22,6 +22,7 @@ pub enum Fortune {}
 /// What `qotd` takes besides the options of all services.
 #[derive(clap::Args, Debug, Default)]
 #[group(skip)]
+#[allow(clippy::struct_excessive_bools)] // each is an option of fortune(6)
 pub struct Options {
     #[command(flatten)]
     fortunes: fortune::Options,

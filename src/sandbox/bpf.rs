@@ -194,7 +194,7 @@ mod tests {
         SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
     };
 
-    use super::super::policy::{self, PEERS, SERVICES};
+    use super::super::policy;
     use super::*;
 
     /// The same rules, as `seccompiler` compiles them.
