@@ -145,9 +145,8 @@ fn private_memory(process: u32) -> Result<f64> {
 
 fn idle_clients(address: SocketAddr, count: usize) -> Result<Vec<TcpStream>> {
     let connect = |index: usize| {
-        // Ports are few: clients are many hosts.
         let mut client = TcpStream::connect(address)?;
-        if index % 500 == 0 {
+        if index.is_multiple_of(500) {
             // The answer shows that those before have been taken.
             client.write_all(b"x")?;
             client.read_exact(&mut [0])?;
