@@ -342,6 +342,22 @@ fn a_host_s_own_cookie_files_can_be_served_from_the_hardened_unit() {
 }
 
 #[test]
+fn one_process_for_all_follows_the_changes_of_a_host_s_own_cookie_files() {
+    let machine = Machine::with_services("changes", "-daemon");
+    machine.shell(
+        "mkdir -p /run/fortunes /run/systemd/system/fortune-daemon.service.d && echo old > /run/fortunes/cookies && \
+         printf '[Service]\nExecStart=\nExecStart=/usr/local/libexec/small-services/qotd /run/fortunes\n' \
+         > /run/systemd/system/fortune-daemon.service.d/own.conf && systemctl daemon-reload",
+    );
+    assert_eq!(machine.shell("nc -d 127.0.0.1 17"), "old\r\n");
+    machine.shell("echo new > /run/fortunes/new && mv /run/fortunes/new /run/fortunes/cookies");
+    machine.wait_for("nc -d 127.0.0.1 17 | grep -q new");
+    machine.shell("echo newer > /run/fortunes/cookies && systemctl kill -s HUP fortune-daemon.service");
+    machine.wait_for("nc -d 127.0.0.1 17 | grep -q newer");
+    assert_eq!(machine.shell("systemctl show -P NRestarts fortune-daemon.service"), "0\n");
+}
+
+#[test]
 fn uninstall_leaves_nothing() {
     let machine = Machine::boot("uninstall");
     let files = "find /usr /etc ! -type d -newer /run/before | sort";
