@@ -174,7 +174,14 @@ fn the_table_pins_these_arguments() {
         (
             &[Service::Qotd],
             Peer::SocketsAndFiles,
-            &["epoll_pwait", "recvfrom 3=0x20", "recvmmsg 3=0x40", "sendmmsg 3=0x40", "sendto 3=0xc000", "shutdown 1=1"],
+            &[
+                "epoll_pwait",
+                "recvfrom 3=0x20",
+                "recvmmsg 3=0x40",
+                "sendmmsg 3=0x40",
+                "sendto 3=0xc000",
+                "shutdown 1=1",
+            ],
         ),
         (
             &[Service::Lunchd],

@@ -222,7 +222,10 @@ impl Fortunes {
             .filter_map(|index| eligible.sendable(all.fortune(index).as_bytes()))
             .for_each(|it| some.push(&it.text()));
         if some.ends.is_empty() {
-            return Err(Error::NothingEligible { names: "the built-in collection".to_owned(), longest: eligible.longest });
+            return Err(Error::NothingEligible {
+                names: "the built-in collection".to_owned(),
+                longest: eligible.longest,
+            });
         }
         Ok(Self { order, collection: Collection::Read(some, None), files: None })
     }
@@ -299,7 +302,8 @@ impl Fortunes {
             };
             [Some(parent(&leaf.path)), fs::canonicalize(&leaf.path).ok().map(|path| parent(&path))]
         });
-        let directories = files.sources.list.iter().flat_map(|source| source.paths.clone()).filter(|path| path.is_dir());
+        let directories =
+            files.sources.list.iter().flat_map(|source| source.paths.clone()).filter(|path| path.is_dir());
         paths.flatten().chain(directories).collect::<BTreeSet<_>>().into_iter().collect()
     }
 

@@ -76,8 +76,7 @@ impl Eligible {
         let fits =
             2 * text.len() <= self.longest || text.len() + memchr::memchr_iter(b'\n', &text).count() <= self.longest;
         let in_character_set = !self.ascii || text.is_ascii();
-        (fits && in_character_set && has_something_to_read(&text) && self.length.allows(raw))
-            .then_some(Sendable(text))
+        (fits && in_character_set && has_something_to_read(&text) && self.length.allows(raw)).then_some(Sendable(text))
     }
 }
 
