@@ -1,15 +1,12 @@
 //! What can be done once, at build time: the built-in collection's index, and the system call filters.
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
-};
-
+#[path = "src/sandbox/bpf.rs"]
+mod bpf;
 #[allow(dead_code)]
 #[path = "src/fortune/cookie.rs"]
 mod cookie;
@@ -21,7 +18,7 @@ mod policy;
 mod text;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    for input in ["build.rs", "data", "src/fortune/cookie.rs", "src/fortune/text.rs", "src/sandbox/policy.rs"] {
+    for input in ["build.rs", "data", "src/fortune/cookie.rs", "src/fortune/text.rs", "src/sandbox"] {
         println!("cargo::rerun-if-changed={input}");
     }
     let out = PathBuf::from(env::var("OUT_DIR")?);
@@ -63,11 +60,22 @@ fn collect_fortunes(data: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
 
 /// Compiles the policy table: one constant array of BPF instructions a service and peer, and the function that finds it.
 fn filters(architecture: &str) -> Result<String, Box<dyn Error>> {
+    let (number, audit): (fn(&policy::Rule) -> i64, u32) = match architecture {
+        "x86_64" => (|rule| rule.call.x86_64, bpf::X86_64),
+        "aarch64" => (|rule| rule.call.aarch64, bpf::AARCH64),
+        other => {
+            return Err(format!(
+                "the policy table has no system call numbers for {other}: add a column to src/sandbox/policy.rs"
+            )
+            .into());
+        }
+    };
     let mut arms = String::new();
     for (service, peer) in policy::combinations() {
+        let program = bpf::compile(policy::rules(service, peer), number, audit)
+            .map_err(|error| format!("the policy table for {service:?} on {peer:?}: {error}"))?;
         let mut instructions = String::new();
-        for sock in compile(service, peer, architecture)? {
-            let seccompiler::sock_filter { code, jt, jf, k } = sock;
+        for bpf::Instruction { code, jt, jf, k } in program {
             write!(instructions, "sock_filter {{ code: {code}, jt: {jt}, jf: {jf}, k: {k} }}, ")?;
         }
         writeln!(arms, "        (Service::{service:?}, Peer::{peer:?}) => &[{instructions}],")?;
@@ -76,43 +84,4 @@ fn filters(architecture: &str) -> Result<String, Box<dyn Error>> {
     writeln!(arms, "        _ => &[],")?;
     let head = "#[allow(clippy::pedantic)]\nfn program(service: Service, peer: Peer) -> &'static [sock_filter]";
     Ok(format!("{head} {{\n    match (service, peer) {{\n{arms}    }}\n}}\n"))
-}
-
-fn compile(service: policy::Service, peer: policy::Peer, architecture: &str) -> Result<BpfProgram, Box<dyn Error>> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-    for rule in policy::rules(service, peer) {
-        let number = match architecture {
-            "x86_64" => rule.call.x86_64,
-            "aarch64" => rule.call.aarch64,
-            other => {
-                return Err(format!(
-                    "the policy table has no system call numbers for {other}: add a column to src/sandbox/policy.rs"
-                )
-                .into());
-            }
-        };
-        let known = rules.contains_key(&number);
-        let allowed = rules.entry(number).or_default();
-        // seccompiler reads no conditions at all as "any arguments", and would drop such a row beside a pinned one.
-        if known && (allowed.is_empty() || rule.arguments.is_empty()) {
-            return Err(format!(
-                "{service:?} on {peer:?}: {} stands in the policy table with and without pinned arguments, \
-                or twice without",
-                rule.call.name
-            )
-            .into());
-        }
-        if !rule.arguments.is_empty() {
-            let pinned = rule
-                .arguments
-                .iter()
-                .map(|&(position, value)| {
-                    SeccompCondition::new(position, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value.into())
-                })
-                .collect::<Result<_, _>>()?;
-            allowed.push(SeccompRule::new(pinned)?);
-        }
-    }
-    let architecture: TargetArch = architecture.try_into()?;
-    Ok(SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, architecture)?.try_into()?)
 }

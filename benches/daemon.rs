@@ -1,183 +1,214 @@
-//! The cost of a connection and of a datagram in one process for all clients, beside C loops that do nothing else. All take
-//! turns in one run, so that the machine's other load falls on all alike.
+//! The cost of a connection and of a datagram in one process for all clients, beside C loops that do nothing else and BSD
+//! inetd's own services; then what open connections cost. All take turns in one run, so that the machine's other load falls
+//! on all alike.
 //!
-//! `make bench` builds the peers and runs this with their paths in the environment.
+//! `make bench` builds the peers and runs this with their paths in the environment, in a network of its own.
 
-use std::io::{BufRead, BufReader, Read, Write};
+mod support;
+
+use std::fs;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
-use std::{env, error, fs, io, thread};
 
-type Result<T> = std::result::Result<T, Box<dyn error::Error + Send + Sync>>;
+use rustix::process::{Resource, Rlimit, setrlimit};
+use support::{Goal, Result, Rows, Server, as_f64, connect_and_read, micros, per_second, percentile};
 
 const ROUNDS: usize = 15;
-const CONNECTIONS: usize = 8_000;
-const DATAGRAMS: usize = 60_000;
+const CONNECTIONS: usize = 6_000;
+const DATAGRAMS: usize = 30_000;
 /// Clients at a time.
 const AT_ONCE: usize = 32;
+/// Open connections that do nothing.
+const MANY: usize = 10_000;
+const QOTD: &str = env!("CARGO_BIN_EXE_qotd");
+const ECHO: &str = env!("CARGO_BIN_EXE_echo");
+const UNLIMITED: [&str; 6] = ["--max-connections", "12000", "--datagram-rate", "0", "--datagram-total", "0"];
 
-/// A server, and what was measured: clients a second, and its processor time for each in microseconds.
+/// A server, and what was measured in each round: clients a second, its processor time for each in microseconds, and the
+/// time that all but a hundredth of the clients waited less than.
 struct Contender {
     name: &'static str,
-    server: Child,
+    server: Server,
     address: SocketAddr,
-    /// Whether clients send something before they read.
-    talks_first: bool,
-    per_second: Vec<f64>,
+    /// What clients send before they read.
+    first: &'static [u8],
+    rates: Vec<f64>,
     processor: Vec<f64>,
+    p99: Vec<f64>,
 }
 
 impl Contender {
-    /// One of the C loops, which prints its port.
-    fn peer(name: &'static str, variable: &str) -> Result<Self> {
-        let program =
-            env::var(variable).map_err(|_| format!("{variable} is not set: start the benchmark with `make bench`"))?;
-        let mut server = Command::new(program).stdout(Stdio::piped()).spawn()?;
-        let port = first_line(server.stdout.as_mut())?;
-        Ok(Self::new(name, server, format!("127.0.0.1:{}", port.trim()).parse()?, false))
+    fn new(name: &'static str, (server, address): (Server, SocketAddr), first: &'static [u8]) -> Self {
+        Self { name, server, address, first, rates: Vec::new(), processor: Vec::new(), p99: Vec::new() }
     }
 
-    /// One of ours, which says on the log where it serves.
-    fn ours(name: &'static str, program: &str, scheme: &str, sandbox: &str, talks_first: bool) -> Result<Self> {
-        let mut server = Command::new(PathBuf::from(program))
-            .args(["--listen", &format!("{scheme}://127.0.0.1:0")])
-            .args(["--sandbox", sandbox, "--max-connections", "4000", "--datagram-rate", "0", "--datagram-total", "0"])
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let line = first_line(server.stderr.as_mut())?;
-        let address = line.split_once("://").and_then(|(_, rest)| rest.split(';').next()).ok_or("no address")?;
-        Ok(Self::new(name, server, address.parse()?, talks_first))
+    fn ours(name: &'static str, program: &str, scheme: &str, first: &'static [u8], more: &[&str]) -> Result<Self> {
+        let arguments = [&UNLIMITED, more].concat();
+        Ok(Self::new(name, Server::ours(program, scheme, &arguments)?, first))
     }
 
-    fn new(name: &'static str, server: Child, address: SocketAddr, talks_first: bool) -> Self {
-        Self { name, server, address, talks_first, per_second: Vec::new(), processor: Vec::new() }
+    fn connections(&mut self) -> Result<()> {
+        let (address, first) = (self.address, self.first);
+        let times = Mutex::new(Vec::with_capacity(CONNECTIONS));
+        let before = self.server.processor_time()?;
+        self.rates.push(per_second(AT_ONCE, CONNECTIONS, |one_less| {
+            let mut own = Vec::new();
+            while one_less() {
+                let start = Instant::now();
+                connect_and_read(address, first)?;
+                own.push(micros(start.elapsed()));
+            }
+            times.lock().map_err(|_| std::io::Error::other("a client panicked"))?.extend(own);
+            Ok(())
+        })?);
+        let used = self.server.processor_time()?.saturating_sub(before);
+        self.processor.push(micros(used) / as_f64(CONNECTIONS));
+        self.p99.push(percentile(&times.into_inner().map_err(|_| "a client panicked")?, 99));
+        Ok(())
     }
 
-    fn measure(&mut self, count: usize, client: fn(SocketAddr, bool, &AtomicUsize) -> io::Result<()>) -> Result<()> {
-        let left = AtomicUsize::new(count);
-        let (address, talks_first) = (self.address, self.talks_first);
-        let before = processor_time(&self.server)?;
-        let start = Instant::now();
-        thread::scope(|scope| {
-            let clients: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(|| client(address, talks_first, &left))).collect();
-            clients.into_iter().try_for_each(|it| it.join().map_err(|_| io::Error::other("a client panicked"))?)
-        })?;
-        let elapsed = start.elapsed();
-        let used = processor_time(&self.server)?.saturating_sub(before);
-        let count = f64::from(u32::try_from(count)?);
-        self.per_second.push(count / elapsed.as_secs_f64());
-        self.processor.push(used.as_secs_f64() * 1e6 / count);
+    fn datagrams(&mut self) -> Result<()> {
+        let address = self.address;
+        self.rates.push(per_second(AT_ONCE, DATAGRAMS, |one_less| {
+            let client = UdpSocket::bind("127.0.0.1:0")?;
+            client.connect(address)?;
+            client.set_read_timeout(Some(Duration::from_millis(500)))?;
+            let mut reply = [0; 1024];
+            while one_less() {
+                // Datagrams may be lost; a server that answers none at all is an error.
+                let answered = (0..20).any(|_| client.send(b"x").is_ok() && client.recv(&mut reply).is_ok());
+                if !answered {
+                    return Err(std::io::Error::other("no datagram is answered"));
+                }
+            }
+            Ok(())
+        })?);
         Ok(())
     }
 }
 
-impl Drop for Contender {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
+fn connections(rows: &mut Rows) -> Result<()> {
+    let mut all = [
+        Contender::new("C accept, write, close", Server::c_loop("accept")?, b""),
+        Contender::new("C, closing in order", Server::c_loop("accept_in_order")?, b""),
+        Contender::ours("qotd", QOTD, "tcp", b"", &[])?,
+        Contender::ours("qotd, clients talk first", QOTD, "tcp", &[b'x'; 1024], &[])?,
+        Contender::ours("qotd, no lock-down", QOTD, "tcp", b"", &["--sandbox", "off"])?,
+    ];
+    for _ in 0..ROUNDS {
+        all.iter_mut().try_for_each(Contender::connections)?;
     }
-}
-
-fn first_line(output: Option<&mut impl Read>) -> Result<String> {
-    let mut line = String::new();
-    BufReader::with_capacity(1, output.ok_or("no output")?).read_line(&mut line)?;
-    Ok(line)
-}
-
-/// The time that a process was on a processor (proc(5), schedstat).
-fn processor_time(process: &Child) -> Result<Duration> {
-    let text = fs::read_to_string(format!("/proc/{}/schedstat", process.id()))?;
-    Ok(Duration::from_nanos(text.split_whitespace().next().ok_or("no schedstat")?.parse()?))
-}
-
-fn one_less(left: &AtomicUsize) -> bool {
-    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
-}
-
-/// Connects, reads to the end and closes, as long as there are connections left.
-fn connect(address: SocketAddr, talks_first: bool, left: &AtomicUsize) -> io::Result<()> {
-    let mut reply = [0; 1024];
-    while one_less(left) {
-        let mut connection = TcpStream::connect(address)?;
-        if talks_first {
-            connection.write_all(&[b'x'; 1024])?;
-        }
-        let mut length = 0;
-        loop {
-            match connection.read(&mut reply)? {
-                0 => break,
-                count => length += count,
-            }
-        }
-        if length == 0 {
-            return Err(io::Error::other("a connection without a reply"));
-        }
+    let c = &all[0];
+    for one in &all {
+        let goals = match one.name {
+            "qotd" => [Goal::AtLeast(1.0), Goal::AtMost(0.75), Goal::AtMost(1.2)],
+            _ => [Goal::None; 3],
+        };
+        rows.add("a connection", one.name, "connections/s", &one.rates, Some((c.name, &c.rates)), goals[0]);
+        rows.add("a connection", one.name, "processor µs", &one.processor, Some((c.name, &c.processor)), goals[1]);
+        rows.add("a connection", one.name, "p99 µs", &one.p99, Some((c.name, &c.p99)), goals[2]);
     }
     Ok(())
 }
 
-/// Asks and waits for the reply, as long as there are datagrams left.
-fn ask(address: SocketAddr, _: bool, left: &AtomicUsize) -> io::Result<()> {
-    let client = UdpSocket::bind("127.0.0.1:0")?;
-    client.connect(address)?;
-    client.set_read_timeout(Some(Duration::from_secs(10)))?;
-    let mut reply = [0; 1024];
-    while one_less(left) {
-        client.send(b"x")?;
-        client.recv(&mut reply)?;
+fn datagrams(rows: &mut Rows) -> Result<()> {
+    let inetd =
+        Server::inetd("daemon", "echo dgram udp wait root internal\necho stream tcp nowait root internal\n", 7)?;
+    let mut all = [
+        Contender::new("BSD inetd, echo", (inetd, ([127, 0, 0, 1], 7).into()), b""),
+        Contender::new("C recvfrom, sendto", Server::c_loop("answer")?, b""),
+        Contender::ours("qotd", QOTD, "udp", b"", &[])?,
+        Contender::ours("echo", ECHO, "udp", b"", &[])?,
+    ];
+    for _ in 0..ROUNDS {
+        all.iter_mut().try_for_each(Contender::datagrams)?;
+    }
+    let (inetd, c) = (&all[0], &all[1]);
+    for one in &all[1..] {
+        let goal = if one.name == "echo" { Goal::AtLeast(1.3) } else { Goal::None };
+        rows.add("a datagram", one.name, "replies/s", &one.rates, Some((inetd.name, &inetd.rates)), goal);
+        rows.add("a datagram", one.name, "replies/s", &one.rates, Some((c.name, &c.rates)), Goal::None);
     }
     Ok(())
 }
 
-fn table(title: &str, contenders: &mut [Contender]) {
-    println!("\n{title}\n");
-    println!("| server                      | a second | × C loop | processor µs each | × C loop |");
-    println!("|-----------------------------|---------:|---------:|------------------:|---------:|");
-    let median = |values: &mut Vec<f64>| {
-        values.sort_unstable_by(f64::total_cmp);
-        values[values.len() / 2]
+/// What a process has to itself (proc(5), smaps), in KiB.
+fn private_memory(process: u32) -> Result<f64> {
+    let text = fs::read_to_string(format!("/proc/{process}/smaps"))?;
+    let private =
+        text.lines().filter_map(|line| line.strip_prefix("Private_Clean:").or(line.strip_prefix("Private_Dirty:")));
+    private.map(|rest| Ok(rest.trim().trim_end_matches(" kB").parse::<f64>()?)).sum()
+}
+
+fn idle_clients(address: SocketAddr, count: usize) -> Result<Vec<TcpStream>> {
+    let connect = |index: usize| {
+        // Ports are few: clients are many hosts.
+        let mut client = TcpStream::connect(address)?;
+        if index % 500 == 0 {
+            // The answer shows that those before have been taken.
+            client.write_all(b"x")?;
+            client.read_exact(&mut [0])?;
+        }
+        Ok(client)
     };
-    let mut least = None;
-    for contender in contenders {
-        let (rate, processor) = (median(&mut contender.per_second), median(&mut contender.processor));
-        let (least_rate, least_processor) = *least.get_or_insert((rate, processor));
-        println!(
-            "| {:27} | {rate:8.0} | {:8.2} | {processor:17.2} | {:8.2} |",
-            contender.name,
-            rate / least_rate,
-            processor / least_processor,
-        );
-    }
+    (0..count).map(connect).collect()
+}
+
+fn open_connections(rows: &mut Rows) -> Result<()> {
+    // One process for one connection, waiting.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let mut client = TcpStream::connect(listener.local_addr()?)?;
+    let connection: std::os::fd::OwnedFd = listener.accept()?.0.into();
+    let process = Command::new(ECHO).stdin(connection.try_clone()?).stdout(connection).stderr(Stdio::null()).spawn()?;
+    let mut process = Server(process);
+    client.write_all(b"x")?;
+    client.read_exact(&mut [0])?;
+    let waiting = private_memory(process.0.id())?;
+    rows.add("memory", "a waiting echo", "KiB", &[waiting], Some(("300 KiB", &[300.0])), Goal::AtMost(1.0));
+    drop(client);
+    process.0.wait()?;
+
+    // One process for all: growth by each, and whether the next one costs as much as the first.
+    let limits = ["--max-connections", "12000", "--max-per-source", "12000", "--idle-timeout", "3600"];
+    let (server, address) = Server::ours(ECHO, "tcp", &limits)?;
+    let turn = |count: usize| -> Result<f64> {
+        let before = server.processor_time()?;
+        for _ in 0..count {
+            let mut client = TcpStream::connect(address)?;
+            client.write_all(b"x")?;
+            client.read_exact(&mut [0])?;
+        }
+        Ok(micros(server.processor_time()?.saturating_sub(before)) / as_f64(count))
+    };
+    turn(2_000)?;
+    let few: Vec<f64> = (0..ROUNDS).map(|_| turn(500)).collect::<Result<_>>()?;
+    let before = private_memory(server.0.id())?;
+    let clients = idle_clients(address, MANY)?;
+    let growth = (private_memory(server.0.id())? - before) / as_f64(MANY);
+    let many: Vec<f64> = (0..ROUNDS).map(|_| turn(500)).collect::<Result<_>>()?;
+    drop(clients);
+    rows.add(
+        "memory",
+        "the daemon's growth by an idle connection",
+        "KiB",
+        &[growth],
+        Some(("1 KiB", &[1.0])),
+        Goal::AtMost(1.0),
+    );
+    let peer = Some(("with none open", few.as_slice()));
+    rows.add("a connection", "with 10,000 open", "processor µs", &many, peer, Goal::AtMost(1.1));
+    Ok(())
 }
 
 fn main() -> Result<()> {
-    let mut streams = [
-        Contender::peer("C accept, write, close", "ACCEPT")?,
-        Contender::ours("qotd", env!("CARGO_BIN_EXE_qotd"), "tcp", "strict", false)?,
-        Contender::ours("qotd, clients talk first", env!("CARGO_BIN_EXE_qotd"), "tcp", "strict", true)?,
-        Contender::ours("qotd, no lock-down", env!("CARGO_BIN_EXE_qotd"), "tcp", "off", false)?,
-    ];
-    let mut datagrams = [
-        Contender::peer("C recvfrom, sendto", "ANSWER")?,
-        Contender::ours("qotd", env!("CARGO_BIN_EXE_qotd"), "udp", "strict", false)?,
-        Contender::ours("echo", env!("CARGO_BIN_EXE_echo"), "udp", "strict", false)?,
-    ];
-    for _ in 0..ROUNDS {
-        for contender in &mut streams {
-            contender.measure(CONNECTIONS, connect)?;
-        }
-        for contender in &mut datagrams {
-            contender.measure(DATAGRAMS, ask)?;
-        }
-    }
-    let title = format!("{AT_ONCE} clients at a time, medians of {ROUNDS} rounds, interleaved");
-    table(&format!("{CONNECTIONS} connections from {title}"), &mut streams);
-    println!("\ngoals: qotd at least 0.95 of the connections a second, with at most 0.85 of the processor time");
-    table(&format!("{DATAGRAMS} datagrams from {title}"), &mut datagrams);
-    println!("\ngoal: qotd at least 1.00 of the replies a second");
-    Ok(())
+    let most = Rlimit { current: Some(16_384), maximum: Some(16_384) };
+    setrlimit(Resource::Nofile, most)?;
+    let mut rows = Rows::new();
+    connections(&mut rows)?;
+    datagrams(&mut rows)?;
+    open_connections(&mut rows)?;
+    rows.write("daemon")
 }

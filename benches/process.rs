@@ -1,83 +1,209 @@
 //! The cost of a process: spawn to exit, fully locked down, beside a static C program that writes 34 octets and beside
-//! fortune(6). All take turns in one run, so that the machine's other load falls on all alike.
+//! fortune(6); then the same under a real inetd, 32 clients at a time. All take turns in one run, so that the machine's
+//! other load falls on all alike.
 //!
-//! `make bench` builds the peers and runs this with their paths in the environment.
+//! `make bench` builds the peers and runs this with their paths in the environment, as root in a network of its own.
 
-use std::fs::File;
+mod support;
+
+use std::env;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
-use std::{env, error, io};
+use std::time::Instant;
 
-const ROUNDS: usize = 1_000;
+use small_services::sandbox::{Layer, policy};
+use support::{Goal, Result, Rows, Server, connect_and_read, given, micros, peer, per_second};
+
+const ROUNDS: usize = 600;
+const COLLECTION_ROUNDS: usize = 50;
+const INETD_ROUNDS: usize = 9;
+const CONNECTIONS: usize = 600;
+/// Clients at a time.
+const AT_ONCE: usize = 32;
+/// Set in the process that times the layers.
+const LAYERS: &str = "TIME_LAYERS";
+/// The user of Debian that owns nothing; units/super-servers/inetd.conf starts the programs as this one.
+const NOBODY: u32 = 65_534;
 
 struct Contender {
     name: &'static str,
-    program: PathBuf,
-    arguments: Vec<String>,
-    times: Vec<Duration>,
+    command: Vec<PathBuf>,
+    root: bool,
+    times: Vec<f64>,
 }
 
 impl Contender {
-    fn new(name: &'static str, program: impl Into<PathBuf>, arguments: &[&str]) -> Self {
-        let arguments = arguments.iter().map(ToString::to_string).collect();
-        Self { name, program: program.into(), arguments, times: Vec::with_capacity(ROUNDS) }
+    fn new(name: &'static str, command: &[PathBuf]) -> Self {
+        Self { name, command: command.to_vec(), root: false, times: Vec::new() }
     }
 
-    /// Spawn to exit, standard input and output on /dev/null.
-    fn run(&mut self, null: &File) -> io::Result<()> {
-        let mut command = Command::new(&self.program);
-        command.args(&self.arguments).stdin(Stdio::from(null.try_clone()?)).stdout(Stdio::from(null.try_clone()?));
+    /// Started as root, who has more to give away.
+    fn by_root(self) -> Self {
+        Self { root: true, ..self }
+    }
+
+    /// Spawn to exit. Input is /dev/null; output is a pipe that nobody reads any more, in which chargen ends as well.
+    fn run(&mut self, null: &File) -> Result<()> {
+        let (reader, writer) = io::pipe()?;
+        let endless = self.name == "chargen";
+        if endless {
+            drop(reader);
+        }
+        let mut command = Command::new(&self.command[0]);
+        command.args(&self.command[1..]).env_clear().stdin(Stdio::from(null.try_clone()?));
+        command.stdout(if endless { Stdio::from(writer) } else { Stdio::from(null.try_clone()?) });
+        if !self.root {
+            command.uid(NOBODY).gid(NOBODY);
+        }
         let start = Instant::now();
         let status = command.status()?;
-        self.times.push(start.elapsed());
-        if status.success() { Ok(()) } else { Err(io::Error::other(format!("{}: {status}", self.name))) }
-    }
-
-    fn percentile(&self, hundredths: usize) -> Duration {
-        self.times[(self.times.len() - 1) * hundredths / 100]
+        self.times.push(micros(start.elapsed()));
+        if status.success() { Ok(()) } else { Err(format!("{}: {status}", self.name).into()) }
     }
 }
 
-fn main() -> Result<(), Box<dyn error::Error>> {
-    let peer = |variable: &str| {
-        env::var(variable).map_err(|_| format!("{variable} is not set: start the benchmark with `make bench`"))
-    };
-    let fortunes = peer("FORTUNES")?;
+fn spawn_to_exit(rows: &mut Rows) -> Result<()> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
+    let fortune = [peer("usr/games/fortune")?, given("FORTUNES")?.into()];
+    let (static_c, qotd) = ([peer("reply")?], [env!("CARGO_BIN_EXE_qotd").into()]);
     let mut contenders = [
-        Contender::new("static C, 34 octets", peer("STATIC_C")?, &[]),
-        Contender::new("qotd", env!("CARGO_BIN_EXE_qotd"), &[]),
-        Contender::new("echo", env!("CARGO_BIN_EXE_echo"), &[]),
-        Contender::new("discard", env!("CARGO_BIN_EXE_discard"), &[]),
-        Contender::new("daytime", env!("CARGO_BIN_EXE_daytime"), &[]),
-        Contender::new("qotd, no lock-down", env!("CARGO_BIN_EXE_qotd"), &["--sandbox", "off"]),
-        Contender::new("fortune(6)", peer("FORTUNE")?, &[&fortunes]),
+        Contender::new("static C", &static_c),
+        Contender::new("qotd", &qotd),
+        Contender::new("echo", &[env!("CARGO_BIN_EXE_echo").into()]),
+        Contender::new("discard", &[env!("CARGO_BIN_EXE_discard").into()]),
+        Contender::new("daytime", &[env!("CARGO_BIN_EXE_daytime").into()]),
+        Contender::new("chargen", &[env!("CARGO_BIN_EXE_chargen").into()]),
+        Contender::new("time", &[env!("CARGO_BIN_EXE_time").into()]),
+        Contender::new("static C, as root", &static_c).by_root(),
+        Contender::new("qotd, as root", &qotd).by_root(),
+        Contender::new("fortune(6)", &fortune),
     ];
     for _ in 0..ROUNDS {
-        for contender in &mut contenders {
-            contender.run(&null)?;
+        contenders.iter_mut().try_for_each(|it| it.run(&null))?;
+    }
+    let times = |name: &str| contenders.iter().find(|it| it.name == name).map_or(&[][..], |it| &it.times);
+    for one in &contenders {
+        let least = if one.root { "static C, as root" } else { "static C" };
+        let goal = match one.name {
+            "qotd" | "qotd, as root" => Goal::AtMost(1.35),
+            "fortune(6)" => Goal::None,
+            name if name.starts_with("static") => Goal::None,
+            _ => Goal::AtMost(1.5),
+        };
+        rows.add("a process", one.name, "µs", &one.times, Some((least, times(least))), goal);
+    }
+    let fortune = Some(("fortune(6)", times("fortune(6)")));
+    rows.add("a process", "qotd", "µs", times("qotd"), fortune, Goal::AtMost(1.0 / 7.0));
+    rows.add("a process", "static C", "µs", times("static C"), fortune, Goal::None);
+    Ok(())
+}
+
+/// Connections a second, each with a process that a real inetd starts for it.
+fn under_inetd(rows: &mut Rows) -> Result<()> {
+    let fortunes = given("FORTUNES")?;
+    let (static_c, fortune) = (peer("reply")?, peer("usr/games/fortune")?);
+    let programs = [
+        ("inetd, static C", 3001, format!("{} reply", static_c.display())),
+        ("inetd, qotd", 3002, format!("{} qotd", env!("CARGO_BIN_EXE_qotd"))),
+        ("inetd, fortune(6)", 3003, format!("{} fortune {fortunes}", fortune.display())),
+    ];
+    let lines =
+        programs.each_ref().map(|(_, port, command)| format!("{port} stream tcp nowait nobody {command}\n")).concat();
+    let _inetd = Server::inetd("process", &lines, 3003)?;
+    let mut rates = [const { Vec::new() }; 3];
+    for _ in 0..INETD_ROUNDS {
+        for (rates, (_, port, _)) in rates.iter_mut().zip(&programs) {
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, *port));
+            rates.push(per_second(AT_ONCE, CONNECTIONS, |one_less| {
+                while one_less() {
+                    connect_and_read(address, b"")?;
+                }
+                Ok(())
+            })?);
         }
     }
-    for contender in &mut contenders {
-        contender.times.sort_unstable();
-    }
-    let micros = |time: Duration| time.as_secs_f64() * 1e6;
-    let median = |index: usize| micros(contenders[index].percentile(50));
-    let (least, fortune) = (median(0), median(contenders.len() - 1));
-    println!("spawn to exit, {ROUNDS} rounds, interleaved\n");
-    println!("| process             | median µs | 10th to 90th percentile µs | × static C | × fortune(6) |");
-    println!("|---------------------|----------:|---------------------------:|-----------:|-------------:|");
-    for (index, contender) in contenders.iter().enumerate() {
-        println!(
-            "| {:19} | {:9.0} | {:>26} | {:10.2} | {:12.3} |",
-            contender.name,
-            median(index),
-            format!("{:.0} to {:.0}", micros(contender.percentile(10)), micros(contender.percentile(90))),
-            median(index) / least,
-            median(index) / fortune,
-        );
-    }
-    println!("\ngoals: qotd at most 1.6 × static C, and at most 0.167 × fortune(6)");
+    let [of_c, of_qotd, of_fortune] = &rates;
+    let goal = Goal::AtLeast(0.85);
+    rows.add("inetd nowait", programs[1].0, "connections/s", of_qotd, Some((programs[0].0, of_c)), goal);
+    let goal = Goal::AtLeast(2.8);
+    rows.add("inetd nowait", programs[1].0, "connections/s", of_qotd, Some((programs[2].0, of_fortune)), goal);
     Ok(())
+}
+
+/// In a process of its own: applies the layers of the lock-down in their order, and prints what each took in microseconds.
+fn time_layers() -> Result<()> {
+    let mut line = String::with_capacity(256);
+    for layer in Layer::ALL {
+        let start = Instant::now();
+        layer.apply(policy::Service::Qotd, policy::Peer::Filter)?;
+        write!(line, "{} ", micros(start.elapsed()))?;
+    }
+    // All that the policy still allows.
+    rustix::io::write(rustix::stdio::stdout(), line.as_bytes())?;
+    Ok(()) // and is killed by the filter, if it does more than that to end
+}
+
+/// The parts of a process: what the static C program takes as well, each layer of the lock-down, and all else.
+fn parts(rows: &mut Rows) -> Result<()> {
+    let mut layers = [const { Vec::new() }; Layer::ALL.len()];
+    for _ in 0..ROUNDS {
+        let mut command = Command::new(env::current_exe()?);
+        let output = command.env(LAYERS, "1").uid(NOBODY).gid(NOBODY).stdin(Stdio::null()).output()?;
+        let line = String::from_utf8(output.stdout)?;
+        for (times, took) in layers.iter_mut().zip(line.split_whitespace()) {
+            times.push(took.parse()?);
+        }
+    }
+    for (layer, times) in Layer::ALL.iter().zip(&layers) {
+        rows.add("a part of a process", &layer.to_string(), "µs", times, None, Goal::None);
+    }
+    Ok(())
+}
+
+/// Choosing from collections of these sizes, with fortune(6)'s indexes and without.
+fn collections(rows: &mut Rows) -> Result<()> {
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    let folder = PathBuf::from(given("SCRATCH")?);
+    let qotd = PathBuf::from(env!("CARGO_BIN_EXE_qotd"));
+    for count in [100, 1_000, 10_000, 100_000] {
+        let (plain, indexed) = (folder.join(format!("plain-{count}")), folder.join(format!("indexed-{count}")));
+        let texts: Vec<_> =
+            (0..count).map(|number| format!("Fortune {number} of {count}, of a common length.\n")).collect();
+        for path in [&plain, &indexed] {
+            fs::write(path, texts.join("%\n"))?;
+        }
+        let strfile =
+            [PathBuf::from(env!("CARGO_BIN_EXE_small-services")), "strfile".into(), "-s".into(), indexed.clone()];
+        let fortune = peer("usr/games/fortune")?;
+        let mut contenders = [
+            Contender::new("fortune(6), index", &[fortune, indexed.clone()]),
+            Contender::new("qotd, index", &[qotd.clone(), indexed]),
+            Contender::new("qotd, no index", &[qotd.clone(), plain]),
+        ];
+        Contender::new("strfile", &strfile).by_root().run(&null)?;
+        for _ in 0..COLLECTION_ROUNDS {
+            contenders.iter_mut().try_for_each(|it| it.run(&null))?;
+        }
+        for one in &contenders {
+            rows.add("a collection", &format!("{}, {count} fortunes", one.name), "µs", &one.times, None, Goal::None);
+        }
+    }
+    Ok(())
+}
+
+fn main() -> Result<()> {
+    if env::var_os(LAYERS).is_some() {
+        return time_layers();
+    }
+    let mut rows = Rows::new();
+    spawn_to_exit(&mut rows)?;
+    parts(&mut rows)?;
+    collections(&mut rows)?;
+    under_inetd(&mut rows)?;
+    rows.write("process")
 }

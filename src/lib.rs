@@ -108,19 +108,8 @@ fn live<S: Service>() -> Result<Infallible, Error> {
 
     // Prepare: everything that needs the outside world. Lock down, before one octet from the network is read. Serve, with
     // the system calls of this service's policy only.
-    let idle = |default: u16| Duration::from_secs(arguments.idle_timeout.unwrap_or(default).into());
     match activation {
-        Activation::Sockets(sockets, until) => {
-            // Before anything large is: what lies in a mapping of its own could neither grow nor go after the lock-down.
-            sys::allocate_by_brk();
-            let work = S::prepare(&arguments.options, Replies::Many)?;
-            let readable = work.directories();
-            let peer = if readable.is_empty() { Peer::Sockets } else { Peer::SocketsAndFiles };
-            let stay = idle(arguments::STAY);
-            let mut daemon = serve::Daemon::new(work, sockets, until, &arguments.limits, idle(S::IDLE_TIMEOUT), stay)?;
-            sandbox::lock_down_but(S::POLICY, peer, &readable, arguments.sandbox)?;
-            end::<S>(daemon.serve().map_err(Error::from))
-        }
+        Activation::Sockets(sockets, until) => live_for_all(&arguments, sockets, until),
         Activation::Connection | Activation::Filter => {
             let (peer, replies) = match activation {
                 Activation::Filter => (Peer::Filter, Replies::Printed),
@@ -132,11 +121,35 @@ fn live<S: Service>() -> Result<Infallible, Error> {
                 sys::exit(code)
             }
             let work = S::prepare(&arguments.options, replies)?;
-            let mut prepared = serve::Prepared::new(work, peer, idle(S::IDLE_TIMEOUT))?;
+            let mut prepared = serve::Prepared::new(work, peer, idle(&arguments, S::IDLE_TIMEOUT))?;
             sandbox::lock_down(S::POLICY, peer, arguments.sandbox)?;
             end::<S>(prepared.serve().map_err(Error::from))
         }
     }
+}
+
+/// The same with sockets for all clients.
+///
+/// Not inlined: its stack frame is 60 KiB, and a process for one connection would pay for each page of it.
+#[inline(never)]
+fn live_for_all<S: Service>(
+    arguments: &Arguments<S>,
+    sockets: Vec<activation::Socket>,
+    until: activation::Until,
+) -> Result<Infallible, Error> {
+    // Before anything large is: what lies in a mapping of its own could neither grow nor go after the lock-down.
+    sys::allocate_by_brk();
+    let work = S::prepare(&arguments.options, Replies::Many)?;
+    let readable = work.directories();
+    let peer = if readable.is_empty() { Peer::Sockets } else { Peer::SocketsAndFiles };
+    let (idle, stay) = (idle(arguments, S::IDLE_TIMEOUT), idle(arguments, arguments::STAY));
+    let mut daemon = serve::Daemon::new(work, sockets, until, &arguments.limits, idle, stay)?;
+    sandbox::lock_down_but(S::POLICY, peer, &readable, arguments.sandbox)?;
+    end::<S>(daemon.serve().map_err(Error::from))
+}
+
+fn idle<S: Service>(arguments: &Arguments<S>, default: u16) -> Duration {
+    Duration::from_secs(arguments.idle_timeout.unwrap_or(default).into())
 }
 
 /// Exits at once: returning would free memory and clean up, which takes calls that the policy does not have.

@@ -160,7 +160,6 @@ fn every_unit_has_its_limits() {
         "RestrictNamespaces=yes",
         "MemoryDenyWriteExecute=yes",
         "LogLevelMax=5",
-        "NoExecPaths=/",
     ];
     for (unit, _) in SERVICES {
         expect(&format!("{unit}@1.service"), &both);
@@ -181,7 +180,16 @@ fn every_unit_has_its_limits() {
                 "BindIPv6Only=both",
             ],
         );
+        expect(
+            &format!("{unit}@1.service"),
+            &[
+                "RootDirectory=/usr/local/lib/small-services",
+                "NoExecPaths=+/run +/tmp +/var/tmp +/",
+                "InaccessiblePaths=+/sys",
+            ],
+        );
         expect(&format!("{unit}-daemon.service"), &both);
+        expect(&format!("{unit}-daemon.service"), &["NoExecPaths=+/", "ProtectKernelTunables=yes"]);
         expect(
             &format!("{unit}-daemon.service"),
             &["Type=notify", "Restart=on-failure", "StartLimitIntervalUSec=0", "MemoryMax=268435456"],
@@ -221,6 +229,14 @@ fn a_connection_has_a_dynamic_user_and_nothing_else() {
         assert_eq!(shown.lines().count(), 1, "{shown}");
         let root = machine.shell(&format!("findmnt --task {pid} --noheadings --output OPTIONS /"));
         assert!(root.contains("ro,") && root.contains("noexec"), "{root}");
+        // No file of the host's, no kernel object.
+        let root = format!("/proc/{pid}/root");
+        assert_eq!(
+            machine.shell(&format!("ls {root}/etc {root}/usr/local/libexec | grep -v ^/ | xargs")),
+            "localtime small-services\n"
+        );
+        machine
+            .shell(&format!("[ -z \"$(ls -A {root}/sys)\" ] && [ -e {root}/proc/self ] && [ ! -e {root}/proc/sys ]"));
         let descriptors = machine.shell(&format!("ls -l /proc/{pid}/fd | grep -c socket:"));
         assert_eq!(descriptors, "3\n", "the connection twice, and the journal");
     }
@@ -323,6 +339,22 @@ fn a_host_s_own_cookie_files_can_be_served_from_the_hardened_unit() {
     let daytime = String::from_utf8(machine.client("nc -N 127.0.0.1 13 </dev/null")).unwrap();
     let later = machine.shell("LC_ALL=C date +'%a %b %e %H'");
     assert!(daytime.starts_with(shown.trim_end()) || daytime.starts_with(later.trim_end()), "{daytime} at {shown}");
+}
+
+#[test]
+fn one_process_for_all_follows_the_changes_of_a_host_s_own_cookie_files() {
+    let machine = Machine::with_services("changes", "-daemon");
+    machine.shell(
+        "mkdir -p /run/fortunes /run/systemd/system/fortune-daemon.service.d && echo old > /run/fortunes/cookies && \
+         printf '[Service]\nExecStart=\nExecStart=/usr/local/libexec/small-services/qotd /run/fortunes\n' \
+         > /run/systemd/system/fortune-daemon.service.d/own.conf && systemctl daemon-reload",
+    );
+    assert_eq!(machine.shell("nc -d 127.0.0.1 17"), "old\r\n");
+    machine.shell("echo new > /run/fortunes/new && mv /run/fortunes/new /run/fortunes/cookies");
+    machine.wait_for("nc -d 127.0.0.1 17 | grep -q new");
+    machine.shell("echo newer > /run/fortunes/cookies && systemctl kill -s HUP fortune-daemon.service");
+    machine.wait_for("nc -d 127.0.0.1 17 | grep -q newer");
+    assert_eq!(machine.shell("systemctl show -P NRestarts fortune-daemon.service"), "0\n");
 }
 
 #[test]

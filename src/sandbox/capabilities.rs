@@ -1,22 +1,22 @@
 //! capabilities(7): none left in any set.
 
-use caps::CapSet;
-use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+use rustix::io::Errno;
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, remove_capability_from_bounding_set, set_capabilities,
+};
 
 use super::LayerError;
 
 /// Empties every capability set; the bounding set only where the process holds `CAP_SETPCAP`, which it takes to do so
 /// (elsewhere `no_new_privs` makes it meaningless).
+///
+/// The ambient set needs no call of its own: it holds nothing that is not both permitted and inheritable.
 pub(super) fn drop_all() -> Result<(), LayerError> {
     let held = capabilities(None)?;
     // First the bounding set: emptying it takes a capability that the next step gives away.
     if held.effective.contains(CapabilitySet::SETPCAP) {
-        // Not caps::clear(): it asks for each capability before it drops it, which doubles the calls.
-        for capability in caps::all() {
-            caps::drop(None, CapSet::Bounding, capability)?;
-        }
+        empty_bounding_set()?;
     }
-    caps::clear(None, CapSet::Ambient)?;
     let none = CapabilitySets {
         effective: CapabilitySet::empty(),
         permitted: CapabilitySet::empty(),
@@ -24,6 +24,18 @@ pub(super) fn drop_all() -> Result<(), LayerError> {
     };
     if held != none {
         set_capabilities(None, none)?;
+    }
+    Ok(())
+}
+
+/// The kernel has one call for each, and says which is the last by refusing the next.
+fn empty_bounding_set() -> Result<(), LayerError> {
+    for number in 0..u64::BITS {
+        match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
+            Ok(()) => {}
+            Err(Errno::INVAL) if number > 0 => break,
+            Err(errno) => return Err(errno.into()),
+        }
     }
     Ok(())
 }

@@ -3,6 +3,8 @@
 //! Six layers, applied in the order of [`Layer::ALL`]. All are the process's own and last until it ends; none needs
 //! privileges.
 
+#[cfg(test)] // build.rs compiles the table
+mod bpf;
 mod capabilities;
 mod landlock;
 mod limits;
@@ -90,9 +92,6 @@ pub enum LayerError {
     /// To a plain system call.
     #[error(transparent)]
     System(#[from] Errno),
-    /// To a change of the ambient or bounding set.
-    #[error(transparent)]
-    Capabilities(#[from] caps::errors::CapsError),
     /// To a Landlock call.
     #[error(transparent)]
     Landlock(#[from] ::landlock::RulesetError),
@@ -119,7 +118,7 @@ impl LayerError {
                 missing(error.raw_os_error())
             }
             Self::Landlock(error) => missing(os_error(error)),
-            Self::Capabilities(_) | Self::Seccomp(_) => false,
+            Self::Seccomp(_) => false,
         }
     }
 }

@@ -33,7 +33,7 @@ pub fn print(service: Service, peer: Peer) {
     // Of the calls in the table, with one pinned argument wrong.
     for rule in policy::rules(service, peer) {
         for &(position, value) in rule.arguments {
-            for wrong in [c_long::from(value) + 64, c_long::from(value) | 1 << 31, -1 - c_long::from(value)] {
+            for wrong in [c_long::from(value) + 64, c_long::from(value) ^ 1 << 31, -1 - c_long::from(value)] {
                 let mut arguments = pinned(rule);
                 arguments[position as usize] = wrong;
                 if survives(service, peer, native(rule), arguments) {

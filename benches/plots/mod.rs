@@ -1,0 +1,125 @@
+//! The plots of docs/benchmarks.md, and the page itself.
+
+use std::fs;
+use std::path::Path;
+
+use plotters::prelude::*;
+
+use super::Row;
+use super::support::{Result, as_f64};
+
+const SIZE: (u32, u32) = (900, 60);
+const COLOURS: [RGBColor; 8] = [
+    RGBColor(0x4c, 0x72, 0xb0),
+    RGBColor(0xdd, 0x84, 0x52),
+    RGBColor(0x55, 0xa8, 0x68),
+    RGBColor(0xc4, 0x4e, 0x52),
+    RGBColor(0x81, 0x72, 0xb3),
+    RGBColor(0x93, 0x78, 0x60),
+    RGBColor(0xda, 0x8b, 0xc3),
+    RGBColor(0x8c, 0x8c, 0x8c),
+];
+
+/// One bar: its name, and its parts one after the other, each in a colour of its own.
+type Bar = (String, Vec<f64>);
+
+/// Writes the plots and the page.
+pub fn write(rows: &[Row], table: &str) -> Result<()> {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let plots = docs.join("plots");
+    fs::create_dir_all(&plots)?;
+    let of = |topic: &str| rows.iter().filter(|row| row.topic == topic).collect::<Vec<_>>();
+    let value = |topic: &str, name: &str| of(topic).iter().find(|row| row.name == name).map_or(0.0, |row| row.median);
+
+    let layers = of("a part of a process");
+    let least = value("a process", "static C");
+    let whole = value("a process", "qotd");
+    let mut parts = vec![least];
+    parts.extend(layers.iter().map(|row| row.median));
+    parts.push((whole - parts.iter().sum::<f64>()).max(0.0));
+    let mut names = vec!["what static C takes as well".to_owned()];
+    names.extend(layers.iter().map(|row| row.name.clone()));
+    names.push("all else".to_owned());
+    let processes = [
+        ("static C, 34 octets".to_owned(), vec![least]),
+        ("qotd".to_owned(), parts),
+        ("fortune(6)".to_owned(), vec![value("a process", "fortune(6)")]),
+    ];
+    bars(&plots.join("process.svg"), "Spawn to exit, µs", &processes, &names)?;
+
+    let mut directives: Vec<Bar> =
+        of("a directive").iter().map(|row| (row.name.clone(), vec![row.median.max(0.0)])).collect();
+    directives.sort_by(|one, other| other.1[0].total_cmp(&one.1[0]));
+    bars(&plots.join("directives.svg"), "What a directive adds to a connection, processor ms", &directives, &[])?;
+
+    let mut rates: Vec<Bar> = Vec::new();
+    for row in rows.iter().filter(|row| row.unit == "connections/s") {
+        if !rates.iter().any(|(name, _)| *name == row.name) {
+            rates.push((row.name.clone(), vec![row.median]));
+        }
+    }
+    bars(&plots.join("connections.svg"), "Connections a second", &rates, &[])?;
+
+    let sizes: Vec<Bar> = of("a collection").iter().map(|row| (row.name.clone(), vec![row.median])).collect();
+    bars(&plots.join("collection.svg"), "One fortune from a collection, spawn to exit, µs", &sizes, &[])?;
+
+    fill_in(&docs.join("hardening.md"), &of("a directive"))?;
+    let page = fs::read_to_string(docs.join("benchmarks.md"))?;
+    let (before, rest) = page.split_once(BEGIN).ok_or("docs/benchmarks.md has no place for the table")?;
+    let (_, after) = rest.split_once(END).ok_or("docs/benchmarks.md has no end of the table")?;
+    Ok(fs::write(docs.join("benchmarks.md"), format!("{before}{BEGIN}\n\n{table}\n{END}{after}"))?)
+}
+
+/// Puts into the second column what the directives in the first cost together.
+fn fill_in(page: &Path, directives: &[&Row]) -> Result<()> {
+    let text = fs::read_to_string(page)?;
+    let filled = text.lines().map(|line| {
+        let mut cells: Vec<_> = line.split('|').map(str::to_owned).collect();
+        let names: Vec<_> = cells.get(1).map_or(Vec::new(), |cell| cell.split('`').skip(1).step_by(2).collect());
+        let costs = directives.iter().filter(|row| names.contains(&row.name.as_str())).map(|row| row.median);
+        if !names.is_empty() && cells.len() > 3 {
+            cells[2] = format!(" {:.1} ", costs.sum::<f64>() + 0.0);
+        }
+        cells.join("|") + "\n"
+    });
+    Ok(fs::write(page, filled.collect::<String>())?)
+}
+
+const BEGIN: &str = "<!-- make bench PLOTS=yes writes from here -->";
+const END: &str = "<!-- to here -->";
+
+/// Horizontal bars from the top down, each with its sum behind it; `names` is the legend of their parts.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // pixels
+fn bars(path: &Path, title: &str, bars: &[Bar], names: &[String]) -> Result<()> {
+    const HEIGHT: i32 = 24;
+    const LEFT: i32 = 330;
+    const WIDTH: f64 = 480.0;
+    let lines = i32::try_from(bars.len() + names.len())?;
+    let size = (SIZE.0, SIZE.1 + u32::try_from(lines * HEIGHT)?);
+    let area = SVGBackend::new(path, size).into_drawing_area();
+    area.fill(&WHITE)?;
+    area.draw(&Text::new(title, (10, 12), ("sans-serif", 18)))?;
+    let most = bars.iter().map(|(_, parts)| parts.iter().sum()).fold(f64::MIN_POSITIVE, f64::max);
+    let mut top = 45;
+    for (name, parts) in bars {
+        area.draw(&Text::new(name.clone(), (10, top + 4), ("sans-serif", 14)))?;
+        let mut from = 0.0;
+        for (index, part) in parts.iter().enumerate() {
+            let place = |value: f64| LEFT + (value / most * WIDTH) as i32;
+            let corners = [(place(from), top), (place(from + part), top + HEIGHT - 6)];
+            area.draw(&Rectangle::new(corners, COLOURS[index % COLOURS.len()].filled()))?;
+            from += part;
+        }
+        let sum = if most < as_f64(10) { format!("{from:.2}") } else { format!("{from:.0}") };
+        area.draw(&Text::new(sum, (LEFT + 6 + (from / most * WIDTH) as i32, top + 4), ("sans-serif", 14)))?;
+        top += HEIGHT;
+    }
+    for (index, name) in names.iter().enumerate() {
+        let colour = COLOURS[index % COLOURS.len()];
+        area.draw(&Rectangle::new([(LEFT, top + 4), (LEFT + 14, top + 18)], colour.filled()))?;
+        area.draw(&Text::new(name.clone(), (LEFT + 22, top + 4), ("sans-serif", 14)))?;
+        top += HEIGHT;
+    }
+    area.present()?;
+    Ok(())
+}

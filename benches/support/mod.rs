@@ -1,0 +1,195 @@
+//! What the benchmarks share: servers that end with their value, turns that interleave, and the one table's rows.
+#![allow(dead_code)] // each benchmark uses its part
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, error, fs, io, thread};
+
+pub type Result<T> = std::result::Result<T, Box<dyn error::Error + Send + Sync>>;
+
+/// A value that `benches/run` puts into the environment.
+pub fn given(variable: &str) -> Result<String> {
+    env::var(variable).map_err(|_| format!("{variable} is not set: start the benchmark with `make bench`").into())
+}
+
+/// Where the peers of Debian's packages and of benches/peers are.
+pub fn peer(path: &str) -> Result<PathBuf> {
+    Ok(Path::new(&given("PEERS")?).join(path))
+}
+
+/// A process that ends with its value.
+pub struct Server(pub Child);
+
+impl Server {
+    pub fn start(command: &mut Command) -> Result<Self> {
+        let child = command.stdin(Stdio::null()).spawn();
+        Ok(Self(child.map_err(|error| format!("cannot start {}: {error}", command.get_program().display()))?))
+    }
+
+    /// Starts one of ours for all clients of a port that it chooses, and returns the address.
+    pub fn ours(program: &str, scheme: &str, more: &[&str]) -> Result<(Self, SocketAddr)> {
+        let mut command = Command::new(program);
+        command.args(["--listen", &format!("{scheme}://127.0.0.1:0")]).args(more).stderr(Stdio::piped());
+        let mut server = Self::start(&mut command)?;
+        let line = first_line(server.0.stderr.as_mut())?;
+        let address = line.split_once("://").and_then(|(_, rest)| rest.split(';').next()).ok_or("no address")?;
+        Ok((server, address.parse()?))
+    }
+
+    /// Starts one of benches/peers, which prints its port.
+    pub fn c_loop(name: &str) -> Result<(Self, SocketAddr)> {
+        let mut server = Self::start(Command::new(peer(name)?).stdout(Stdio::piped()))?;
+        let port = first_line(server.0.stdout.as_mut())?;
+        Ok((server, format!("127.0.0.1:{}", port.trim()).parse()?))
+    }
+
+    /// Starts Debian's openbsd-inetd with these lines; waits until it answers on `port`.
+    pub fn inetd(name: &str, lines: &str, port: u16) -> Result<Self> {
+        let file = given("SCRATCH").map(|folder| Path::new(&folder).join(format!("{name}.conf")))?;
+        fs::write(&file, lines)?;
+        // -R: its limit on starts a minute would close the port.
+        let mut command = Command::new(peer("usr/sbin/inetd")?);
+        let server = Self::start(command.args(["-i", "-R", "1000000"]).arg(file).process_group(0))?;
+        wait_for(([127, 0, 0, 1], port).into())?;
+        Ok(server)
+    }
+
+    /// The time that it was on a processor (proc(5), schedstat).
+    pub fn processor_time(&self) -> Result<Duration> {
+        let text = fs::read_to_string(format!("/proc/{}/schedstat", self.0.id()))?;
+        Ok(Duration::from_nanos(text.split_whitespace().next().ok_or("no schedstat")?.parse()?))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn first_line(output: Option<&mut impl Read>) -> Result<String> {
+    let mut line = String::new();
+    BufReader::with_capacity(1, output.ok_or("no output")?).read_line(&mut line)?;
+    Ok(line)
+}
+
+/// Waits until somebody listens there.
+pub fn wait_for(address: SocketAddr) -> Result<()> {
+    let start = Instant::now();
+    while TcpStream::connect(address).is_err() {
+        if start.elapsed() > Duration::from_secs(30) {
+            return Err(format!("nobody listens on {address}").into());
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// Connects, sends what is to be sent, reads to the end and closes.
+pub fn connect_and_read(address: SocketAddr, first: &[u8]) -> io::Result<()> {
+    let mut connection = TcpStream::connect(address)?;
+    connection.set_read_timeout(Some(Duration::from_mins(1)))?;
+    connection.write_all(first)?;
+    let (mut reply, mut length) = ([0; 1024], 0);
+    loop {
+        match connection.read(&mut reply)? {
+            0 if length == 0 => return Err(io::Error::other("a connection without a reply")),
+            0 => return Ok(()),
+            count => length += count,
+        }
+    }
+}
+
+/// Runs `count` of `client` on `at_once` threads and returns how many a second that was.
+pub fn per_second(
+    at_once: usize,
+    count: usize,
+    client: impl Fn(&dyn Fn() -> bool) -> io::Result<()> + Sync,
+) -> Result<f64> {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let left = AtomicUsize::new(count);
+    let one_less = || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
+    let start = Instant::now();
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..at_once).map(|_| scope.spawn(|| client(&one_less))).collect();
+        clients.into_iter().try_for_each(|it| it.join().map_err(|_| io::Error::other("a client panicked"))?)
+    })?;
+    Ok(as_f64(count) / start.elapsed().as_secs_f64())
+}
+
+#[allow(clippy::cast_precision_loss)] // counts and octets, far below 2^52
+pub fn as_f64(count: usize) -> f64 {
+    count as f64
+}
+
+pub fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+/// The value below which so many hundredths of the values are.
+pub fn percentile(values: &[f64], hundredths: usize) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    sorted[(sorted.len() - 1) * hundredths / 100]
+}
+
+pub fn median(values: &[f64]) -> f64 {
+    percentile(values, 50)
+}
+
+/// What a ratio should be.
+#[derive(Clone, Copy)]
+pub enum Goal {
+    AtLeast(f64),
+    AtMost(f64),
+    /// To compare with.
+    None,
+}
+
+/// The results of one benchmark: a file of rows, tab separated, that `benches/report.rs` makes the one table from.
+pub struct Rows(String);
+
+impl Rows {
+    pub const fn new() -> Self {
+        Self(String::new())
+    }
+
+    /// One thing measured, in its unit, round by round; `peer` is what it is compared with, round by round as well, so that
+    /// what else the machine does falls on both.
+    pub fn add(
+        &mut self,
+        topic: &str,
+        name: &str,
+        unit: &str,
+        values: &[f64],
+        peer: Option<(&str, &[f64])>,
+        goal: Goal,
+    ) {
+        let mut row = format!("{topic}\t{name}\t{unit}\t{:.4}", median(values));
+        let (_, peer_values) = peer.unwrap_or(("", &[]));
+        let ratios: Vec<f64> = values.iter().zip(peer_values).map(|(value, peer)| value / peer).collect();
+        let spread = if ratios.is_empty() { values } else { &ratios };
+        let ratio = if ratios.is_empty() { f64::NAN } else { median(values) / median(peer_values) };
+        let goal = match goal {
+            Goal::AtLeast(least) => format!(">\t{least}"),
+            Goal::AtMost(most) => format!("<\t{most}"),
+            Goal::None => "\t".to_owned(),
+        };
+        let name = peer.map_or("", |peer| peer.0);
+        let _ =
+            write!(row, "\t{name}\t{ratio:.3}\t{:.4}\t{:.4}\t{goal}", percentile(spread, 10), percentile(spread, 90));
+        println!("{}", row.replace('\t', " | "));
+        self.0 += &(row + "\n");
+    }
+
+    /// Puts them where the report finds them.
+    pub fn write(self, benchmark: &str) -> Result<()> {
+        Ok(fs::write(Path::new(&given("RESULTS")?).join(format!("{benchmark}.tsv")), self.0)?)
+    }
+}

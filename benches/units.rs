@@ -1,0 +1,184 @@
+//! The cost of a hardened unit: from connecting to the end of the reply, through `fortune@.service` as installed, in a real
+//! systemd; beside a unit that lists every directive, a plain unit around fortune(6), and itself without each of its
+//! directives in turn. All take turns, so that the machine's other load falls on all alike.
+//!
+//! `make bench` runs this as root. The systemd is tests/machine's.
+
+mod support;
+
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+
+use support::{Goal, Result, Rows, connect_and_read, given, median, peer, wait_for};
+
+const SETTLE: Duration = Duration::from_millis(25);
+const FIRST_PORT: u16 = 3100;
+/// Directives without which there is no such service, or that only say where messages go.
+const NEEDED: &[&str] = &[
+    "ExecStart",
+    "StandardInput",
+    "StandardOutput",
+    "StandardError",
+    "RootDirectory",
+    "BindReadOnlyPaths",
+    "LogLevelMax",
+];
+
+/// A booted systemd, off with the value.
+struct Machine(Child);
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        let _ = self.0.wait();
+    }
+}
+
+fn run(verb: &str, folder: &Path, command: &[&str]) -> Result<String> {
+    let output = Command::new("tests/machine").arg(verb).arg(folder).args(command).stdin(Stdio::null()).output()?;
+    if output.status.success() {
+        Ok(String::from_utf8(output.stdout)?)
+    } else {
+        Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)).into())
+    }
+}
+
+fn boot(folder: &Path) -> Result<Machine> {
+    fs::create_dir_all(folder)?;
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM", "tests/machine", "boot"]).arg(folder).stdin(Stdio::null());
+    let mut machine = Machine(command.spawn()?);
+    let start = Instant::now();
+    while !folder.join("leader").exists() {
+        if machine.0.try_wait()?.is_some() || start.elapsed() > Duration::from_mins(2) {
+            return Err("the machine did not boot".into());
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(machine)
+}
+
+/// The unit without a directive, in all the lines that it has.
+fn without(unit: &str, directive: &str) -> String {
+    unit.lines()
+        .filter(|line| line.split('=').next() != Some(directive))
+        .fold(String::new(), |text, line| text + line + "\n")
+}
+
+fn variants(folder: &Path) -> Result<Vec<(String, String)>> {
+    let install = ["make", "-C", env!("CARGO_MANIFEST_DIR"), "install"];
+    run("run", folder, &install)?;
+    let shipped = run("run", folder, &["cat", "/usr/local/lib/systemd/system/fortune@.service"])?;
+    let shipped: String =
+        shipped.lines().filter(|line| !line.starts_with('#')).fold(String::new(), |all, it| all + it + "\n");
+    let listed = |name: &str| fs::read_to_string(Path::new("benches/units").join(name));
+    // To a place that DynamicUser= does not hide, wherever the repository is.
+    let fortune = peer("usr/games/fortune")?.display().to_string();
+    run("run", folder, &["cp", "-r", &fortune, &given("FORTUNES")?, "/usr/local/share"])?;
+    let everything = listed("everything.conf")?.replace("@libexecdir@", "/usr/local/libexec/small-services");
+    let plain = listed("plain.conf")?.replace("@fortune@", "/usr/local/share/fortune /usr/local/share/fortunes-min");
+    let mut variants = vec![
+        ("every directive".to_owned(), everything),
+        ("plain, fortune(6)".to_owned(), plain),
+        ("fortune@.service".to_owned(), shipped.clone()),
+    ];
+    let mut directives: Vec<&str> = Vec::new();
+    for line in shipped.split("[Service]").nth(1).ok_or("no [Service]")?.lines() {
+        if let Some((name, _)) = line.split_once('=')
+            && !NEEDED.contains(&name)
+            && !directives.contains(&name)
+        {
+            directives.push(name);
+        }
+    }
+    variants.extend(directives.into_iter().map(|name| (format!("without {name}"), without(&shipped, name))));
+    Ok(variants)
+}
+
+fn main() -> Result<()> {
+    let folder = Path::new(&given("SCRATCH")?).join("machine");
+    // Second life: in the machine's network.
+    if let Ok(names) = env::var("UNITS") {
+        return measure(&folder, names.lines());
+    }
+    let _machine = boot(&folder)?;
+    let variants = variants(&folder)?;
+    let mut script = String::from("cd /run/systemd/system\n");
+    for (index, (_, unit)) in variants.iter().enumerate() {
+        let port = usize::from(FIRST_PORT) + index;
+        let _ = write!(
+            script,
+            "printf '[Socket]\\nListenStream={port}\\nAccept=yes\\nTriggerLimitIntervalSec=0\\n' > variant{index}.socket\n\
+             cat > variant{index}@.service <<'END'\n[Unit]\nCollectMode=inactive-or-failed\n{unit}\nEND\n"
+        );
+    }
+    let _ = write!(script, "systemctl daemon-reload && systemctl start variant{{0..{}}}.socket", variants.len() - 1);
+    run("run", &folder, &["bash", "-c", &script])?;
+    for (index, (name, _)) in variants.iter().enumerate().take(3) {
+        let unit = format!("variant{index}@1.service");
+        let report = run("run", &folder, &["systemd-analyze", "security", "--no-pager", &unit])?;
+        println!("{name}: {}", report.lines().last().unwrap_or_default());
+    }
+    let names: Vec<&str> = variants.iter().map(|(name, _)| name.as_str()).collect();
+    let mut again = Command::new("tests/machine");
+    again.arg("net").arg(&folder).arg(env::current_exe()?).env("UNITS", names.join("\n")).process_group(0);
+    if again.status()?.success() { Ok(()) } else { Err("the units could not be measured".into()) }
+}
+
+/// The time that the whole machine was on a processor, its systemd included (`cpu.stat` of its control group), in
+/// milliseconds. Unlike the clock on the wall it hardly knows of the host's other load.
+fn processor_time(folder: &Path) -> Result<f64> {
+    let leader = fs::read_to_string(folder.join("leader"))?;
+    let groups = fs::read_to_string(format!("/proc/{}/cgroup", leader.trim()))?;
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::")).ok_or("no control group")?;
+    let group = group.split('/').find(|part| part.starts_with("small-services-")).ok_or("not the machine's group")?;
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    let mount = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2")).ok_or("no cgroup2")?;
+    let folder = Path::new(mount.split(' ').nth(1).ok_or("no cgroup2")?).join(group);
+    let statistics = fs::read_to_string(folder.join("cpu.stat"))?;
+    let used = statistics.lines().find_map(|line| line.strip_prefix("usage_usec ")).ok_or("no usage")?;
+    Ok(used.trim().parse::<f64>()? / 1e3)
+}
+
+fn measure<'a>(folder: &Path, names: impl Iterator<Item = &'a str>) -> Result<()> {
+    let rounds: usize = env::var("UNIT_ROUNDS").map_or(Ok(30), |it| it.parse())?;
+    let address =
+        |index: usize| SocketAddr::from((Ipv4Addr::LOCALHOST, FIRST_PORT + u16::try_from(index).unwrap_or(0)));
+    let mut contenders: Vec<(&str, Vec<f64>, Vec<f64>)> = names.map(|name| (name, Vec::new(), Vec::new())).collect();
+    wait_for(address(0))?;
+    for round in 0..=rounds {
+        for (index, (name, times, processor)) in contenders.iter_mut().enumerate() {
+            let before = processor_time(folder)?;
+            let start = Instant::now();
+            connect_and_read(address(index), b"").map_err(|error| format!("{name}: {error}"))?;
+            let took = start.elapsed().as_secs_f64() * 1e3;
+            // Until the manager has cleaned up behind it.
+            thread::sleep(SETTLE);
+            if round > 0 {
+                times.push(took);
+                processor.push(processor_time(folder)? - before);
+            }
+        }
+    }
+    let mut rows = Rows::new();
+    let [everything, plain, shipped, directives @ ..] = contenders.as_slice() else { return Err("no units".into()) };
+    for (peer, goal) in [(everything, Goal::AtMost(0.5)), (plain, Goal::AtMost(2.0))] {
+        rows.add("a unit", shipped.0, "ms", &shipped.1, Some((peer.0, &peer.1)), goal);
+    }
+    rows.add("a unit", everything.0, "ms", &everything.1, None, Goal::None);
+    rows.add("a unit", plain.0, "ms", &plain.1, None, Goal::None);
+    for (name, _, processor) in directives {
+        // A median of its own: the difference of two rounds is mostly noise.
+        let cost = median(&shipped.2) - median(processor);
+        rows.add("a directive", name.trim_start_matches("without "), "processor ms", &[cost], None, Goal::None);
+    }
+    for one in [everything, plain, shipped] {
+        rows.add("a unit", one.0, "processor ms", &one.2, Some((everything.0, &everything.2)), Goal::None);
+    }
+    rows.write("units")
+}
