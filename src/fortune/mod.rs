@@ -16,7 +16,7 @@ mod watch;
 
 pub use options::{Manner, Options};
 pub use order::{Key, Order};
-pub use pattern::{Error as PatternError, compile as compile_pattern};
+pub use pattern::{Error as PatternError, Pattern, compile as compile_pattern};
 pub use query::{list, matching};
 pub use sources::{Error as SourcesError, Source, parse as parse_sources};
 

@@ -3,9 +3,8 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use regex::Regex;
-
 use super::indexed::Indexed;
+use super::pattern::Pattern;
 use super::read::read;
 use super::sources::{self, Leaf};
 use super::text::Eligible;
@@ -59,7 +58,7 @@ fn line(to: &mut impl Write, indent: &str, probability: f64, path: &Path) -> Res
 pub fn matching(
     sources: Option<&Sources>,
     eligible: Eligible,
-    pattern: &Regex,
+    pattern: &Pattern,
     (fortunes, names): (&mut impl Write, &mut impl Write),
 ) -> Result<bool, Error> {
     let mut file: Option<PathBuf> = None;

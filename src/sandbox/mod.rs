@@ -92,6 +92,9 @@ pub enum LayerError {
     /// To a plain system call.
     #[error(transparent)]
     System(#[from] Errno),
+    /// To a change of the bounding set.
+    #[error(transparent)]
+    Capabilities(#[from] caps::errors::CapsError),
     /// To a Landlock call.
     #[error(transparent)]
     Landlock(#[from] ::landlock::RulesetError),
@@ -118,7 +121,7 @@ impl LayerError {
                 missing(error.raw_os_error())
             }
             Self::Landlock(error) => missing(os_error(error)),
-            Self::Seccomp(_) => false,
+            Self::Capabilities(_) | Self::Seccomp(_) => false,
         }
     }
 }
