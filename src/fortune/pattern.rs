@@ -59,7 +59,7 @@ fn fold(pattern: &str) -> String {
     let mut folded = String::new();
     for (index, part) in pattern.split('\\').enumerate() {
         // The letters that mean something behind a backslash.
-        let kept = if index > 0 && part.starts_with(['W', 'S', 'B']) { 1 } else { 0 };
+        let kept = usize::from(index > 0 && part.starts_with(['W', 'S', 'B']));
         folded.extend((index > 0).then_some('\\'));
         folded.push_str(&part[..kept]);
         folded.push_str(&lower(&part[kept..]));
