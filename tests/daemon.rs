@@ -5,31 +5,18 @@ mod support;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use support::{Daemon, Folder, HUNG, Process, assert_fortune, program, read_all, wait_until};
 
-/// Starts a program with sockets as descriptors 3 and up and more variables, as `sd_listen_fds(3)` describes.
+/// Starts a program with sockets as descriptors 3 and up and more variables.
 fn passed(name: &str, sockets: &[&OwnedFd], variables: &str) -> Process {
-    // Under a high number, so that no redirection overwrites one that is still needed.
-    let inheritable: Vec<_> = sockets.iter().map(|socket| fcntl_dupfd_cloexec(socket, 100).unwrap()).collect();
-    for socket in &inheritable {
-        fcntl_setfd(socket, FdFlags::empty()).unwrap();
-    }
-    let redirections: Vec<_> =
-        (3..).zip(&inheritable).map(|(number, socket)| format!("{number}<&{}", socket.as_raw_fd())).collect();
-    let script = format!(
-        "{variables} LISTEN_PID=$$ LISTEN_FDS={} exec {} {}",
-        sockets.len(),
-        program(name).display(),
-        redirections.join(" ")
-    );
-    let mut command = Command::new("bash");
-    Process::start(command.args(["-c", &script]).stdin(Stdio::null()).stderr(Stdio::piped()))
+    support::passing(name, sockets, variables, &[], |command| {
+        Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()))
+    })
 }
 
 fn connected(address: SocketAddr) -> TcpStream {

@@ -10,6 +10,7 @@ mod pattern;
 mod query;
 mod read;
 mod search;
+mod shares;
 mod sources;
 pub mod text;
 mod watch;
@@ -24,7 +25,6 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -34,8 +34,9 @@ use rand::rngs::SmallRng;
 use crate::report;
 use crate::zone;
 use indexed::Indexed;
-use read::{Choice, cookie_files, nothing_eligible, read};
-use sources::{Group, Leaf};
+use read::{Choice, cookie_files, read};
+use shares::Shares;
+use sources::Leaf;
 use text::{Eligible, LONGEST_REPLY, Length};
 use watch::Watch;
 
@@ -131,71 +132,6 @@ pub struct Sources {
     pub equal: bool,
     /// Whether a directory's files without an index are left alone, as fortune(6) does it.
     pub indexed_only: bool,
-}
-
-/// How the cookie files share the choice.
-struct Shares {
-    leaves: Vec<Leaf>,
-    /// Of each file, the probability that it or one before it is chosen.
-    cumulative: Vec<f64>,
-    /// Of each file, the index of the fortune after its last.
-    ends: Vec<usize>,
-}
-
-impl Shares {
-    fn new(sources: &Sources, leaves: Vec<Leaf>, eligible: Eligible) -> Result<Self, Error> {
-        // A share that nothing can take would be an empty reply now and then.
-        for (index, source) in
-            sources.list.iter().enumerate().filter(|(_, source)| source.percent.is_some_and(|it| it > 0))
-        {
-            if !leaves.iter().any(|leaf| leaf.source == index && leaf.fortunes > 0) {
-                return Err(nothing_eligible([source].into_iter(), eligible));
-            }
-        }
-        let mut sum = 0.0;
-        let probabilities = sources::probabilities(&sources.list, &leaves, sources.equal);
-        let cumulative = probabilities.into_iter().map(|probability| {
-            sum += probability;
-            sum
-        });
-        let cumulative = cumulative.collect();
-        let ends = leaves.iter().scan(0, |end, leaf| {
-            *end += leaf.fortunes;
-            Some(*end)
-        });
-        let ends = ends.collect();
-        Ok(Self { leaves, cumulative, ends })
-    }
-
-    /// The index of a file, by chance.
-    fn choose(&self, random: &mut SmallRng) -> usize {
-        let all = self.cumulative.last().copied().unwrap_or_default();
-        let point = random.random::<f64>() * all;
-        // The last one that has a share, should rounding put the point at the very end.
-        let last = self.cumulative.partition_point(|&sum| sum < all);
-        self.cumulative.partition_point(|&sum| sum <= point).min(last)
-    }
-
-    /// The index of a file of a group that has a share, by chance.
-    fn choose_of(&self, group: Group, random: &mut SmallRng) -> usize {
-        loop {
-            let chosen = self.choose(random);
-            if self.leaves[chosen].group == group {
-                return chosen;
-            }
-        }
-    }
-
-    /// The fortunes of a file, by their indexes.
-    fn fortunes(&self, file: usize) -> Range<usize> {
-        let start = if file == 0 { 0 } else { self.ends[file - 1] };
-        start..self.ends[file]
-    }
-
-    /// The file of a fortune.
-    fn leaf(&self, fortune: usize) -> &Leaf {
-        &self.leaves[self.ends.partition_point(|&end| end <= fortune)]
-    }
 }
 
 /// A fortune, and what fortune(6) calls the file that it is from.
@@ -455,7 +391,6 @@ mod tests {
     use super::*;
     use rand::SeedableRng;
     use std::collections::HashSet;
-    use std::fs;
 
     #[test]
     fn the_built_in_collection_is_large_distinct_and_sendable() {
@@ -466,90 +401,6 @@ mod tests {
             let sendable = Eligible::RFC_865.sendable(fortune.as_bytes()).expect("build.rs saw to that");
             assert!(sendable.text() == fortune && fortune.is_ascii());
         }
-    }
-
-    /// Draws 100,000 times from files of so many fortunes, in a directory but for the first, and tests how often each file came
-    /// against its probability.
-    fn assert_shares(operands: &[&str], equal: bool, expected: [f64; 4]) {
-        for indexed in [false, true] {
-            assert_shares_with(operands, equal, indexed, expected);
-        }
-    }
-
-    fn assert_shares_with(operands: &[&str], equal: bool, indexed: bool, expected: [f64; 4]) {
-        const DRAWS: u32 = 100_000;
-        let folder = std::env::temp_dir().join(format!(
-            "small-services-shares-{}-{equal}-{indexed}-{}",
-            std::process::id(),
-            operands.len()
-        ));
-        fs::create_dir_all(folder.join("dir")).expect("a folder");
-        for (file, fortunes) in [("a", 5), ("dir/b", 6), ("dir/c", 1), ("dir/d", 3)] {
-            let mut texts: Vec<_> = (0..fortunes).map(|_| format!("{}\n", &file[file.len() - 1..])).collect();
-            if fortunes == 5 {
-                // Nobody hears these, and they must not change anything.
-                texts.extend((0..20).map(|_| "\u{7}\n".to_owned()));
-            }
-            fs::write(folder.join(file), texts.join("%\n")).expect("a file");
-            if indexed {
-                // Texts and delimiter lines have two octets each.
-                let mut index = layout::header(u32::try_from(texts.len()).expect("few"), 2, 2, 0, b'%');
-                (0..=texts.len()).for_each(|text| {
-                    let offset = (4 * text).min(4 * texts.len() - 2);
-                    index.extend(u32::try_from(offset).expect("few").to_be_bytes());
-                });
-                fs::write(index::path_beside(&folder.join(file)), index).expect("an index");
-            }
-        }
-        let operands: Vec<_> =
-            operands.iter().map(|it| it.replace("F/", &format!("{}/", folder.display())).into()).collect();
-        let list = parse_sources(&operands).expect("shares that hold");
-        let sources = || Sources { list: list.clone(), equal, indexed_only: false };
-        let mut random = SmallRng::seed_from_u64(865);
-        let mut all = Fortunes::all_of(sources(), Order::Random(random.clone()), Eligible::RFC_865).expect("fortunes");
-        for streaming in [false, true] {
-            // Reading the files anew for each draw is slow, and needs fewer for the same certainty.
-            let draws = if streaming { DRAWS / 20 } else { DRAWS };
-            let mut counts = [0_u32; 4];
-            for _ in 0..draws {
-                let chosen = if streaming {
-                    let seed = random.random();
-                    let one = Fortunes::one_of(&sources(), SmallRng::seed_from_u64(seed), Eligible::RFC_865);
-                    one.expect("a fortune").choose().text.into_owned()
-                } else {
-                    all.choose().text.into_owned()
-                };
-                counts[usize::from(chosen.as_bytes()[0] - b'a')] += 1;
-            }
-            let chi_squared: f64 = counts
-                .iter()
-                .zip(expected)
-                .filter(|(_, share)| *share > 0.0)
-                .map(|(&n, share)| (f64::from(n) - share * f64::from(draws)).powi(2) / (share * f64::from(draws)))
-                .sum();
-            // 16.3: the 99.9th percentile at 3 degrees of freedom. The seeds are fixed.
-            assert!(chi_squared < 16.3, "{chi_squared} for {counts:?} of {operands:?}");
-            assert!(counts.iter().zip(expected).all(|(&n, share)| (n == 0) == (share == 0.0)), "{counts:?}");
-        }
-        fs::remove_dir_all(folder).expect("it is there");
-    }
-
-    #[test]
-    fn files_are_chosen_by_their_shares() {
-        assert_shares(&["F/a", "F/dir"], false, [5.0 / 15.0, 6.0 / 15.0, 1.0 / 15.0, 3.0 / 15.0]);
-        assert_shares(&["F/a", "F/dir"], true, [0.5, 0.5 / 3.0, 0.5 / 3.0, 0.5 / 3.0]);
-        assert_shares(&["20%", "F/a", "F/dir"], false, [0.2, 0.48, 0.08, 0.24]);
-        assert_shares(&["0%", "F/a", "100%", "F/dir"], false, [0.0, 0.6, 0.1, 0.3]);
-        assert_shares(&["90%", "F/dir/c", "F/a", "F/dir/d", "0%F/dir/b"], false, [0.0625, 0.0, 0.9, 0.0375]);
-    }
-
-    #[test]
-    fn a_share_that_nothing_can_take_is_named() {
-        let operands = ["50%".into(), "/dev/null".into(), "50%".into(), "Cargo.toml".into()];
-        let list = parse_sources(&operands).expect("shares that hold");
-        let sources = Sources { list, equal: false, indexed_only: false };
-        let outcome = Fortunes::all_of(sources, Order::Random(SmallRng::seed_from_u64(0)), Eligible::RFC_865);
-        assert!(matches!(outcome, Err(Error::NotACookieFile { .. })));
     }
 
     #[test]

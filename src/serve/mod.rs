@@ -6,10 +6,11 @@ mod daemon;
 mod datagrams;
 mod limiter;
 mod stream;
+mod table;
 
-#[cfg(feature = "web")]
-pub(crate) use connections::host;
 #[cfg(feature = "web")]
 pub(crate) use daemon::raise_descriptor_limit;
 pub use daemon::{Daemon, Error as DaemonError, Limits};
 pub use stream::{Error, Prepared};
+#[cfg(feature = "web")]
+pub(crate) use table::Table;

@@ -8,11 +8,13 @@ pub mod web;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
+
+use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 
 /// How long anything may take before it counts as hung. Not a measure of speed: nothing here comes near it.
 pub const HUNG: Duration = Duration::from_mins(2);
@@ -247,6 +249,26 @@ impl Drop for Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Starts a program with sockets as descriptors 3 and up, as `sd_listen_fds(3)` describes, and more variables.
+pub fn passing<T>(
+    name: &str,
+    sockets: &[&OwnedFd],
+    variables: &str,
+    arguments: &[&str],
+    start: impl FnOnce(&mut Command) -> T,
+) -> T {
+    // Under a high number, so that no redirection overwrites one that is still needed.
+    let inheritable: Vec<_> = sockets.iter().map(|socket| fcntl_dupfd_cloexec(socket, 100).unwrap()).collect();
+    for socket in &inheritable {
+        fcntl_setfd(socket, FdFlags::empty()).unwrap();
+    }
+    let redirections: Vec<_> =
+        (3..).zip(&inheritable).map(|(number, socket)| format!("{number}<&{}", socket.as_raw_fd())).collect();
+    let script =
+        format!("{variables} LISTEN_PID=$$ LISTEN_FDS={} exec \"$@\" {}", sockets.len(), redirections.join(" "));
+    start(Command::new("bash").args(["-c", &script, "bash"]).arg(program(name)).args(arguments))
 }
 
 /// Everything that comes until the other end closes in order; a reset fails the test.

@@ -3,12 +3,10 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
-
-use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 
 use super::{Folder, Process, fortunes_of, program, repository, wait_until};
 
@@ -82,21 +80,9 @@ impl Lunchd {
         Self::spawn(Command::new(program("lunchd")).args(arguments))
     }
 
-    /// With sockets as descriptors 3 and up, as `sd_listen_fds(3)` describes, and their names.
+    /// With sockets as descriptors 3 and up, and their names.
     pub fn passed(sockets: &[&OwnedFd], names: &str, arguments: &[&str]) -> Self {
-        // Under a high number, so that no redirection overwrites one that is still needed.
-        let inheritable: Vec<_> = sockets.iter().map(|socket| fcntl_dupfd_cloexec(socket, 100).unwrap()).collect();
-        for socket in &inheritable {
-            fcntl_setfd(socket, FdFlags::empty()).unwrap();
-        }
-        let redirections: Vec<_> =
-            (3..).zip(&inheritable).map(|(number, socket)| format!("{number}<&{}", socket.as_raw_fd())).collect();
-        let script = format!(
-            "LISTEN_PID=$$ LISTEN_FDS={} LISTEN_FDNAMES={names} exec \"$@\" {}",
-            sockets.len(),
-            redirections.join(" ")
-        );
-        Self::spawn(Command::new("bash").args(["-c", &script, "bash"]).arg(program("lunchd")).args(arguments))
+        super::passing("lunchd", sockets, &format!("LISTEN_FDNAMES={names}"), arguments, Self::spawn)
     }
 
     pub fn spawn(command: &mut Command) -> Self {

@@ -1,0 +1,100 @@
+//! What is open, the one without activity for longest first, with limits altogether and for each source.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::Hash;
+use std::net::IpAddr;
+
+use hashlink::LinkedHashMap;
+
+/// Connections, or those who serve them, by a key of their own.
+#[derive(Debug)]
+pub(crate) struct Table<K, T> {
+    open: LinkedHashMap<K, (T, Option<IpAddr>)>,
+    sources: HashMap<IpAddr, usize>,
+    most: usize,
+    most_per_source: usize,
+}
+
+impl<K: Copy + Eq + Hash, T> Table<K, T> {
+    /// For `most` at a time, `most_per_source` of them from one source.
+    pub(crate) fn new(most: usize, most_per_source: usize) -> Self {
+        // Twice what they will hold: a table that is never more than half full makes room in place for what was removed, and
+        // never asks for more memory, which the policy would not allow.
+        let room = 2 * (most + 1);
+        Self { open: LinkedHashMap::with_capacity(room), sources: HashMap::with_capacity(room), most, most_per_source }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Makes room for one more, if need be in the place of the oldest, which `let_go` ends, and adds what `open` makes.
+    /// `None` if the source has as many as it may have: nothing happens then.
+    pub(crate) fn admit(
+        &mut self,
+        key: K,
+        from: Option<IpAddr>,
+        open: impl FnOnce() -> T,
+        let_go: impl FnOnce(T),
+    ) -> Option<K> {
+        let source = from.map(host);
+        if source.is_some_and(|source| self.sources.get(&source).is_some_and(|&count| count >= self.most_per_source)) {
+            return None;
+        }
+        if self.open.len() >= self.most
+            && let Some(oldest) = self.remove_oldest()
+        {
+            let_go(oldest);
+        }
+        if let Some(source) = source {
+            *self.sources.entry(source).or_default() += 1;
+        }
+        self.open.insert(key, (open(), source));
+        Some(key)
+    }
+
+    pub(crate) fn get(&mut self, key: K) -> Option<&mut T> {
+        self.open.get_mut(&key).map(|(value, _)| value)
+    }
+
+    /// The same, and its client did something.
+    pub(crate) fn touch(&mut self, key: K) -> Option<&mut T> {
+        self.open.to_back(&key).map(|(value, _)| value)
+    }
+
+    pub(crate) fn oldest(&self) -> Option<&T> {
+        self.open.front().map(|(_, (value, _))| value)
+    }
+
+    pub(crate) fn remove(&mut self, key: K) -> Option<T> {
+        let removed = self.open.remove(&key);
+        self.forget(removed)
+    }
+
+    pub(crate) fn remove_oldest(&mut self) -> Option<T> {
+        let removed = self.open.pop_front().map(|(_, open)| open);
+        self.forget(removed)
+    }
+
+    fn forget(&mut self, removed: Option<(T, Option<IpAddr>)>) -> Option<T> {
+        let (value, source) = removed?;
+        if let Some(source) = source
+            && let Entry::Occupied(mut count) = self.sources.entry(source)
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+        Some(value)
+    }
+}
+
+/// What counts as one source: an IPv4 address, or the /64 that an IPv6 host has all to itself.
+fn host(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
