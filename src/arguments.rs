@@ -15,7 +15,7 @@ use crate::service::Service;
 
 /// What a service was asked to do.
 #[derive(Debug, Parser)]
-#[command(version, about = S::ABOUT, name = S::NAME, after_help = AFTER_HELP)]
+#[command(version, about = S::ABOUT, name = S::NAME, after_help = AFTER_HELP, args_override_self = true)]
 pub(crate) struct Arguments<S: Service> {
     #[command(flatten)]
     pub(crate) options: S::Options,

@@ -84,6 +84,11 @@ impl Work {
     pub(crate) fn directories(&self) -> Vec<PathBuf> {
         if let Self::Reply(reply) = self { reply.directories() } else { Vec::new() }
     }
+
+    /// How many descriptors of files it keeps open.
+    pub(crate) fn descriptors(&self) -> usize {
+        if let Self::Reply(reply) = self { reply.descriptors() } else { 0 }
+    }
 }
 
 /// A reply, composed afresh for each client.
@@ -96,6 +101,11 @@ pub trait Reply {
     /// The directories of files that are read again when they change, while all clients are served.
     fn directories(&self) -> Vec<PathBuf> {
         Vec::new()
+    }
+
+    /// How many descriptors of its files it keeps open, at most while it reads them again.
+    fn descriptors(&self) -> usize {
+        0
     }
 
     /// Reads its files again.

@@ -4,7 +4,8 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use support::{Daemon, Folder, program, read_all, wait_until};
@@ -118,6 +119,83 @@ fn an_old_index_is_never_used_with_a_new_file() {
     // In place, and shorter than the index says.
     folder.file("cookies", small[..5].join("\n%\n") + "\n");
     wait_until(|| (0..20).all(|_| is_from(&small)));
+}
+
+/// Five hundred fortunes that tell where they begin and end, with an index if asked for.
+fn collection(folder: &Folder, letter: char, indexed: bool) -> (PathBuf, String) {
+    let texts = (0..500).map(|number| format!("{letter}{number} {} {number}{letter}\n", "and so on ".repeat(20)));
+    let content = texts.collect::<Vec<_>>().join("%\n");
+    let path = folder.file("cookies", &content);
+    if indexed {
+        make_index(&path);
+    }
+    (path, content)
+}
+
+fn is_whole(reply: &str) -> bool {
+    let (Some(first), Some(last)) = (reply.split(' ').next(), reply.trim_end().split(' ').next_back()) else {
+        return false;
+    };
+    first.len() > 1 && last == format!("{}{}", &first[1..], &first[..1])
+}
+
+#[test]
+fn what_is_being_written_is_never_sent_in_part() {
+    for indexed in [false, true] {
+        let folder = Folder::new(&format!("changes-writing-{indexed}"));
+        let (path, _) = collection(&folder, 'a', indexed);
+        let daemon = Daemon::start("qotd", &[path.to_str().unwrap()]);
+        assert!(is_whole(&reply(&daemon)));
+        let new = collection(&Folder::new(&format!("changes-new-{indexed}")), 'b', false).1;
+        let mut file = fs::File::create(&path).unwrap();
+        for piece in new.as_bytes().chunks(new.len() / 50) {
+            file.write_all(piece).unwrap();
+            for _ in 0..5 {
+                let reply = reply(&daemon);
+                assert!(is_whole(&reply), "indexed: {indexed}: {reply:?}");
+            }
+        }
+        wait_until(|| {
+            let reply = reply(&daemon);
+            assert!(is_whole(&reply), "indexed: {indexed}: {reply:?}");
+            reply.starts_with('b')
+        });
+    }
+}
+
+#[test]
+fn whatever_becomes_of_an_indexed_file_there_is_a_reply() {
+    let folder = Folder::new("changes-indexed-broken");
+    let (path, content) = collection(&folder, 'a', true);
+    let daemon = Daemon::start("qotd", &[path.to_str().unwrap()]);
+    let index = fs::read(path.with_extension("dat")).unwrap();
+    let answers = |what: &str| {
+        for _ in 0..20 {
+            let reply = reply(&daemon);
+            assert!(is_whole(&reply), "{what}: {reply:?}");
+        }
+    };
+    answers("as it was");
+    fs::File::options().write(true).open(path.with_extension("dat")).unwrap().set_len(100).unwrap();
+    answers("a shorter index");
+    daemon.process.signal("HUP");
+    answers("read again without it");
+    fs::write(path.with_extension("dat"), &index).unwrap();
+    daemon.process.signal("HUP");
+    answers("read again with it");
+    fs::write(&path, content.replace('a', "\0")).unwrap();
+    answers("no text any more");
+    daemon.process.signal("HUP");
+    answers("and read again");
+    fs::write(&path, "").unwrap();
+    answers("nothing");
+    fs::remove_file(&path).unwrap();
+    daemon.process.signal("HUP");
+    answers("no file");
+    collection(&folder, 'c', true);
+    wait_until(|| reply(&daemon).starts_with('c'));
+    let log = log(daemon);
+    assert!(log.lines().count() < 20, "{log}");
 }
 
 #[test]

@@ -54,9 +54,6 @@ fn files_that_cannot_be_served_are_named_with_the_reason() {
     folder.file("latin-1", b"caf\xe9\n");
     folder.file("binary", b"\x7fELF\0\0");
     fs::create_dir(path("no-files")).unwrap();
-    fs::create_dir(path("with-binary")).unwrap();
-    fs::write(path("with-binary") + "/a", "fine\n").unwrap();
-    fs::write(path("with-binary") + "/b", "\0").unwrap();
     assert!(Command::new("mkfifo").arg(path("fifo")).status().unwrap().success());
     let _socket = UnixListener::bind(path("socket")).unwrap();
 
@@ -64,9 +61,7 @@ fn files_that_cannot_be_served_are_named_with_the_reason() {
     for name in ["empty", "only-separators", "too-long", "escape", "latin-1", "no-files"] {
         assert_mistake("qotd", &[&path(name)], 1, &["no fortune to send", &path(name)]);
     }
-    for (file, named) in
-        [("binary", "binary"), ("with-binary", "with-binary/b"), ("fifo", "fifo"), ("socket", "socket")]
-    {
+    for (file, named) in [("binary", "binary"), ("fifo", "fifo"), ("socket", "socket")] {
         assert_mistake("qotd", &[&path(file)], 1, &["is not a cookie file", named]);
     }
     assert_mistake("qotd", &["/dev/zero"], 1, &["/dev/zero is not a cookie file"]);

@@ -93,7 +93,7 @@ fn matches(fortune: &Path, arguments: &[&str]) -> (Option<i32>, BTreeMap<String,
             files.entry(name.clone()).or_insert_with(BTreeSet::new);
         } else if !part.chars().any(|it| it.is_control() && !matches!(it, '\t' | '\n' | '\u{8}')) {
             // Theirs prints what rings a bell or worse; ours never does. As it is read: tabs and line ends are white space, and of an overstrike the letters remain.
-            let plain: String = part.chars().filter(|&it| it != '\u{8}' && it != '_').collect();
+            let plain: String = part.chars().filter(|it| !"\u{8}_'\"^`,~".contains(*it)).collect();
             files.get_mut(&name).expect("a name first").insert(plain.split_whitespace().collect::<Vec<_>>().join(" "));
         }
     }
@@ -116,6 +116,9 @@ fn the_same_fortunes_match() {
         ("th.*of$", &[]),
         (r"unix\.", &["-i"]),
         ("ee*k", &[]),
+        ("colou?rs*", &[]),
+        ("the+ ", &[]),
+        (r"e\{2\}", &[]),
         ("naïve", &[]),
         ("computer", &["-l", "-n", "1000"]),
         ("time", &["-s", "-n", "55"]),
@@ -157,6 +160,40 @@ fn the_file_of_a_fortune_is_shown_by_the_same_name() {
         assert!(words(&text(&file).replace(['\u{8}', '_'], "")).contains(&fortune.replace('_', "")), "{chosen}");
     }
     assert!(text(&qotd(&["-c"]).stdout).starts_with("(built-in)\n%\n"));
+}
+
+#[test]
+fn one_fortune_takes_few_descriptors_however_many_files_there_are() {
+    // As many as the unit of a connection allows.
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 16 && exec \"$@\"", "sh"]).arg(program("qotd"));
+    let output = run(&mut command, &[collections().to_str().unwrap()]);
+    assert!(output.status.success() && !output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn what_cannot_be_read_in_a_directory_is_left_out() {
+    let folder = Folder::new("fortune-left-out");
+    folder.file("good", "good\n");
+    folder.file("nul", "\0\n");
+    std::os::unix::fs::symlink("nowhere", folder.path().join("dangling")).unwrap();
+    let output = qotd(&[folder.path().to_str().unwrap()]);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "good\n".to_owned()));
+    let log = text(&output.stderr);
+    assert!(log.lines().count() == 2 && log.contains("/nul") && log.contains("/dangling"), "{log}");
+}
+
+#[test]
+fn an_index_that_lists_too_few_is_found_out() {
+    let folder = Folder::new("fortune-too-few");
+    let file = folder.file("cookies", "one\r\n%\r\ntwo\r\n%\r\nthree\r\n");
+    // Debian's strfile sees one text here.
+    let made =
+        run(&mut Command::new(repository().join("target/peers/usr/bin/strfile")), &["-s", file.to_str().unwrap()]);
+    assert!(made.status.success());
+    let chosen: BTreeSet<_> =
+        (0..50).map(|seed| text(&qotd(&["--seed", &seed.to_string(), file.to_str().unwrap()]).stdout)).collect();
+    assert_eq!(chosen, ["one\n", "two\n", "three\n"].map(str::to_owned).into());
 }
 
 #[test]

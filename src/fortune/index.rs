@@ -17,6 +17,9 @@ use crate::file::open_regular;
 const WINDOW: usize = if cfg!(fuzzing) { 16 } else { 4096 };
 /// The longest delimiter line: the delimiter, CR and LF.
 const DELIMITER_LINE: usize = 3;
+/// BSD's strfile counts delimiter lines before the first text into it; more than so many octets of them are no text's.
+const SKIPPED: usize = 64;
+
 /// Why an index must not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
@@ -181,6 +184,14 @@ impl Index {
     /// The files' own; `InvalidInput` for a number that the index does not have; `InvalidData` where the cookie file has no
     /// text at that place, or one with NUL octets. After any of them the index must not be used any more.
     pub fn text(&self, cookie: &File, number: u32, limit: usize, into: &mut Vec<u8>) -> io::Result<Found> {
+        self.try_text(cookie, number, limit, into).map_err(|error| match error.kind() {
+            // One of the two files is shorter than it was.
+            ErrorKind::UnexpectedEof => no_text(),
+            _ => error,
+        })
+    }
+
+    fn try_text(&self, cookie: &File, number: u32, limit: usize, into: &mut Vec<u8>) -> io::Result<Found> {
         into.clear();
         if number >= self.len() {
             return Err(io::Error::new(ErrorKind::InvalidInput, "the index lists fewer texts"));
@@ -198,7 +209,10 @@ impl Index {
         if offset == 0 && read_up_to(cookie, &mut mark, 0)? == mark.len() && mark == *BYTE_ORDER_MARK {
             offset = mark.len() as u64;
         }
-        let found = self.read_text(cookie, offset, limit, into)?;
+        let (found, end) = self.read_text(cookie, offset, limit, into)?;
+        if found == Found::Text && !self.is_reordered() && !self.follows(cookie, end, number + 1)? {
+            return Err(no_text());
+        }
         if into.is_empty() {
             return Err(no_text());
         }
@@ -242,10 +256,24 @@ impl Index {
         })
     }
 
-    /// Reads from the offset to the next delimiter line or the end of the file.
-    fn read_text(&self, cookie: &File, offset: u64, limit: usize, into: &mut Vec<u8>) -> io::Result<Found> {
-        // BSD's strfile counts delimiter lines before the first text into it, and here are as many as it may have.
-        const SKIPPED: usize = 64;
+    /// Whether nothing but delimiter lines is between the end of a text and the next one, or the end of the file.
+    fn follows(&self, cookie: &File, end: u64, next: u32) -> io::Result<bool> {
+        // The end that BSD's strfile notes may leave out the last delimiter line.
+        let next = if next == self.len() { self.cookie_length } else { self.offset(next)? };
+        let Some(length) = next.checked_sub(end).and_then(|length| usize::try_from(length).ok()) else {
+            return Ok(false);
+        };
+        if length > SKIPPED * DELIMITER_LINE {
+            return Ok(false);
+        }
+        let mut between = [0; SKIPPED * DELIMITER_LINE];
+        let between = between.get_mut(..length).unwrap_or_default();
+        cookie.read_exact_at(between, end)?;
+        Ok(between.split_inclusive(|&octet| octet == b'\n').all(|line| self.separates(line)))
+    }
+
+    /// Reads from the offset to the next delimiter line or the end of the file, and returns where the text ends.
+    fn read_text(&self, cookie: &File, offset: u64, limit: usize, into: &mut Vec<u8>) -> io::Result<(Found, u64)> {
         // With this many octets the text is longer than the limit, whatever follows.
         let most = limit.saturating_add(DELIMITER_LINE + 1 + SKIPPED);
         // Where the text begins, and the first line of which the end was not seen yet.
@@ -278,8 +306,9 @@ impl Index {
                 }
             }
             if ended {
+                let end = offset.saturating_add(into.len() as u64);
                 into.drain(..start.min(into.len()));
-                return Ok(if into.len() > limit { Found::TooLong } else { Found::Text });
+                return Ok((if into.len() > limit { Found::TooLong } else { Found::Text }, end));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! One fortune by its index, without reading the others.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 
 use super::index::{Found, Index};
-use super::read::{Opened, Version, cookie_files, open, unreadable};
+use super::read::{Opened, cookie_files, open, unreadable};
 use super::sources::{Group, Leaf};
 use super::text::{self, Eligible};
 use super::{Error, Shares, Sources};
@@ -17,32 +17,60 @@ use crate::report;
 /// How many fortunes are looked at by index for one that is eligible, before all are read.
 const ATTEMPTS: usize = 100;
 /// How many files are kept open with their indexes: fewer than the usual limit of descriptors allows.
-const MOST_INDEXED: usize = 256;
+const MOST_KEPT: usize = 256;
 /// From how many octets on the log says that an index would help.
 const LARGE: u64 = 64 << 20;
 
-/// Cookie files that all have an index which holds: any of their fortunes can be read without the others.
+/// Cookie files that all have an index: any of their fortunes can be read without the others.
 pub(super) struct Indexed {
-    files: Vec<(File, Version, Index)>,
+    /// Empty if they are opened anew for each fortune.
+    kept: Vec<Opened<Index>>,
     shares: Shares,
 }
 
+/// What came of a draw.
+pub(super) enum Draw<'a> {
+    /// A fortune, and its file.
+    Fortune(String, &'a Leaf),
+    /// Those of this group that were looked at are not eligible.
+    NoneSoon(Group),
+    /// An index does not hold.
+    Misfit,
+    /// A file has changed since.
+    Changed,
+}
+
 impl Indexed {
-    /// Opens the files; `None` unless every one has an index.
-    pub(super) fn open(sources: &Sources, eligible: Eligible) -> Result<Option<Self>, Error> {
-        let (mut leaves, mut files) = (cookie_files(sources)?, Vec::new());
-        if leaves.len() > MOST_INDEXED {
+    /// Opens the files, and keeps them open if they are to be read again and again; `None` unless every one has an index,
+    /// and every source with a percentage has something to send, as far as that can be seen soon.
+    pub(super) fn open(
+        sources: &Sources,
+        eligible: Eligible,
+        random: &mut SmallRng,
+        keep: bool,
+    ) -> Result<Option<Self>, Error> {
+        let (mut leaves, mut kept, mut unusable) = (Vec::new(), Vec::new(), Vec::new());
+        let found = cookie_files(sources)?;
+        if keep && found.len() > MOST_KEPT {
             return Ok(None);
         }
-        for number in 0..leaves.len() {
-            let Opened { file, version, index } = open(&leaves[number].path)?;
+        for leaf in &found {
+            let Opened { file, version, index } = match open(&leaf.path) {
+                Ok(opened) => opened,
+                Err(error) => {
+                    unusable.push((leaf, error));
+                    continue;
+                }
+            };
             match index {
                 Ok(Some(index)) => {
-                    leaves[number].fortunes = index.len() as usize;
-                    files.push((file, version, index));
+                    leaves.push(Leaf { fortunes: index.len() as usize, ..leaf.clone() });
+                    if keep {
+                        kept.push(Opened { file, version, index });
+                    }
                 }
                 Ok(None) => {
-                    say_no_index(&leaves, &leaves[number].path);
+                    say_no_index(&found, &leaf.path);
                     return Ok(None);
                 }
                 Err(error) => {
@@ -54,7 +82,17 @@ impl Indexed {
         if leaves.iter().all(|leaf| leaf.fortunes == 0) {
             return Ok(None);
         }
-        Ok(Some(Self { files, shares: Shares::new(sources, leaves, eligible)? }))
+        let indexed = Self { kept, shares: Shares::new(sources, leaves, eligible)? };
+        for group in sources.list.iter().enumerate().filter(|(_, source)| source.percent.is_some_and(|it| it > 0)) {
+            let group = Group::Source(group.0);
+            if !sources.equal && !matches!(indexed.draw(group, None, random, eligible)?, Draw::Fortune(..)) {
+                return Ok(None);
+            }
+        }
+        for (leaf, error) in unusable {
+            leaf.is_usable(Err::<(), _>(error))?;
+        }
+        Ok(Some(indexed))
     }
 
     /// The files, with the numbers of fortunes that their indexes list.
@@ -62,23 +100,49 @@ impl Indexed {
         self.shares.leaves
     }
 
-    /// One fortune by chance, and its file: `None` if an index does not hold, or does no longer, or no eligible fortune turns up soon.
-    pub(super) fn choose(&self, random: &mut SmallRng, eligible: Eligible) -> Result<Option<(String, &Leaf)>, Error> {
-        let mut raw = Vec::new();
+    /// How many descriptors it keeps.
+    pub(super) fn descriptors(&self) -> usize {
+        2 * self.kept.len()
+    }
+
+    /// One fortune by chance.
+    pub(super) fn choose(&self, random: &mut SmallRng, eligible: Eligible) -> Result<Draw<'_>, Error> {
         let first = self.shares.choose(random);
-        let group = self.shares.leaves[first].group;
+        self.draw(self.shares.leaves[first].group, Some(first), random, eligible)
+    }
+
+    /// One fortune of a group by chance, from a certain file if that has an eligible one. Others are of the same group, whose
+    /// share must not depend on how many of its fortunes are eligible.
+    fn draw(
+        &self,
+        group: Group,
+        first: Option<usize>,
+        random: &mut SmallRng,
+        eligible: Eligible,
+    ) -> Result<Draw<'_>, Error> {
+        let mut raw = Vec::new();
         for attempt in 0..ATTEMPTS {
-            // Another one of the same group, whose share must not depend on how many of its fortunes are eligible.
-            let chosen = match group {
-                _ if attempt == 0 => first,
-                Group::Alone(number) => number,
+            let chosen = match (group, first) {
+                (_, Some(first)) if attempt == 0 => first,
+                (Group::Alone(_), Some(only)) => only,
                 _ => self.shares.choose_of(group, random),
             };
-            let (leaf, (file, version, index)) = (&self.shares.leaves[chosen], &self.files[chosen]);
+            let leaf = &self.shares.leaves[chosen];
+            let anew;
+            let Opened { file, version, index } = if let Some(kept) = self.kept.get(chosen) {
+                kept
+            } else {
+                let Opened { file, version, index } = open(&leaf.path)?;
+                let Ok(Some(index)) = index else { return Ok(Draw::Changed) };
+                if index.len() as usize != leaf.fortunes {
+                    return Ok(Draw::Changed);
+                }
+                anew = Opened { file, version, index };
+                &anew
+            };
             let found = index.text(file, random.random_range(0..index.len()), eligible.longest_raw(), &mut raw);
             if !version.is_of(file) {
-                // Its index is older now.
-                return Ok(None);
+                return Ok(Draw::Changed);
             }
             match found {
                 Ok(Found::TooLong) => {}
@@ -87,18 +151,18 @@ impl Indexed {
                         text::rotate(&mut raw);
                     }
                     if let Some(fortune) = eligible.sendable(&raw) {
-                        return Ok(Some((fortune.text().into_owned(), leaf)));
+                        return Ok(Draw::Fortune(fortune.text().into_owned(), leaf));
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::InvalidData => {
                     let path = leaf.path.display();
                     report::warning(&format!("the index of {path} does not hold: {error}; reading the file"));
-                    return Ok(None);
+                    return Ok(Draw::Misfit);
                 }
                 Err(error) => return Err(unreadable(&leaf.path, error)),
             }
         }
-        Ok(None)
+        Ok(Draw::NoneSoon(group))
     }
 }
 

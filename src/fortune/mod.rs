@@ -33,7 +33,7 @@ use rand::rngs::SmallRng;
 
 use crate::report;
 use crate::zone;
-use indexed::Indexed;
+use indexed::{Draw, Indexed};
 use read::{Choice, cookie_files, read};
 use shares::Shares;
 use sources::Leaf;
@@ -192,10 +192,13 @@ impl Fortunes {
     ///
     /// One of [`Error`], naming the file or directory.
     pub fn one_of(sources: &Sources, mut random: SmallRng, eligible: Eligible) -> Result<Self, Error> {
-        if let Some(indexed) = Indexed::open(sources, eligible)?
-            && let Some((fortune, leaf)) = indexed.choose(&mut random, eligible)?
-        {
-            return Ok(Self::just(&fortune, leaf.clone(), random));
+        let mut wanted = None;
+        if let Some(indexed) = Indexed::open(sources, eligible, &mut random, false)? {
+            match indexed.choose(&mut random, eligible)? {
+                Draw::Fortune(fortune, leaf) => return Ok(Self::just(&fortune, leaf.clone(), random)),
+                Draw::NoneSoon(group) => wanted = Some(group),
+                Draw::Misfit | Draw::Changed => {}
+            }
         }
         let mut choices: Vec<Choice> = Vec::new();
         let leaves = read(sources, eligible, |number, _, fortune| {
@@ -203,15 +206,16 @@ impl Fortunes {
             choices[number].offer(&fortune, &mut random);
         })?;
         let shares = Shares::new(sources, leaves, eligible)?;
-        let chosen = shares.choose(&mut random);
+        // The group that was chosen already, if it has anything after all.
+        let chosen = match wanted.filter(|&group| shares.offer(group)) {
+            Some(group) => shares.choose_of(group, &mut random),
+            None => shares.choose(&mut random),
+        };
         Ok(Self::just(&choices[chosen].chosen, shares.leaves[chosen].clone(), random))
     }
 
     fn just(fortune: &str, leaf: Leaf, random: SmallRng) -> Self {
-        let mut one = Texts::default();
-        one.push(fortune);
-        let shares = Shares { leaves: vec![leaf], cumulative: vec![1.0], ends: vec![1] };
-        Self { order: Order::Random(random), collection: Collection::Read(one, Some(shares)), files: None }
+        Self { order: Order::Random(random), collection: Collection::just(fortune, leaf), files: None }
     }
 
     /// All fortunes of these cookie files and directories, again and again: their text is kept in memory, or, if all have an
@@ -220,9 +224,9 @@ impl Fortunes {
     /// # Errors
     ///
     /// One of [`Error`], naming the file or directory.
-    pub fn all_of(sources: Sources, order: Order, eligible: Eligible) -> Result<Self, Error> {
+    pub fn all_of(sources: Sources, mut order: Order, eligible: Eligible) -> Result<Self, Error> {
         let watch = Watch::new(watched(&sources)?);
-        let collection = Collection::open(&sources, &order, eligible)?;
+        let collection = Collection::open(&sources, &mut order, eligible)?;
         Ok(Self { order, collection, files: Some(Files { sources, eligible, watch }) })
     }
 
@@ -246,20 +250,30 @@ impl Fortunes {
     /// Reads the files again. If that fails, the fortunes remain that there were, and the log says so.
     pub fn reload(&mut self) {
         let Some(files) = &mut self.files else { return };
-        let read = watched(&files.sources).and_then(|paths| {
-            let watch = Watch::new(paths);
-            Ok((watch, Collection::open(&files.sources, &self.order, files.eligible)?))
-        });
-        match read {
-            Ok((watch, collection)) => {
-                (files.watch, self.collection) = (watch, collection);
-                report::notice("the fortunes have changed, and were read again");
+        // What is there before they are read: a change from then on is another one.
+        let read = match watched(&files.sources) {
+            Ok(paths) => {
+                files.watch = Watch::new(paths);
+                Collection::open(&files.sources, &mut self.order, files.eligible)
             }
             Err(error) => {
                 files.watch.accept();
-                report::error(&format!("{error}; going on with the fortunes that were read before"));
+                Err(error)
             }
+        };
+        match read {
+            Ok(collection) => {
+                self.collection = collection;
+                report::notice("the fortunes have changed, and were read again");
+            }
+            Err(error) => report::error(&format!("{error}; going on with the fortunes that were read before")),
         }
+    }
+
+    /// How many descriptors it keeps open, at most while it reads its files again.
+    #[must_use]
+    pub fn descriptors(&self) -> usize {
+        if let Collection::Indexed { indexed, .. } = &self.collection { 2 * indexed.descriptors() } else { 0 }
     }
 
     /// How long a fortune may be, in octets with LF line ends.
@@ -295,23 +309,31 @@ impl Fortunes {
 
     /// From open files; `None` if the collection is in memory, perhaps from now on.
     fn choose_by_index(&mut self) -> Option<Chosen<'static>> {
-        let (Order::Random(random), Collection::Indexed(indexed), Some(files)) =
-            (&mut self.order, &self.collection, &self.files)
+        let (Order::Random(random), Collection::Indexed { indexed, last }, Some(files)) =
+            (&mut self.order, &mut self.collection, &self.files)
         else {
             return None;
         };
-        let failed = match indexed.choose(random, files.eligible) {
-            Ok(Some((text, leaf))) => {
-                return Some(Chosen { text: text.into(), file: leaf.name().to_owned().into() });
+        let read = match indexed.choose(random, files.eligible) {
+            Ok(Draw::Fortune(text, leaf)) => {
+                *last = (text, leaf.clone());
+                return Some(last_chosen(last));
             }
-            Ok(None) => Collection::read(&files.sources, files.eligible).map(|collection| self.collection = collection),
+            // What is being written is read when that is done. What is whole until then is the last one.
+            Ok(Draw::Changed) => return Some(last_chosen(last)),
+            Ok(Draw::Misfit | Draw::NoneSoon(_)) => Collection::read(&files.sources, files.eligible),
             Err(error) => Err(error),
         };
-        let error = failed.err()?;
-        report::error(&error.to_string());
-        // Nothing rather than something wrong.
-        Some(Chosen { text: "".into(), file: PathBuf::new().into() })
+        self.collection = read.unwrap_or_else(|error| {
+            report::error(&format!("{error}; going on with the last fortune until the files change"));
+            Collection::just(&last.0, last.1.clone())
+        });
+        None
     }
+}
+
+fn last_chosen((text, leaf): &(String, Leaf)) -> Chosen<'static> {
+    Chosen { text: text.clone().into(), file: leaf.name().to_owned().into() }
 }
 
 /// What there is to watch of the sources: directories, files and their indexes.
@@ -323,8 +345,11 @@ fn watched(sources: &Sources) -> Result<Vec<PathBuf>, Error> {
 /// Texts to choose from. Never empty.
 enum Collection {
     BuiltIn,
-    /// Open files: none of their texts is in memory.
-    Indexed(Indexed),
+    /// Open files: none of their texts is in memory but the last that was chosen.
+    Indexed {
+        indexed: Indexed,
+        last: (String, Leaf),
+    },
     /// How the files share the choice; without it, each fortune has the same probability.
     Read(Texts, Option<Shares>),
 }
@@ -344,13 +369,25 @@ impl Texts {
 }
 
 impl Collection {
-    fn open(sources: &Sources, order: &Order, eligible: Eligible) -> Result<Self, Error> {
-        if matches!(order, Order::Random(_))
-            && let Some(indexed) = Indexed::open(sources, eligible)?
+    fn open(sources: &Sources, order: &mut Order, eligible: Eligible) -> Result<Self, Error> {
+        if let Order::Random(random) = order
+            && let Some(indexed) = Indexed::open(sources, eligible, random, true)?
         {
-            return Ok(Self::Indexed(indexed));
+            let last = match indexed.choose(random, eligible)? {
+                Draw::Fortune(text, leaf) => Some((text, leaf.clone())),
+                _ => None,
+            };
+            if let Some(last) = last {
+                return Ok(Self::Indexed { indexed, last });
+            }
         }
         Self::read(sources, eligible)
+    }
+
+    fn just(fortune: &str, leaf: Leaf) -> Self {
+        let mut one = Texts::default();
+        one.push(fortune);
+        Self::Read(one, Some(Shares { leaves: vec![leaf], cumulative: vec![1.0], ends: vec![1] }))
     }
 
     fn read(sources: &Sources, eligible: Eligible) -> Result<Self, Error> {
@@ -362,7 +399,7 @@ impl Collection {
     fn len(&self) -> usize {
         match self {
             Self::BuiltIn => ENDS.len(),
-            Self::Indexed(_) => 0,
+            Self::Indexed { .. } => 0,
             Self::Read(texts, _) => texts.ends.len(),
         }
     }
@@ -370,7 +407,7 @@ impl Collection {
     fn end(&self, index: usize) -> usize {
         match self {
             Self::BuiltIn => ENDS[index] as usize,
-            Self::Indexed(_) => 0,
+            Self::Indexed { .. } => 0,
             Self::Read(texts, _) => texts.ends[index],
         }
     }
@@ -379,7 +416,7 @@ impl Collection {
         let start = if index == 0 { 0 } else { self.end(index - 1) };
         let text = match self {
             Self::BuiltIn => BUILT_IN,
-            Self::Indexed(_) => "",
+            Self::Indexed { .. } => "",
             Self::Read(texts, _) => &texts.text,
         };
         &text[start..self.end(index)]

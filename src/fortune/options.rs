@@ -187,10 +187,7 @@ impl Options {
             return Err(SourcesError::NotByChance.into());
         }
         let path = SearchPath::new(self.fortune_path.as_deref());
-        let list = path.resolve(list, kind);
-        if list.iter().all(|source| source.paths.is_empty()) {
-            return Err(Error::NoneInstalled { directories: path.display() });
-        }
+        let list = path.resolve(list, kind).ok_or_else(|| Error::NoneInstalled { directories: path.display() })?;
         Ok(Some(Sources { list, equal: self.equal, indexed_only: manner == Manner::Fortune }))
     }
 

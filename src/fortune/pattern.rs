@@ -5,6 +5,8 @@ use std::str::Chars;
 
 use regex::{Regex, RegexBuilder};
 
+use super::Manner;
+
 /// Why a pattern cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("bad pattern: {pattern}: {reason}; use a basic regular expression, as grep(1) takes it")]
@@ -37,15 +39,17 @@ fn lower(text: &str) -> String {
 }
 
 /// Compiles a basic regular expression ([POSIX 9.3](https://pubs.opengroup.org/onlinepubs/9799919799/basedefs/V1_chap09.html),
-/// with `\|`, `\+`, `\?`, `\w` and their like as GNU has them). As for grep(1), a match lies within a line.
+/// with `\|`, `\+`, `\?`, `\w` and their like as GNU has them). As for grep(1), a point is no line end, and `^` and `$` are those
+/// of a line. For fortune(6), `+` and `?` are operators without a backslash, and there are no intervals: what re_comp(3) takes,
+/// with which Debian's is built.
 ///
 /// # Errors
 ///
 /// [`Error`] for what is no such expression, and for back-references.
-pub fn compile(pattern: &str, ignore_case: bool) -> Result<Pattern, Error> {
+pub fn compile(pattern: &str, ignore_case: bool, manner: Manner) -> Result<Pattern, Error> {
     let error = |reason: String| Error { pattern: pattern.to_owned(), reason };
     let folded = if ignore_case { fold(pattern) } else { pattern.to_owned() };
-    let translated = translate(&folded).map_err(|reason| error(reason.to_owned()))?;
+    let translated = translate(&folded, manner).map_err(|reason| error(reason.to_owned()))?;
     let compiled = RegexBuilder::new(&translated).multi_line(true).build();
     compiled.map(|regex| Pattern { regex, ignore_case }).map_err(|source| {
         // The last line says what is wrong; those above show the translation.
@@ -67,7 +71,8 @@ fn fold(pattern: &str) -> String {
     folded.replace("[:upper:]", "[:alpha:]").replace("[:lower:]", "[:alpha:]")
 }
 
-fn translate(pattern: &str) -> Result<String, &'static str> {
+fn translate(pattern: &str, manner: Manner) -> Result<String, &'static str> {
+    let fortune = manner == Manner::Fortune;
     let mut translated = String::new();
     let mut characters = pattern.chars().peekable();
     // Whether an expression begins here, so that `*` is itself and `^` an anchor.
@@ -85,7 +90,9 @@ fn translate(pattern: &str) -> Result<String, &'static str> {
                     translated.push('|');
                     begins = true;
                 }
-                operator @ (')' | '{' | '}' | '+' | '?') => translated.push(operator),
+                ')' => translated.push(')'),
+                '{' if !fortune && characters.peek() == Some(&',') => translated.push_str("{0"),
+                operator @ ('{' | '}' | '+' | '?') if !fortune => translated.push(operator),
                 '<' => translated.push_str(r"\b{start}"),
                 '>' => translated.push_str(r"\b{end}"),
                 '1'..='9' => return Err("it refers back to a group"),
@@ -93,6 +100,7 @@ fn translate(pattern: &str) -> Result<String, &'static str> {
                 literal => push_literal(literal, &mut translated),
             },
             '*' if !began => translated.push('*'),
+            operator @ ('+' | '?') if fortune && !began => translated.push(operator),
             '^' if began => {
                 translated.push('^');
                 begins = true;
@@ -171,6 +179,7 @@ mod tests {
             ("a^b$c", "a^b$c", "ab"),
             (r"x\|^y$", "y", "zy"),
             (r"ab\{2\}c", "abbc", "abc"),
+            (r"^ab\{,1\}c", "ac", "abbc"),
             ("a{2}", "a{2}", "aa"),
             (r"[]\x]", "\\", "y"),
             ("[^]a]", "b", "]"),
@@ -185,7 +194,7 @@ mod tests {
             ("one$", "one\ntwo", "oneness"),
             ("^two", "one\ntwo", "one two"),
         ] {
-            let regex = compile(pattern, false).unwrap_or_else(|error| panic!("{error}"));
+            let regex = compile(pattern, false, Manner::Service).unwrap_or_else(|error| panic!("{error}"));
             assert!(regex.is_match(matching), "{pattern} should match {matching:?}: {regex:?}");
             assert!(!regex.is_match(other), "{pattern} should not match {other:?}: {regex:?}");
         }
@@ -196,15 +205,25 @@ mod tests {
             (r"^a\W\(B\)$", "A b"),
             (r"\BD", "nd"),
         ] {
-            assert!(compile(pattern, true).is_ok_and(|it| it.is_match(matching)), "{pattern}");
+            assert!(compile(pattern, true, Manner::Service).is_ok_and(|it| it.is_match(matching)), "{pattern}");
         }
-        assert!(!compile("a[^b]c", false).expect("a pattern").is_match("a\nc"));
+        assert!(!compile("a[^b]c", false, Manner::Service).expect("a pattern").is_match("a\nc"));
+    }
+
+    #[test]
+    fn fortune_6_has_its_own_operators() {
+        for (pattern, matching, other) in
+            [("colou?r", "color", "colou?r"), ("the+$", "thee", "th"), (r"e\{2\}", "e{2}", "ee"), (r"a\+", "a+", "aa")]
+        {
+            let pattern = compile(pattern, false, Manner::Fortune).expect("a pattern");
+            assert!(pattern.is_match(matching) && !pattern.is_match(other), "{pattern:?}");
+        }
     }
 
     #[test]
     fn what_is_no_pattern_is_named() {
         for pattern in ["[", "[a", r"\(", r"a\", r"\(a\)\1", "[[.a.]]", "[[:nope:]]", r"a\{2"] {
-            let error = compile(pattern, false).expect_err(pattern).to_string();
+            let error = compile(pattern, false, Manner::Service).expect_err(pattern).to_string();
             assert!(error.starts_with(&format!("bad pattern: {pattern}: ")), "{error}");
             assert_eq!(error.lines().count(), 1, "{error}");
         }

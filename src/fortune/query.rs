@@ -3,6 +3,9 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
 use super::indexed::Indexed;
 use super::pattern::Pattern;
 use super::read::read;
@@ -21,7 +24,7 @@ pub fn list(sources: Option<&Sources>, eligible: Eligible, to: &mut impl Write) 
         return line(to, "", 1.0, Path::new(BUILT_IN_NAME));
     };
     // With indexes as fortune(6) does it: what they list, whatever is eligible.
-    let leaves = match Indexed::open(sources, eligible)? {
+    let leaves = match Indexed::open(sources, eligible, &mut SmallRng::seed_from_u64(0), false)? {
         Some(indexed) => indexed.leaves(),
         None => read(sources, eligible, |_, _, _| {})?,
     };

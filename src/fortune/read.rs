@@ -16,6 +16,7 @@ use super::sources::{Group, Leaf, Source};
 use super::text::{self, Eligible, Sendable};
 use super::{Error, Sources};
 use crate::file::open_regular;
+use crate::report;
 
 /// A choice among fortunes that go by one at a time: the n-th replaces the one chosen so far with probability 1/n.
 #[derive(Default)]
@@ -64,10 +65,11 @@ pub(super) fn read(
     let mut leaves = cookie_files(sources)?;
     for (number, leaf) in leaves.iter_mut().enumerate() {
         let mut fortunes = 0;
-        read_file(&leaf.path, eligible, &mut |fortune| {
+        let outcome = read_file(&leaf.path, eligible, &mut |fortune| {
             fortunes += 1;
             take(number, leaf, fortune);
-        })?;
+        });
+        leaf.is_usable(outcome)?;
         leaf.fortunes = fortunes;
     }
     if leaves.iter().all(|leaf| leaf.fortunes == 0) {
@@ -126,19 +128,32 @@ fn read_file(path: &Path, eligible: Eligible, take: &mut impl FnMut(Sendable<'_>
 }
 
 /// A cookie file, and its index if there is one, or why that must not be used.
-pub(super) struct Opened {
+pub(super) struct Opened<I> {
     pub(super) file: File,
     pub(super) version: Version,
-    pub(super) index: Result<Option<Index>, IndexError>,
+    pub(super) index: I,
 }
 
-/// What tells whether an open file was written to: its length and its time of change.
+impl Leaf {
+    /// What was found in a directory and cannot be read is left out, and the log says so; what was named has to be there.
+    pub(super) fn is_usable<T>(&self, outcome: Result<T, Error>) -> Result<Option<T>, Error> {
+        match outcome {
+            Err(error @ (Error::Read { .. } | Error::NotACookieFile { .. })) if self.directory.is_some() => {
+                report::warning(&format!("{error}; going on without it"));
+                Ok(None)
+            }
+            outcome => outcome.map(Some),
+        }
+    }
+}
+
+/// What tells whether an open file was written to: its length and its times of change.
 #[derive(PartialEq, Eq)]
-pub(super) struct Version(u64, i64, i64);
+pub(super) struct Version(u64, (i64, i64), (i64, i64));
 
 impl Version {
     fn new(metadata: &Metadata) -> Self {
-        Self(metadata.len(), metadata.mtime(), metadata.mtime_nsec())
+        Self(metadata.len(), (metadata.mtime(), metadata.mtime_nsec()), (metadata.ctime(), metadata.ctime_nsec()))
     }
 
     /// Whether the file still is what it was.
@@ -148,7 +163,7 @@ impl Version {
 }
 
 /// Opens a cookie file and its index.
-pub(super) fn open(path: &Path) -> Result<Opened, Error> {
+pub(super) fn open(path: &Path) -> Result<Opened<Result<Option<Index>, IndexError>>, Error> {
     let file = open_regular(path).map_err(|error| match error.kind() {
         ErrorKind::InvalidInput => Error::NotACookieFile { path: path.to_owned(), reason: error.to_string() },
         _ => unreadable(path, error),

@@ -45,12 +45,15 @@ impl SearchPath {
         })
     }
 
-    /// What the operands stand for, in their order.
-    pub(super) fn resolve(&self, sources: Vec<Source>, kind: Kind) -> Vec<Source> {
+    /// What the operands stand for, in their order; `None` if the host has no collections, and they are asked for.
+    pub(super) fn resolve(&self, sources: Vec<Source>, kind: Kind) -> Option<Vec<Source>> {
         let mut resolved = Vec::new();
         for Source { percent, paths } in sources {
             if paths.iter().any(|path| path == ALL) {
                 let all = self.standard(kind);
+                if all.is_empty() {
+                    return None;
+                }
                 match percent {
                     Some(_) => resolved.push(Source { percent, paths: all }),
                     None => resolved.extend(all.into_iter().map(Source::new)),
@@ -59,7 +62,7 @@ impl SearchPath {
                 resolved.push(Source { percent, paths: paths.into_iter().map(|path| self.locate(path)).collect() });
             }
         }
-        resolved
+        Some(resolved)
     }
 
     /// The directories of the standard collections that there are. Where one has a subdirectory for the language of the

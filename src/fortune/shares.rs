@@ -63,6 +63,15 @@ impl Shares {
         }
     }
 
+    /// Whether a group has any fortune.
+    pub(super) fn offer(&self, group: Group) -> bool {
+        let had = |(number, leaf): (usize, &Leaf)| {
+            let before = if number == 0 { 0.0 } else { self.cumulative[number - 1] };
+            leaf.group == group && self.cumulative[number] > before
+        };
+        self.leaves.iter().enumerate().any(had)
+    }
+
     /// The fortunes of a file, by their indexes.
     pub(super) fn fortunes(&self, file: usize) -> Range<usize> {
         let start = if file == 0 { 0 } else { self.ends[file - 1] };
@@ -102,7 +111,7 @@ mod tests {
             let mut texts: Vec<_> = (0..fortunes).map(|_| format!("{}\n", &file[file.len() - 1..])).collect();
             if fortunes == 5 {
                 // Nobody hears these, and they must not change anything.
-                texts.extend((0..20).map(|_| "\u{7}\n".to_owned()));
+                texts.extend((0..1000).map(|_| "\u{7}\n".to_owned()));
             }
             fs::write(folder.join(file), texts.join("%\n")).expect("a file");
             if indexed {

@@ -24,6 +24,9 @@ impl Source {
 /// What is wrong with the shares.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
+    /// An operand without a name.
+    #[error("an operand is empty; name a file or directory")]
+    Empty,
     /// A percentage at the end.
     #[error("{0}% stands before no file or directory; name one after it")]
     NoFile(u8),
@@ -92,7 +95,10 @@ pub fn parse(operands: &[OsString]) -> Result<Vec<Source>, Error> {
             return Err(Error::NoPercentage(operand.to_string_lossy().into_owned()));
         }
         percent = share.or(percent);
-        if !rest.is_empty() || share.is_none() {
+        if rest.is_empty() && share.is_none() {
+            return Err(Error::Empty);
+        }
+        if !rest.is_empty() {
             let path = OsString::from_vec(rest.to_vec()).into();
             sources.push(Source { percent: percent.take(), ..Source::new(path) });
         }

@@ -70,7 +70,7 @@ impl Eligible {
         let text = if raw.ends_with(b"\n") && is_plain(raw) {
             Cow::Borrowed(raw)
         } else {
-            printed(std::str::from_utf8(raw).ok()?)?
+            printed(std::str::from_utf8(raw).ok()?, self.longest)?
         };
         // Every octet may be a line end, which takes two.
         let fits =
@@ -107,7 +107,7 @@ fn is_plain(raw: &[u8]) -> bool {
 }
 
 /// A text as it looks when it is printed; `None` if it holds what must not be sent.
-fn printed(raw: &str) -> Option<Cow<'_, [u8]>> {
+fn printed(raw: &str, longest: usize) -> Option<Cow<'_, [u8]>> {
     let as_it_stands = |character: char| character == '\n' || !(character.is_control() || reorders(character));
     if raw.ends_with('\n') && raw.chars().all(as_it_stands) {
         return Some(Cow::Borrowed(raw.as_bytes()));
@@ -117,7 +117,7 @@ fn printed(raw: &str) -> Option<Cow<'_, [u8]>> {
         if is_plain(line.as_bytes()) {
             text.push_str(line);
         } else {
-            append_line(line, &mut text)?;
+            append_line(line, longest, &mut text)?;
         }
         text.push('\n');
     }
@@ -140,14 +140,17 @@ pub fn rotate(octets: &mut [u8]) {
     }
 }
 
-/// Appends a line as it looks when it is printed; `None` if it holds what must not be sent.
-fn append_line(line: &str, text: &mut String) -> Option<()> {
+/// Appends a line as it looks when it is printed; `None` if it holds what must not be sent, or is longer than `longest`.
+fn append_line(line: &str, longest: usize, text: &mut String) -> Option<()> {
     let mut places: Vec<char> = Vec::with_capacity(line.len());
     let mut column = 0;
     for character in line.chars() {
         match character {
             '\t' => {
                 column += TAB_STOP - column % TAB_STOP;
+                if column > longest {
+                    return None;
+                }
                 places.resize(places.len().max(column), ' ');
             }
             BACKSPACE => column = column.checked_sub(1)?,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How often the files are looked at, at most.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -29,8 +29,8 @@ impl Watch {
         Self { paths: paths.into_iter().map(with_identity).collect(), changed: None, next: None }
     }
 
-    /// Whether files were changed since, and are not being changed any more: two looks in a row have to see the same, so that
-    /// half a file is not read.
+    /// Whether files were changed since, and are not being changed any more, so that half a file is not read: either two looks
+    /// in a row see the same, or the last change is older than the time between them.
     pub(super) fn is_over(&mut self, now: Instant) -> bool {
         if self.next.is_some_and(|next| now < next) {
             return false;
@@ -41,7 +41,7 @@ impl Watch {
             self.changed = None;
             return false;
         }
-        let settled = self.changed.as_ref() == Some(&present);
+        let settled = self.changed.as_ref() == Some(&present) || is_old(&present);
         self.changed = Some(present);
         settled
     }
@@ -53,6 +53,14 @@ impl Watch {
         }
         self.changed = None;
     }
+}
+
+/// Whether nothing has changed for a while, by the kernel's own time stamps.
+fn is_old(present: &[Identity]) -> bool {
+    let Ok(now) = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) else { return false };
+    let before = now.saturating_sub(2 * INTERVAL);
+    let limit = (i64::try_from(before.as_secs()).unwrap_or(i64::MAX), i64::from(before.subsec_nanos()));
+    present.iter().all(|identity| identity.is_some_and(|(.., changed)| changed < limit))
 }
 
 fn identity(path: &Path) -> Identity {

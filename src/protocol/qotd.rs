@@ -56,7 +56,7 @@ impl Service for Qotd {
     const POLICY: policy::Service = policy::Service::Qotd;
 
     fn print(options: &Options) -> Result<Option<u8>, Error> {
-        Ok(options.print(Manner::Service)?)
+        Ok(quiet(options.print(Manner::Service))?)
     }
 
     fn prepare(options: &Options, replies: Replies) -> Result<Work, Error> {
@@ -72,7 +72,7 @@ impl Service for Fortune {
     const POLICY: policy::Service = Qotd::POLICY;
 
     fn print(options: &Options) -> Result<Option<u8>, Error> {
-        Ok(options.print(Manner::Fortune)?)
+        Ok(quiet(options.print(Manner::Fortune))?)
     }
 
     fn prepare(options: &Options, replies: Replies) -> Result<Work, Error> {
@@ -95,6 +95,14 @@ impl Service for Fortune {
     }
 }
 
+/// A reader that has seen enough, such as head(1), is no error.
+fn quiet(printed: Result<Option<u8>, fortune::Error>) -> Result<Option<u8>, fortune::Error> {
+    match printed {
+        Err(fortune::Error::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Some(0)),
+        printed => printed,
+    }
+}
+
 fn in_its_words(error: &fortune::Error) -> String {
     match error {
         fortune::Error::NoneInstalled { .. } | fortune::Error::NothingEligible { .. } => "No fortunes found".to_owned(),
@@ -108,7 +116,7 @@ fn in_its_words(error: &fortune::Error) -> String {
             SourcesError::NothingLeft(_) => "no probability left to put in residual files".to_owned(),
             SourcesError::NoFile(_) => "percentages must precede files".to_owned(),
             SourcesError::NoPercentage(_) => "percentages must be <= 100".to_owned(),
-            SourcesError::NotByChance => error.to_string(),
+            SourcesError::NotByChance | SourcesError::Empty => error.to_string(),
         },
         other => other.to_string(),
     }
@@ -136,7 +144,7 @@ impl Options {
             }
             return Ok(Some(0));
         };
-        let pattern = fortune::compile_pattern(pattern, self.ignore_case)?;
+        let pattern = fortune::compile_pattern(pattern, self.ignore_case, manner)?;
         let to = (&mut io::stdout().lock(), &mut io::stderr().lock());
         let found = fortune::matching(sources.as_ref(), eligible, &pattern, to)?;
         // As grep(1); fortune(6) has it the other way round.
@@ -169,6 +177,10 @@ impl Reply for Quote {
 
     fn directories(&self) -> Vec<PathBuf> {
         self.fortunes.directories()
+    }
+
+    fn descriptors(&self) -> usize {
+        self.fortunes.descriptors()
     }
 
     fn reload(&mut self) {

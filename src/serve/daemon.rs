@@ -136,7 +136,7 @@ impl Daemon {
         idle: Duration,
         stay: Duration,
     ) -> Result<Self, Error> {
-        raise_descriptor_limit(limits.max_connections, sockets.len())?;
+        raise_descriptor_limit(limits.max_connections, sockets.len() + work.descriptors())?;
         let now = Instant::now();
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let reloads = !work.directories().is_empty();

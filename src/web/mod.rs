@@ -81,6 +81,7 @@ fn live() -> Result<Infallible, Error> {
     let fortunes = fortunes(&arguments)?;
     let mut readable = identity.as_ref().map(Identity::directories).unwrap_or_default();
     readable.extend(fortunes.directories());
+    let descriptors = fortunes.descriptors();
     let site = Site::new(fortunes, sockets.https_port());
 
     let limits = Limits {
@@ -89,7 +90,7 @@ fn live() -> Result<Infallible, Error> {
         most: arguments.max_connections,
         most_per_source: arguments.max_per_source.unwrap_or_else(|| arguments.max_connections.div_ceil(2)),
     };
-    serve::raise_descriptor_limit(limits.most, server::SPARE_DESCRIPTORS * sockets.len())?;
+    serve::raise_descriptor_limit(limits.most, server::SPARE_DESCRIPTORS * sockets.len() + descriptors)?;
     sys::stop_and_reload_signals().and_then(|signals| Ok(dup2_stdin(signals)?)).map_err(prepare)?;
     let manager = Manager::connect(Instant::now()).map_err(serve::DaemonError::Manager)?;
     let guard = runtime.enter();
