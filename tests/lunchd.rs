@@ -36,6 +36,9 @@ fn a_dish_is_served_from_the_hardened_unit() {
     let machine = machine("lunchd", &authority, BOTH);
     let ca = CA;
     assert_dish(&machine.shell(&format!("curl -sSL --cacert {ca} http://localhost/")));
+    machine.shell(&format!(
+        "curl -sSI --cacert {ca} https://localhost/ | grep -qi '^strict-transport-security: max-age='"
+    ));
     for ip in ["127.0.0.1", "[::1]"] {
         let place =
             machine.shell(&format!("curl -sS -o /dev/null -w '%{{http_code}} %{{redirect_url}}' 'http://{ip}/a?b'"));

@@ -40,7 +40,7 @@ fn lower(text: &str) -> String {
 
 /// Compiles a basic regular expression ([POSIX 9.3](https://pubs.opengroup.org/onlinepubs/9799919799/basedefs/V1_chap09.html),
 /// with `\|`, `\+`, `\?`, `\w` and their like as GNU has them). As for grep(1), a point is no line end, and `^` and `$` are those
-/// of a line. For fortune(6), `+` and `?` are operators without a backslash, and there are no intervals: what re_comp(3) takes,
+/// of a line. For fortune(6), `+` and `?` are operators without a backslash, and there are no intervals: what `re_comp` takes,
 /// with which Debian's is built.
 ///
 /// # Errors

@@ -55,7 +55,8 @@ impl Site {
         for (name, value) in ALWAYS {
             headers.entry(name).or_insert(HeaderValue::from_static(value));
         }
-        if scheme == Scheme::Https {
+        // For the host as a whole, whatever the port: so only where the whole host's web is here.
+        if scheme == Scheme::Https && self.https_port == Some(443) {
             headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HTTPS_ONLY));
         }
         if request.method() == Method::HEAD {
@@ -66,6 +67,9 @@ impl Site {
 
     fn resource<B>(&self, scheme: Scheme, request: &Request<B>) -> Reply {
         let path = request.uri().path();
+        if path.is_empty() {
+            return plain(StatusCode::BAD_REQUEST, "The request is for no path.\n"); // CONNECT, or a host alone
+        }
         let host = match host(request) {
             Ok(host) => host,
             Err(reason) => return plain(StatusCode::BAD_REQUEST, reason),
@@ -119,8 +123,10 @@ fn host<B>(request: &Request<B>) -> Result<Option<&str>, &'static str> {
     };
     // The request's own authority goes before the field (RFC 9112, section 3.2.2).
     let own = request.uri().authority().map(|own| authority::host(own.as_str()).ok_or(INVALID)).transpose()?;
+    // HTTP/2 has no need of the field.
+    let had = if request.version() == Version::HTTP_11 { field } else { own.or(field) };
     match own.or(field) {
-        None if request.version() > Version::HTTP_10 => Err("The request has no Host.\n"),
+        _ if had.is_none() && request.version() > Version::HTTP_10 => Err("The request has no Host.\n"),
         host => Ok(host),
     }
 }

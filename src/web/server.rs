@@ -178,12 +178,16 @@ impl Server {
         manager.stopping();
         tasks.iter().for_each(tokio::task::AbortHandle::abort);
         shared.stopping.send_replace(true);
-        if !shared.connections.borrow().is_empty() {
-            tokio::select! {
-                () = shared.all_gone.notified() => {}
-                () = sleep(GRACE) => {}
-                _ = next_signal(&signals) => {}
+        let all_gone = async {
+            // Told that all were gone at some time; whether they are now is another question.
+            while !shared.connections.borrow().is_empty() {
+                shared.all_gone.notified().await;
             }
+        };
+        tokio::select! {
+            () = all_gone => {}
+            () = sleep(GRACE) => {}
+            _ = next_signal(&signals) => {}
         }
         Ok(())
     }
