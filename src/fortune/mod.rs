@@ -264,7 +264,7 @@ impl Fortunes {
         match read {
             Ok(collection) => {
                 self.collection = collection;
-                report::notice("the fortunes have changed, and were read again");
+                report::notice("the fortunes were read again");
             }
             Err(error) => report::error(&format!("{error}; going on with the fortunes that were read before")),
         }

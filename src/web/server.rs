@@ -304,7 +304,7 @@ impl Shared {
             .max_buf_size(LONGEST_HEAD)
             .max_headers(MOST_FIELDS)
             .serve_connection(TokioIo::new(stream), service_fn(|request| self.clone().reply(scheme, request)));
-        self.to_its_end(connection).await;
+        self.to_its_end(connection, pending()).await;
     }
 
     async fn http2<S>(self: Rc<Self>, stream: S, scheme: Scheme)
@@ -312,12 +312,22 @@ impl Shared {
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let shared = self.clone();
+        let asked = Rc::new(Notify::new());
+        let asks = asked.clone();
         let connection = http2::Builder::new(SameThread)
             .timer(TokioTimer::new())
             .max_concurrent_streams(MOST_STREAMS)
             .max_header_list_size(u32::try_from(LONGEST_HEAD).unwrap_or(u32::MAX))
-            .serve_connection(TokioIo::new(stream), service_fn(move |request| shared.clone().reply(scheme, request)));
-        self.to_its_end(connection).await;
+            .serve_connection(
+                TokioIo::new(stream),
+                service_fn(move |request| {
+                    asks.notify_one();
+                    shared.clone().reply(scheme, request)
+                }),
+            );
+        // Octets are no sign of life here: a client may send PINGs for ever, or the head of a request octet by octet.
+        let idle = async { while timeout(self.limits.idle, asked.notified()).await.is_ok() {} };
+        self.to_its_end(connection, idle).await;
     }
 
     async fn reply(
@@ -334,14 +344,15 @@ impl Shared {
         Ok(answer)
     }
 
-    /// Until the client is done, has had its time, or the program is to end; the last two give a request in progress theirs.
-    async fn to_its_end(&self, connection: impl GracefulConnection) {
+    /// Until the client is done, has had its time or asks no more, or the program is to end; all but the first give a request in progress theirs.
+    async fn to_its_end(&self, connection: impl GracefulConnection, idle: impl Future<Output = ()>) {
         let mut connection = pin!(connection);
         let mut stopping = self.stopping.subscribe();
         tokio::select! {
             _ = connection.as_mut() => return,
             _ = stopping.wait_for(|stopping| *stopping) => {}
             () = sleep(self.limits.life) => {}
+            () = idle => {}
         }
         connection.as_mut().graceful_shutdown();
         let _ = timeout(GRACE, connection).await;
