@@ -1,9 +1,9 @@
-//! fortune(6)'s `-m PATTERN`: a basic regular expression, as grep(1) takes it, put in the words of the regex crate.
+//! fortune(6)'s `-m PATTERN`: a basic regular expression, as grep(1) takes it, put in the words of the regex crates.
 
 use std::iter::Peekable;
 use std::str::Chars;
 
-use regex::{Regex, RegexBuilder};
+use regex_lite::{Regex, RegexBuilder};
 
 use super::Manner;
 
@@ -32,8 +32,7 @@ impl Pattern {
     }
 }
 
-/// In lower case. The regex crate can do it by itself, but its tables for that hold 128 KiB of addresses, which every process
-/// would have to relocate at its start.
+/// In lower case. `regex_lite` can do that for ASCII only.
 fn lower(text: &str) -> String {
     text.chars().flat_map(char::to_lowercase).collect()
 }
@@ -121,7 +120,7 @@ fn ends(rest: &Peekable<Chars>) -> bool {
 }
 
 fn push_literal(character: char, translated: &mut String) {
-    translated.push_str(&regex::escape(character.encode_utf8(&mut [0; 4])));
+    translated.push_str(&regex_lite::escape(character.encode_utf8(&mut [0; 4])));
 }
 
 /// A bracket expression: `[^]a-z[:digit:]]`.
