@@ -206,15 +206,15 @@ fn what_cannot_be_read_again_leaves_the_fortunes_that_there_were() {
     assert_eq!(reply(&daemon), "old\r\n");
     fs::remove_file(&path).unwrap();
     daemon.process.signal("HUP");
-    assert!(line(&mut daemon).contains("No such file"));
+    assert!(daemon.process.line().contains("No such file"));
     assert_eq!(reply(&daemon), "old\r\n");
     folder.file("cookies", "nul\0\n");
     daemon.process.signal("HUP");
-    assert!(line(&mut daemon).contains("NUL"));
+    assert!(daemon.process.line().contains("NUL"));
     assert_eq!(reply(&daemon), "old\r\n");
     folder.file("cookies", "");
     daemon.process.signal("HUP");
-    assert!(line(&mut daemon).contains("no fortune to send"));
+    assert!(daemon.process.line().contains("no fortune to send"));
     assert_eq!(reply(&daemon), "old\r\n");
     folder.file("cookies", "new\n");
     becomes(&daemon, "new\r\n", &["old\r\n"]);
@@ -231,7 +231,7 @@ fn what_lies_elsewhere_cannot_be_read_after_the_lock_down() {
     fs::remove_file(&path).unwrap();
     std::os::unix::fs::symlink(secret, &path).unwrap();
     daemon.process.signal("HUP");
-    let line = line(&mut daemon);
+    let line = daemon.process.line();
     assert!(line.contains("Permission denied"), "{line}");
     assert_eq!(reply(&daemon), "public\r\n");
 }
@@ -255,16 +255,4 @@ fn reading_again_takes_no_more_memory_each_time() {
     }
     let grown = support::resident(&daemon.process).saturating_sub(after_three);
     assert!(grown < 4096, "{grown} KiB more than after three times ({after_three} KiB)");
-}
-
-/// The next line of its log.
-fn line(daemon: &mut Daemon) -> String {
-    use std::io::Read;
-    let mut line = Vec::new();
-    let log = daemon.process.0.stderr.as_mut().unwrap();
-    let mut octet = [0];
-    while octet != *b"\n" && log.read(&mut octet).unwrap() > 0 {
-        line.push(octet[0]);
-    }
-    String::from_utf8(line).unwrap()
 }

@@ -25,15 +25,6 @@ fn connected(address: SocketAddr) -> TcpStream {
     client
 }
 
-fn line(process: &mut Process) -> String {
-    let mut line = Vec::new();
-    let mut octet = [0];
-    while !line.ends_with(b"\n") && process.0.stderr.as_mut().unwrap().read(&mut octet).unwrap() > 0 {
-        line.push(octet[0]);
-    }
-    String::from_utf8(line).unwrap()
-}
-
 #[test]
 fn any_mix_of_passed_sockets_is_served_and_named_in_the_log() {
     let folder = Folder::new("mix");
@@ -46,7 +37,7 @@ fn any_mix_of_passed_sockets_is_served_and_named_in_the_log() {
     let [one, two] = listeners.map(OwnedFd::from);
     let mut process =
         passed("echo", &[&one, &datagrams.into(), &unix.into(), &two], "LISTEN_FDNAMES=first:second:third:fourth");
-    let log = line(&mut process);
+    let log = process.line();
     for name in ["first", "second", "third", "fourth"] {
         assert!(log.contains(name), "{log}");
     }
@@ -116,7 +107,7 @@ fn every_form_of_listen_is_served() {
         let tcp = process.serving_on("tcp://");
         let udp = process.serving_on("udp://");
         assert_eq!(tcp, udp, "an address alone means both");
-        assert!(line(&mut process).contains(&unix));
+        assert!(process.line().contains(&unix));
         let tcp6 = process.serving_on("tcp://");
         assert_fortune(&read_all(&mut connected(tcp)));
         assert_fortune(&read_all(&mut connected(tcp6)));
@@ -415,7 +406,7 @@ fn chargen_goes_on_where_a_client_that_reads_slowly_left_off() {
     let mut command = Command::new(program("chargen"));
     command.args(["--listen", &format!("unix:{}", path.display())]).stdin(Stdio::null()).stderr(Stdio::piped());
     let mut process = Process::start(&mut command);
-    line(&mut process);
+    process.line();
     let mut client = UnixStream::connect(&path).unwrap();
     let mut octets = vec![0; 3_000_000];
     for piece in octets.chunks_mut(10_007) {

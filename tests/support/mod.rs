@@ -218,15 +218,20 @@ impl Process {
         status.expect("it has ended")
     }
 
-    /// The address that it says it serves on, in the next line that it writes to its piped descriptor 2.
-    pub fn serving_on(&mut self, scheme: &str) -> SocketAddr {
+    /// The next line that it writes to its piped descriptor 2.
+    pub fn line(&mut self) -> String {
         let log = self.0.stderr.as_mut().expect("descriptor 2 is a pipe");
         let mut line = Vec::new();
         let mut octet = [0];
         while !line.ends_with(b"\n") && log.read(&mut octet).unwrap() > 0 {
             line.push(octet[0]);
         }
-        let line = String::from_utf8(line).unwrap();
+        String::from_utf8(line).unwrap()
+    }
+
+    /// The address that it says it serves on, in the next line that it writes to its piped descriptor 2.
+    pub fn serving_on(&mut self, scheme: &str) -> SocketAddr {
+        let line = self.line();
         let address = line.split_once("serving on ").and_then(|(_, rest)| rest.strip_prefix(scheme)?.split(';').next());
         address.unwrap_or_else(|| panic!("no address in {line:?}")).parse().unwrap()
     }
