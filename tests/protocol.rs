@@ -255,6 +255,21 @@ fn silent_clients_are_let_go() {
 }
 
 #[test]
+fn a_client_that_sends_little_by_little_is_not_silent() {
+    for (mode, name) in MODES.iter().flat_map(|&mode| [(mode, "echo"), (mode, "discard")]) {
+        let mut served = served(mode, name, &["--idle-timeout", "2"]);
+        for _ in 0..12 {
+            served.client.write_all(b"x").unwrap();
+            thread::sleep(Duration::from_millis(300));
+        }
+        served.client.shutdown(Shutdown::Write).unwrap();
+        let expected: &[u8] = if name == "echo" { &[b'x'; 12] } else { b"" };
+        assert_eq!(read_all(&mut served.client), expected, "{name}");
+        served.ended_well();
+    }
+}
+
+#[test]
 fn a_client_that_stops_reading_is_let_go() {
     for (mode, name) in MODES.iter().flat_map(|&mode| [(mode, "echo"), (mode, "chargen")]) {
         let mut served = served(mode, name, &["--idle-timeout", "1"]);

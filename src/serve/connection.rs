@@ -6,7 +6,7 @@ use rustix::event::epoll::EventFlags;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
-use super::stream::{CHUNK, LINGER};
+use super::stream::{CHUNK, DISCARDED, LINGER};
 use crate::protocol::chargen;
 use crate::service::{LineEnd, Work};
 
@@ -62,7 +62,8 @@ impl Worker {
             _ => Vec::new(),
         };
         let longest = if let Work::Reply(reply) = &work { reply.longest() } else { 0 };
-        Self { work, reply: Vec::with_capacity(longest), buffer: vec![0; CHUNK], pattern }
+        let buffer = vec![0; if matches!(work, Work::Discard) { DISCARDED } else { CHUNK }];
+        Self { work, reply: Vec::with_capacity(longest), buffer, pattern }
     }
 }
 

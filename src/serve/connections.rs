@@ -57,15 +57,13 @@ impl Connections {
         self.table.remove_oldest();
     }
 
-    /// Ends those that were idle for too long.
-    pub(super) fn let_idle_go(&mut self, now: Instant) {
-        while self.due().is_some_and(|due| due <= now) {
-            self.let_oldest_go();
-        }
-    }
-
     /// When the next one will have been idle for too long.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.table.oldest().map(|open| open.active + self.idle)
+        self.table.oldest().map(|(_, open)| open.active + self.idle)
+    }
+
+    /// One that was idle for too long.
+    pub(super) fn idle(&self, now: Instant) -> Option<RawFd> {
+        self.table.oldest().filter(|(_, open)| open.active + self.idle <= now).map(|(descriptor, _)| descriptor)
     }
 }

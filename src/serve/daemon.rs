@@ -16,6 +16,7 @@ use super::connection::{Next, Worker};
 use super::connections::Connections;
 use super::datagrams::Datagrams;
 use super::limiter::Limiter;
+use super::stream::WORTH_WAKING;
 use crate::activation::{Kind, Socket, Until};
 use crate::manager::Manager;
 use crate::service::Work;
@@ -146,6 +147,9 @@ impl Daemon {
             ioctl_fionbio(&socket.descriptor, true)?;
             if socket.kind == Kind::Datagrams {
                 sys::tell_destinations(socket.descriptor.as_fd())?;
+            } else if matches!(work, Work::Discard) {
+                // Connections have it from their listener.
+                sys::wake_up_for(socket.descriptor.as_fd(), WORTH_WAKING);
             }
             epoll::add(&epoll, &socket.descriptor, EventData::new_u64(index), EventFlags::IN)?;
         }
@@ -186,7 +190,7 @@ impl Daemon {
             let now = Instant::now();
             self.handle(&events, now);
             self.look_after_closing(now);
-            self.connections.let_idle_go(now);
+            self.let_idle_go(now);
             self.manager.alive(now);
             self.end_pause(now);
             if self.is_over(now) {
@@ -298,6 +302,17 @@ impl Daemon {
             self.advance(self.closing[index], now);
         }
         self.closing.clear();
+    }
+
+    /// Ends the connections that were idle for too long. One may have sent less than is worth waking up for: that is looked at
+    /// first.
+    fn let_idle_go(&mut self, now: Instant) {
+        while let Some(descriptor) = self.connections.idle(now) {
+            self.advance(descriptor, now);
+            if self.connections.idle(now) == Some(descriptor) {
+                self.connections.remove(descriptor);
+            }
+        }
     }
 
     /// Takes no connection for a while. They stay in the kernel meanwhile.

@@ -13,9 +13,15 @@ use rustix::thread::{Timespec, nanosleep};
 use crate::protocol::chargen;
 use crate::sandbox::policy::Peer;
 use crate::service::{LineEnd, Work};
+use crate::sys;
 
 /// How much of a stream is handled at a time, in octets.
 pub(super) const CHUNK: usize = 256 * 1024;
+/// How much is discarded at a time, in octets. Memory is only promised: a TCP socket drops without copying.
+pub(super) const DISCARDED: usize = 1024 * 1024;
+/// How much has to be there before it is worth waking up to discard it, in octets. Each time costs the client as well, who
+/// sends twice as fast for it (`make bench`, "discard").
+pub(super) const WORTH_WAKING: usize = 512 * 1024;
 /// How many characters are written at a time. A process for one connection makes them first: a quarter of a mebibyte of them
 /// takes twice as long as all the rest of its life (`make bench`, "chargen").
 const CHARACTERS: usize = 16 * 1024;
@@ -78,7 +84,12 @@ impl Prepared {
                 Task::Reply { octets, dropped: reserve(linger(peer))?, pause }
             }
             Work::Echo => Task::Echo { buffer: reserve(CHUNK)? },
-            Work::Discard => Task::Discard { buffer: reserve(CHUNK)? },
+            Work::Discard => {
+                if peer == Peer::Connection {
+                    sys::wake_up_for(stdin(), WORTH_WAKING);
+                }
+                Task::Discard { buffer: reserve(DISCARDED)? }
+            }
             Work::Characters => Task::Characters {
                 pattern: chargen::pattern(line_end, CHARACTERS),
                 period: chargen::period(line_end),

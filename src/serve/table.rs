@@ -63,8 +63,8 @@ impl<K: Copy + Eq + Hash, T> Table<K, T> {
         self.open.to_back(&key).map(|(value, _)| value)
     }
 
-    pub(crate) fn oldest(&self) -> Option<&T> {
-        self.open.front().map(|(_, (value, _))| value)
+    pub(crate) fn oldest(&self) -> Option<(K, &T)> {
+        self.open.front().map(|(&key, (value, _))| (key, value))
     }
 
     pub(crate) fn remove(&mut self, key: K) -> Option<T> {

@@ -9,6 +9,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use libc::{c_int, c_uint, socklen_t};
 
+use super::set;
+
 /// How many datagrams are received and answered at a time.
 const COUNT: usize = 32;
 /// No UDP datagram is longer, in octets.
@@ -42,15 +44,6 @@ pub(crate) fn tell_destinations(socket: BorrowedFd<'_>) -> io::Result<()> {
     set(socket, level, tell, 1)?;
     // Errors about earlier replies are of no interest, and would wake the program up as long as nobody fetches them.
     set(socket, level, errors, 0)
-}
-
-fn set(socket: BorrowedFd<'_>, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
-    // SAFETY: the value is read from an integer that lives during the call, with that integer's size.
-    let answer = unsafe {
-        let length = size_of::<c_int>() as socklen_t;
-        libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), length)
-    };
-    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 impl Batch {

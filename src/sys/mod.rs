@@ -8,7 +8,7 @@ pub(crate) use datagrams::{Batch, tell_destinations};
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use rustix::fs::{Stat, fstat};
@@ -97,6 +97,23 @@ fn signals(numbers: &[libc::c_int]) -> io::Result<OwnedFd> {
 pub(crate) fn watch_signals() -> io::Result<AsyncFd<BorrowedFd<'static>>> {
     // SAFETY: nothing in the program owns descriptor 0, and nothing closes it.
     Ok(unsafe { AsyncFd::register_with_interest(rustix::stdio::stdin(), Interest::READABLE) }?)
+}
+
+/// Asks the kernel to wake the program up for no less than so many octets, the end, or a full buffer (`SO_RCVLOWAT` in
+/// socket(7)). Where that cannot be had, it wakes up more often.
+pub(crate) fn wake_up_for(socket: BorrowedFd<'_>, octets: usize) {
+    let octets = libc::c_int::try_from(octets).unwrap_or(libc::c_int::MAX);
+    let _ = set(socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT, octets);
+}
+
+#[allow(clippy::cast_possible_truncation)] // of the size of an integer
+fn set(socket: BorrowedFd<'_>, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    // SAFETY: the value is read from an integer that lives during the call, with that integer's size.
+    let answer = unsafe {
+        let length = size_of::<libc::c_int>() as libc::socklen_t;
+        libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), length)
+    };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Closes standard error, where not even /dev/null can be had in the client's place.
