@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{Goal, Result, Rows, Server, as_f64, given, peer, wait_for};
+use support::{Goal, Result, Rows, Server, as_f64, given, peer, program, wait_for};
 
 const ROUNDS: usize = 9;
 const OCTETS: usize = 256 << 20;
@@ -42,11 +42,11 @@ impl Contender {
     fn run(&mut self, echoes: bool) -> Result<()> {
         let (client, _server) = match &self.way {
             Way::Port(address, _) => (TcpStream::connect(address)?, None),
-            Way::Process(program) => {
+            Way::Process(name) => {
                 let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
                 let client = TcpStream::connect(listener.local_addr()?)?;
                 let connection: OwnedFd = listener.accept()?.0.into();
-                let mut command = Command::new(program);
+                let mut command = Command::new(program(name)?);
                 command.stdin(connection.try_clone()?).stdout(connection).stderr(Stdio::inherit());
                 (client, Some(Child(command.spawn()?)))
             }
@@ -116,7 +116,7 @@ fn main() -> Result<()> {
     for port in [9, 1007, 1009, 2007] {
         wait_for(local(port))?;
     }
-    let daemon = |program| Server::ours(program, "tcp", &[]).map(|(server, address)| Way::Port(address, Some(server)));
+    let daemon = |name| Server::ours(name, "tcp", &[]).map(|(server, address)| Way::Port(address, Some(server)));
     let outside = |port| Way::Port(local(port), None);
     let mut rows = Rows::new();
     let groups = [
@@ -126,8 +126,8 @@ fn main() -> Result<()> {
                 Contender::new("BSD inetd", outside(7)),
                 Contender::new("xinetd", outside(1007)),
                 Contender::new("socat PIPE", outside(2007)),
-                Contender::new("a process for it", Way::Process(env!("CARGO_BIN_EXE_echo"))),
-                Contender::new("one for all", daemon(env!("CARGO_BIN_EXE_echo"))?),
+                Contender::new("a process for it", Way::Process("echo")),
+                Contender::new("one for all", daemon("echo")?),
             ],
         ),
         (
@@ -135,8 +135,8 @@ fn main() -> Result<()> {
             vec![
                 Contender::new("BSD inetd", outside(9)),
                 Contender::new("xinetd", outside(1009)),
-                Contender::new("a process for it", Way::Process(env!("CARGO_BIN_EXE_discard"))),
-                Contender::new("one for all", daemon(env!("CARGO_BIN_EXE_discard"))?),
+                Contender::new("a process for it", Way::Process("discard")),
+                Contender::new("one for all", daemon("discard")?),
             ],
         ),
     ];

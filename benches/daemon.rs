@@ -13,18 +13,17 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use rustix::net::{RecvFlags, recv};
 use rustix::process::{Resource, Rlimit, setrlimit};
-use support::{Goal, Result, Rows, Server, as_f64, connect_and_read, micros, per_second, percentile};
+use support::{Goal, Result, Rows, Server, as_f64, connect_and_read, micros, per_second, percentile, program};
 
 const ROUNDS: usize = 7;
 const CONNECTIONS: usize = 6_000;
-const DATAGRAMS: usize = 30_000;
+const DATAGRAMS: usize = 100_000;
 /// Clients at a time.
 const AT_ONCE: usize = 32;
 /// Open connections that do nothing.
 const MANY: usize = 10_000;
-const QOTD: &str = env!("CARGO_BIN_EXE_qotd");
-const ECHO: &str = env!("CARGO_BIN_EXE_echo");
 const UNLIMITED: [&str; 6] = ["--max-connections", "12000", "--datagram-rate", "0", "--datagram-total", "0"];
 
 /// A server, and what was measured in each round: clients a second, its processor time for each in microseconds, and the
@@ -45,9 +44,9 @@ impl Contender {
         Self { name, server, address, first, rates: Vec::new(), processor: Vec::new(), p99: Vec::new() }
     }
 
-    fn ours(name: &'static str, program: &str, scheme: &str, first: &'static [u8], more: &[&str]) -> Result<Self> {
+    fn ours(name: &'static str, service: &str, scheme: &str, first: &'static [u8], more: &[&str]) -> Result<Self> {
         let arguments = [&UNLIMITED, more].concat();
-        Ok(Self::new(name, Server::ours(program, scheme, &arguments)?, first))
+        Ok(Self::new(name, Server::ours(service, scheme, &arguments)?, first))
     }
 
     fn connections(&mut self) -> Result<()> {
@@ -70,22 +69,33 @@ impl Contender {
         Ok(())
     }
 
+    /// One client with as many requests under way as there are clients at a time elsewhere. (As many clients with one request
+    /// each would be a measure of how they take turns on the other processor.)
     fn datagrams(&mut self) -> Result<()> {
-        let address = self.address;
-        self.rates.push(per_second(AT_ONCE, DATAGRAMS, |one_less| {
-            let client = UdpSocket::bind((address.ip(), 0))?; // this host is its own client
-            client.connect(address)?;
-            client.set_read_timeout(Some(Duration::from_millis(500)))?;
-            let mut reply = [0; 1024];
-            while one_less() {
-                // Datagrams may be lost; a server that answers none at all is an error.
-                let answered = (0..20).any(|_| client.send(b"x").is_ok() && client.recv(&mut reply).is_ok());
-                if !answered {
-                    return Err(std::io::Error::other("no datagram is answered"));
+        let client = UdpSocket::bind((self.address.ip(), 0))?; // this host is its own client
+        client.connect(self.address)?;
+        client.set_read_timeout(Some(Duration::from_secs(1)))?;
+        let mut reply = [0; 1024];
+        let (mut answered, mut under_way, mut lost) = (0, 0, 0);
+        let start = Instant::now();
+        while answered < DATAGRAMS {
+            while under_way < AT_ONCE {
+                client.send(b"x")?;
+                under_way += 1;
+            }
+            // Waits for one, and takes those that are there as well.
+            let mut flags = RecvFlags::empty();
+            while recv(&client, &mut reply, flags).is_ok() {
+                (answered, under_way, flags) = (answered + 1, under_way.saturating_sub(1), RecvFlags::DONTWAIT);
+            }
+            if flags.is_empty() {
+                (under_way, lost) = (0, lost + 1);
+                if lost > 20 {
+                    return Err("datagrams are not answered".into());
                 }
             }
-            Ok(())
-        })?);
+        }
+        self.rates.push(as_f64(answered) / start.elapsed().as_secs_f64());
         Ok(())
     }
 }
@@ -94,9 +104,9 @@ fn connections(rows: &mut Rows) -> Result<()> {
     let mut all = [
         Contender::new("C accept, write, close", Server::c_loop("accept")?, b""),
         Contender::new("C, closing in order", Server::c_loop("accept_in_order")?, b""),
-        Contender::ours("qotd", QOTD, "tcp", b"", &[])?,
-        Contender::ours("qotd, clients talk first", QOTD, "tcp", &[b'x'; 1024], &[])?,
-        Contender::ours("qotd, no lock-down", QOTD, "tcp", b"", &["--sandbox", "off"])?,
+        Contender::ours("qotd", "qotd", "tcp", b"", &[])?,
+        Contender::ours("qotd, clients talk first", "qotd", "tcp", &[b'x'; 1024], &[])?,
+        Contender::ours("qotd, no lock-down", "qotd", "tcp", b"", &["--sandbox", "off"])?,
     ];
     for _ in 0..ROUNDS {
         all.iter_mut().try_for_each(Contender::connections)?;
@@ -121,8 +131,8 @@ fn datagrams(rows: &mut Rows) -> Result<()> {
         // It does not answer loopback's own addresses; benches/run adds this one.
         Contender::new("BSD inetd, echo", (inetd, ([192, 0, 2, 1], 7).into()), b""),
         Contender::new("C recvfrom, sendto", Server::c_loop("answer")?, b""),
-        Contender::ours("qotd", QOTD, "udp", b"", &[])?,
-        Contender::ours("echo", ECHO, "udp", b"", &[])?,
+        Contender::ours("qotd", "qotd", "udp", b"", &[])?,
+        Contender::ours("echo", "echo", "udp", b"", &[])?,
     ];
     for _ in 0..ROUNDS {
         all.iter_mut().try_for_each(Contender::datagrams)?;
@@ -162,12 +172,16 @@ fn open_connections(rows: &mut Rows) -> Result<()> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     let mut client = TcpStream::connect(listener.local_addr()?)?;
     let connection: std::os::fd::OwnedFd = listener.accept()?.0.into();
-    let process = Command::new(ECHO).stdin(connection.try_clone()?).stdout(connection).stderr(Stdio::null()).spawn()?;
+    let process = Command::new(program("echo")?)
+        .stdin(connection.try_clone()?)
+        .stdout(connection)
+        .stderr(Stdio::null())
+        .spawn()?;
     let mut process = Server(process);
     client.write_all(b"x")?;
     client.read_exact(&mut [0])?;
     // Beside one for all, so that what is mapped from the program's file counts as shared, as it is when there are several.
-    let (_other, _) = Server::ours(ECHO, "tcp", &[])?;
+    let (_other, _) = Server::ours("echo", "tcp", &[])?;
     let waiting = private_memory(process.0.id())?;
     rows.add("memory", "a waiting echo", "KiB", &[waiting], Some(("300 KiB", &[300.0])), Goal::AtMost(1.0));
     drop(client);
@@ -175,7 +189,7 @@ fn open_connections(rows: &mut Rows) -> Result<()> {
 
     // One process for all: growth by each, and whether the next one costs as much as the first.
     let limits = ["--max-connections", "12000", "--max-per-source", "12000", "--idle-timeout", "3600"];
-    let (server, address) = Server::ours(ECHO, "tcp", &limits)?;
+    let (server, address) = Server::ours("echo", "tcp", &limits)?;
     let turn = |count: usize| -> Result<f64> {
         let before = server.processor_time()?;
         for _ in 0..count {

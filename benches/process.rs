@@ -16,8 +16,11 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use rand::seq::SliceRandom;
 use small_services::sandbox::{Layer, policy};
-use support::{Goal, Result, Rows, Server, connect_and_read, given, micros, peer, per_second};
+use support::{Goal, Result, Rows, Server, connect_and_read, given, micros, peer, per_second, program};
 
 const ROUNDS: usize = 600;
 const COLLECTION_ROUNDS: usize = 50;
@@ -70,21 +73,25 @@ impl Contender {
 fn spawn_to_exit(rows: &mut Rows) -> Result<()> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
     let fortune = [peer("usr/games/fortune")?, given("FORTUNES")?.into()];
-    let (static_c, qotd) = ([peer("reply")?], [env!("CARGO_BIN_EXE_qotd").into()]);
+    let (static_c, qotd) = ([peer("reply")?], [program("qotd")?]);
     let mut contenders = [
         Contender::new("static C", &static_c),
         Contender::new("qotd", &qotd),
-        Contender::new("echo", &[env!("CARGO_BIN_EXE_echo").into()]),
-        Contender::new("discard", &[env!("CARGO_BIN_EXE_discard").into()]),
-        Contender::new("daytime", &[env!("CARGO_BIN_EXE_daytime").into()]),
-        Contender::new("chargen", &[env!("CARGO_BIN_EXE_chargen").into()]),
-        Contender::new("time", &[env!("CARGO_BIN_EXE_time").into()]),
+        Contender::new("echo", &[program("echo")?]),
+        Contender::new("discard", &[program("discard")?]),
+        Contender::new("daytime", &[program("daytime")?]),
+        Contender::new("chargen", &[program("chargen")?]),
+        Contender::new("time", &[program("time")?]),
         Contender::new("static C, as root", &static_c).by_root(),
         Contender::new("qotd, as root", &qotd).by_root(),
         Contender::new("fortune(6)", &fortune),
     ];
+    // Each time in another order: whoever comes after fortune(6) finds the processor's caches full of that.
+    let mut random = SmallRng::seed_from_u64(0);
+    let mut order: Vec<_> = (0..contenders.len()).collect();
     for _ in 0..ROUNDS {
-        contenders.iter_mut().try_for_each(|it| it.run(&null))?;
+        order.shuffle(&mut random);
+        order.iter().try_for_each(|&index| contenders[index].run(&null))?;
     }
     let times = |name: &str| contenders.iter().find(|it| it.name == name).map_or(&[][..], |it| &it.times);
     for one in &contenders {
@@ -109,7 +116,7 @@ fn under_inetd(rows: &mut Rows) -> Result<()> {
     let (static_c, fortune) = (peer("reply")?, peer("usr/games/fortune")?);
     let programs = [
         ("inetd, static C", 3001, format!("{} reply", static_c.display())),
-        ("inetd, qotd", 3002, format!("{} qotd", env!("CARGO_BIN_EXE_qotd"))),
+        ("inetd, qotd", 3002, format!("{} qotd", program("qotd")?.display())),
         ("inetd, fortune(6)", 3003, format!("{} fortune {fortunes}", fortune.display())),
     ];
     let lines =
@@ -169,7 +176,7 @@ fn parts(rows: &mut Rows) -> Result<()> {
 fn collections(rows: &mut Rows) -> Result<()> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
     let folder = PathBuf::from(given("SCRATCH")?);
-    let qotd = PathBuf::from(env!("CARGO_BIN_EXE_qotd"));
+    let qotd = program("qotd")?;
     for count in [100, 1_000, 10_000, 100_000] {
         let (plain, indexed) = (folder.join(format!("plain-{count}")), folder.join(format!("indexed-{count}")));
         let texts: Vec<_> =
@@ -177,8 +184,7 @@ fn collections(rows: &mut Rows) -> Result<()> {
         for path in [&plain, &indexed] {
             fs::write(path, texts.join("%\n"))?;
         }
-        let strfile =
-            [PathBuf::from(env!("CARGO_BIN_EXE_small-services")), "strfile".into(), "-s".into(), indexed.clone()];
+        let strfile = [program("small-services")?, "strfile".into(), "-s".into(), indexed.clone()];
         let fortune = peer("usr/games/fortune")?;
         let mut contenders = [
             Contender::new("fortune(6), index", &[fortune, indexed.clone()]),

@@ -3,7 +3,8 @@
 //!
 //! `make bench` runs this. It needs 1.1 GiB in target/ and as much memory for the page cache.
 
-use std::error::Error;
+mod support;
+
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
@@ -14,7 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
+use support::{Goal, Result, Rows, micros, program};
 
 const ROUNDS: usize = 500;
 const SCANS: usize = 9;
@@ -67,7 +68,7 @@ fn resident(process: &Child) -> Option<f64> {
 /// Makes an index, and returns how long that took and the most memory that was seen, in KiB.
 fn index(path: &Path, options: &[&str]) -> Result<(Duration, f64)> {
     let start = Instant::now();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_small-services"));
+    let mut command = Command::new(program("small-services")?);
     let mut process = command.arg("strfile").args(options).arg("-s").arg(path).spawn()?;
     let mut most = 0.0_f64;
     let status = loop {
@@ -80,42 +81,33 @@ fn index(path: &Path, options: &[&str]) -> Result<(Duration, f64)> {
     if status.success() { Ok((start.elapsed(), most)) } else { Err(format!("strfile: {status}").into()) }
 }
 
-fn qotd(path: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_qotd"));
+fn qotd(path: &Path) -> Result<Command> {
+    let mut command = Command::new(program("qotd")?);
     command.arg(path).stderr(Stdio::null()); // where it says that there is no index
-    command
+    Ok(command)
 }
 
-/// Spawn to exit, in seconds.
+/// Spawn to exit, in microseconds.
 fn time(path: &Path, null: &File) -> Result<f64> {
-    let mut command = qotd(path);
+    let mut command = qotd(path)?;
     command.stdin(Stdio::from(null.try_clone()?)).stdout(Stdio::from(null.try_clone()?));
     let start = Instant::now();
     let status = command.status()?;
     let elapsed = start.elapsed();
-    if status.success() { Ok(elapsed.as_secs_f64()) } else { Err(format!("qotd: {status}").into()) }
+    if status.success() { Ok(micros(elapsed)) } else { Err(format!("qotd: {status}").into()) }
 }
 
 /// The most memory of a process that has served a connection and waits for the client to close it, in KiB.
 fn memory(path: &Path) -> Result<f64> {
     let (mut client, server) = UnixStream::pair()?;
     let server = OwnedFd::from(server);
-    let mut process = qotd(path).stdin(server.try_clone()?).stdout(server).spawn()?;
+    let mut process = qotd(path)?.stdin(server.try_clone()?).stdout(server).spawn()?;
     let mut reply = Vec::new();
     client.read_to_end(&mut reply)?;
     let most = resident(&process);
     drop(client);
     process.wait()?;
     most.filter(|_| !reply.is_empty()).ok_or_else(|| io::Error::other("qotd did not wait for its client").into())
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-fn row(what: &str, value: &str, goal: &str, met: bool) {
-    println!("| {what:54} | {value:>12} | {goal:>14} | {:6} |", if met { "met" } else { "missed" });
 }
 
 fn main() -> Result<()> {
@@ -127,16 +119,29 @@ fn main() -> Result<()> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
     #[allow(clippy::cast_precision_loss)] // of lengths, far below 2^52
     let length = |path: &Path| fs::metadata(path).map(|it| it.len() as f64);
+    let mut rows = Rows::new();
+    let mut row = |name: &str, unit: &str, value: &[f64], peer: (&str, &[f64]), goal| {
+        rows.add("ten million fortunes, 1.1 GiB", name, unit, value, Some(peer), goal);
+    };
+    let below_4_mib = |kib: f64| (kib / 1024.0, ("4 MiB", &[4.0][..]), Goal::AtMost(1.0));
 
-    let scans = (0..SCANS).map(|_| time(&large, &null)).collect::<Result<Vec<_>>>()?;
-    let speed = length(&large)? / GIB / median(scans);
-    let scan_memory = memory(&large)?;
+    let octets = length(&large)?;
+    let scans = (0..SCANS).map(|_| Ok(octets / GIB / (time(&large, &null)? / 1e6))).collect::<Result<Vec<_>>>()?;
+    row("no index, scanned", "GiB/s", &scans, ("2 GiB/s", &[2.0; SCANS]), Goal::AtLeast(1.0));
+    let (most, peer, goal) = below_4_mib(memory(&large)?);
+    row("no index, resident memory", "MiB", &[most], peer, goal);
 
     let dat = large.with_extension("dat");
-    let mut builds = Vec::new();
     for options in [&["-o"][..], &["-r"], &[]] {
         let (took, most) = index(&large, options)?;
-        builds.push((options.first().copied().unwrap_or("no order"), took, most * 1024.0 / length(&dat)?));
+        let ratio = most * 1024.0 / length(&dat)?;
+        let order = options.first().copied().unwrap_or("no order");
+        row(&format!("strfile, {order}"), "s", &[took.as_secs_f64()], ("", &[]), Goal::None);
+        // Each offset is 4 octets in the index and 8 in memory. In the alphabet's order a key of 24 is beside it, twice while
+        // they are merged.
+        let times = if order == "-o" { 15.0 } else { 2.5 };
+        let name = format!("strfile, {order}, memory");
+        row(&name, "times the index", &[ratio], (&format!("{times}"), &[times]), Goal::AtMost(1.0));
     }
     index(&small, &[])?;
 
@@ -145,34 +150,8 @@ fn main() -> Result<()> {
         quick.push(time(&small, &null)?);
         slow.push(time(&large, &null)?);
     }
-    let (quick, slow) = (median(quick), median(slow));
-    let index_memory = memory(&large)?;
-
-    println!(
-        "\n{FORTUNES} fortunes in {:.2} GiB beside {SMALL} in {:.0} octets, both in the page cache\n",
-        length(&large)? / GIB,
-        length(&small)?
-    );
-    println!("| {:54} | {:>12} | {:>14} | {:6} |", "", "measured", "goal", "");
-    println!("|{:-<56}|{:->13}:|{:->15}:|{:-<8}|", "", "", "", "");
-    row(
-        &format!("with an index, {ROUNDS} rounds: large, {:.0} µs, × small, {:.0} µs", slow * 1e6, quick * 1e6),
-        &format!("{:.2}", slow / quick),
-        "at most 1.20",
-        slow <= 1.2 * quick,
-    );
-    let memory_row = |what: &str, kib: f64| {
-        row(what, &format!("{:.2} MiB", kib / 1024.0), "below 4 MiB", kib < 4096.0);
-    };
-    memory_row("with an index: resident memory", index_memory);
-    row(&format!("without one: scan, median of {SCANS}"), &format!("{speed:.2} GiB/s"), "at least 2", speed >= 2.0);
-    memory_row("without one: resident memory", scan_memory);
-    for (order, took, ratio) in builds {
-        let what = format!("strfile, {order}: {:.1} s; memory × index", took.as_secs_f64());
-        // Each offset is 4 octets in the index and 8 in memory. In the alphabet's order a key of 24 is beside it, twice while
-        // they are merged.
-        let most = if order == "-o" { 15.0 } else { 2.5 };
-        row(&what, &format!("{ratio:.2}"), &format!("at most {most:.1}"), ratio <= most);
-    }
-    Ok(())
+    row("qotd, index", "µs", &slow, ("ten fortunes", &quick), Goal::AtMost(1.2));
+    let (most, peer, goal) = below_4_mib(memory(&large)?);
+    row("qotd, index, resident memory", "MiB", &[most], peer, goal);
+    rows.write("size")
 }

@@ -9,6 +9,9 @@ mod support;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
+use std::io::Write as _;
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -18,27 +21,72 @@ const BASELINE: &str = "tests/instructions.baseline";
 /// In hundredths.
 const ALLOWED_GROWTH: u64 = 3;
 
-/// A program run as a filter, with an input that is always the same.
+/// A program with an input that is always the same.
 struct Case {
     name: &'static str,
     program: &'static str,
     arguments: &'static [&'static str],
-    /// Octets of standard input.
-    input: usize,
+    input: Input,
 }
 
-const fn case(name: &'static str, program: &'static str, arguments: &'static [&'static str], input: usize) -> Case {
+/// What descriptor 0 is.
+enum Input {
+    /// A file of so many octets.
+    Octets(usize),
+    /// A listener, as from inetd's `wait`, at which so many clients have said what they have to say.
+    Clients(usize),
+    /// A socket at which so many datagrams have arrived.
+    Datagrams(usize),
+}
+
+const fn case(name: &'static str, program: &'static str, arguments: &'static [&'static str], input: Input) -> Case {
     Case { name, program, arguments, input }
 }
 
+const QOTD: &str = env!("CARGO_BIN_EXE_qotd");
+const ECHO: &str = env!("CARGO_BIN_EXE_echo");
+/// It ends a second after the last client.
+const FOR_ALL: &[&str] = &["--sandbox", "off", "--idle-timeout", "1", "--datagram-rate", "0", "--datagram-total", "0"];
 const CASES: &[Case] = &[
-    case("qotd", env!("CARGO_BIN_EXE_qotd"), &["--sandbox", "off", "--seed", "17"], 0),
-    case("qotd-from-a-file", env!("CARGO_BIN_EXE_qotd"), &["--sandbox", "off", "--seed", "17", "data/networks"], 0),
-    case("daytime", env!("CARGO_BIN_EXE_daytime"), &["--sandbox", "off", "--utc"], 0),
-    case("time", env!("CARGO_BIN_EXE_time"), &["--sandbox", "off"], 0),
-    case("echo-8-MiB", env!("CARGO_BIN_EXE_echo"), &["--sandbox", "off"], 8 << 20),
-    case("discard-8-MiB", env!("CARGO_BIN_EXE_discard"), &["--sandbox", "off"], 8 << 20),
+    case("qotd", QOTD, &["--sandbox", "off", "--seed", "17"], Input::Octets(0)),
+    case("qotd-from-a-file", QOTD, &["--sandbox", "off", "--seed", "17", "data/networks"], Input::Octets(0)),
+    case("daytime", env!("CARGO_BIN_EXE_daytime"), &["--sandbox", "off", "--utc"], Input::Octets(0)),
+    case("time", env!("CARGO_BIN_EXE_time"), &["--sandbox", "off"], Input::Octets(0)),
+    case("echo-8-MiB", ECHO, &["--sandbox", "off"], Input::Octets(8 << 20)),
+    case("discard-8-MiB", env!("CARGO_BIN_EXE_discard"), &["--sandbox", "off"], Input::Octets(8 << 20)),
+    case("qotd-500-connections", QOTD, FOR_ALL, Input::Clients(500)),
+    case("echo-500-connections", ECHO, FOR_ALL, Input::Clients(500)),
+    case("echo-200-datagrams", ECHO, FOR_ALL, Input::Datagrams(200)),
 ];
+
+impl Input {
+    /// Descriptor 0, and the clients, who stay until the program has ended.
+    fn prepare(&self, folder: &Folder) -> (Stdio, Vec<OwnedFd>) {
+        match *self {
+            Self::Octets(count) => (File::open(folder.file("input", vec![b'x'; count])).unwrap().into(), Vec::new()),
+            Self::Clients(count) => {
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                // More of them than std's 128 may wait to be taken.
+                rustix::net::listen(&listener, 4096).unwrap();
+                let client = |_| {
+                    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                    client.write_all(b"hello").unwrap();
+                    client.shutdown(Shutdown::Write).unwrap();
+                    client.into()
+                };
+                let clients = (0..count).map(client).collect();
+                (OwnedFd::from(listener).into(), clients)
+            }
+            Self::Datagrams(count) => {
+                let [socket, client] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+                for _ in 0..count {
+                    client.send_to(b"hello", socket.local_addr().unwrap()).unwrap();
+                }
+                (OwnedFd::from(socket).into(), vec![client.into()])
+            }
+        }
+    }
+}
 
 /// Sums the costs of this crate's functions in a profile, as "The Callgrind Format Specification" describes it.
 fn own_instructions(profile: &str) -> u64 {
@@ -67,7 +115,7 @@ fn own_instructions(profile: &str) -> u64 {
 }
 
 fn count(case: &Case, folder: &Folder) -> u64 {
-    let input = folder.file(&format!("{}.input", case.name), vec![b'x'; case.input]);
+    let (input, clients) = case.input.prepare(folder);
     let profile = folder.path().join(format!("{}.profile", case.name));
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", &format!("--callgrind-out-file={}", profile.display()), case.program])
@@ -75,11 +123,12 @@ fn count(case: &Case, folder: &Folder) -> u64 {
         .current_dir(repository())
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
-        .stdin(File::open(input).unwrap())
+        .stdin(input)
         .stdout(Stdio::null())
         .output()
         .unwrap();
     assert!(output.status.success(), "{}: {}", case.name, String::from_utf8_lossy(&output.stderr));
+    drop(clients);
     own_instructions(&fs::read_to_string(profile).unwrap())
 }
 

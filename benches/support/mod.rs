@@ -22,6 +22,12 @@ pub fn peer(path: &str) -> Result<PathBuf> {
     Ok(Path::new(&given("PEERS")?).join(path))
 }
 
+/// One of our programs, as installed. (As the linker leaves it, it is in the page cache in smaller pieces, and a process takes
+/// more page faults to start.)
+pub fn program(name: &str) -> Result<PathBuf> {
+    Ok(Path::new(&given("PROGRAMS")?).join(name))
+}
+
 /// A process that ends with its value.
 pub struct Server(pub Child);
 
@@ -32,8 +38,8 @@ impl Server {
     }
 
     /// Starts one of ours for all clients of a port that it chooses, and returns the address.
-    pub fn ours(program: &str, scheme: &str, more: &[&str]) -> Result<(Self, SocketAddr)> {
-        let mut command = Command::new(program);
+    pub fn ours(name: &str, scheme: &str, more: &[&str]) -> Result<(Self, SocketAddr)> {
+        let mut command = Command::new(program(name)?);
         command.args(["--listen", &format!("{scheme}://127.0.0.1:0")]).args(more).stderr(Stdio::piped());
         let mut server = Self::start(&mut command)?;
         let line = first_line(server.0.stderr.as_mut())?;
