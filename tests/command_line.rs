@@ -214,6 +214,7 @@ fn the_fortune_of_the_day_is_the_same_all_day_for_everybody_with_the_key() {
     assert_mistake("qotd", &["--daily", "--zone", "Mars/Olympus"], 1, &["--zone=Mars/Olympus is unknown"]);
     assert_mistake("qotd", &["--zone", "UTC"], 2, &["--daily"]);
     assert_mistake("qotd", &["--daily", "--shuffle"], 2, &["cannot be used with"]);
+    assert_mistake("qotd", &["--daily", "--seed", "3"], 2, &["cannot be used with"]);
     assert_mistake("qotd", &["--daily", "100%", "/etc/hosts"], 1, &["percentages are for a choice by chance"]);
     assert_mistake("qotd", &["20%", "/etc/hosts"], 1, &["the percentages add up to 20 only"]);
 }

@@ -68,7 +68,7 @@ pub struct Options {
     untranslated: bool,
 
     /// The same fortune all day, on every host with the same collection; none again before all were shown
-    #[arg(long, conflicts_with = "shuffle")]
+    #[arg(long, conflicts_with_all = ["shuffle", "seed"])]
     daily: bool,
 
     /// With one process for all clients: none again before all were sent
