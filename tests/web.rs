@@ -113,6 +113,8 @@ fn a_dish_comes_as_page_as_text_and_as_json() {
     let (_lunchd, _, https) = both(&authority, &[]);
     let url = format!("https://localhost:{}/", https.port());
     let ca = authority.path("ca.pem");
+    authority.folder().file("large", vec![0; 10_000_000]);
+    let large = authority.path("large");
     for version in ["--http1.1", "--http2"] {
         let get = |more: &[&str]| curl(&[&[version, "--cacert", &ca, &url], more].concat());
         assert_dish(&get(&[]));
@@ -148,8 +150,12 @@ fn a_dish_comes_as_page_as_text_and_as_json() {
         assert_eq!(status(&["--request-target", "/style.css"]), "200");
         assert_eq!(status(&["--data", "x=y"]), "405");
         assert!(get(&["--include", "--request", "DELETE"]).to_lowercase().contains("allow: get, head"));
+        assert_eq!(status(&["--upload-file", &large]), "405");
         let long = format!("X-Long: {}", "x".repeat(20_000));
         assert_eq!(status(&["--header", &long]), "431");
+        let many: Vec<_> = (0..65).map(|number| format!("X-{number}: x")).collect();
+        let with = |count: usize| many[..count].iter().flat_map(|field| ["--header", field]).collect::<Vec<_>>();
+        assert_eq!((status(&with(50)).as_str(), status(&with(65)).as_str()), ("200", "431"));
     }
 }
 

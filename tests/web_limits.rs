@@ -106,6 +106,90 @@ fn a_client_that_sends_slowly_or_does_not_read_is_let_go() {
 }
 
 #[test]
+fn a_request_with_a_body_is_answered_at_once_and_the_answer_arrives_however_much_the_client_sends() {
+    // No answer would come before the idle time, which no test waits for.
+    let (_lunchd, http) = plain(&["--idle-timeout", "10000"]);
+    let answer = |mut client: TcpStream, code: &str| {
+        let reply = String::from_utf8(support::read_all(&mut client)).unwrap();
+        assert!(reply.starts_with(&format!("HTTP/1.1 {code} ")) && reply.contains("connection: close\r\n"), "{reply}");
+    };
+    for length in ["Content-Length: 1000", "Transfer-Encoding: chunked"] {
+        for expect in ["", "Expect: 100-continue\r\n"] {
+            let mut slow = connected(http);
+            write!(slow, "POST / HTTP/1.1\r\nHost: localhost\r\n{expect}{length}\r\n\r\n").unwrap();
+            answer(slow, "405");
+        }
+    }
+    // One that sends all that it has before it reads anything.
+    let large = vec![b'x'; 20_000_000];
+    let mut busy = connected(http);
+    write!(busy, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20000000\r\n\r\n").unwrap();
+    busy.write_all(&large).unwrap();
+    answer(busy, "405");
+    let mut busy = connected(http);
+    write!(busy, "GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: ").unwrap();
+    busy.write_all(&large).unwrap();
+    answer(busy, "431");
+}
+
+/// A frame of HTTP/2 (RFC 9113, section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// Asks 32 times over one HTTP/2 connection and lets nothing of the answers come but their heads. Returns when all are
+/// there, or the connection is over.
+fn ask_and_take_nothing(https: SocketAddr) -> Process {
+    let mut openssl = Command::new("openssl");
+    openssl.args(["s_client", "-quiet", "-alpn", "h2", "-connect", &https.to_string()]).stdin(Stdio::piped());
+    let mut client = Process::start(openssl.stdout(Stdio::piped()).stderr(Stdio::null()));
+    // SETTINGS: the initial window of a stream is 0.
+    let settings = frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    // GET, https, /, and the authority (RFC 7541, appendix A).
+    let head = [&[0x82, 0x87, 0x84, 0x01, 9], &b"localhost"[..]].concat();
+    let requests: Vec<u8> = (0..32).flat_map(|number| frame(1, 5, 2 * number + 1, &head)).collect();
+    let octets = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &settings, &requests].concat();
+    client.0.stdin.as_mut().unwrap().write_all(&octets).unwrap();
+    let output = client.0.stdout.as_mut().unwrap();
+    let (mut heads, mut about) = (0, [0; 9]);
+    while heads < 32 && output.read_exact(&mut about).is_ok() {
+        let length = usize::from(about[0]) << 16 | usize::from(about[1]) << 8 | usize::from(about[2]);
+        let mut payload = vec![0; length];
+        if output.read_exact(&mut payload).is_err() {
+            break;
+        }
+        heads += usize::from(about[3] == 1);
+    }
+    client
+}
+
+#[test]
+fn clients_that_take_no_answer_fill_no_more_memory_than_there_is_for_all() {
+    let authority = Authority::new("memory");
+    let folder = Folder::new("long");
+    let text = format!("{}\n", "x".repeat(1_047_999));
+    let long = folder.file("long", &text).to_str().unwrap().to_owned();
+    let more = ["--idle-timeout", "10000", "--fortunes", "--max-length", "1048576", &long];
+    let (lunchd, https) = secure(&authority, &more);
+    let url = format!("https://localhost:{}/", https.port());
+    let ca = authority.path("ca.pem");
+    let get = || curl(&["--cacert", &ca, "--include", &url]);
+    // 64 of them leave no room for another; then the oldest client is let go.
+    let mut first = ask_and_take_nothing(https);
+    let second = ask_and_take_nothing(https);
+    let refused = get();
+    assert!(refused.starts_with("HTTP/2 503") && refused.contains("retry-after: 1"), "{refused}");
+    first.0.stdout.take().unwrap().read_to_end(&mut Vec::new()).unwrap();
+    wait_until(|| get().ends_with(&text));
+    let more: Vec<_> = (0..6).map(|_| ask_and_take_nothing(https)).collect();
+    let resident = support::resident(&lunchd.process);
+    assert!(resident < 128 * 1024, "{resident} KiB");
+    drop((second, more));
+    wait_until(|| get().ends_with(&text));
+}
+
+#[test]
 fn a_connection_ends_in_time_however_busy() {
     let (_lunchd, http) = plain(&["--connection-timeout", "1"]);
     let mut client = connected(http);

@@ -3,20 +3,24 @@
 use std::cell::RefCell;
 use std::fmt::Write as _;
 
-use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Version};
 
+use super::body::{Body, Room};
 use super::sockets::Scheme;
 use super::{accept, authority, page};
 use crate::fortune::Fortunes;
+
+/// The most header fields of a request; beyond that, the answer is 431.
+pub(super) const MOST_FIELDS: usize = 64;
 
 /// Everything that can be asked for.
 pub(super) struct Site {
     fortunes: RefCell<Fortunes>,
     /// Where HTTPS is, if it is anywhere: then HTTP leads there.
     https_port: Option<u16>,
+    room: Room,
 }
 
 /// What every answer carries: nothing from elsewhere is loaded, run or framed, and nothing is kept but the style.
@@ -36,11 +40,11 @@ const ALWAYS: [(HeaderName, &str); 7] = [
 const HTTPS_ONLY: &str = "max-age=31536000";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-type Reply = Response<Full<Bytes>>;
+type Reply = Response<Bytes>;
 
 impl Site {
     pub(super) fn new(fortunes: Fortunes, https_port: Option<u16>) -> Self {
-        Self { fortunes: RefCell::new(fortunes), https_port }
+        Self { fortunes: RefCell::new(fortunes), https_port, room: Room::new() }
     }
 
     /// Reads the fortunes again, if they are from files.
@@ -48,9 +52,16 @@ impl Site {
         self.fortunes.borrow_mut().reload();
     }
 
-    /// Answers a request that came over `scheme`.
-    pub(super) fn answer<B>(&self, scheme: Scheme, request: &Request<B>) -> Reply {
-        let mut reply = self.resource(scheme, request);
+    /// Answers a request that came over `scheme`: with 503 if there is no room for the answer.
+    pub(super) fn answer<B>(&self, scheme: Scheme, request: &Request<B>) -> Response<Body> {
+        let (head, mut octets) = self.resource(scheme, request).into_parts();
+        if request.method() == Method::HEAD {
+            octets.clear();
+        }
+        let mut reply = match self.room.hold(octets) {
+            Some(body) => Response::from_parts(head, body),
+            None => busy(),
+        };
         let headers = reply.headers_mut();
         for (name, value) in ALWAYS {
             headers.entry(name).or_insert(HeaderValue::from_static(value));
@@ -59,13 +70,16 @@ impl Site {
         if scheme == Scheme::Https && self.https_port == Some(443) {
             headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HTTPS_ONLY));
         }
-        if request.method() == Method::HEAD {
-            *reply.body_mut() = Full::default();
-        }
         reply
     }
 
     fn resource<B>(&self, scheme: Scheme, request: &Request<B>) -> Reply {
+        if request.headers().len() > MOST_FIELDS {
+            return plain(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "The request has too many header fields; send no more than 64.\n",
+            );
+        }
         let path = request.uri().path();
         if path.is_empty() {
             return plain(StatusCode::BAD_REQUEST, "The request is for no path.\n"); // CONNECT, or a host alone
@@ -173,17 +187,24 @@ fn as_uri(part: &str) -> String {
     uri
 }
 
+/// For whoever comes while all room for answers is taken.
+fn busy() -> Response<Body> {
+    let text = "Too much is on its way to others; try again in a moment.\n";
+    let mut reply = plain(StatusCode::SERVICE_UNAVAILABLE, text).map(|_| Body::of(text));
+    reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    reply
+}
+
 fn plain(status: StatusCode, text: &'static str) -> Reply {
     complete(status, TEXT, text)
 }
 
 fn complete(status: StatusCode, media: &'static str, body: impl Into<Bytes>) -> Reply {
-    let body = body.into();
-    let mut reply = Response::new(Full::default());
+    let mut reply = Response::new(body.into());
     *reply.status_mut() = status;
     reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
     // Said here, so that HEAD says it too.
-    reply.headers_mut().insert(header::CONTENT_LENGTH, body.len().into());
-    *reply.body_mut() = Full::new(body);
+    let length = reply.body().len();
+    reply.headers_mut().insert(header::CONTENT_LENGTH, length.into());
     reply
 }

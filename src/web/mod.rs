@@ -5,6 +5,7 @@ mod accept;
 mod answer;
 mod arguments;
 mod authority;
+mod body;
 mod connections;
 mod guarded;
 mod page;

@@ -2,33 +2,33 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
-use std::future::{Future, pending};
+use std::future::{Future, Ready, pending, poll_fn, ready};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::header;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{self, HeaderValue};
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, sink};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::answer::Site;
+use super::answer::{MOST_FIELDS, Site};
+use super::body::Body;
 use super::connections::Connections;
 use super::guarded::Guarded;
 use super::sockets::{Listener, Scheme, Sockets};
@@ -42,11 +42,8 @@ const GRACE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
 /// For each socket, the connections that may be taken before those are gone that had to make room.
 pub(super) const SPARE_DESCRIPTORS: usize = 256;
-/// The longest head of a request, in octets, and the most fields in it; beyond that, the answer is 431.
+/// The longest head of a request, in octets; beyond that, the answer is 431.
 const LONGEST_HEAD: usize = 16 * 1024;
-const MOST_FIELDS: usize = 64;
-/// How much of a body that nobody wants is read, in octets.
-const LONGEST_BODY: usize = 64 * 1024;
 /// The most requests of one HTTP/2 connection at a time.
 const MOST_STREAMS: u32 = 32;
 
@@ -193,15 +190,8 @@ impl Server {
     }
 }
 
-/// Reads no more than a client may send without being told that there is room for more.
-async fn drop_some(mut body: Incoming) {
-    let mut left = LONGEST_BODY;
-    while let Some(Ok(frame)) = body.frame().await {
-        match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
-            Some(rest) => left = rest,
-            None => return,
-        }
-    }
+async fn drop_all(mut body: Incoming) {
+    while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {}
 }
 
 async fn until(due: Option<std::time::Instant>) {
@@ -294,23 +284,18 @@ impl Shared {
         }
     }
 
-    async fn http1<S>(self: Rc<Self>, stream: S, scheme: Scheme)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + 'static,
-    {
-        let connection = http1::Builder::new()
+    async fn http1(self: Rc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + 'static, scheme: Scheme) {
+        let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.idle)
             .max_buf_size(LONGEST_HEAD)
             .max_headers(MOST_FIELDS)
-            .serve_connection(TokioIo::new(stream), service_fn(|request| self.clone().reply(scheme, request)));
-        self.to_its_end(connection, pending()).await;
+            .serve_connection(TokioIo::new(stream), service_fn(|request| self.reply(scheme, request)));
+        self.to_its_end(Pin::new(&mut connection), pending()).await;
+        self.close(connection.into_parts().io.into_inner()).await;
     }
 
-    async fn http2<S>(self: Rc<Self>, stream: S, scheme: Scheme)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + 'static,
-    {
+    async fn http2(self: Rc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + 'static, scheme: Scheme) {
         let shared = self.clone();
         let asked = Rc::new(Notify::new());
         let asks = asked.clone();
@@ -322,31 +307,34 @@ impl Shared {
                 TokioIo::new(stream),
                 service_fn(move |request| {
                     asks.notify_one();
-                    shared.clone().reply(scheme, request)
+                    shared.reply(scheme, request)
                 }),
             );
         // Octets are no sign of life here: a client may send PINGs for ever, or the head of a request octet by octet.
         let idle = async { while timeout(self.limits.idle, asked.notified()).await.is_ok() {} };
-        self.to_its_end(connection, idle).await;
+        self.to_its_end(pin!(connection), idle).await;
     }
 
-    async fn reply(
-        self: Rc<Self>,
-        scheme: Scheme,
-        request: Request<Incoming>,
-    ) -> Result<Response<Full<Bytes>>, Infallible> {
-        let answer = self.site.answer(scheme, &request);
-        // Nothing here takes a body. But a client that is sending one would rather see its connection fail than the answer,
-        // so a little of it is read; not if the client waits to be asked for it.
-        if !request.headers().contains_key(header::EXPECT) {
-            let _ = timeout(self.limits.idle, drop_some(request.into_body())).await;
+    fn reply(&self, scheme: Scheme, request: Request<Incoming>) -> Ready<Result<Response<Body>, Infallible>> {
+        let mut answer = self.site.answer(scheme, &request);
+        if answer.status() == StatusCode::SERVICE_UNAVAILABLE {
+            self.connections.borrow_mut().let_oldest_go();
         }
-        Ok(answer)
+        // Nothing here takes a body. In HTTP/1 the next request is behind it, and has to come over a new connection. In
+        // HTTP/2 the client may send it to its end: some take it for an error if they are told to stop.
+        if !request.body().is_end_stream() {
+            if request.version() < Version::HTTP_2 {
+                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            } else {
+                spawn_local(timeout(GRACE, drop_all(request.into_body())));
+            }
+        }
+        ready(Ok(answer))
     }
 
-    /// Until the client is done, has had its time or asks no more, or the program is to end; all but the first give a request in progress theirs.
-    async fn to_its_end(&self, connection: impl GracefulConnection, idle: impl Future<Output = ()>) {
-        let mut connection = pin!(connection);
+    /// Until the client is done, has had its time or asks no more, or the program is to end; all but the first give a
+    /// request in progress theirs.
+    async fn to_its_end(&self, mut connection: Pin<&mut impl GracefulConnection>, idle: impl Future<Output = ()>) {
         let mut stopping = self.stopping.subscribe();
         tokio::select! {
             _ = connection.as_mut() => return,
@@ -356,5 +344,17 @@ impl Shared {
         }
         connection.as_mut().graceful_shutdown();
         let _ = timeout(GRACE, connection).await;
+    }
+
+    /// Says that all is sent, and drops what the client still sends: closing with unread input would reset the connection,
+    /// and the answer may be lost with it.
+    async fn close(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let _ = timeout(GRACE, stream.shutdown()).await;
+        let (mut stopping, mut nowhere) = (self.stopping.subscribe(), sink());
+        tokio::select! {
+            _ = copy(&mut stream, &mut nowhere) => {}
+            () = sleep(GRACE.min(self.limits.idle)) => {}
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+        }
     }
 }
