@@ -245,6 +245,27 @@ fn a_certificate_that_will_not_do_is_one_sentence() {
 }
 
 #[test]
+fn a_mistake_in_the_fortunes_is_one_sentence_and_no_socket_is_bound() {
+    let folder = Folder::new("no-fortunes");
+    let path = |name: &str, text: &str| folder.file(name, text).to_str().unwrap().to_owned();
+    let (lengthy, missing) = (path("long", &"x".repeat(1000)), folder.path().join("missing").display().to_string());
+    for (fortunes, code, words) in [
+        (vec![missing.as_str()], 1, "cannot read"),
+        (vec![&lengthy], 1, "no fortune to send in"),
+        (vec!["200%", &lengthy], 1, "200% is no percentage"),
+        (vec!["--daily", "--zone", "Nowhere"], 1, "the time zone --zone=Nowhere is unknown"),
+        (vec!["-m", "x"], 1, "-f, -m, -c and -w are for a terminal"),
+        (vec!["--bad"], 2, "after --fortunes: unexpected argument '--bad' found; see `qotd --help`"),
+        (vec![&lengthy, "--sandbox", "off"], 2, "name lunchd's own options before --fortunes"),
+    ] {
+        let log =
+            Lunchd::start(&[&["--listen", "http://127.0.0.1:0", "--fortunes"], &fortunes[..]].concat()).ended(code);
+        assert!(log.contains(words) && !log.contains("serving"), "{fortunes:?}: {log}");
+        assert_eq!(log.lines().filter(|line| !line.contains("LISTEN_")).count(), 1, "{log}");
+    }
+}
+
+#[test]
 fn sockets_are_known_by_their_names_in_any_order() {
     let authority = Authority::new("names");
     authority.certify("site", EC, 1);

@@ -11,5 +11,5 @@ pub use chargen::Chargen;
 pub use daytime::{Daytime, Error as DaytimeError};
 pub use discard::Discard;
 pub use echo::Echo;
-pub use qotd::{Fortune, Qotd};
+pub use qotd::{Fortune, Options as QotdOptions, Qotd};
 pub use time::Time;

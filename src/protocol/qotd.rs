@@ -123,12 +123,17 @@ fn in_its_words(error: &fortune::Error) -> String {
 }
 
 impl Options {
-    fn prepare(&self, manner: Manner, replies: Replies) -> Result<Work, fortune::Error> {
+    /// Opens the collection.
+    pub(crate) fn fortunes(&self, manner: Manner, replies: Replies) -> Result<Fortunes, fortune::Error> {
         let printed = self.list || self.pattern.is_some() || self.cookie_file || self.wait;
         if printed && replies != Replies::Printed {
             return Err(fortune::Error::OnlyPrinted);
         }
-        let fortunes = self.fortunes.fortunes(manner, replies)?;
+        self.fortunes.fortunes(manner, replies)
+    }
+
+    fn prepare(&self, manner: Manner, replies: Replies) -> Result<Work, fortune::Error> {
+        let fortunes = self.fortunes(manner, replies)?;
         Ok(Work::Reply(Box::new(Quote { fortunes, manner, cookie_file: self.cookie_file, wait: self.wait })))
     }
 

@@ -9,7 +9,7 @@ use clap::Parser;
 
 use super::sockets::Address;
 use crate::arguments::Error;
-use crate::fortune;
+use crate::protocol;
 use crate::sandbox::Mode;
 
 /// What it was asked to do.
@@ -65,19 +65,19 @@ impl Arguments {
     }
 
     /// Which fortunes were asked for; `None` for what there is for lunch.
-    pub(super) fn fortunes(&self) -> Result<Option<fortune::Options>, Error> {
+    pub(super) fn fortunes(&self) -> Result<Option<protocol::QotdOptions>, Error> {
         let Some(words) = &self.fortunes else { return Ok(None) };
-        let line = [OsString::from(super::NAME)].into_iter().chain(words.iter().cloned());
+        let line = [OsString::from("--fortunes")].into_iter().chain(words.iter().cloned());
         Ok(Some(FortunesLine::try_parse_from(line)?.options))
     }
 }
 
 /// What follows `--fortunes`.
 #[derive(Debug, Parser)]
-#[command(name = super::NAME, disable_help_flag = true)]
+#[command(disable_help_flag = true)]
 struct FortunesLine {
     #[command(flatten)]
-    options: fortune::Options,
+    options: protocol::QotdOptions,
 }
 
 fn with_two_dashes(argument: OsString) -> OsString {

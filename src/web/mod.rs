@@ -22,6 +22,7 @@ use rustix::stdio::dup2_stdin;
 use crate::fortune::text::{Eligible, LONGEST_TEXT};
 use crate::fortune::{self, Fortunes, Manner, Order};
 use crate::manager::Manager;
+use crate::protocol::QotdOptions;
 use crate::sandbox::{self, policy};
 use crate::service::Replies;
 use crate::{activation, random, report, serve, sys};
@@ -40,6 +41,8 @@ const LUNCH: &str = include_str!("../../data/lunch");
 enum Error {
     #[error(transparent)]
     Arguments(#[from] crate::arguments::Error),
+    #[error("after --fortunes: {}; see `qotd --help`, and name lunchd's own options before --fortunes", .0.sentence())]
+    FortunesLine(crate::arguments::Error),
     #[error(transparent)]
     Activation(#[from] activation::Error),
     #[error(transparent)]
@@ -66,11 +69,12 @@ pub fn run() -> ! {
         sys::exit(error.report(NAME));
     }
     report::error(&error.to_string());
-    sys::exit(1)
+    sys::exit(if let Error::FortunesLine(_) = error { 2 } else { 1 })
 }
 
 fn live() -> Result<Infallible, Error> {
     let arguments = Arguments::parse()?;
+    let options = arguments.fortunes().map_err(Error::FortunesLine)?;
     let identity = Identity::new(arguments.certificate.as_deref(), arguments.key.as_deref())?;
     let acceptor = identity.as_ref().map(Identity::load).transpose()?;
     // One thread: every layer of the lock-down holds for all of the program. Descriptors 3 and up are free here: 3 is the
@@ -78,8 +82,9 @@ fn live() -> Result<Infallible, Error> {
     let passed = Passed::take()?;
     let prepare = |error: io::Error| serve::DaemonError::Prepare(error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(prepare)?;
+    // Before a socket is bound: a mistake in it leaves none behind that clients wait on.
+    let fortunes = fortunes(options)?;
     let sockets = Sockets::open(passed, &arguments.listen, identity.is_some())?;
-    let fortunes = fortunes(&arguments)?;
     let mut readable = identity.as_ref().map(Identity::directories).unwrap_or_default();
     readable.extend(fortunes.directories());
     let descriptors = fortunes.descriptors();
@@ -108,11 +113,11 @@ fn live() -> Result<Infallible, Error> {
 }
 
 /// What `--fortunes` says, as qotd would choose; else what there is for lunch.
-fn fortunes(arguments: &Arguments) -> Result<Fortunes, Error> {
-    if let Some(options) = arguments.fortunes()? {
-        return Ok(options.fortunes(Manner::Service, Replies::Many)?);
+fn fortunes(options: Option<QotdOptions>) -> Result<Fortunes, fortune::Error> {
+    if let Some(options) = options {
+        return options.fortunes(Manner::Service, Replies::Many);
     }
     let order = Order::Random(random::seeded().map_err(fortune::Error::Seed)?);
     let eligible = Eligible { longest: LONGEST_TEXT, ..Eligible::RFC_865 };
-    Ok(Fortunes::held("data/lunch", LUNCH.as_bytes(), order, eligible)?)
+    Fortunes::held("data/lunch", LUNCH.as_bytes(), order, eligible)
 }
