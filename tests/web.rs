@@ -215,26 +215,64 @@ fn a_chain_is_sent_whole() {
 }
 
 #[test]
-fn a_certificate_that_will_not_do_is_one_sentence() {
+fn a_certificate_that_will_not_do_is_one_sentence_and_no_socket_is_bound() {
     let authority = Authority::new("mistakes");
-    authority.certify("good", EC, 1);
-    authority.certify("other", EC, 1);
-    authority.certify("old", EC, -1);
-    authority.folder().file("nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
-    let mistake = |certificate: &str, key: &str, words: &str| {
+    for (name, key) in
+        [("good", EC), ("other", EC), ("short", "rsa:1024"), ("p521", "ec -pkeyopt ec_paramgen_curve:P-521")]
+    {
+        authority.certify(name, key, 1);
+    }
+    authority.openssl("x509 -req -in good.csr -signkey good.key -days 1 -out v1.pem");
+    authority.openssl("x509 -in good.pem -outform der -out good.der");
+    authority.openssl("pkey -in good.key -outform der -out good.key.der");
+    authority.openssl("pkey -in good.key -aes128 -passout pass:secret -out pkcs8.key");
+    authority.openssl("pkey -in good.key -aes128 -passout pass:secret -traditional -out traditional.key");
+    let read = |name: &str| fs::read_to_string(authority.path(name)).unwrap();
+    let (good, ca, other) = (read("good.pem"), read("ca.pem"), read("other.pem"));
+    let nonsense = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for (name, text) in [
+        ("nonsense", nonsense),
+        ("chain with nonsense", &format!("{good}{nonsense}")),
+        ("chain upside down", &format!("{ca}{good}")),
+        ("chain with a stranger", &format!("{good}{other}{ca}")),
+        ("cut off", &good[..good.len() - 40]),
+        ("scrawled", &format!("{}!{}", &good[..200], &good[200..])),
+        ("empty", ""),
+        ("blank", "\n\n"),
+    ] {
+        authority.folder().file(name, text);
+    }
+    let mistake = |certificate: &str, key: &str, named: &str, words: &str| {
         let (certificate, key) = (authority.path(certificate), authority.path(key));
-        let log = Lunchd::start(&["--certificate", &certificate, "--key", &key]).ended(1);
-        assert!(log.starts_with("lunchd: ") && log.lines().count() == 1 && log.contains(words), "{log}");
-        assert!(!log.contains("PRIVATE KEY-----\nM"), "{log}");
+        let arguments = ["--certificate", &certificate, "--key", &key, "--listen", "https://127.0.0.1:0"];
+        let log = Lunchd::start(&arguments).ended(1);
+        assert!(log.starts_with("lunchd: ") && log.lines().count() == 1, "{log}");
+        assert!(log.contains(&authority.path(named)) && log.contains(words) && log.contains("; "), "{words}: {log}");
+        // Neither Rust's own form of an error nor anything of a key.
+        assert!(!log.contains("Error") && !log.contains("PRIVATE KEY-----\nM"), "{log}");
     };
-    mistake("missing.pem", "good.key", "No such file");
-    mistake("good.pem", "missing.key", "No such file");
-    mistake("", "good.key", "Is a directory");
-    mistake("good.pem", "other.key", "does not belong to the certificate");
-    mistake("old.pem", "old.key", "expired on 20");
-    mistake("good.key", "good.key", "holds no certificate");
-    mistake("good.pem", "good.pem", "holds no key");
-    mistake("nonsense", "good.key", "cannot be understood");
+    mistake("missing.pem", "good.key", "missing.pem", "No such file");
+    mistake("good.pem", "missing.key", "missing.key", "No such file");
+    mistake("", "good.key", "", "Is a directory");
+    mistake("good.pem", "other.key", "other.key", "does not belong to the certificate");
+    mistake("good.pem", "short.key", "short.key", "RSA of 2,048 to");
+    mistake("short.pem", "short.key", "short.key", "RSA of 2,048 to");
+    mistake("p521.pem", "p521.key", "p521.key", "P-256 or P-384");
+    mistake("good.pem", "pkcs8.key", "pkcs8.key", "needs a passphrase");
+    mistake("good.pem", "traditional.key", "traditional.key", "needs a passphrase");
+    mistake("good.key", "good.key", "good.key", "holds no certificate in PEM");
+    mistake("good.pem", "good.pem", "good.pem", "holds no key in PEM");
+    mistake("empty", "good.key", "empty", "it is empty");
+    mistake("good.pem", "blank", "blank", "it is empty");
+    mistake("good.der", "good.key", "good.der", "it is binary");
+    mistake("good.pem", "good.key.der", "good.key.der", "it is binary");
+    mistake("cut off", "good.key", "cut off", "is not whole, or damaged");
+    mistake("scrawled", "good.key", "scrawled", "is not whole, or damaged");
+    mistake("nonsense", "good.key", "nonsense", "certificate 1 in");
+    mistake("chain with nonsense", "good.key", "chain with nonsense", "certificate 2 in");
+    mistake("chain upside down", "good.key", "chain upside down", "put the server's own first");
+    mistake("chain with a stranger", "good.key", "chain with a stranger", "put the server's own first");
+    mistake("v1.pem", "good.key", "v1.pem", "X.509 version 1");
     let (certificate, key) = (authority.path("good.pem"), authority.path("good.key"));
     for half in [["--certificate", &certificate], ["--key", &key]] {
         let log = Lunchd::start(&half).ended(1);
@@ -242,6 +280,33 @@ fn a_certificate_that_will_not_do_is_one_sentence() {
     }
     let log = Lunchd::start(&["--listen", "https://127.0.0.1:0"]).ended(1);
     assert!(log.contains("there is no certificate for https"), "{log}");
+}
+
+#[test]
+fn a_certificate_that_has_expired_is_served_with_a_warning_and_never_takes_the_place_of_another() {
+    let authority = Authority::new("expired");
+    authority.certify("old", EC, -1);
+    authority.certify("good", EC, 1);
+    let serve = |name: &str| {
+        let (certificate, key) = (authority.path(&format!("{name}.pem")), authority.path(&format!("{name}.key")));
+        Lunchd::start(&["--certificate", &certificate, "--key", &key, "--listen", "https://127.0.0.1:0"])
+    };
+    let lunchd = serve("old");
+    let url = format!("https://localhost:{}/", lunchd.address("https").port());
+    assert!(lunchd.log().contains("old.pem expired on 20") && lunchd.log().contains("renew it"), "{}", lunchd.log());
+    // Clients say so too, and may go on.
+    let output = try_curl(&["--cacert", &authority.path("ca.pem"), &url]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("expired"), "{output:?}");
+    assert_dish(&curl(&["--insecure", &url]));
+    let lunchd = serve("good");
+    let url = format!("https://localhost:{}/", lunchd.address("https").port());
+    for file in ["pem", "key"] {
+        fs::rename(authority.path(&format!("old.{file}")), authority.path(&format!("good.{file}"))).unwrap();
+    }
+    lunchd.process.signal("HUP");
+    lunchd.wait_for("going on with the certificate from before: the certificate in");
+    assert!(lunchd.log().contains("good.pem expired on 20"), "{}", lunchd.log());
+    assert_dish(&curl(&["--cacert", &authority.path("ca.pem"), &url]));
 }
 
 #[test]

@@ -221,7 +221,7 @@ impl Shared {
     fn reload(&self) {
         self.site.reload();
         let Some(identity) = &self.identity else { return };
-        match identity.load() {
+        match identity.check_dates().and_then(|()| identity.load()) {
             Ok(acceptor) => {
                 *self.acceptor.borrow_mut() = Some(acceptor);
                 report::notice("the certificate was read again, for all connections from now on");

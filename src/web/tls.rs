@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use tokio_rustls::TlsAcceptor;
@@ -13,7 +13,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig, version};
-use x509_cert::Certificate;
+use x509_cert::certificate::{Certificate, Version};
 use x509_cert::der::Decode;
 
 /// No certificate and no key is longer, in octets.
@@ -28,16 +28,24 @@ pub(super) enum Error {
     MissingCertificate,
     #[error("cannot read {}: {source}; check the path and its permissions", .path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("{} holds no {what} in PEM; name a file with a line -----BEGIN {line}-----", .path.display())]
-    NoPem { path: PathBuf, what: &'static str, line: &'static str },
-    #[error("the certificate in {} cannot be understood: {reason}; ask for a new one", .path.display())]
-    Certificate { path: PathBuf, reason: String },
+    #[error("{} holds no {what} in PEM: {instead}; name a file with a line -----BEGIN {line}-----", .path.display())]
+    NoPem { path: PathBuf, what: &'static str, instead: &'static str, line: &'static str },
+    #[error("{} is not whole, or damaged between its lines -----BEGIN and -----END; copy it again", .path.display())]
+    Damaged { path: PathBuf },
+    #[error("certificate {number} in {} cannot be understood; copy it again, or ask for a new one", .path.display())]
+    Certificate { path: PathBuf, number: usize },
+    #[error("the certificate in {} is of X.509 version 1, which clients refuse; ask for one of version 3, with the host's name as subjectAltName", .path.display())]
+    Version { path: PathBuf },
+    #[error("certificate {number} in {} has signed none before it; put the server's own first, then each behind what it has signed, and no others", .path.display())]
+    Order { path: PathBuf, number: usize },
     #[error("the certificate in {} expired on {on}; renew it", .path.display())]
     Expired { path: PathBuf, on: String },
     #[error("the certificate in {} is not valid before {from}; check the clock", .path.display())]
     NotYet { path: PathBuf, from: String },
-    #[error("the key in {} cannot be used: {reason}; use RSA, ECDSA (P-256, P-384) or Ed25519", .path.display())]
-    Key { path: PathBuf, reason: String },
+    #[error("the key in {} needs a passphrase, and there is nobody to ask; write it without one: `openssl pkey -in FILE -out NEW`", .path.display())]
+    Passphrase { path: PathBuf },
+    #[error("the key in {} cannot be used; make one for RSA of 2,048 to 4,096 bits, ECDSA with P-256 or P-384, or Ed25519", .path.display())]
+    Key { path: PathBuf },
     #[error("the key in {} does not belong to the certificate in {}; name the two that were made for each other", .key.display(), .certificate.display())]
     Mismatch { certificate: PathBuf, key: PathBuf },
 }
@@ -75,18 +83,16 @@ impl Identity {
         directories
     }
 
-    /// Reads both and makes sure that clients will take them.
+    /// Reads both and makes sure that they can be served.
     pub(super) fn load(&self) -> Result<TlsAcceptor, Error> {
-        let chain = self.chain()?;
+        let (chain, _) = self.chain()?;
         let key = self.key()?;
         let unusable = |error: rustls::Error| match error {
             rustls::Error::InconsistentKeys(_) => {
                 Error::Mismatch { certificate: self.certificate.clone(), key: self.key.clone() }
             }
-            rustls::Error::InvalidCertificate(reason) => {
-                Error::Certificate { path: self.certificate.clone(), reason: format!("{reason:?}") }
-            }
-            other => Error::Key { path: self.key.clone(), reason: other.to_string() },
+            rustls::Error::InvalidCertificate(_) => Error::Certificate { path: self.certificate.clone(), number: 1 },
+            _ => Error::Key { path: self.key.clone() },
         };
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])
@@ -98,41 +104,77 @@ impl Identity {
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 
-    fn chain(&self) -> Result<Vec<CertificateDer<'static>>, Error> {
-        let path = || self.certificate.clone();
-        let octets = read(&self.certificate)?;
-        let chain: Vec<_> = CertificateDer::pem_slice_iter(&octets)
-            .collect::<Result<_, _>>()
-            .map_err(|error| Error::Certificate { path: path(), reason: error.to_string() })?;
-        let Some(first) = chain.first() else {
-            return Err(Error::NoPem { path: path(), what: "certificate", line: "CERTIFICATE" });
-        };
-        // The others of the chain are the authority's: some hand out one that has expired, for clients that do not mind.
-        let first = Certificate::from_der(first)
-            .map_err(|error| Error::Certificate { path: path(), reason: error.to_string() })?;
-        let validity = first.tbs_certificate.validity;
+    /// Makes sure that the server's own certificate is valid today. The others are the authority's: some hand out one that
+    /// has expired, for clients that do not mind.
+    pub(super) fn check_dates(&self) -> Result<(), Error> {
+        let (_, parsed) = self.chain()?;
+        let Some(own) = parsed.first() else { return Ok(()) };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let validity = own.tbs_certificate.validity;
         let (from, until) = (validity.not_before.to_unix_duration(), validity.not_after.to_unix_duration());
-        let date = |when: std::time::Duration| {
+        let path = self.certificate.clone();
+        let date = |when: Duration| {
             let seconds = i64::try_from(when.as_secs()).unwrap_or(i64::MAX);
             Timestamp::from_second(seconds).map_or_else(|_| "a day far away".to_owned(), |when| when.to_string())
         };
         if until < now {
-            return Err(Error::Expired { path: path(), on: date(until) });
+            return Err(Error::Expired { path, on: date(until) });
         }
         if from > now {
-            return Err(Error::NotYet { path: path(), from: date(from) });
+            return Err(Error::NotYet { path, from: date(from) });
         }
-        Ok(chain)
+        Ok(())
+    }
+
+    /// The certificates, as they are sent and as they are understood: the server's own, then those that lead to the
+    /// authority's.
+    fn chain(&self) -> Result<(Vec<CertificateDer<'static>>, Vec<Certificate>), Error> {
+        let path = || self.certificate.clone();
+        let octets = read(&self.certificate)?;
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&octets).collect();
+        let chain = chain.map_err(|_| Error::Damaged { path: path() })?;
+        if chain.is_empty() {
+            let (what, line) = ("certificate", "CERTIFICATE");
+            return Err(Error::NoPem { path: path(), what, instead: instead_of_pem(&octets), line });
+        }
+        let mut parsed: Vec<Certificate> = Vec::new();
+        for (number, certificate) in (1..).zip(&chain) {
+            let certificate =
+                Certificate::from_der(certificate).map_err(|_| Error::Certificate { path: path(), number })?;
+            let subject = &certificate.tbs_certificate.subject;
+            if number > 1 && !parsed.iter().any(|before| before.tbs_certificate.issuer == *subject) {
+                return Err(Error::Order { path: path(), number });
+            }
+            parsed.push(certificate);
+        }
+        if parsed.first().is_some_and(|own| own.tbs_certificate.version != Version::V3) {
+            return Err(Error::Version { path: path() });
+        }
+        Ok((chain, parsed))
     }
 
     fn key(&self) -> Result<PrivateKeyDer<'static>, Error> {
         let path = self.key.clone();
-        PrivateKeyDer::from_pem_slice(&read(&self.key)?).map_err(|error| match error {
-            pem::Error::NoItemsFound => Error::NoPem { path, what: "key without a passphrase", line: "PRIVATE KEY" },
-            // Which names sections and no content.
-            other => Error::Key { path, reason: other.to_string() },
+        let octets = read(&self.key)?;
+        PrivateKeyDer::from_pem_slice(&octets).map_err(|error| match error {
+            // As PKCS #8 and openssl's older form have it.
+            _ if octets.windows(9).any(|word| word == b"ENCRYPTED") => Error::Passphrase { path },
+            pem::Error::NoItemsFound => {
+                Error::NoPem { path, what: "key", instead: instead_of_pem(&octets), line: "PRIVATE KEY" }
+            }
+            _ => Error::Damaged { path },
         })
+    }
+}
+
+/// What a file is that has no section in PEM.
+fn instead_of_pem(octets: &[u8]) -> &'static str {
+    // A DER sequence, as every certificate and key is one.
+    const SEQUENCE: u8 = 0x30;
+    match octets.trim_ascii().first() {
+        None => "it is empty",
+        Some(&SEQUENCE) => "it is binary, as DER and PKCS #12 are; openssl converts it",
+        Some(_) => "it has other things in it",
     }
 }
 

@@ -23,7 +23,8 @@ impl Authority {
         authority
     }
 
-    fn openssl(&self, arguments: &str) {
+    /// Runs openssl in the folder of the files.
+    pub fn openssl(&self, arguments: &str) {
         let output = Command::new("openssl").args(arguments.split(' ')).current_dir(self.0.path()).output().unwrap();
         assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
     }
