@@ -206,6 +206,85 @@ fn faults_of_services_and_of_access_are_named() {
 }
 
 #[test]
+fn faults_of_lunchd_are_named() {
+    let machine = Machine::with_services("web", "");
+    let make = |days: i32, subject: &str, folder: &str| {
+        format!(
+            "install -d -m 700 {folder} && openssl req -x509 -newkey ed25519 -nodes -days {days} -subj /CN={subject} \
+             -addext subjectAltName=DNS:localhost -keyout {folder}/key.pem -out {folder}/certificate.pem 2>/dev/null"
+        )
+    };
+    let restart = "systemctl restart lunchd.service";
+    machine.shell(&format!(
+        "{} && systemctl enable --now lunchd-http.socket lunchd-https.socket 2>&1",
+        make(90, "localhost", "/etc/lunchd")
+    ));
+    let (well, text) = doctor(&machine);
+    assert!(well, "{text}");
+    for line in ["systemd listens on [::]:80 stream", "systemd listens on [::]:443 stream"] {
+        assert!(text.contains(line), "{text}");
+    }
+    assert_eq!(text.lines().filter(|line| line.starts_with("lunchd.service ")).count(), 1, "{text}");
+
+    // The files that it is given.
+    names(
+        &machine,
+        "mv /etc/lunchd/key.pem /run/",
+        &["problem: lunchd.service", "/etc/lunchd/key.pem, which LoadCredential= hands over to it, cannot be read"],
+        "mv /run/key.pem /etc/lunchd/",
+    );
+    machine.shell(&format!("cp -a /etc/lunchd /run/good && {}", make(1, "localhost", "/run/short")));
+    names(
+        &machine,
+        "cp /run/short/* /etc/lunchd",
+        &["problem: lunchd.service", "is not valid after", "renew it, then `systemctl restart lunchd.service`"],
+        "cp /run/good/* /etc/lunchd",
+    );
+    names(
+        &machine,
+        "cp /run/short/key.pem /etc/lunchd",
+        &["problem: lunchd.service", "the key /etc/lunchd/key.pem does not belong to the certificate"],
+        "cp /run/good/* /etc/lunchd",
+    );
+    // One that only lunchd itself finds wrong.
+    names(
+        &machine,
+        &format!(
+            "openssl req -x509 -newkey ed448 -nodes -days 90 -subj /CN=localhost -keyout /etc/lunchd/key.pem \
+             -out /etc/lunchd/certificate.pem 2>/dev/null && ! {restart} 2>&1 && \
+             until [ $(systemctl show -P NRestarts lunchd.service) -ge 1 ]; do :; done"
+        ),
+        &["problem: lunchd.service", "it does not stay up", "journalctl -p err -u lunchd.service"],
+        &format!("cp /run/good/* /etc/lunchd && systemctl stop lunchd.service && {restart}"),
+    );
+    // A socket that came too late.
+    names(
+        &machine,
+        &format!("systemctl stop lunchd-https.socket && {restart} && ! systemctl start lunchd-https.socket 2>&1"),
+        &["problem: lunchd-https.socket", "while lunchd.service runs", "`systemctl stop lunchd.service`, then"],
+        "systemctl stop lunchd.service && systemctl start lunchd-https.socket lunchd-http.socket",
+    );
+    // Another web server.
+    names(
+        &machine,
+        "systemctl stop lunchd-http.socket && systemd-run --quiet --unit=thief nc -lk 80 && \
+         until nc -z 127.0.0.1 80; do :; done; ! systemctl start lunchd-http.socket",
+        &["problem: lunchd-http.socket", "tcp port 80 is taken by nc (process"],
+        "systemctl stop thief && systemctl reset-failed lunchd-http.socket && systemctl stop lunchd.service; \
+         systemctl start lunchd-http.socket lunchd-https.socket",
+    );
+    // Something else behind the sockets.
+    let (add, remove) =
+        drop_in("lunchd.service", "[Service]\\nExecStart=\\nExecStart=/usr/local/libexec/small-services/daytime\\n");
+    names(
+        &machine,
+        &format!("{add} && {restart}"),
+        &["problem: lunchd-http.socket", "problem: lunchd-https.socket", "gets no answer: 26 octets came"],
+        &format!("{remove} && {restart}"),
+    );
+}
+
+#[test]
 fn a_kernel_without_a_layer_is_named() {
     let machine = Machine::with_services("kernel", "");
     for (call, layer) in [("landlock", "Landlock"), ("seccomp", "seccomp")] {

@@ -10,16 +10,21 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::systemd::{self, Unit};
-use super::{Findings, ports};
+use super::{Findings, Problem, ports};
 
 /// Services by the name of their units, with their port.
 const SERVICES: [(&str, u16); 6] =
     [("fortune", 17), ("echo", 7), ("daytime", 13), ("discard", 9), ("chargen", 19), ("time", 37)];
+/// lunchd's sockets likewise, which start one service.
+const WEB: [(&str, u16); 2] = [("lunchd-http", 80), ("lunchd-https", 443)];
+const LUNCHD: &str = "lunchd.service";
 
 /// The shipped units are below this.
 const HIGHEST_EXPOSURE: f64 = 0.5;
 /// How long a service may take to answer the doctor.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What is not renewed by then needs somebody to look: some certificates last for six days only.
+const SOON: Duration = Duration::from_hours(48);
 
 /// Walks all checks.
 pub(super) fn examine() -> Findings {
@@ -29,7 +34,8 @@ pub(super) fn examine() -> Findings {
         findings.problem(None, "systemd does not run it", advice);
         return findings;
     }
-    let services: Vec<_> = SERVICES.iter().map(|&(name, port)| Service::ask(name, port)).collect();
+    let small = SERVICES.iter().map(|&(name, port)| Service::ask(name, port));
+    let services: Vec<_> = small.chain(WEB.iter().map(|&(name, port)| Service::ask_web(name, port))).collect();
     let installed: Vec<_> =
         services.iter().filter(|service| service.sockets.iter().any(|socket| socket.unit.exists())).collect();
     if installed.is_empty() {
@@ -50,11 +56,11 @@ pub(super) fn examine() -> Findings {
     findings
 }
 
-/// One service: its two socket units, and what they start.
+/// One service: its socket units, and what they start. Only one of them can have the port.
 struct Service {
     name: &'static str,
     port: u16,
-    sockets: [Socket; 2],
+    sockets: Vec<Socket>,
 }
 
 /// A socket unit, and the unit that it starts.
@@ -69,7 +75,11 @@ struct Socket {
 
 impl Service {
     fn ask(name: &'static str, port: u16) -> Self {
-        Self { name, port, sockets: [Socket::ask(name), Socket::ask(&format!("{name}-daemon"))] }
+        Self { name, port, sockets: vec![Socket::ask(name, None), Socket::ask(&format!("{name}-daemon"), None)] }
+    }
+
+    fn ask_web(name: &'static str, port: u16) -> Self {
+        Self { name, port, sockets: vec![Socket::ask(name, Some(LUNCHD))] }
     }
 
     fn examine(&self, findings: &mut Findings) {
@@ -77,8 +87,10 @@ impl Service {
             socket.show(self, findings);
             socket.examine(self, findings);
         }
-        let [one, all] = &self.sockets;
-        if one.unit.is_enabled() && all.unit.is_enabled() {
+        if let [one, all] = &self.sockets[..]
+            && one.unit.is_enabled()
+            && all.unit.is_enabled()
+        {
             findings.problem(
                 Some(&one.name),
                 format!("both it and {} are enabled, and only one of them can have the port", all.name),
@@ -89,10 +101,12 @@ impl Service {
 }
 
 impl Socket {
-    fn ask(name: &str) -> Self {
+    /// Asks for a socket unit, and for the service that it names or else has its name.
+    fn ask(name: &str, starts: Option<&str>) -> Self {
         let unit = Unit::show(&format!("{name}.socket"));
         let accept = unit.get("Accept") == "yes";
-        let starts = if accept { format!("{name}@.service") } else { format!("{name}.service") };
+        let own = if accept { format!("{name}@.service") } else { format!("{name}.service") };
+        let starts = starts.map_or(own, str::to_owned);
         let started = Unit::show(&if accept { format!("{name}@doctor.service") } else { starts.clone() });
         Self { name: format!("{name}.socket"), unit, starts, started }
     }
@@ -148,11 +162,11 @@ impl Socket {
             }
             return;
         }
-        let before = findings.problems.len();
         self.examine_service(findings);
         if !self.is_meant_to_run() {
             return;
         }
+        self.examine_credentials(findings);
         if !self.started.exists() {
             findings.problem(
                 Some(name),
@@ -168,7 +182,8 @@ impl Socket {
         }
         self.examine_state(service, findings);
         self.examine_access(findings);
-        if self.unit.is_active() && findings.problems.len() == before {
+        let known = |problem: &Problem| problem.unit.as_ref().is_some_and(|it| *it == self.name || *it == self.starts);
+        if self.unit.is_active() && !findings.problems.iter().any(known) {
             self.ask_for_an_answer(service, findings);
         }
     }
@@ -211,6 +226,43 @@ impl Socket {
                 Some(&self.starts),
                 format!("its exposure is {level:.1}, more than the {HIGHEST_EXPOSURE} of the shipped unit"),
                 format!("look at `systemctl cat {}` and `systemd-analyze security`", self.starts),
+            );
+        }
+    }
+
+    /// The files that systemd hands over to it: a certificate and its key, as openssl sees them where there is one.
+    fn examine_credentials(&self, findings: &mut Findings) {
+        let files = systemd::credentials(&self.starts);
+        let again = format!("then `systemctl restart {}`", self.starts);
+        for path in files.values() {
+            if let Err(error) = fs::metadata(path) {
+                findings.problem(
+                    Some(&self.starts),
+                    format!("{path}, which LoadCredential= hands over to it, cannot be read: {error}"),
+                    format!("put it there, or name another with `systemctl edit {}`; {again}", self.starts),
+                );
+                return;
+            }
+        }
+        let (Some(certificate), Some(key)) = (files.get("certificate"), files.get("key")) else { return };
+        let openssl = |arguments: &str, path: &str| {
+            let arguments: Vec<_> = arguments.split(' ').chain(["-in", path]).collect();
+            systemd::run("openssl", &arguments).unwrap_or_default()
+        };
+        if openssl(&format!("x509 -noout -checkend {}", SOON.as_secs()), certificate).contains("will expire") {
+            let until = openssl("x509 -noout -enddate", certificate).trim().replace("notAfter=", "");
+            findings.problem(
+                Some(&self.starts),
+                format!("its certificate {certificate} is not valid after {until}"),
+                format!("renew it, {again}"),
+            );
+        }
+        let (theirs, own) = (openssl("x509 -noout -pubkey", certificate), openssl("pkey -pubout -passin pass:", key));
+        if !theirs.is_empty() && !own.is_empty() && theirs != own {
+            findings.problem(
+                Some(&self.starts),
+                format!("the key {key} does not belong to the certificate {certificate}"),
+                format!("put the two there that were made for each other, {again}"),
             );
         }
     }
@@ -260,6 +312,18 @@ impl Socket {
                 }
                 return;
             }
+        }
+        if unit.get("Accept") != "yes" && self.started.is_active() {
+            findings.problem(
+                Some(name),
+                format!(
+                    "it is enabled, but {}, while {} runs: it has to be there first",
+                    unit.get("ActiveState"),
+                    self.starts
+                ),
+                format!("`systemctl stop {}`, then `systemctl start {name}`", self.starts),
+            );
+            return;
         }
         let reason = match (unit.get("ActiveState"), unit.get("Result")) {
             ("failed", result) => format!("it failed ({result})"),
@@ -341,15 +405,21 @@ fn reachable(ip: IpAddr) -> IpAddr {
 }
 
 const QUESTION: &[u8] = b"small-services doctor\r\n";
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
 /// Talks to a service as its RFC says.
 fn converse(name: &str, address: SocketAddr) -> io::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     let mut connection = TcpStream::connect_timeout(&address, PATIENCE)?;
     connection.set_write_timeout(Some(PATIENCE))?;
-    if matches!(name, "echo" | "discard") {
-        connection.write_all(QUESTION)?;
-        connection.shutdown(Shutdown::Write)?;
+    match name {
+        "echo" | "discard" => {
+            connection.write_all(QUESTION)?;
+            connection.shutdown(Shutdown::Write)?;
+        }
+        // Of HTTPS this will do: whoever speaks TLS refuses it with an alert.
+        "lunchd-http" | "lunchd-https" => connection.write_all(REQUEST)?,
+        _ => {}
     }
     let mut answer = Vec::new();
     let mut piece = [0; 1024];
@@ -399,11 +469,16 @@ fn late() -> io::Error {
     io::Error::other(format!("not within {} seconds", PATIENCE.as_secs()))
 }
 
+/// The kind of a TLS record (RFC 8446, section 5.1).
+const TLS_ALERT: u8 = 21;
+
 fn right(name: &str, answer: &[u8]) -> io::Result<()> {
     let right = match name {
         "echo" => answer == QUESTION,
         "discard" => answer.is_empty(),
         "time" => answer.len() == 4,
+        "lunchd-http" => answer.starts_with(b"HTTP/1.1 "),
+        "lunchd-https" => answer.first() == Some(&TLS_ALERT),
         _ => !answer.is_empty(),
     };
     if right { Ok(()) } else { Err(io::Error::other(format!("{} octets came", answer.len()))) }

@@ -21,14 +21,14 @@ struct Findings {
 }
 
 /// How a unit is.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct State {
     unit: String,
     text: String,
 }
 
 /// What is wrong, and what to do about it.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct Problem {
     /// The unit that it is about; the host if there is none.
     unit: Option<String>,
@@ -37,12 +37,20 @@ struct Problem {
 }
 
 impl Findings {
+    /// Each once: two sockets may start one service.
     fn state(&mut self, unit: &str, text: impl Into<String>) {
-        self.states.push(State { unit: unit.to_owned(), text: text.into() });
+        let state = State { unit: unit.to_owned(), text: text.into() };
+        if !self.states.contains(&state) {
+            self.states.push(state);
+        }
     }
 
+    /// Likewise.
     fn problem(&mut self, unit: Option<&str>, text: impl Into<String>, advice: impl Into<String>) {
-        self.problems.push(Problem { unit: unit.map(str::to_owned), text: text.into(), advice: advice.into() });
+        let problem = Problem { unit: unit.map(str::to_owned), text: text.into(), advice: advice.into() };
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
     }
 
     fn for_people(&self) -> String {

@@ -1,6 +1,6 @@
 //! What systemd says about units, by systemctl(1) and systemd-analyze(1).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -84,9 +84,28 @@ pub(super) fn exposure(unit: &str) -> Option<f64> {
     level.split_whitespace().nth(1)?.parse().ok()
 }
 
+/// The files that a service is handed over (`LoadCredential=`), by their names there. `systemctl show` does not have them.
+pub(super) fn credentials(service: &str) -> BTreeMap<String, String> {
+    files_of(&run("systemctl", &["cat", "--no-pager", "--", service]).unwrap_or_default())
+}
+
+fn files_of(unit: &str) -> BTreeMap<String, String> {
+    let mut files = BTreeMap::new();
+    for value in unit.lines().filter_map(|line| line.strip_prefix("LoadCredential=")) {
+        match value.split_once(':') {
+            Some((name, path)) => {
+                files.insert(name.to_owned(), path.to_owned());
+            }
+            // A drop-in that begins anew.
+            None => files.clear(),
+        }
+    }
+    files
+}
+
 /// What a program prints; `None` if it cannot be run. It gets so many seconds (timeout(1)): a manager that hangs must not
 /// take the doctor with it.
-fn run(program: &str, arguments: &[&str]) -> Option<String> {
+pub(super) fn run(program: &str, arguments: &[&str]) -> Option<String> {
     let mut command = Command::new("timeout");
     command.args(["20", program]).args(arguments).env("LC_ALL", "C").stdin(Stdio::null()).stderr(Stdio::null());
     let output = command.output().ok()?;
@@ -110,5 +129,11 @@ mod tests {
         assert_eq!(unit.program(), Some(Path::new("/usr/libexec/qotd")));
         assert_eq!(unit.wanted_by(), ["multi-user.target", "other.target"]);
         assert_eq!(unit.get("Nothing"), "");
+    }
+
+    #[test]
+    fn the_last_word_on_a_credential_holds() {
+        let unit = "[Service]\nLoadCredential=a:/1\nLoadCredential=\n# in a drop-in\nLoadCredential=key:/2\nLoadCredential=key:/3\n";
+        assert_eq!(files_of(unit), BTreeMap::from([("key".to_owned(), "/3".to_owned())]));
     }
 }
