@@ -24,7 +24,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub(super) key: Option<PathBuf>,
 
-    /// Fortunes instead of what there is for lunch: the rest of the line is what qotd takes, see `qotd --help`
+    /// Fortunes instead of what there is for lunch; to be named last: the rest of the line is what qotd takes, see `qotd --help`
     #[arg(long, value_name = "OPTION|[N%] FILE|DIR", num_args = 0.., allow_hyphen_values = true)]
     fortunes: Option<Vec<OsString>>,
 
@@ -56,7 +56,7 @@ pub(super) struct Arguments {
 const AFTER_HELP: &str = "\
 A service manager passes sockets that are named `http` or `https` (FileDescriptorName=). Where there are
 both, http leads to https. Without any: https on port 8443 with the certificate, or http on
-127.0.0.1:8080 without one. SIGHUP reads certificate and key again.";
+127.0.0.1:8080 without one. SIGHUP reads certificate, key and fortunes again.";
 
 impl Arguments {
     /// Reads the command line. `-key` and `-certificate` mean the same with one dash.

@@ -54,7 +54,9 @@ impl FromStr for Address {
         parts
             .and_then(|(scheme, address)| Some((Scheme::named(scheme)?, address.parse().ok()?)))
             .map(|(scheme, address)| Self { scheme, address })
-            .ok_or("it is no numeric address with a port, such as http://127.0.0.1:8080 or https://[::]:8443")
+            .ok_or(
+                "write http or https, a numeric address and a port, such as http://127.0.0.1:8080 or https://[::]:8443",
+            )
     }
 }
 
