@@ -21,7 +21,7 @@ const LONGEST: usize = 1024 * 1024;
 
 /// Why HTTPS cannot be served. No message quotes from a key.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub(crate) enum Error {
     #[error("--certificate is there, and --key is not; name the certificate's key with --key FILE")]
     MissingKey,
     #[error("--key is there, and --certificate is not; name the key's certificate with --certificate FILE")]
@@ -103,7 +103,7 @@ impl Identity {
         let octets = read(&self.certificate)?;
         let chain: Vec<_> = CertificateDer::pem_slice_iter(&octets)
             .collect::<Result<_, _>>()
-            .map_err(|error| Error::Certificate { path: path(), reason: error.to_string() })?;
+            .map_err(|error| Error::Certificate { path: path(), reason: damage(&error).to_owned() })?;
         let Some(first) = chain.first() else {
             return Err(Error::NoPem { path: path(), what: "certificate", line: "CERTIFICATE" });
         };
@@ -130,9 +130,19 @@ impl Identity {
         let path = self.key.clone();
         PrivateKeyDer::from_pem_slice(&read(&self.key)?).map_err(|error| match error {
             pem::Error::NoItemsFound => Error::NoPem { path, what: "key without a passphrase", line: "PRIVATE KEY" },
-            // Which names sections and no content.
-            other => Error::Key { path, reason: other.to_string() },
+            other => Error::Key { path, reason: damage(&other).to_owned() },
         })
+    }
+}
+
+/// What is wrong with PEM. The error's own words quote the line, and where a line end is missing, that is the key; whoever takes
+/// one file for the other has the key read as a certificate.
+fn damage(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "a line -----END …----- is missing",
+        pem::Error::IllegalSectionStart { .. } => "a line -----BEGIN …----- does not end as it should",
+        pem::Error::Base64Decode(_) => "it has other characters than those of Base64",
+        _ => "it is no PEM",
     }
 }
 
