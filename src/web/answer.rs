@@ -13,7 +13,7 @@ use super::{accept, authority, page};
 use crate::fortune::Fortunes;
 
 /// Everything that can be asked for.
-pub(super) struct Site {
+pub(crate) struct Site {
     fortunes: RefCell<Fortunes>,
     /// Where HTTPS is, if it is anywhere: then HTTP leads there.
     https_port: Option<u16>,
@@ -39,7 +39,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 type Reply = Response<Full<Bytes>>;
 
 impl Site {
-    pub(super) fn new(fortunes: Fortunes, https_port: Option<u16>) -> Self {
+    pub(crate) fn new(fortunes: Fortunes, https_port: Option<u16>) -> Self {
         Self { fortunes: RefCell::new(fortunes), https_port }
     }
 
@@ -49,7 +49,7 @@ impl Site {
     }
 
     /// Answers a request that came over `scheme`.
-    pub(super) fn answer<B>(&self, scheme: Scheme, request: &Request<B>) -> Reply {
+    pub(crate) fn answer<B>(&self, scheme: Scheme, request: &Request<B>) -> Reply {
         let mut reply = self.resource(scheme, request);
         let headers = reply.headers_mut();
         for (name, value) in ALWAYS {

@@ -14,6 +14,7 @@ mod tls;
 
 use std::convert::Infallible;
 use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::stdio::dup2_stdin;
@@ -24,11 +25,13 @@ use crate::manager::Manager;
 use crate::sandbox::{self, policy};
 use crate::service::Replies;
 use crate::{activation, random, report, serve, sys};
-use answer::Site;
 use arguments::Arguments;
 use server::{Limits, Server};
 use sockets::{Passed, Sockets};
 use tls::Identity;
+
+pub(crate) use answer::Site;
+pub(crate) use sockets::Scheme;
 
 const NAME: &str = "lunchd";
 /// What there is for lunch, in fortune(6)'s format.
@@ -108,10 +111,20 @@ fn live() -> Result<Infallible, Error> {
 
 /// What `--fortunes` says, as qotd would choose; else what there is for lunch.
 fn fortunes(arguments: &Arguments) -> Result<Fortunes, Error> {
-    if let Some(options) = arguments.fortunes()? {
-        return Ok(options.fortunes(Manner::Service, Replies::Many)?);
-    }
+    Ok(match arguments.fortunes()? {
+        Some(options) => options.fortunes(Manner::Service, Replies::Many)?,
+        None => lunch()?,
+    })
+}
+
+/// What there is for lunch.
+pub(crate) fn lunch() -> Result<Fortunes, fortune::Error> {
     let order = Order::Random(random::seeded().map_err(fortune::Error::Seed)?);
     let eligible = Eligible { longest: LONGEST_TEXT, ..Eligible::RFC_865 };
-    Ok(Fortunes::held("data/lunch", LUNCH.as_bytes(), order, eligible)?)
+    Fortunes::held("data/lunch", LUNCH.as_bytes(), order, eligible)
+}
+
+/// Whether a certificate and a key can be served with.
+pub(crate) fn identity(certificate: &Path, key: &Path) -> Result<(), tls::Error> {
+    Identity::new(Some(certificate), Some(key))?.as_ref().map(Identity::load).transpose().map(drop)
 }

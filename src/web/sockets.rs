@@ -17,7 +17,7 @@ use crate::{report, sys};
 
 /// What is spoken on a socket: its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scheme {
+pub(crate) enum Scheme {
     Http,
     Https,
 }
