@@ -85,7 +85,7 @@ fn live() -> Result<Infallible, Error> {
     let mut readable = identity.as_ref().map(Identity::directories).unwrap_or_default();
     readable.extend(fortunes.directories());
     let descriptors = fortunes.descriptors();
-    let site = Site::new(fortunes, sockets.https_port());
+    let site = Site::new(fortunes, sockets.https_port().map_err(prepare)?);
 
     let limits = Limits {
         idle: Duration::from_secs(arguments.idle_timeout.into()),
@@ -103,10 +103,11 @@ fn live() -> Result<Infallible, Error> {
     sandbox::lock_down_but(policy::Service::Lunchd, policy::Peer::SocketsAndFiles, &readable, arguments.sandbox)?;
     let outcome = tokio::task::LocalSet::new().block_on(&runtime, server.serve(manager));
     // Exits at once, as all services do: taking the runtime apart needs calls that the policy does not have.
-    match outcome {
-        Ok(()) => sys::exit(0),
-        Err(error) => Err(serve::DaemonError::Wait(error).into()),
+    let outcome = outcome.map_err(serve::DaemonError::Wait);
+    if let Err(error) = &outcome {
+        report::error(&error.to_string());
     }
+    sys::exit(u8::from(outcome.is_err()))
 }
 
 /// What `--fortunes` says, as qotd would choose; else what there is for lunch.
