@@ -14,7 +14,7 @@ use support::{Daemon, Folder, HUNG, Process, assert_fortune, program, read_all, 
 
 /// Starts a program with sockets as descriptors 3 and up and more variables.
 fn passed(name: &str, sockets: &[&OwnedFd], variables: &str) -> Process {
-    support::passing(name, sockets, variables, &[], |command| {
+    support::passing(&program(name), sockets, variables, &[], |command| {
         Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()))
     })
 }
