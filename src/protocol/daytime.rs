@@ -6,7 +6,7 @@ use jiff::fmt::strtime::{BrokenDownTime, Config, PosixCustom};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
-use crate::fortune::text::{Eligible, LONGEST_REPLY};
+use crate::fortune::text::LONGEST_REPLY;
 use crate::sandbox::policy;
 use crate::service::{LineEnd, Replies, Reply, Service, Work};
 use crate::zone;
@@ -116,15 +116,13 @@ impl FromStr for Format {
 impl Format {
     /// The reply: the time in this format and a line end (LF).
     fn line(&self, now: &Zoned) -> Result<String, Error> {
-        let mut line = match self {
+        let line = match self {
             Self::Strftime(pattern) => strftime(pattern, now)?,
             Self::NistLike => nist_like(now)?,
         };
         // Each time: in a zone file, an abbreviation (%Z) may be any characters, and another after the next change of the clock.
-        let printing = line.bytes().all(|octet| octet == b' ' || octet.is_ascii_graphic());
-        line.push('\n');
-        let sendable = printing && Eligible::RFC_865.sendable(line.as_bytes()).is_some();
-        if sendable { Ok(line) } else { Err(Error::Unsendable) }
+        let printing = line.is_ascii() && !line.contains(char::is_control) && !line.trim().is_empty();
+        if printing && line.len() + "\r\n".len() <= LONGEST_REPLY { Ok(line + "\n") } else { Err(Error::Unsendable) }
     }
 }
 
