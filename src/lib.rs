@@ -12,6 +12,8 @@ mod arguments;
 mod doctor;
 mod file;
 pub mod fortune;
+#[doc(hidden)]
+pub mod fuzz;
 mod manager;
 pub mod protocol;
 mod random;

@@ -1,6 +1,7 @@
 //! The service manager that wants to know how the program is, as `sd_notify(3)` says.
 
 use std::env;
+use std::ffi::OsStr;
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
@@ -25,10 +26,7 @@ impl Manager {
     /// If there is no such socket: the manager would wait for ever.
     pub(crate) fn connect(now: Instant) -> io::Result<Self> {
         let Some(name) = env::var_os("NOTIFY_SOCKET") else { return Ok(Self::default()) };
-        let address = match name.as_bytes().strip_prefix(b"@") {
-            Some(abstract_name) => SocketAddr::from_abstract_name(abstract_name)?,
-            None => SocketAddr::from_pathname(&name)?,
-        };
+        let address = address(&name)?;
         let socket = UnixDatagram::unbound()?;
         socket.connect_addr(&address)?;
         dup2_stdout(socket)?;
@@ -65,5 +63,13 @@ impl Manager {
         if self.connected {
             let _ = rustix::io::write(stdout(), state);
         }
+    }
+}
+
+/// What `NOTIFY_SOCKET` names: a path, or an abstract name behind `@`.
+pub(crate) fn address(name: &OsStr) -> io::Result<SocketAddr> {
+    match name.as_bytes().strip_prefix(b"@") {
+        Some(abstract_name) => SocketAddr::from_abstract_name(abstract_name),
+        None => SocketAddr::from_pathname(name),
     }
 }

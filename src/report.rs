@@ -137,7 +137,7 @@ fn write(priority: Priority, message: &str) {
 
 /// A message may quote a file's name or an argument: no line end or escape in it may reach the log as such, and it stays
 /// short enough for one datagram to syslog and for a pipe that nobody empties.
-fn one_line(message: &str) -> String {
+pub(crate) fn one_line(message: &str) -> String {
     let mut line = String::new();
     for part in message.trim_end().chars() {
         if line.len() > LONGEST {

@@ -64,5 +64,10 @@ pub(crate) fn named(setting: &'static str, name: &str) -> Result<TimeZone, Error
 fn read(path: &Path) -> io::Result<TimeZone> {
     let mut file = Vec::new();
     open_regular(path)?.take(LARGEST_ZONE).read_to_end(&mut file)?;
-    TimeZone::tzif("Local", &file).map_err(io::Error::other)
+    parse(&file)
+}
+
+/// A zone file's content (RFC 9636).
+pub(crate) fn parse(file: &[u8]) -> io::Result<TimeZone> {
+    TimeZone::tzif("Local", file).map_err(io::Error::other)
 }

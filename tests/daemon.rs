@@ -14,7 +14,7 @@ use support::{Daemon, Folder, HUNG, Process, assert_fortune, program, read_all, 
 
 /// Starts a program with sockets as descriptors 3 and up and more variables.
 fn passed(name: &str, sockets: &[&OwnedFd], variables: &str) -> Process {
-    support::passing(name, sockets, variables, &[], |command| {
+    support::passing(&program(name), sockets, variables, &[], |command| {
         Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()))
     })
 }
@@ -289,14 +289,20 @@ fn clients_that_come_and_go_in_crowds_cost_no_more_memory() {
     // More sources than connections fit, over and over: the tables have to make room in place.
     let mut daemon = Daemon::start("echo", &[]);
     let mut crowd = std::collections::VecDeque::new();
+    let mut before = 0;
     for number in 0..25_000_u32 {
         crowd.push_back(connected_from(Ipv4Addr::from(0x7f01_0000 + number % 60_000), daemon.address));
         if crowd.len() > 1050 {
             crowd.pop_front();
         }
+        if number == 5000 {
+            before = support::resident(&daemon.process);
+        }
     }
     drop(crowd);
     assert!(daemon.process.0.try_wait().unwrap().is_none(), "it has ended");
+    let after = support::resident(&daemon.process);
+    assert!(after < before + 512, "{before} KiB after some, {after} after all");
     let mut client = daemon.connect();
     client.write_all(b"x").unwrap();
     client.read_exact(&mut [0]).unwrap();

@@ -4,21 +4,25 @@
 
 mod support;
 
+use std::cell::OnceCell;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, ExitStatus};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Pid, Signal, kill_process};
 use support::attack::full;
+use support::web::Authority;
 use support::{Folder, HUNG, Mode, Process, built_in_fortunes, helper, noise, program};
 
 const SIGTERM: i32 = 15;
 const SIGKILL: i32 = 9;
 const SIGABRT: i32 = 6;
+const SIGSYS: i32 = 31;
 /// System calls by number: what the lock-down is made of (prctl, capset, setrlimit, prlimit64, Landlock's, seccomp).
 const LOCK_DOWN: [u64; 7] = [157, 126, 160, 302, 444, 446, 317];
 /// The first that the program makes itself.
@@ -26,10 +30,14 @@ const RT_SIGACTION: u64 = 13;
 const CAPGET: u64 = 125;
 const SECCOMP: u64 = 317;
 const BRK: u64 = 12;
+const EPOLL_WAIT: u64 = 232;
+const EPOLL_CTL: u64 = 233;
+const SENDTO: u64 = 44;
+const RECVFROM: u64 = 45;
 /// They cannot fail for want of memory or time: `rt_sigaction`, `shutdown`, and `getrandom` once the system is up.
 const CANNOT_FAIL: [u64; 3] = [RT_SIGACTION, 48, 318];
 const ERRORS: [&str; 3] = ["EINTR", "EAGAIN", "ENOMEM"];
-const CAN_BE_SHORT: [u64; 4] = [0, 1, 44, 45];
+const CAN_BE_SHORT: [u64; 4] = [0, 1, SENDTO, RECVFROM];
 /// How much of an endless reply is enough, in octets.
 const ENOUGH: usize = 1000;
 
@@ -47,12 +55,56 @@ struct Case {
     folder: Folder,
     sent: Vec<u8>,
     fortunes: Vec<String>,
+    /// lunchd's answers up to the fortune, without its length and the date.
+    head: OnceCell<String>,
+    /// Over HTTPS, who gave out the certificate.
+    authority: Option<Authority>,
 }
 
 impl Case {
     fn new(name: &'static str, mode: Mode) -> Self {
         let fortunes = built_in_fortunes().into_iter().map(|fortune| fortune.replace('\n', "\r\n")).collect();
-        Self { name, mode, folder: Folder::new(&format!("faults-{name}-{mode:?}")), sent: noise(3000), fortunes }
+        let folder = Folder::new(&format!("faults-{name}-{mode:?}"));
+        Self { name, mode, folder, sent: noise(3000), fortunes, head: OnceCell::new(), authority: None }
+    }
+
+    /// One request, over HTTP or HTTPS.
+    #[cfg(feature = "web")]
+    fn lunchd(authority: Option<Authority>) -> Self {
+        if let Some(authority) = &authority {
+            authority.certify("site", support::web::EC, 1);
+        }
+        let folder = Folder::new(&format!("faults-lunchd-{}", authority.is_some()));
+        let sent = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".to_vec();
+        let (mode, head) = (Mode::Daemon, OnceCell::new());
+        Self { name: "lunchd", mode, folder, sent, fortunes: support::web::dishes(), head, authority }
+    }
+
+    /// Starts it with the client's connection as inetd does, where a message on descriptor 2 would reach the client; or with the
+    /// socket that the client is connecting to, as systemd does.
+    fn start(&self, what: &str, number: usize, report: &Path, server: &OwnedFd) -> Process {
+        let number = number.to_string();
+        let begin = |command: &mut Command| Process::start(command.env("REPORT", report));
+        if self.name != "lunchd" {
+            let mut command = Command::new(helper("fault"));
+            command.args([what, &number]).arg(program(self.name));
+            let [input, output, log] = [(); 3].map(|()| server.try_clone().unwrap());
+            return begin(command.stdin(input).stdout(output).stderr(log));
+        }
+        let program = program(self.name);
+        let mut arguments = vec![what, &number, program.to_str().unwrap()];
+        let files = self.authority.as_ref().map(|authority| [authority.path("site.pem"), authority.path("site.key")]);
+        if let Some([certificate, key]) = &files {
+            arguments.extend(["--certificate", certificate, "--key", key]);
+        }
+        // What it was told wrongly that it is not there, it waits for.
+        if ["EAGAIN", "short"].contains(&what) {
+            arguments.extend(["--idle-timeout", "1"]);
+        }
+        let names = if files.is_some() { "LISTEN_FDNAMES=https" } else { "LISTEN_FDNAMES=http" };
+        support::passing(&helper("fault"), &[server], names, &arguments, |command| {
+            begin(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
+        })
     }
 
     /// Has one client, and one fault.
@@ -60,21 +112,18 @@ impl Case {
         let report = self.folder.path().join("report");
         let _ = fs::remove_file(&report);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        client.set_read_timeout(Some(HUNG)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = TcpStream::connect(address).unwrap();
         let server: OwnedFd = match self.mode {
             Mode::Process => listener.accept().unwrap().0.into(),
             Mode::Daemon => listener.into(),
         };
-        let mut command = Command::new(helper("fault"));
-        command.args([what, &number.to_string()]).arg(program(self.name)).env("REPORT", &report);
-        // As inetd does it: a message on descriptor 2 would reach the client.
-        command.stdin(server.try_clone().unwrap()).stdout(server.try_clone().unwrap()).stderr(server);
-        let mut process = Process::start(&mut command);
-        drop(command);
-        let reply = self.talk(&mut client);
-        drop(client);
-        if self.mode == Mode::Daemon {
+        let mut process = self.start(what, number, &report, &server);
+        drop(server);
+        let reply = self.talk(client, address);
+        // One that closed its socket ends by itself.
+        let ends = self.name == "lunchd" && reply.is_empty() && TcpStream::connect(address).is_err();
+        if self.mode == Mode::Daemon && !ends {
             let _ = kill_process(Pid::from_child(&process.0), Signal::TERM);
         }
         let status = process.wait();
@@ -91,16 +140,55 @@ impl Case {
     }
 
     /// What a client gets that sends, says that this was all, and reads.
-    fn talk(&self, client: &mut TcpStream) -> Vec<u8> {
-        // It may be gone already.
-        let _ = client.write_all(&self.sent).and_then(|()| client.shutdown(Shutdown::Write));
+    fn talk(&self, mut client: TcpStream, address: SocketAddr) -> Vec<u8> {
+        let lunchd = self.name == "lunchd";
+        client.set_read_timeout(Some(if lunchd { Duration::from_millis(100) } else { HUNG })).unwrap();
+        #[cfg(feature = "web")]
+        if let Some(authority) = &self.authority {
+            return self.read(support::web::over_tls(authority, client, &self.sent), address);
+        }
+        // It may be gone already. And a client that closes its side early is one that HTTP may let go.
+        let _ =
+            client.write_all(&self.sent).and_then(|()| if lunchd { Ok(()) } else { client.shutdown(Shutdown::Write) });
+        self.read(client, address)
+    }
+
+    /// All that comes, or enough of it.
+    fn read(&self, client: impl Read, address: SocketAddr) -> Vec<u8> {
         let mut reply = Vec::new();
-        let most = if self.name == "chargen" { ENOUGH as u64 } else { u64::MAX };
-        match Read::by_ref(client).take(most).read_to_end(&mut reply) {
-            Ok(_) => {}
-            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{}: it hangs", self.name),
+        let mut client = client.take(if self.name == "chargen" { ENOUGH as u64 } else { u64::MAX });
+        let start = Instant::now();
+        while let Err(error) = client.read_to_end(&mut reply) {
+            match error.kind() {
+                ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof => break,
+                // Of what it was told wrongly that it is not there, lunchd hears again when more comes: the next client.
+                ErrorKind::WouldBlock if self.name == "lunchd" && start.elapsed() < HUNG => {
+                    let _ = TcpStream::connect(address);
+                }
+                _ => panic!("{}: it hangs: {error}", self.name),
+            }
         }
         reply
+    }
+
+    /// An answer of lunchd's, where the date is any, and its head, where the length of the dish is `@` as well.
+    fn masked(reply: &[u8]) -> (String, String) {
+        const DATE: &str = "\r\ndate: ";
+        let mut reply = String::from_utf8(reply.to_vec()).expect("ASCII");
+        if let Some((before, rest)) = reply.split_once(DATE) {
+            let date = rest.len().min("Sat, 21 Nov 2026 14:00:00 GMT".len());
+            reply = format!("{before}{DATE}{}{}", "x".repeat(date), &rest[date..]);
+        }
+        let head = reply.split("\r\n\r\n").next().unwrap_or_default().to_owned();
+        let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()).unwrap_or_default();
+        let head = head.replace(&format!("content-length: {length}"), "content-length: @");
+        (reply, head)
+    }
+
+    /// What lunchd's answer may be.
+    fn answers(&self) -> impl Iterator<Item = String> {
+        let head = self.head.get().expect("it was asked without a fault before");
+        self.fortunes.iter().map(move |dish| format!("{}\r\n\r\n{dish}", head.replace('@', &dish.len().to_string())))
     }
 
     fn is_whole(&self, reply: &[u8]) -> bool {
@@ -110,6 +198,7 @@ impl Case {
             "daytime" => reply.len() == 26,
             "time" => reply.len() == 4,
             "discard" => true,
+            "lunchd" => self.answers().any(|answer| answer == Self::masked(reply).0),
             _ => reply.len() >= ENOUGH,
         }
     }
@@ -119,6 +208,7 @@ impl Case {
             "qotd" => self.fortunes.iter().any(|fortune| fortune.as_bytes().starts_with(reply)),
             "echo" => self.sent.starts_with(reply),
             "discard" => reply.is_empty(),
+            "lunchd" => self.answers().any(|answer| answer.starts_with(&Self::masked(reply).0)),
             "daytime" => {
                 let shape = b"Aaa Aaa 99 99:99:99 9999\r\n";
                 reply.len() <= shape.len()
@@ -146,41 +236,61 @@ impl Case {
     }
 
     /// Runs it with a fault, and asserts what holds whatever goes wrong.
-    fn fault(&self, what: &str, number: usize, calls: &[u64]) -> Run {
+    fn fault(&self, what: &str, number: usize) -> Run {
         let run = self.run(what, number);
         let Self { name, mode, .. } = self;
-        let call = calls.get(number - 1).copied().unwrap_or(0);
+        let call = run.calls.get(number - 1).copied().unwrap_or(0);
         let about =
             format!("{name}, {mode:?}, {what} at call {number} ({call}): {} octets, {}", run.reply.len(), run.status);
         assert!(self.is_prefix(&run.reply), "a wrong octet: {about}: {:?}", String::from_utf8_lossy(&run.reply));
         let whole = self.is_whole(&run.reply);
+        let lunchd = *name == "lunchd";
         match (what, run.status.code(), run.status.signal()) {
             // One process for all: who was taken is served to the end, and who was not is not served at all.
             ("TERM", Some(0), _) => assert!(whole || run.reply.is_empty(), "{about}"),
-            ("EINTR" | "short", Some(0), _) => assert!(whole, "{about}"),
+            // tokio waits for more when it got less than there was room for: the kernel would say so.
+            ("short", Some(0), _) if lunchd && [RECVFROM, SENDTO].contains(&call) => {}
+            ("EINTR" | "short", Some(0), _) => assert!(whole || self.cannot_be(call, what), "{about}"),
             ("KILL", _, Some(SIGKILL))
             | ("TERM", _, Some(SIGTERM))
             | ("EAGAIN" | "ENOMEM" | "KILL", Some(0), _)
             | ("EINTR" | "EAGAIN" | "ENOMEM", Some(1), _) => {}
             // Without the memory that it takes to start, Rust's runtime says so and ends the process.
             ("ENOMEM", _, Some(SIGABRT)) if call == BRK => assert!(run.reply.is_empty(), "{about}"),
+            // Later, the allocator asks in other ways, which the policy does not have.
+            ("ENOMEM", _, Some(SIGSYS)) if lunchd && call == BRK => {}
+            (_, _, Some(SIGSYS)) if self.cannot_be(call, what) => {}
             _ => panic!("{about}"),
         }
         run
     }
 
+    /// What the manual pages do not have as an answer, and tokio takes for a defect or a reason to drop the connection.
+    fn cannot_be(&self, call: u64, error: &str) -> bool {
+        self.name == "lunchd"
+            && matches!((call, error), (EPOLL_WAIT, "EAGAIN" | "ENOMEM") | (EPOLL_CTL, "EINTR" | "EAGAIN"))
+    }
+
     fn every_call(&self) {
         let Run { reply, status, calls } = self.run("none", 0);
+        if self.name == "lunchd" {
+            let (_, head) = Self::masked(&reply);
+            assert!(
+                head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains('@') && head.contains("date: x"),
+                "{head}"
+            );
+            self.head.set(head).expect("once");
+        }
         assert!(self.is_whole(&reply) && self.is_prefix(&reply), "{}", self.name);
         assert_eq!(status.code(), Some(0), "{} {:?}: {status}, {calls:?}", self.name, self.mode);
         let main = calls.iter().position(|call| *call == RT_SIGACTION).unwrap() + 1;
         let locked = calls.iter().position(|call| *call == SECCOMP).unwrap() + 1;
         let locking = calls.iter().position(|call| *call == CAPGET).unwrap() + 1;
         for (number, &call) in (1..).zip(&calls) {
-            self.fault("KILL", number, &calls);
-            self.fault("TERM", number, &calls);
+            self.fault("KILL", number);
+            self.fault("TERM", number);
             if CAN_BE_SHORT.contains(&call) {
-                self.fault("short", number, &calls);
+                self.fault("short", number);
             }
             // Before the lock-down one of them each, in turns; after it all. Before the program's own start, where the C
             // library gives up by itself, none.
@@ -190,10 +300,10 @@ impl Case {
                 _ => &ERRORS[number % 3..][..1],
             };
             for error in some.iter().filter(|error| call != BRK || **error == "ENOMEM") {
-                if CANNOT_FAIL.contains(&call) {
+                if CANNOT_FAIL.contains(&call) || self.cannot_be(call, error) {
                     continue;
                 }
-                let run = self.fault(error, number, &calls);
+                let run = self.fault(error, number);
                 if (locking..=locked).contains(&number) && LOCK_DOWN.contains(&call) {
                     assert_eq!(run.status.code(), Some(1), "{} serves without its lock-down", self.name);
                     assert!(run.reply.is_empty(), "{} serves without its lock-down", self.name);
@@ -221,4 +331,16 @@ every_call! {
     discard_at_every_call "discard";
     chargen_at_every_call "chargen";
     time_at_every_call "time";
+}
+
+#[test]
+#[cfg(feature = "web")]
+fn lunchd_at_every_call() {
+    Case::lunchd(None).every_call();
+}
+
+#[test]
+#[cfg(feature = "web")]
+fn lunchd_at_every_call_over_tls() {
+    Case::lunchd(Some(Authority::new("faults"))).every_call();
 }

@@ -55,3 +55,35 @@ fn whatever_an_index_says_no_fortune_is_wrong_or_cut() {
 fn every_command_line_is_understood_or_refused() {
     replay("arguments", targets::arguments::run);
 }
+
+#[test]
+fn no_variable_leads_astray() {
+    replay("environment", targets::environment::run);
+}
+
+#[test]
+fn whatever_a_time_zone_file_says_daytime_sends_a_line_or_nothing() {
+    replay("zone", targets::zone::run);
+}
+
+#[test]
+fn nothing_that_other_programs_say_steers_the_terminal_of_doctor() {
+    replay("doctor", targets::doctor::run);
+}
+
+#[test]
+fn an_index_made_of_any_cookie_file_finds_its_texts() {
+    replay("strfile", targets::strfile::run);
+}
+
+#[test]
+#[cfg(feature = "web")]
+fn every_request_has_a_whole_answer_and_leads_nowhere_else() {
+    replay("request", targets::request::run);
+}
+
+#[test]
+#[cfg(feature = "web")]
+fn no_message_about_a_certificate_quotes_from_its_key() {
+    replay("certificate", targets::certificate::run);
+}

@@ -62,6 +62,11 @@ fn a_dish_is_served_from_the_hardened_unit() {
     for (name, value) in [("CapEff:", "0000000000000000"), ("CapAmb:", "0000000000000000"), ("Seccomp:", "2")] {
         assert_eq!(field(name), Some(value), "{name}");
     }
+    // Its key is for nobody else, not even for another service.
+    machine.shell(
+        "! setpriv --reuid=65534 --regid=65534 --clear-groups cat /run/credentials/lunchd.service/key 2>/run/refused && \
+         grep -q 'Permission denied' /run/refused",
+    );
     assert_ne!(machine.shell(&format!("readlink /proc/{pid}/ns/net")), machine.shell("readlink /proc/1/ns/net"));
     // What it was given, and how.
     let journal = machine.journal("-u lunchd.service");

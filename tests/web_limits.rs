@@ -5,7 +5,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use std::thread;
 
 use small_services::sandbox::policy::{self, Peer, Service};
 use support::web::{Authority, EC, Lunchd, assert_dish, curl, try_curl};
-use support::{Folder, HUNG, Process, program, wait_until};
+use support::{Folder, HUNG, Process, helper, program, resident, wait_until};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
@@ -41,11 +41,13 @@ fn connected(address: SocketAddr) -> TcpStream {
 
 /// Asks over a connection that stays open; whether it was answered.
 fn ask(client: &mut TcpStream) -> bool {
+    client.write_all(REQUEST).is_ok() && is_answered(client)
+}
+
+/// Whether a whole dish comes.
+fn is_answered(client: &mut TcpStream) -> bool {
     let mut reply = Vec::new();
     let mut piece = [0; 4096];
-    if client.write_all(REQUEST).is_err() {
-        return false;
-    }
     loop {
         match client.read(&mut piece) {
             Ok(length) if length > 0 => reply.extend_from_slice(&piece[..length]),
@@ -376,4 +378,98 @@ fn it_takes_just_the_calls_of_the_table() {
     let elsewhere = ["clock_gettime", "brk", "statx", "newfstatat", "getdents64"];
     let unused: Vec<_> = table.difference(&made).filter(|call| !elsewhere.contains(&call.as_str())).collect();
     assert!(unused.is_empty(), "{unused:?}");
+}
+
+/// Sends octets as they are and no more, and returns all that comes.
+fn answered(address: SocketAddr, octets: &[u8]) -> String {
+    let mut client = connected(address);
+    // It may be refused before all of it is there.
+    let _ = client.write_all(octets).and_then(|()| client.shutdown(Shutdown::Write));
+    let mut reply = Vec::new();
+    let _ = client.read_to_end(&mut reply);
+    String::from_utf8(reply).unwrap()
+}
+
+#[test]
+fn a_request_that_two_readers_may_read_differently_is_refused() {
+    let (lunchd, http) = plain(&[]);
+    let before = lunchd.log();
+    for fields in [
+        "Content-Length: 5\r\nContent-Length: 6",
+        "Content-Length: +5",
+        "Content-Length: 5, 5x",
+        "Content-Length: -1",
+        "Transfer-Encoding: chunked, identity",
+        "Transfer-Encoding: xchunked",
+        "Transfer-Encoding : chunked",
+        "Content-Length : 5",
+        "X: a\r\n folded: b",
+        "X\0: a",
+        "X: a\0b",
+        "X: a\rb",
+        // This one has a meaning, and is the connection's last (RFC 9112, section 6.1).
+        "Content-Length: 5\r\nTransfer-Encoding: chunked",
+    ] {
+        let smuggled = "GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        let request = format!("POST / HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n\r\n0\r\n\r\n{smuggled}");
+        let reply = answered(http, request.as_bytes());
+        let status = if fields.contains('\n') && fields.ends_with("chunked") { "405" } else { "400" };
+        assert!(reply.starts_with(&format!("HTTP/1.1 {status} ")), "{fields:?}: {reply}");
+        assert_eq!(reply.matches("HTTP/1.1 ").count(), 1, "{fields:?}: another request was answered: {reply}");
+    }
+    assert!(ask(&mut connected(http)));
+    assert_eq!(lunchd.log(), before, "what clients do wrong is not for the log");
+}
+
+#[test]
+fn no_request_is_too_large_for_its_memory() {
+    let (lunchd, http) = plain(&[]);
+    assert!(ask(&mut connected(http)));
+    let before = resident(&lunchd.process);
+    let fields = "X: x\r\n".repeat(65);
+    let long = "x".repeat(1 << 20);
+    for head in [
+        format!("GET / HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n"),
+        format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {long}\r\n\r\n"),
+        format!("GET /{long} HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        format!("{long} / HTTP/1.1\r\n\r\n"),
+    ] {
+        let reply = answered(http, head.as_bytes());
+        // A client that is still sending may see a reset before the answer.
+        assert!(reply.is_empty() || reply.starts_with("HTTP/1.1 431 "), "{reply}");
+    }
+    let body = vec![b'x'; 16 << 20];
+    let request = format!("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
+    let reply = answered(http, &[request.as_bytes(), &body].concat());
+    assert!(reply.is_empty() || reply.starts_with("HTTP/1.1 405 "), "{reply}");
+    let after = resident(&lunchd.process);
+    assert!(after < before + 1024, "{before} KiB before, {after} after");
+    assert!(ask(&mut connected(http)));
+}
+
+#[test]
+fn a_request_may_come_octet_by_octet() {
+    let (_lunchd, http) = plain(&[]);
+    let mut client = connected(http);
+    client.set_nodelay(true).unwrap();
+    for octet in REQUEST {
+        client.write_all(&[*octet]).unwrap();
+    }
+    assert!(is_answered(&mut client));
+}
+
+#[test]
+fn it_refuses_an_old_kernel_or_says_what_it_lacks() {
+    for (missing, layer) in [("landlock", "Landlock"), ("seccomp", "seccomp")] {
+        let start = |mode: &str| {
+            let mut command = Command::new(helper("old_kernel"));
+            command.arg(missing).arg(program("lunchd")).args(["--sandbox", mode, "--listen", "http://127.0.0.1:0"]);
+            Lunchd::spawn(&mut command)
+        };
+        let log = start("strict").ended(1);
+        assert!(log.contains(&format!("will not serve: the sandbox layer {layer} is missing")), "{log}");
+        let lunchd = start("best-effort");
+        assert!(ask(&mut connected(lunchd.address("http"))));
+        lunchd.wait_for(&format!("the sandbox layer {layer} is missing"));
+    }
 }

@@ -1,25 +1,11 @@
 //! Whatever an index says: what is found by it is one of the cookie file's texts, whole.
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use super::{texts, without_comments};
-use rustix::fs::{MemfdFlags, memfd_create};
+use super::{memory, texts, without_comments, write};
 use small_services::fortune::index::{Found, Index};
-
-/// The cookie file and its index, in memory; each run overwrites them.
-fn files() -> &'static (File, File) {
-    static FILES: OnceLock<(File, File)> = OnceLock::new();
-    let create = |name| File::from(memfd_create(name, MemfdFlags::CLOEXEC).expect("memory"));
-    FILES.get_or_init(|| (create("cookies"), create("index")))
-}
-
-fn write(file: &File, octets: &[u8]) {
-    file.set_len(0).expect("memory");
-    file.write_all_at(octets, 0).expect("memory");
-}
 
 /// An index with a header that holds, and offsets that need not.
 fn index(shape: u8, flags: u8, offsets: &[u8], length: usize) -> Vec<u8> {
@@ -53,13 +39,16 @@ fn index(shape: u8, flags: u8, offsets: &[u8], length: usize) -> Vec<u8> {
     octets
 }
 
+/// The cookie file and its index.
+static FILES: OnceLock<[File; 2]> = OnceLock::new();
+
 /// One run.
 pub fn run(data: &[u8]) {
     let [made, flags, limit, split, rest @ ..] = data else { return };
     let (entries, cookies) = rest.split_at(rest.len().min(usize::from(*split)));
     // Any octets, or something like an index.
     let octets = if *made == 0xff { entries.to_vec() } else { index(*made, *flags, entries, cookies.len()) };
-    let (cookie_file, index_file) = files();
+    let [cookie_file, index_file] = FILES.get_or_init(|| [memory(), memory()]);
     write(cookie_file, cookies);
     write(index_file, &octets);
     let path = PathBuf::from(format!("/proc/self/fd/{}", index_file.as_raw_fd()));

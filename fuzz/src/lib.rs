@@ -1,9 +1,21 @@
 //! The fuzz targets, and what they compare with: cookie files read line by line, as plainly as can be.
 
 pub mod arguments;
+#[cfg(feature = "web")]
+pub mod certificate;
 pub mod cookies;
+pub mod doctor;
+pub mod environment;
 pub mod index;
+#[cfg(feature = "web")]
+pub mod request;
+pub mod strfile;
+pub mod zone;
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::{MemfdFlags, memfd_create};
 use small_services::fortune::cookie::Format;
 
 /// The texts of a cookie file, without their comments; what a text with NUL octets is worth is not decided here.
@@ -29,6 +41,17 @@ pub fn without_comments(text: &[u8], format: Format) -> Vec<u8> {
     let comment = [format.delimiter, format.delimiter];
     let lines = text.split_inclusive(|&octet| octet == b'\n');
     lines.filter(|line| !format.comments || !line.starts_with(&comment)).flatten().copied().collect()
+}
+
+/// A file in memory of one target's own; each run overwrites it.
+pub fn memory() -> File {
+    memfd_create("fuzz", MemfdFlags::CLOEXEC).expect("memory").into()
+}
+
+/// Has a file hold just these octets.
+pub fn write(file: &File, octets: &[u8]) {
+    file.set_len(0).expect("memory");
+    file.write_all_at(octets, 0).expect("memory");
 }
 
 /// What separates the texts, as the bits of an octet say: mostly what files have.

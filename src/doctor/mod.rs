@@ -11,6 +11,8 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use crate::report::one_line;
+
 /// What the checks found.
 #[derive(Debug, Default)]
 struct Findings {
@@ -53,12 +55,14 @@ impl Findings {
         }
     }
 
+    /// For a terminal: the name of a process that has a port is whatever its user likes, so nothing of a text steers it.
     fn for_people(&self) -> String {
         let width = self.states.iter().map(|state| state.unit.len()).max().unwrap_or(0);
-        let mut lines: Vec<_> = self.states.iter().map(|it| format!("{:width$}  {}", it.unit, it.text)).collect();
+        let mut lines: Vec<_> =
+            self.states.iter().map(|it| format!("{:width$}  {}", it.unit, one_line(&it.text))).collect();
         for Problem { unit, text, advice } in &self.problems {
             let about = unit.as_deref().unwrap_or("this host");
-            lines.push(format!("\nproblem: {about}: {text}\n     do: {advice}"));
+            lines.push(format!("\nproblem: {about}: {}\n     do: {}", one_line(text), one_line(advice)));
         }
         if self.problems.is_empty() {
             lines.push("\nAll is well.".to_owned());
@@ -75,6 +79,25 @@ impl Findings {
             .collect();
         format!("{:#}\n", json!({ "well": problems.is_empty(), "states": states, "problems": problems }))
     }
+}
+
+/// What the doctor says of an answer of systemctl's or systemd-analyze's, or a table in /proc/net, whatever is in it.
+pub(crate) fn understood(text: &str) -> String {
+    let mut findings = Findings::default();
+    let unit = systemd::Unit::parse(text);
+    for (address, kind) in unit.listens_on() {
+        findings.state("a socket", format!("{address} {kind}"));
+    }
+    if let Some(program) = unit.program() {
+        findings.state("a program", program.display().to_string());
+    }
+    if let Some(level) = systemd::exposure_in(text) {
+        findings.state("an exposure", format!("{level:.1}"));
+    }
+    for inode in text.lines().filter_map(|line| ports::inode_of(line, 17, "tcp")) {
+        findings.problem(None, inode, unit.wanted_by().join(" "));
+    }
+    findings.for_people()
 }
 
 /// Examines the host and prints what it found. The exit code is 0 if all is well, 1 if something is wrong.

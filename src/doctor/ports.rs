@@ -16,7 +16,7 @@ pub(super) fn holder(port: u16, protocol: &str) -> Option<String> {
 }
 
 /// The socket of a line of /proc/net/{tcp,udp}, if it is open for clients on that port.
-fn inode_of(line: &str, port: u16, protocol: &str) -> Option<String> {
+pub(super) fn inode_of(line: &str, port: u16, protocol: &str) -> Option<String> {
     let fields: Vec<_> = line.split_whitespace().collect();
     let (local, state, inode) = (*fields.get(1)?, *fields.get(3)?, *fields.get(9)?);
     let (_, local_port) = local.rsplit_once(':')?;

@@ -13,7 +13,11 @@ pub(super) struct Unit {
 impl Unit {
     /// Asks for a unit; one that does not exist has the `LoadState` `not-found`.
     pub(super) fn show(name: &str) -> Self {
-        let output = run("systemctl", &["show", "--no-pager", "--", name]).unwrap_or_default();
+        Self::parse(&run("systemctl", &["show", "--no-pager", "--", name]).unwrap_or_default())
+    }
+
+    /// What systemctl printed.
+    pub(super) fn parse(output: &str) -> Self {
         let mut properties: HashMap<_, Vec<_>> = HashMap::new();
         for (key, value) in output.lines().filter_map(|line| line.split_once('=')) {
             properties.entry(key.to_owned()).or_default().push(value.to_owned());
@@ -79,7 +83,11 @@ pub(super) fn is_running() -> bool {
 
 /// The exposure that `systemd-analyze security` computes, from 0.0 to 10.0.
 pub(super) fn exposure(unit: &str) -> Option<f64> {
-    let report = run("systemd-analyze", &["security", "--no-pager", "--", unit])?;
+    exposure_in(&run("systemd-analyze", &["security", "--no-pager", "--", unit])?)
+}
+
+/// The exposure that is in its report.
+pub(super) fn exposure_in(report: &str) -> Option<f64> {
     let (_, level) = report.rsplit_once("Overall exposure level for ")?;
     level.split_whitespace().nth(1)?.parse().ok()
 }

@@ -9,7 +9,7 @@ mod order;
 mod pattern;
 mod query;
 mod read;
-mod search;
+pub(crate) mod search;
 mod shares;
 mod sources;
 pub mod text;

@@ -22,7 +22,7 @@ const ALL: &str = "all";
 
 /// Which of the standard collections to choose from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Those that offend nobody.
     Decent,
     /// The offensive ones.
@@ -33,11 +33,11 @@ pub(super) enum Kind {
 
 /// The directories in which collections are looked for.
 #[derive(Debug)]
-pub(super) struct SearchPath(Vec<PathBuf>);
+pub(crate) struct SearchPath(Vec<PathBuf>);
 
 impl SearchPath {
     /// Those of an option, or of `FORTUNE_PATH`, with a colon between two of them; or the distributions'.
-    pub(super) fn new(option: Option<&OsStr>) -> Self {
+    pub(crate) fn new(option: Option<&OsStr>) -> Self {
         let set = option.map(OsStr::to_owned).or_else(|| env::var_os("FORTUNE_PATH")).filter(|path| !path.is_empty());
         Self(match set {
             Some(path) => env::split_paths(&path).filter(|path| !path.as_os_str().is_empty()).collect(),
@@ -46,7 +46,7 @@ impl SearchPath {
     }
 
     /// What the operands stand for, in their order; `None` if the host has no collections, and they are asked for.
-    pub(super) fn resolve(&self, sources: Vec<Source>, kind: Kind) -> Option<Vec<Source>> {
+    pub(crate) fn resolve(&self, sources: Vec<Source>, kind: Kind) -> Option<Vec<Source>> {
         let mut resolved = Vec::new();
         for Source { percent, paths } in sources {
             if paths.iter().any(|path| path == ALL) {
@@ -71,7 +71,8 @@ impl SearchPath {
         let mut directories = Vec::new();
         for directory in &self.0 {
             if kind != Kind::Offensive {
-                let languages = languages().into_iter().map(|language| directory.join(language));
+                let languages =
+                    languages(&locale().to_string_lossy()).into_iter().map(|language| directory.join(language));
                 directories.extend(languages.chain([directory.clone()]).find(|path| path.is_dir()));
             }
             if kind != Kind::Decent {
@@ -102,8 +103,7 @@ pub(super) fn locale() -> OsString {
 }
 
 /// The names that a directory for the locale's language may have: `de_DE` or `de`; none for the locale C.
-fn languages() -> Vec<String> {
-    let locale = locale().to_string_lossy().into_owned();
+pub(crate) fn languages(locale: &str) -> Vec<String> {
     let territory = locale.split(['.', '@']).next().unwrap_or_default();
     let language = territory.split('_').next().unwrap_or_default();
     // Only letters: a name out of the environment must not lead elsewhere.

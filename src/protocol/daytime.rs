@@ -6,7 +6,7 @@ use jiff::fmt::strtime::{BrokenDownTime, Config, PosixCustom};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
-use crate::fortune::text::{Eligible, LONGEST_REPLY};
+use crate::fortune::text::LONGEST_REPLY;
 use crate::sandbox::policy;
 use crate::service::{LineEnd, Replies, Reply, Service, Work};
 use crate::zone;
@@ -38,7 +38,8 @@ pub enum Error {
     Format(#[from] jiff::Error),
     /// The format yields what RFC 867 advises against.
     #[error(
-        "that format does not yield one line of printing ASCII, of up to {LONGEST_REPLY} octets; leave out %n, %t and the like"
+        "that format does not yield one line of printing ASCII, of up to {LONGEST_REPLY} octets; leave out %n, %t and the like, \
+         and use a time zone whose abbreviations are letters"
     )]
     Unsendable,
     /// Neither a format's name nor a format.
@@ -107,12 +108,7 @@ impl FromStr for Format {
         };
         let format = Self::Strftime(pattern.to_owned());
         // A bad format is a mistake on the command line, not something to find out with a client waiting.
-        let sample = format.line(&Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC))?;
-        let line = sample.trim_end_matches('\n');
-        let printing = line.bytes().all(|octet| octet == b' ' || octet.is_ascii_graphic());
-        if !printing || sample.len() != line.len() + 1 || Eligible::RFC_865.sendable(sample.as_bytes()).is_none() {
-            return Err(Error::Unsendable);
-        }
+        format.line(&Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC))?;
         Ok(format)
     }
 }
@@ -120,11 +116,19 @@ impl FromStr for Format {
 impl Format {
     /// The reply: the time in this format and a line end (LF).
     fn line(&self, now: &Zoned) -> Result<String, Error> {
-        Ok(match self {
-            Self::Strftime(pattern) => strftime(pattern, now)? + "\n",
-            Self::NistLike => nist_like(now)? + "\n",
-        })
+        let line = match self {
+            Self::Strftime(pattern) => strftime(pattern, now)?,
+            Self::NistLike => nist_like(now)?,
+        };
+        // Each time: in a zone file, an abbreviation (%Z) may be any characters, and another after the next change of the clock.
+        let printing = line.is_ascii() && !line.contains(char::is_control) && !line.trim().is_empty();
+        if printing && line.len() + "\r\n".len() <= LONGEST_REPLY { Ok(line + "\n") } else { Err(Error::Unsendable) }
     }
+}
+
+/// What is sent in a format, by its name or pattern, in a time zone at a time.
+pub(crate) fn line(format: &str, zone: TimeZone, at: Timestamp) -> Result<String, Error> {
+    format.parse::<Format>()?.line(&at.to_zoned(zone))
 }
 
 fn strftime(pattern: &str, now: &Zoned) -> Result<String, jiff::Error> {

@@ -1,7 +1,7 @@
 //! The protocols: one file an RFC. They know nothing of sockets, of systemd or of the sandbox's workings.
 
 pub mod chargen;
-mod daytime;
+pub(crate) mod daytime;
 mod discard;
 mod echo;
 mod qotd;

@@ -201,6 +201,18 @@ impl Unstr {
     }
 }
 
+/// A cookie file's index, in the file's order or in the alphabet's.
+pub(crate) fn index(file: &File, delimiter: u8, ordered: bool, ignore_case: bool) -> io::Result<Vec<u8>> {
+    let alphabet = ordered.then(|| Alphabet::new(delimiter, ignore_case));
+    let mut table = Table::read(BufReader::new(file), delimiter, alphabet, |_| ())?;
+    if ordered {
+        table.order(file, delimiter, ignore_case, |_| ())?;
+    }
+    let mut octets = Vec::new();
+    table.write(&mut octets, if ordered { ORDERED } else { 0 }, delimiter)?;
+    Ok(octets)
+}
+
 /// Opens a cookie file.
 fn open(path: &Path) -> Result<(File, Metadata), Error> {
     open_regular(path)

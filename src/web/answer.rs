@@ -16,7 +16,7 @@ use crate::fortune::Fortunes;
 pub(super) const MOST_FIELDS: usize = 64;
 
 /// Everything that can be asked for.
-pub(super) struct Site {
+pub(crate) struct Site {
     fortunes: RefCell<Fortunes>,
     /// Where HTTPS is, if it is anywhere: then HTTP leads there.
     https_port: Option<u16>,
@@ -43,7 +43,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 type Reply = Response<Bytes>;
 
 impl Site {
-    pub(super) fn new(fortunes: Fortunes, https_port: Option<u16>) -> Self {
+    pub(crate) fn new(fortunes: Fortunes, https_port: Option<u16>) -> Self {
         Self { fortunes: RefCell::new(fortunes), https_port, room: Room::new() }
     }
 
@@ -53,7 +53,7 @@ impl Site {
     }
 
     /// Answers a request that came over `scheme`: with 503 if there is no room for the answer.
-    pub(super) fn answer<B>(&self, scheme: Scheme, request: &Request<B>) -> Response<Body> {
+    pub(crate) fn answer<B>(&self, scheme: Scheme, request: &Request<B>) -> Response<Body> {
         let (head, mut octets) = self.resource(scheme, request).into_parts();
         if request.method() == Method::HEAD {
             octets.clear();

@@ -42,7 +42,7 @@ impl AsRef<[u8]> for Held {
 }
 
 /// What is left of an answer's body.
-pub(super) struct Body(Bytes);
+pub(crate) struct Body(Bytes);
 
 impl Body {
     /// One of the program itself, which takes no room.

@@ -15,6 +15,7 @@ mod tls;
 
 use std::convert::Infallible;
 use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::stdio::dup2_stdin;
@@ -26,11 +27,13 @@ use crate::protocol::QotdOptions;
 use crate::sandbox::{self, policy};
 use crate::service::Replies;
 use crate::{activation, random, report, serve, sys};
-use answer::Site;
 use arguments::Arguments;
 use server::{Limits, Server};
 use sockets::{Passed, Sockets};
 use tls::Identity;
+
+pub(crate) use answer::Site;
+pub(crate) use sockets::Scheme;
 
 const NAME: &str = "lunchd";
 /// What there is for lunch, in fortune(6)'s format.
@@ -92,7 +95,7 @@ fn live() -> Result<Infallible, Error> {
     let mut readable = identity.as_ref().map(Identity::directories).unwrap_or_default();
     readable.extend(fortunes.directories());
     let descriptors = fortunes.descriptors();
-    let site = Site::new(fortunes, sockets.https_port());
+    let site = Site::new(fortunes, sockets.https_port().map_err(prepare)?);
 
     let limits = Limits {
         idle: Duration::from_secs(arguments.idle_timeout.into()),
@@ -110,18 +113,26 @@ fn live() -> Result<Infallible, Error> {
     sandbox::lock_down_but(policy::Service::Lunchd, policy::Peer::SocketsAndFiles, &readable, arguments.sandbox)?;
     let outcome = tokio::task::LocalSet::new().block_on(&runtime, server.serve(manager));
     // Exits at once, as all services do: taking the runtime apart needs calls that the policy does not have.
-    match outcome {
-        Ok(()) => sys::exit(0),
-        Err(error) => Err(serve::DaemonError::Wait(error).into()),
+    let outcome = outcome.map_err(serve::DaemonError::Wait);
+    if let Err(error) = &outcome {
+        report::error(&error.to_string());
     }
+    sys::exit(u8::from(outcome.is_err()))
 }
 
 /// What `--fortunes` says, as qotd would choose; else what there is for lunch.
 fn fortunes(options: Option<QotdOptions>) -> Result<Fortunes, fortune::Error> {
-    if let Some(options) = options {
-        return options.fortunes(Manner::Service, Replies::Many);
-    }
+    options.map_or_else(lunch, |options| options.fortunes(Manner::Service, Replies::Many))
+}
+
+/// What there is for lunch.
+pub(crate) fn lunch() -> Result<Fortunes, fortune::Error> {
     let order = Order::Random(random::seeded().map_err(fortune::Error::Seed)?);
     let eligible = Eligible { longest: LONGEST_TEXT, ..Eligible::RFC_865 };
     Fortunes::held("data/lunch", LUNCH.as_bytes(), order, eligible)
+}
+
+/// Whether a certificate and a key can be served with.
+pub(crate) fn identity(certificate: &Path, key: &Path) -> Result<(), tls::Error> {
+    Identity::new(Some(certificate), Some(key))?.as_ref().map(Identity::load).transpose().map(drop)
 }

@@ -17,7 +17,7 @@ use crate::{report, sys};
 
 /// What is spoken on a socket: its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scheme {
+pub(crate) enum Scheme {
     Http,
     Https,
 }
@@ -169,15 +169,15 @@ impl Sockets {
 
     /// Where a client finds HTTPS: 443 if it is served there, else the first port, else 443 again, where somebody may well
     /// have put the Unix-domain socket. `None` if HTTPS is not served.
-    pub(super) fn https_port(&self) -> Option<u16> {
+    pub(super) fn https_port(&self) -> io::Result<Option<u16>> {
         let https = self.0.iter().filter(|(scheme, _)| *scheme == Scheme::Https).map(|(_, listener)| listener);
         let ports = https.map(|listener| match listener {
-            Listener::Tcp(listener) => listener.local_addr().ok().map(|address| address.port()),
-            Listener::Unix(_) => None,
+            Listener::Tcp(listener) => Ok(Some(listener.local_addr()?.port())),
+            Listener::Unix(_) => Ok(None),
         });
-        let ports: Vec<_> = ports.collect();
+        let ports: Vec<_> = ports.collect::<io::Result<_>>()?;
         let tcp = ports.iter().flatten().find(|port| **port == 443).or(ports.iter().flatten().next());
-        (!ports.is_empty()).then_some(tcp.copied().unwrap_or(443))
+        Ok((!ports.is_empty()).then_some(tcp.copied().unwrap_or(443)))
     }
 
     pub(super) fn into_inner(self) -> Vec<(Scheme, Listener)> {

@@ -21,7 +21,7 @@ const LONGEST: usize = 1024 * 1024;
 
 /// Why HTTPS cannot be served. No message quotes from a key.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub(crate) enum Error {
     #[error("--certificate is there, and --key is not; name the certificate's key with --key FILE")]
     MissingKey,
     #[error("--key is there, and --certificate is not; name the key's certificate with --certificate FILE")]

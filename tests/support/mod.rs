@@ -258,7 +258,7 @@ impl Drop for Process {
 
 /// Starts a program with sockets as descriptors 3 and up, as `sd_listen_fds(3)` describes, and more variables.
 pub fn passing<T>(
-    name: &str,
+    program: &Path,
     sockets: &[&OwnedFd],
     variables: &str,
     arguments: &[&str],
@@ -273,7 +273,7 @@ pub fn passing<T>(
         (3..).zip(&inheritable).map(|(number, socket)| format!("{number}<&{}", socket.as_raw_fd())).collect();
     let script =
         format!("{variables} LISTEN_PID=$$ LISTEN_FDS={} exec \"$@\" {}", sockets.len(), redirections.join(" "));
-    start(Command::new("bash").args(["-c", &script, "bash"]).arg(program(name)).args(arguments))
+    start(Command::new("bash").args(["-c", &script, "bash"]).arg(program).args(arguments))
 }
 
 /// Everything that comes until the other end closes in order; a reset fails the test.

@@ -61,6 +61,24 @@ pub fn try_curl(arguments: &[&str]) -> Output {
     Command::new("curl").args(["--silent", "--show-error", "--max-time", "120"]).args(arguments).output().unwrap()
 }
 
+/// A request over TLS, and the answer to it as it comes, from a client that trusts just this authority. Nothing is sent before
+/// somebody reads.
+#[cfg(feature = "web")]
+pub fn over_tls(authority: &Authority, stream: std::net::TcpStream, request: &[u8]) -> impl std::io::Read + use<> {
+    use std::io::Write;
+    use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
+    use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::ring};
+
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(authority.path("ca.pem")).unwrap()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let config = config.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+    let name = "localhost".try_into().unwrap();
+    let mut client = ClientConnection::new(Arc::new(config.with_no_client_auth()), name).unwrap();
+    client.writer().write_all(request).unwrap();
+    StreamOwned::new(client, stream)
+}
+
 /// What there is for lunch.
 pub fn dishes() -> Vec<String> {
     fortunes_of(&repository().join("data/lunch"))
@@ -83,7 +101,7 @@ impl Lunchd {
 
     /// With sockets as descriptors 3 and up, and their names.
     pub fn passed(sockets: &[&OwnedFd], names: &str, arguments: &[&str]) -> Self {
-        super::passing("lunchd", sockets, &format!("LISTEN_FDNAMES={names}"), arguments, Self::spawn)
+        super::passing(&program("lunchd"), sockets, &format!("LISTEN_FDNAMES={names}"), arguments, Self::spawn)
     }
 
     pub fn spawn(command: &mut Command) -> Self {

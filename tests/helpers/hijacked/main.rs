@@ -81,8 +81,10 @@ fn say(what: &str) {
 /// A service's process that an attacker has got hold of, and steers through the connection.
 fn served(service: Service, peer: Peer) -> ! {
     unsafe {
-        let client =
-            if peer == Peer::Sockets { libc::accept4(3, std::ptr::null_mut(), std::ptr::null_mut(), 0) } else { 0 };
+        let client = match peer {
+            Peer::Connection | Peer::Filter => 0,
+            _ => libc::accept4(3, std::ptr::null_mut(), std::ptr::null_mut(), 0),
+        };
         libc::dup2(client, 2);
         acts::CLIENT.store(client.into(), std::sync::atomic::Ordering::Relaxed);
     }

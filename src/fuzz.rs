@@ -1,0 +1,112 @@
+//! What the fuzz targets read with: readers of files, variables and requests that are nobody else's business.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::unix::net::SocketAddr;
+
+use jiff::Timestamp;
+
+use crate::fortune::search::{Kind, SearchPath, languages as languages_of};
+use crate::fortune::{Source, parse_sources};
+use crate::{doctor, manager, protocol, report, strfile, zone};
+
+/// `NOTIFY_SOCKET`.
+///
+/// # Errors
+///
+/// If it names no socket.
+pub fn notify_socket(name: &OsStr) -> io::Result<SocketAddr> {
+    manager::address(name)
+}
+
+/// What operands stand for with a `FORTUNE_PATH`.
+#[must_use]
+pub fn collections(path: &OsStr, operands: &[OsString]) -> Option<Vec<Source>> {
+    SearchPath::new(Some(path)).resolve(parse_sources(operands).ok()?, Kind::Both)
+}
+
+/// `LC_ALL`: the directories that a locale may have.
+#[must_use]
+pub fn languages(locale: &str) -> Vec<String> {
+    languages_of(locale)
+}
+
+/// `TZ`: whether it names a zone.
+///
+/// # Errors
+///
+/// The sentence for the log.
+pub fn zone(name: &str) -> Result<(), String> {
+    zone::named("TZ", name).map(drop).map_err(|error| error.to_string())
+}
+
+/// What a quoted name or variable looks like on the log.
+#[must_use]
+pub fn message(text: &str) -> String {
+    report::one_line(text)
+}
+
+/// What `daytime` sends in a format, where `file` is the time zone's, at a second since 1970; `None` if it refuses to.
+#[must_use]
+pub fn daytime(file: &[u8], format: &str, second: i64) -> Option<String> {
+    let zone = zone::parse(file).ok()?;
+    protocol::daytime::line(format, zone, Timestamp::from_second(second).ok()?).ok()
+}
+
+/// What `doctor` shows of an answer of systemctl's or systemd-analyze's, or of a table in /proc/net.
+#[must_use]
+pub fn doctor(text: &str) -> String {
+    doctor::understood(text)
+}
+
+/// What `strfile` writes for a cookie file.
+///
+/// # Errors
+///
+/// If it is none.
+pub fn strfile(cookies: &File, delimiter: u8, ordered: bool, ignore_case: bool) -> io::Result<Vec<u8>> {
+    strfile::index(cookies, delimiter, ordered, ignore_case)
+}
+
+#[cfg(feature = "web")]
+pub use web::{Answers, certificate};
+
+#[cfg(feature = "web")]
+mod web {
+    use std::path::Path;
+
+    use hyper::body::{Body, Bytes};
+    use hyper::{Request, Response};
+
+    use crate::web::{Scheme, Site, identity, lunch};
+
+    /// `lunchd`'s answers to requests that never were on a network.
+    pub struct Answers(Site);
+
+    impl Answers {
+        /// HTTP leads to HTTPS on this port, if it is served.
+        #[must_use]
+        pub fn new(https_port: Option<u16>) -> Option<Self> {
+            Some(Self(Site::new(lunch().ok()?, https_port)))
+        }
+
+        /// The answer over HTTPS, or else over HTTP.
+        pub fn answer<B>(
+            &self,
+            https: bool,
+            request: &Request<B>,
+        ) -> Response<impl Body<Data = Bytes> + Unpin + use<B>> {
+            self.0.answer(if https { Scheme::Https } else { Scheme::Http }, request)
+        }
+    }
+
+    /// Reads `lunchd`'s certificate and key.
+    ///
+    /// # Errors
+    ///
+    /// The sentence for the log.
+    pub fn certificate(certificate: &Path, key: &Path) -> Result<(), String> {
+        identity(certificate, key).map_err(|error| error.to_string())
+    }
+}
