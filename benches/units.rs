@@ -49,6 +49,8 @@ fn run(verb: &str, folder: &Path, command: &[&str]) -> Result<String> {
 }
 
 fn boot(folder: &Path) -> Result<Machine> {
+    // What is left of a run that was killed would be taken for this one's.
+    let _ = fs::remove_dir_all(folder);
     fs::create_dir_all(folder)?;
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "TERM", "tests/machine", "boot"]).arg(folder).stdin(Stdio::null());
