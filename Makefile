@@ -99,7 +99,7 @@ fuzz:
 	fuzz/run $(RUNS)
 
 attack:
-	ATTACK=full tests/run escapes floods faults models
+	ATTACK=full tests/run escapes floods faults models sandbox
 	tests/reproducible
 
 soak:
@@ -107,7 +107,7 @@ soak:
 
 sbom:
 	mkdir -p target/sbom
-	"$$(tests/tools cargo-cyclonedx)" cyclonedx --format json --spec-version 1.5 --no-build-deps --target $(shell rustc --print host-tuple)
+	"$$(tests/tools cargo-cyclonedx)" cyclonedx --features web --format json --spec-version 1.5 --no-build-deps --target $(shell rustc --print host-tuple)
 	mv small-services.cdx.json target/sbom
 
 clean:

@@ -200,6 +200,40 @@ fn one_connection_too_many_ends_the_one_that_was_idle_for_longest() {
     ping(&mut fourth);
 }
 
+/// Clients of discard that have been taken: one before them had to go for the last.
+fn taken(daemon: &Daemon, count: usize) -> Vec<TcpStream> {
+    let mut before = daemon.connect();
+    let clients = (0..count).map(|_| daemon.connect()).collect();
+    assert_eq!(read_all(&mut before), b"");
+    clients
+}
+
+#[test]
+fn a_client_that_sends_little_by_little_is_not_the_one_that_was_idle_for_longest() {
+    let limits = ["--max-connections", "3", "--max-per-source", "10", "--idle-timeout", "3600"];
+    let daemon = Daemon::start("discard", &limits);
+    let mut clients = taken(&daemon, 3);
+    for goes in [1, 2] {
+        clients[0].write_all(b"x").unwrap();
+        clients.push(daemon.connect());
+        assert_eq!(read_all(&mut clients[goes]), b"");
+    }
+    clients[0].shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_all(&mut clients[0]), b"");
+}
+
+#[test]
+fn stopping_is_an_end_and_not_a_reset() {
+    let mut daemon = Daemon::start("discard", &["--max-connections", "1", "--max-per-source", "10"]);
+    let mut client = taken(&daemon, 1).remove(0);
+    client.write_all(&[b'x'; 100_000]).unwrap();
+    daemon.process.signal("TERM");
+    wait_until(|| TcpStream::connect(daemon.address).is_err());
+    daemon.process.signal("TERM");
+    assert_eq!(read_all(&mut client), b"");
+    assert!(daemon.process.wait().success());
+}
+
 #[test]
 fn one_source_gets_no_more_than_its_share() {
     let daemon = Daemon::start("echo", &["--max-connections", "4"]);

@@ -28,6 +28,14 @@ impl Connections {
         self.table.is_empty()
     }
 
+    pub(super) fn is_full(&self) -> bool {
+        self.table.is_full()
+    }
+
+    pub(super) fn descriptors(&self) -> Vec<RawFd> {
+        self.table.keys()
+    }
+
     /// Adds a connection, and lets the one go that was idle for longest if there are too many. `None` if its source has as
     /// many as it may have.
     pub(super) fn admit(&mut self, socket: OwnedFd, from: Option<SocketAddr>, now: Instant) -> Option<RawFd> {
@@ -60,6 +68,11 @@ impl Connections {
     /// When the next one will have been idle for too long.
     pub(super) fn due(&self) -> Option<Instant> {
         self.table.oldest().map(|(_, open)| open.active + self.idle)
+    }
+
+    /// The one that was idle for longest.
+    pub(super) fn oldest(&self) -> Option<RawFd> {
+        self.table.oldest().map(|(descriptor, _)| descriptor)
     }
 
     /// One that was idle for too long.

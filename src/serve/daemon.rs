@@ -29,6 +29,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// So many connections are taken from one listener before the others have their turn.
 const ACCEPTED_AT_ONCE: usize = 64;
 const EVENTS_AT_ONCE: usize = 256;
+/// So many connections are looked at before one has to go for another.
+const LOOKS: usize = 16;
 /// How long clients have to close by themselves before the event loop waits for each (see [`Next::Closing`]). Most do; then
 /// one call sees the end, and neither registering the connection nor waking up for it is needed.
 const CLOSING: Duration = Duration::from_millis(1);
@@ -194,6 +196,7 @@ impl Daemon {
             self.manager.alive(now);
             self.end_pause(now);
             if self.is_over(now) {
+                self.look_at_all(now);
                 return Ok(());
             }
         }
@@ -236,6 +239,9 @@ impl Daemon {
                 Ok((socket, from)) => {
                     self.traffic = now;
                     let from = from.and_then(|address: SocketAddrAny| address.try_into().ok());
+                    if self.connections.is_full() {
+                        self.look_at_oldest(now);
+                    }
                     if let Some(descriptor) = self.connections.admit(socket, from, now) {
                         self.advance(descriptor, now);
                     }
@@ -243,6 +249,7 @@ impl Daemon {
                 Err(Errno::AGAIN) => return,
                 Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
                     report::warning(&format!("cannot take a connection: {errno}; trying again in half a second"));
+                    self.look_at_oldest(now);
                     self.connections.let_oldest_go();
                     return self.pause(now);
                 }
@@ -304,8 +311,26 @@ impl Daemon {
         self.closing.clear();
     }
 
-    /// Ends the connections that were idle for too long. One may have sent less than is worth waking up for: that is looked at
-    /// first.
+    /// Looks at those that seem to be idle for longest before one of them has to go: a client of discard may have sent less
+    /// than is worth waking up for.
+    fn look_at_oldest(&mut self, now: Instant) {
+        for _ in 0..LOOKS {
+            let Some(descriptor) = self.connections.oldest() else { return };
+            self.advance(descriptor, now);
+            if self.connections.oldest() == Some(descriptor) {
+                return;
+            }
+        }
+    }
+
+    /// Takes what clients have sent, so that closing their connections is an end and not a reset.
+    fn look_at_all(&mut self, now: Instant) {
+        for descriptor in self.connections.descriptors() {
+            self.advance(descriptor, now);
+        }
+    }
+
+    /// Ends the connections that were idle for too long, and looks at each first.
     fn let_idle_go(&mut self, now: Instant) {
         while let Some(descriptor) = self.connections.idle(now) {
             self.advance(descriptor, now);

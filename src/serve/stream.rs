@@ -20,7 +20,7 @@ pub(super) const CHUNK: usize = 256 * 1024;
 /// How much is discarded at a time, in octets. Memory is only promised: a TCP socket drops without copying.
 pub(super) const DISCARDED: usize = 2 * WORTH_WAKING;
 /// How much has to be there before it is worth waking up to discard it, in octets. Each time costs the client as well, who
-/// sends twice as fast for it (`make bench`, "discard").
+/// sends faster for it (`make bench`, "discard").
 pub(super) const WORTH_WAKING: usize = 1024 * 1024;
 /// How many characters are written at a time. A process for one connection makes them first: a quarter of a mebibyte of them
 /// takes twice as long as all the rest of its life (`make bench`, "chargen").

@@ -29,6 +29,14 @@ impl<K: Copy + Eq + Hash, T> Table<K, T> {
         self.open.is_empty()
     }
 
+    pub(crate) fn is_full(&self) -> bool {
+        self.open.len() >= self.most
+    }
+
+    pub(crate) fn keys(&self) -> Vec<K> {
+        self.open.keys().copied().collect()
+    }
+
     /// Makes room for one more, if need be in the place of the oldest, which `let_go` ends, and adds what `open` makes.
     /// `None` if the source has as many as it may have: nothing happens then.
     pub(crate) fn admit(
@@ -42,7 +50,7 @@ impl<K: Copy + Eq + Hash, T> Table<K, T> {
         if source.is_some_and(|source| self.sources.get(&source).is_some_and(|&count| count >= self.most_per_source)) {
             return None;
         }
-        if self.open.len() >= self.most
+        if self.is_full()
             && let Some(oldest) = self.remove_oldest()
         {
             let_go(oldest);
