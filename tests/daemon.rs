@@ -226,7 +226,7 @@ fn a_client_that_sends_little_by_little_is_not_the_one_that_was_idle_for_longest
 fn stopping_is_an_end_and_not_a_reset() {
     let mut daemon = Daemon::start("discard", &["--max-connections", "1", "--max-per-source", "10"]);
     let mut client = taken(&daemon, 1).remove(0);
-    client.write_all(&[b'x'; 100_000]).unwrap();
+    client.write_all(&vec![b'x'; 100_000]).unwrap();
     daemon.process.signal("TERM");
     wait_until(|| TcpStream::connect(daemon.address).is_err());
     daemon.process.signal("TERM");

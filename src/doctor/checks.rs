@@ -236,6 +236,10 @@ impl Socket {
         let again = format!("then `systemctl restart {}`", self.starts);
         for path in files.values() {
             if let Err(error) = fs::metadata(path) {
+                // Only root may look into a directory with keys.
+                if error.kind() == ErrorKind::PermissionDenied {
+                    return;
+                }
                 findings.problem(
                     Some(&self.starts),
                     format!("{path}, which LoadCredential= hands over to it, cannot be read: {error}"),

@@ -101,11 +101,13 @@ fn files_of(unit: &str) -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
     for value in unit.lines().filter_map(|line| line.strip_prefix("LoadCredential=")) {
         match value.split_once(':') {
-            Some((name, path)) => {
+            // Others are names in systemd's own credential store.
+            Some((name, path)) if path.starts_with('/') => {
                 files.insert(name.to_owned(), path.to_owned());
             }
             // A drop-in that begins anew.
-            None => files.clear(),
+            None if value.is_empty() => files.clear(),
+            _ => {}
         }
     }
     files
