@@ -84,28 +84,15 @@ pub const READERS_LEAVE: &[(&[&str], &str)] = &[(
     "it lists the directories that it follows; the programs close all that was not passed on purpose, so there is no other",
 )];
 
-/// Acts that the unit alone does not stop.
-pub const UNIT_LEAVES: &[(&[&str], &str)] = &[
+/// Acts that no unit alone stops.
+pub const UNITS_LEAVE: &[(&[&str], &str)] = &[
     (
-        &[
-            "read a file",
-            "read a file through an inherited directory",
-            "read a file through /proc/self/root",
-            "list a directory",
-            "list an inherited directory",
-            "look at a file",
-            "follow a link",
-        ],
-        "what every user may read, but for /home, /var and the other places that are hidden: the program reads its fortunes \
-         and the time zone there before its own lock-down",
+        &["list a directory", "list an inherited directory", "follow a link"],
+        "the program reads files before its own lock-down; a unit for one connection shows it hardly any",
     ),
     (&["make a temporary file"], "in a /tmp of its own that goes with it; `LimitFSIZE=0` keeps the file empty"),
     (&["open a device"], "/dev/zero, null, full, random, urandom and tty: there are no others"),
     (&["execute itself once more"], "the services' programs may be executed, and are confined as before"),
-    (
-        &["open a Unix-domain socket", "connect to a service's socket in the file system"],
-        "one process for all says to the service manager that it is ready; units for one connection stop it",
-    ),
     (
         &[
             "ask the client's socket what has come",
@@ -117,11 +104,6 @@ pub const UNIT_LEAVES: &[(&[&str], &str)] = &[
         ],
         "ioctl, fcntl, setsockopt and getpeername: the program asks what it was started on, and sets its time limits, before \
          its own lock-down",
-    ),
-    (
-        &["turn the client's connection to another host"],
-        "`connect` is what one process for all needs to reach the service manager, and its connections are in the host's \
-         network; units for one connection stop it",
     ),
     (
         &["map memory to execute", "open its own memory to write"],
@@ -136,5 +118,27 @@ pub const UNIT_LEAVES: &[(&[&str], &str)] = &[
             "be a subreaper",
         ],
         "prctl, seccomp and Landlock are how the program locks itself down; they take rights and give none",
+    ),
+];
+
+/// Acts that the units for one connection stop, and those of one process for all do not.
+pub const DAEMONS_UNITS_LEAVE: &[(&[&str], &str)] = &[
+    (
+        &[
+            "read a file",
+            "read a file through an inherited directory",
+            "read a file through /proc/self/root",
+            "look at a file",
+        ],
+        "what every user may read, but for /home, /var and the other places that are hidden: the program reads its fortunes \
+         and the time zone there before its own lock-down; units for one connection have hardly any file",
+    ),
+    (
+        &["open a Unix-domain socket", "connect to a service's socket in the file system"],
+        "the program says to the service manager that it is ready",
+    ),
+    (
+        &["turn the client's connection to another host"],
+        "`connect` is what the program needs to reach the service manager, and its connections are in the host's network",
     ),
 ];

@@ -4,7 +4,8 @@
 //! - `hijacked SERVICE PEER LAYERS ACT`, with LAYERS `all`, `none` or names joined by commas. The exit code says how the act
 //!   ended: 0 if it was done, else the errno it was refused with; a signal if it killed the process.
 //! - `hijacked SERVICE PEER served` is a service's program in its unit: the client sends LAYERS and ACT on a line, and gets
-//!   `begun` and then that code, if the process lives to say it.
+//!   `begun` with systemd's name for this run of the unit, and then that code, if the process lives to say it and the client
+//!   can still be told. It is the exit code too, 255 in place of 0: systemd keeps nothing about a success.
 //! - `hijacked SERVICE PEER Seccomp survivors` prints the numbers of the system calls that do not kill.
 #![allow(unsafe_code)] // an attacker is not bound to safe calls
 
@@ -95,8 +96,8 @@ fn served(service: Service, peer: Peer) -> ! {
     }
     let line = String::from_utf8_lossy(&line).into_owned();
     let (layers, act) = line.split_once(' ').unwrap_or(("all", "nothing"));
-    say("begun\n");
-    let code = format!("{}\n", done(service, peer, layers, act));
-    say(&code);
-    end(0)
+    say(&format!("begun {}\n", std::env::var("INVOCATION_ID").unwrap_or_default()));
+    let code = done(service, peer, layers, act);
+    say(&format!("{code}\n"));
+    end(if code == 0 { 255 } else { code })
 }
