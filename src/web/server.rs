@@ -1,6 +1,6 @@
 //! The event loop: connections, requests, time limits, signals.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::{Future, Ready, pending, poll_fn, ready};
 use std::io;
@@ -80,8 +80,6 @@ struct Shared {
     acceptor: RefCell<Option<TlsAcceptor>>,
     limits: Limits,
     connections: RefCell<Connections>,
-    /// When a connection was last let go for lack of room: not one for every request of those who fill it.
-    made_room: Cell<Instant>,
     stopping: watch::Sender<bool>,
     all_gone: Notify,
 }
@@ -143,7 +141,6 @@ impl Server {
             acceptor: RefCell::new(acceptor),
             limits,
             connections: RefCell::new(Connections::new(limits.most, limits.most_per_source)),
-            made_room: Cell::new(Instant::now()),
             stopping: watch::Sender::new(false),
             all_gone: Notify::new(),
         };
@@ -320,9 +317,7 @@ impl Shared {
 
     fn reply(&self, scheme: Scheme, request: Request<Incoming>) -> Ready<Result<Response<Body>, Infallible>> {
         let mut answer = self.site.answer(scheme, &request);
-        let now = Instant::now();
-        if answer.status() == StatusCode::SERVICE_UNAVAILABLE && now > self.made_room.get() + PAUSE {
-            self.made_room.set(now);
+        if answer.status() == StatusCode::SERVICE_UNAVAILABLE {
             self.connections.borrow_mut().let_oldest_go();
         }
         // Nothing here takes a body. In HTTP/1 the next request is behind it, and has to come over a new connection. In
