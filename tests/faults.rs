@@ -30,6 +30,7 @@ const RT_SIGACTION: u64 = 13;
 const CAPGET: u64 = 125;
 const SECCOMP: u64 = 317;
 const BRK: u64 = 12;
+const PREAD64: u64 = 17;
 const EPOLL_WAIT: u64 = 232;
 const EPOLL_CTL: u64 = 233;
 const SENDTO: u64 = 44;
@@ -37,7 +38,8 @@ const RECVFROM: u64 = 45;
 /// They cannot fail for want of memory or time: `rt_sigaction`, `shutdown`, and `getrandom` once the system is up.
 const CANNOT_FAIL: [u64; 3] = [RT_SIGACTION, 48, 318];
 const ERRORS: [&str; 3] = ["EINTR", "EAGAIN", "ENOMEM"];
-const CAN_BE_SHORT: [u64; 4] = [0, 1, SENDTO, RECVFROM];
+/// read, write, pread64, and those for a socket.
+const CAN_BE_SHORT: [u64; 5] = [0, 1, PREAD64, SENDTO, RECVFROM];
 /// How much of an endless reply is enough, in octets.
 const ENOUGH: usize = 1000;
 
@@ -51,6 +53,7 @@ struct Run {
 /// One service in one mode, and what its replies may be.
 struct Case {
     name: &'static str,
+    arguments: Vec<String>,
     mode: Mode,
     folder: Folder,
     sent: Vec<u8>,
@@ -65,7 +68,23 @@ impl Case {
     fn new(name: &'static str, mode: Mode) -> Self {
         let fortunes = built_in_fortunes().into_iter().map(|fortune| fortune.replace('\n', "\r\n")).collect();
         let folder = Folder::new(&format!("faults-{name}-{mode:?}"));
-        Self { name, mode, folder, sent: noise(3000), fortunes, head: OnceCell::new(), authority: None }
+        let (arguments, sent) = (Vec::new(), noise(3000));
+        Self { name, arguments, mode, folder, sent, fortunes, head: OnceCell::new(), authority: None }
+    }
+
+    /// Qotd with a cookie file of its own, read by its index or as a whole.
+    fn cookie_file(with_index: bool) -> Self {
+        let folder = Folder::new(&format!("faults-file-{with_index}"));
+        let texts: Vec<_> = (0..20).map(|number| format!("Text {number}\nhas two lines.\n")).collect();
+        let path = folder.file("cookies", texts.join("%\n"));
+        if with_index {
+            let mut command = Command::new(program("small-services"));
+            assert!(command.args(["strfile", "-s"]).arg(&path).status().unwrap().success());
+        }
+        let arguments = vec![path.to_str().unwrap().to_owned()];
+        let fortunes = texts.iter().map(|text| text.replace('\n', "\r\n")).collect();
+        let (name, mode, head) = ("qotd", Mode::Process, OnceCell::new());
+        Self { name, arguments, mode, folder, sent: noise(3000), fortunes, head, authority: None }
     }
 
     /// One request, over HTTP or HTTPS.
@@ -76,8 +95,8 @@ impl Case {
         }
         let folder = Folder::new(&format!("faults-lunchd-{}", authority.is_some()));
         let sent = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".to_vec();
-        let (mode, head) = (Mode::Daemon, OnceCell::new());
-        Self { name: "lunchd", mode, folder, sent, fortunes: support::web::dishes(), head, authority }
+        let (arguments, mode, head) = (Vec::new(), Mode::Daemon, OnceCell::new());
+        Self { name: "lunchd", arguments, mode, folder, sent, fortunes: support::web::dishes(), head, authority }
     }
 
     /// Starts it with the client's connection as inetd does, where a message on descriptor 2 would reach the client; or with the
@@ -87,7 +106,7 @@ impl Case {
         let begin = |command: &mut Command| Process::start(command.env("REPORT", report));
         if self.name != "lunchd" {
             let mut command = Command::new(helper("fault"));
-            command.args([what, &number]).arg(program(self.name));
+            command.args([what, &number]).arg(program(self.name)).args(&self.arguments);
             let [input, output, log] = [(); 3].map(|()| server.try_clone().unwrap());
             return begin(command.stdin(input).stdout(output).stderr(log));
         }
@@ -331,6 +350,16 @@ every_call! {
     discard_at_every_call "discard";
     chargen_at_every_call "chargen";
     time_at_every_call "time";
+}
+
+#[test]
+fn qotd_with_a_cookie_file_at_every_call() {
+    Case::cookie_file(false).every_call();
+}
+
+#[test]
+fn qotd_with_an_index_at_every_call() {
+    Case::cookie_file(true).every_call();
 }
 
 #[test]

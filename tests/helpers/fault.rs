@@ -209,7 +209,8 @@ mod x86 {
                     self.changed = Some((before, Some(errno)));
                 }
                 Fault::Short => {
-                    const SHORT: [c_long; 4] = [libc::SYS_read, libc::SYS_write, libc::SYS_sendto, libc::SYS_recvfrom];
+                    const SHORT: [c_long; 5] =
+                        [libc::SYS_read, libc::SYS_write, libc::SYS_pread64, libc::SYS_sendto, libc::SYS_recvfrom];
                     if !SHORT.contains(&call.cast_signed()) || before.rdx < 2 {
                         return;
                     }
