@@ -1,5 +1,5 @@
 //! Faults: at every system call that a service makes it is killed, told to end, refused, or cut short. The client has the
-//! whole reply or a clean prefix of it, and never a wrong octet.
+//! whole reply or a clean prefix of it, and never a wrong octet; a datagram is whole or does not come.
 #![cfg(target_arch = "x86_64")] // tests/helpers/fault.rs
 
 mod support;
@@ -7,7 +7,7 @@ mod support;
 use std::cell::OnceCell;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -30,7 +30,6 @@ const RT_SIGACTION: u64 = 13;
 const CAPGET: u64 = 125;
 const SECCOMP: u64 = 317;
 const BRK: u64 = 12;
-const PREAD64: u64 = 17;
 const EPOLL_WAIT: u64 = 232;
 const EPOLL_CTL: u64 = 233;
 const SENDTO: u64 = 44;
@@ -38,8 +37,8 @@ const RECVFROM: u64 = 45;
 /// They cannot fail for want of memory or time: `rt_sigaction`, `shutdown`, and `getrandom` once the system is up.
 const CANNOT_FAIL: [u64; 3] = [RT_SIGACTION, 48, 318];
 const ERRORS: [&str; 3] = ["EINTR", "EAGAIN", "ENOMEM"];
-/// read, write, pread64, and those for a socket.
-const CAN_BE_SHORT: [u64; 5] = [0, 1, PREAD64, SENDTO, RECVFROM];
+/// `read`, `write`, `pread64`, those of a socket; `recvmmsg` and `sendmmsg`, by datagrams.
+const CAN_BE_SHORT: [u64; 7] = [0, 1, 17, SENDTO, RECVFROM, 299, 307];
 /// How much of an endless reply is enough, in octets.
 const ENOUGH: usize = 1000;
 
@@ -55,6 +54,8 @@ struct Case {
     name: &'static str,
     arguments: Vec<String>,
     mode: Mode,
+    /// Over UDP.
+    datagrams: bool,
     folder: Folder,
     sent: Vec<u8>,
     fortunes: Vec<String>,
@@ -65,26 +66,32 @@ struct Case {
 }
 
 impl Case {
-    fn new(name: &'static str, mode: Mode) -> Self {
+    fn new(name: &'static str, mode: Mode, about: &str) -> Self {
         let fortunes = built_in_fortunes().into_iter().map(|fortune| fortune.replace('\n', "\r\n")).collect();
-        let folder = Folder::new(&format!("faults-{name}-{mode:?}"));
-        let (arguments, sent) = (Vec::new(), noise(3000));
-        Self { name, arguments, mode, folder, sent, fortunes, head: OnceCell::new(), authority: None }
+        let folder = Folder::new(&format!("faults-{name}-{about}"));
+        let (arguments, datagrams, sent) = (Vec::new(), false, noise(3000));
+        Self { name, arguments, mode, datagrams, folder, sent, fortunes, head: OnceCell::new(), authority: None }
+    }
+
+    /// As inetd's `wait` has it: a UDP socket, and one process for all that comes.
+    fn datagrams(name: &'static str) -> Self {
+        let arguments = vec!["--datagram-rate=0".to_owned()];
+        Self { arguments, datagrams: true, ..Self::new(name, Mode::Daemon, "datagrams") }
     }
 
     /// Qotd with a cookie file of its own, read by its index or as a whole.
     fn cookie_file(with_index: bool) -> Self {
-        let folder = Folder::new(&format!("faults-file-{with_index}"));
+        let mut case = Self::new("qotd", Mode::Process, if with_index { "index" } else { "file" });
         let texts: Vec<_> = (0..20).map(|number| format!("Text {number}\nhas two lines.\n")).collect();
-        let path = folder.file("cookies", texts.join("%\n"));
+        let path = case.folder.file("cookies", texts.join("%\n"));
         if with_index {
             let mut command = Command::new(program("small-services"));
             assert!(command.args(["strfile", "-s"]).arg(&path).status().unwrap().success());
         }
-        let arguments = vec![path.to_str().unwrap().to_owned()];
-        let fortunes = texts.iter().map(|text| text.replace('\n', "\r\n")).collect();
-        let (name, mode, head) = ("qotd", Mode::Process, OnceCell::new());
-        Self { name, arguments, mode, folder, sent: noise(3000), fortunes, head, authority: None }
+        // How many calls it takes to find a text depends on the text.
+        case.arguments = vec!["--seed=1".to_owned(), path.to_str().unwrap().to_owned()];
+        case.fortunes = texts.iter().map(|text| text.replace('\n', "\r\n")).collect();
+        case
     }
 
     /// One request, over HTTP or HTTPS.
@@ -93,10 +100,9 @@ impl Case {
         if let Some(authority) = &authority {
             authority.certify("site", support::web::EC, 1);
         }
-        let folder = Folder::new(&format!("faults-lunchd-{}", authority.is_some()));
+        let about = if authority.is_some() { "https" } else { "http" };
         let sent = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".to_vec();
-        let (arguments, mode, head) = (Vec::new(), Mode::Daemon, OnceCell::new());
-        Self { name: "lunchd", arguments, mode, folder, sent, fortunes: support::web::dishes(), head, authority }
+        Self { sent, fortunes: support::web::dishes(), authority, ..Self::new("lunchd", Mode::Daemon, about) }
     }
 
     /// Starts it with the client's connection as inetd does, where a message on descriptor 2 would reach the client; or with the
@@ -130,21 +136,8 @@ impl Case {
     fn run(&self, what: &str, number: usize) -> Run {
         let report = self.folder.path().join("report");
         let _ = fs::remove_file(&report);
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let client = TcpStream::connect(address).unwrap();
-        let server: OwnedFd = match self.mode {
-            Mode::Process => listener.accept().unwrap().0.into(),
-            Mode::Daemon => listener.into(),
-        };
-        let mut process = self.start(what, number, &report, &server);
-        drop(server);
-        let reply = self.talk(client, address);
-        // One that closed its socket ends by itself.
-        let ends = self.name == "lunchd" && reply.is_empty() && TcpStream::connect(address).is_err();
-        if self.mode == Mode::Daemon && !ends {
-            let _ = kill_process(Pid::from_child(&process.0), Signal::TERM);
-        }
+        let (mut process, reply) =
+            if self.datagrams { self.ask(what, number, &report) } else { self.connect(what, number, &report) };
         let status = process.wait();
         // The process that traces it is gone a moment later.
         support::wait_until(|| report.exists());
@@ -156,6 +149,57 @@ impl Case {
         assert!(!calls.contains('!'), "{} goes round and round after {what} at call {number}", self.name);
         let calls = calls.lines().map(|line| line.parse().unwrap()).collect();
         Run { reply, status, calls }
+    }
+
+    /// One datagram after the other, until one is answered or nobody is there any more. The first reply, or one
+    /// that is not whole.
+    fn ask(&self, what: &str, number: usize, report: &Path) -> (Process, Vec<u8>) {
+        let [server, client] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        client.connect(server.local_addr().unwrap()).unwrap();
+        client.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+        // Kept here: nobody hears that it is closed.
+        let server = OwnedFd::from(server);
+        let mut process = self.start(what, number, report, &server);
+        let (mut replies, mut datagram, mut ended) = (Vec::new(), vec![0; 65_536], false);
+        let start = Instant::now();
+        while replies.is_empty() && !ended {
+            assert!(start.elapsed() < HUNG, "{}: it hangs after {what} at call {number}", self.name);
+            // What it sent is there when it has ended.
+            ended = process.0.try_wait().unwrap().is_some();
+            // Two, to be taken at once.
+            let _ = client.send(&self.sent).and_then(|_| client.send(&self.sent));
+            replies.extend(client.recv(&mut datagram).map(|length| datagram[..length].to_vec()));
+        }
+        if !ended {
+            let _ = kill_process(Pid::from_child(&process.0), Signal::TERM);
+            process.wait();
+        }
+        client.set_nonblocking(true).unwrap();
+        while let Ok(length) = client.recv(&mut datagram) {
+            replies.push(datagram[..length].to_vec());
+        }
+        let wrong = replies.iter().position(|reply| !self.is_whole(reply));
+        (process, replies.into_iter().nth(wrong.unwrap_or(0)).unwrap_or_default())
+    }
+
+    /// One connection.
+    fn connect(&self, what: &str, number: usize, report: &Path) -> (Process, Vec<u8>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = TcpStream::connect(address).unwrap();
+        let server: OwnedFd = match self.mode {
+            Mode::Process => listener.accept().unwrap().0.into(),
+            Mode::Daemon => listener.into(),
+        };
+        let process = self.start(what, number, report, &server);
+        drop(server);
+        let reply = self.talk(client, address);
+        // One that closed its socket ends by itself.
+        let ends = self.name == "lunchd" && reply.is_empty() && TcpStream::connect(address).is_err();
+        if self.mode == Mode::Daemon && !ends {
+            let _ = kill_process(Pid::from_child(&process.0), Signal::TERM);
+        }
+        (process, reply)
     }
 
     /// What a client gets that sends, says that this was all, and reads.
@@ -223,6 +267,9 @@ impl Case {
     }
 
     fn is_prefix(&self, reply: &[u8]) -> bool {
+        if self.datagrams {
+            return reply.is_empty() || self.is_whole(reply);
+        }
         match self.name {
             "qotd" => self.fortunes.iter().any(|fortune| fortune.as_bytes().starts_with(reply)),
             "echo" => self.sent.starts_with(reply),
@@ -337,7 +384,7 @@ macro_rules! every_call {
         #[test]
         fn $test() {
             for mode in support::MODES {
-                Case::new($name, mode).every_call();
+                Case::new($name, mode, &format!("{mode:?}")).every_call();
             }
         }
     )* }
@@ -350,6 +397,16 @@ every_call! {
     discard_at_every_call "discard";
     chargen_at_every_call "chargen";
     time_at_every_call "time";
+}
+
+#[test]
+fn qotd_over_udp_at_every_call() {
+    Case::datagrams("qotd").every_call();
+}
+
+#[test]
+fn echo_over_udp_at_every_call() {
+    Case::datagrams("echo").every_call();
 }
 
 #[test]
