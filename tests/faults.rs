@@ -1,5 +1,5 @@
 //! Faults: at every system call that a service makes it is killed, told to end, refused, or cut short. The client has the
-//! whole reply or a clean prefix of it, and never a wrong octet.
+//! whole reply or a clean prefix of it, and never a wrong octet; a datagram is whole or does not come.
 #![cfg(target_arch = "x86_64")] // tests/helpers/fault.rs
 
 mod support;
@@ -7,7 +7,7 @@ mod support;
 use std::cell::OnceCell;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -37,7 +37,8 @@ const RECVFROM: u64 = 45;
 /// They cannot fail for want of memory or time: `rt_sigaction`, `shutdown`, and `getrandom` once the system is up.
 const CANNOT_FAIL: [u64; 3] = [RT_SIGACTION, 48, 318];
 const ERRORS: [&str; 3] = ["EINTR", "EAGAIN", "ENOMEM"];
-const CAN_BE_SHORT: [u64; 4] = [0, 1, SENDTO, RECVFROM];
+/// `read`, `write`, `pread64`, those of a socket; `recvmmsg` and `sendmmsg`, by datagrams.
+const CAN_BE_SHORT: [u64; 7] = [0, 1, 17, SENDTO, RECVFROM, 299, 307];
 /// How much of an endless reply is enough, in octets.
 const ENOUGH: usize = 1000;
 
@@ -51,7 +52,10 @@ struct Run {
 /// One service in one mode, and what its replies may be.
 struct Case {
     name: &'static str,
+    arguments: Vec<String>,
     mode: Mode,
+    /// Over UDP.
+    datagrams: bool,
     folder: Folder,
     sent: Vec<u8>,
     fortunes: Vec<String>,
@@ -62,10 +66,32 @@ struct Case {
 }
 
 impl Case {
-    fn new(name: &'static str, mode: Mode) -> Self {
+    fn new(name: &'static str, mode: Mode, about: &str) -> Self {
         let fortunes = built_in_fortunes().into_iter().map(|fortune| fortune.replace('\n', "\r\n")).collect();
-        let folder = Folder::new(&format!("faults-{name}-{mode:?}"));
-        Self { name, mode, folder, sent: noise(3000), fortunes, head: OnceCell::new(), authority: None }
+        let folder = Folder::new(&format!("faults-{name}-{about}"));
+        let (arguments, datagrams, sent) = (Vec::new(), false, noise(3000));
+        Self { name, arguments, mode, datagrams, folder, sent, fortunes, head: OnceCell::new(), authority: None }
+    }
+
+    /// As inetd's `wait` has it: a UDP socket, and one process for all that comes.
+    fn datagrams(name: &'static str) -> Self {
+        let arguments = vec!["--datagram-rate=0".to_owned()];
+        Self { arguments, datagrams: true, ..Self::new(name, Mode::Daemon, "datagrams") }
+    }
+
+    /// Qotd with a cookie file of its own, read by its index or as a whole.
+    fn cookie_file(with_index: bool) -> Self {
+        let mut case = Self::new("qotd", Mode::Process, if with_index { "index" } else { "file" });
+        let texts: Vec<_> = (0..20).map(|number| format!("Text {number}\nhas two lines.\n")).collect();
+        let path = case.folder.file("cookies", texts.join("%\n"));
+        if with_index {
+            let mut command = Command::new(program("small-services"));
+            assert!(command.args(["strfile", "-s"]).arg(&path).status().unwrap().success());
+        }
+        // How many calls it takes to find a text depends on the text.
+        case.arguments = vec!["--seed=1".to_owned(), path.to_str().unwrap().to_owned()];
+        case.fortunes = texts.iter().map(|text| text.replace('\n', "\r\n")).collect();
+        case
     }
 
     /// One request, over HTTP or HTTPS.
@@ -74,10 +100,9 @@ impl Case {
         if let Some(authority) = &authority {
             authority.certify("site", support::web::EC, 1);
         }
-        let folder = Folder::new(&format!("faults-lunchd-{}", authority.is_some()));
+        let about = if authority.is_some() { "https" } else { "http" };
         let sent = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".to_vec();
-        let (mode, head) = (Mode::Daemon, OnceCell::new());
-        Self { name: "lunchd", mode, folder, sent, fortunes: support::web::dishes(), head, authority }
+        Self { sent, fortunes: support::web::dishes(), authority, ..Self::new("lunchd", Mode::Daemon, about) }
     }
 
     /// Starts it with the client's connection as inetd does, where a message on descriptor 2 would reach the client; or with the
@@ -87,7 +112,7 @@ impl Case {
         let begin = |command: &mut Command| Process::start(command.env("REPORT", report));
         if self.name != "lunchd" {
             let mut command = Command::new(helper("fault"));
-            command.args([what, &number]).arg(program(self.name));
+            command.args([what, &number]).arg(program(self.name)).args(&self.arguments);
             let [input, output, log] = [(); 3].map(|()| server.try_clone().unwrap());
             return begin(command.stdin(input).stdout(output).stderr(log));
         }
@@ -111,21 +136,8 @@ impl Case {
     fn run(&self, what: &str, number: usize) -> Run {
         let report = self.folder.path().join("report");
         let _ = fs::remove_file(&report);
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let client = TcpStream::connect(address).unwrap();
-        let server: OwnedFd = match self.mode {
-            Mode::Process => listener.accept().unwrap().0.into(),
-            Mode::Daemon => listener.into(),
-        };
-        let mut process = self.start(what, number, &report, &server);
-        drop(server);
-        let reply = self.talk(client, address);
-        // One that closed its socket ends by itself.
-        let ends = self.name == "lunchd" && reply.is_empty() && TcpStream::connect(address).is_err();
-        if self.mode == Mode::Daemon && !ends {
-            let _ = kill_process(Pid::from_child(&process.0), Signal::TERM);
-        }
+        let (mut process, reply) =
+            if self.datagrams { self.ask(what, number, &report) } else { self.connect(what, number, &report) };
         let status = process.wait();
         // The process that traces it is gone a moment later.
         support::wait_until(|| report.exists());
@@ -137,6 +149,57 @@ impl Case {
         assert!(!calls.contains('!'), "{} goes round and round after {what} at call {number}", self.name);
         let calls = calls.lines().map(|line| line.parse().unwrap()).collect();
         Run { reply, status, calls }
+    }
+
+    /// One datagram after the other, until one is answered or nobody is there any more. A reply is whole or does not come.
+    fn ask(&self, what: &str, number: usize, report: &Path) -> (Process, Vec<u8>) {
+        let [server, client] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        client.connect(server.local_addr().unwrap()).unwrap();
+        client.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+        // Kept here: nobody hears that it is closed.
+        let server = OwnedFd::from(server);
+        let mut process = self.start(what, number, report, &server);
+        let (mut replies, mut datagram, mut ended) = (Vec::new(), vec![0; 65_536], false);
+        let start = Instant::now();
+        while replies.is_empty() && !ended {
+            assert!(start.elapsed() < HUNG, "{}: it hangs after {what} at call {number}", self.name);
+            // What it sent is there when it has ended.
+            ended = process.0.try_wait().unwrap().is_some();
+            // Two, to be taken at once.
+            let _ = client.send(&self.sent).and_then(|_| client.send(&self.sent));
+            replies.extend(client.recv(&mut datagram).map(|length| datagram[..length].to_vec()));
+        }
+        if !ended {
+            let _ = kill_process(Pid::from_child(&process.0), Signal::TERM);
+            process.wait();
+        }
+        client.set_nonblocking(true).unwrap();
+        while let Ok(length) = client.recv(&mut datagram) {
+            replies.push(datagram[..length].to_vec());
+        }
+        let whole = replies.iter().all(|reply| self.is_whole(reply));
+        assert!(whole, "{}: a reply that is not whole after {what} at call {number}: {replies:?}", self.name);
+        (process, replies.into_iter().next().unwrap_or_default())
+    }
+
+    /// One connection.
+    fn connect(&self, what: &str, number: usize, report: &Path) -> (Process, Vec<u8>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = TcpStream::connect(address).unwrap();
+        let server: OwnedFd = match self.mode {
+            Mode::Process => listener.accept().unwrap().0.into(),
+            Mode::Daemon => listener.into(),
+        };
+        let process = self.start(what, number, report, &server);
+        drop(server);
+        let reply = self.talk(client, address);
+        // One that closed its socket ends by itself.
+        let ends = self.name == "lunchd" && reply.is_empty() && TcpStream::connect(address).is_err();
+        if self.mode == Mode::Daemon && !ends {
+            let _ = kill_process(Pid::from_child(&process.0), Signal::TERM);
+        }
+        (process, reply)
     }
 
     /// What a client gets that sends, says that this was all, and reads.
@@ -318,7 +381,7 @@ macro_rules! every_call {
         #[test]
         fn $test() {
             for mode in support::MODES {
-                Case::new($name, mode).every_call();
+                Case::new($name, mode, &format!("{mode:?}")).every_call();
             }
         }
     )* }
@@ -331,6 +394,26 @@ every_call! {
     discard_at_every_call "discard";
     chargen_at_every_call "chargen";
     time_at_every_call "time";
+}
+
+#[test]
+fn qotd_over_udp_at_every_call() {
+    Case::datagrams("qotd").every_call();
+}
+
+#[test]
+fn echo_over_udp_at_every_call() {
+    Case::datagrams("echo").every_call();
+}
+
+#[test]
+fn qotd_with_a_cookie_file_at_every_call() {
+    Case::cookie_file(false).every_call();
+}
+
+#[test]
+fn qotd_with_an_index_at_every_call() {
+    Case::cookie_file(true).every_call();
 }
 
 #[test]

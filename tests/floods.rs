@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::time::Instant;
+
 use support::attack::{bounded, full, table};
 use support::machine::Machine;
 use support::{helper, repository};
@@ -61,10 +63,17 @@ impl Target {
     /// Floods a port, and looks at it afterwards.
     fn flood(&mut self, what: &str, kind: &str, [port, service]: [&str; 2], count: usize, seconds: usize) -> Counted {
         let before = self.memory();
+        let start = Instant::now();
         let printed = self.client(&format!("{kind} {port} {service} {count} {seconds}"));
+        let took = start.elapsed();
         let mut numbers = printed.split(' ').map(|number| number.parse().unwrap());
         let mut next = || numbers.next().unwrap();
         let counted = Counted { served: next(), refused: next(), cut: next(), dropped: next(), wrong: next() };
+        if kind == "datagrams" && self.ours {
+            // --datagram-total: 1,000 at once, and 1,000 a second.
+            let most = 1000 * (usize::try_from(took.as_secs()).unwrap() + 2);
+            assert!(counted.served <= most, "{}: {what}: {counted:?} in {took:?}", self.name);
+        }
         self.afterwards(what, [port, service], count, counted, before);
         counted
     }
@@ -235,6 +244,8 @@ fn limit(machine: &Machine, unit: &str, limits: &str) {
 fn used_up_descriptors(target: &mut Target) {
     limit(&target.machine, "echo-daemon", "--nofile=40:16384");
     target.flood("descriptors used up", "hold", ["7", "echo"], 200, bounded(2, 10));
+    let log = target.machine.journal("-u echo-daemon --priority=warning");
+    assert!(log.contains("cannot take a connection: Too many open files"), "{log}");
     limit(&target.machine, "echo-daemon", "--nofile=16384:16384");
 }
 
@@ -251,7 +262,15 @@ fn used_up_memory_of_all(target: &mut Target) {
     let machine = &target.machine;
     machine.shell("systemctl restart echo-daemon.service && echo x | nc -N 127.0.0.1 7");
     limit(machine, "echo-daemon", "--data=0:unlimited");
+    let restarts = |machine: &Machine| -> usize {
+        machine.shell("systemctl show -P NRestarts echo-daemon").trim().parse().unwrap()
+    };
+    let before = restarts(machine);
     target.flood("memory limit reached (`prlimit --data`)", "hold", ["7", "echo"], 10_000, bounded(2, 10));
+    let machine = &target.machine;
+    assert!(restarts(machine) > before, "it did without more memory");
+    let log = machine.journal("-u echo-daemon");
+    assert!(log.contains("status=31/SYS"), "{log}");
 }
 
 #[test]

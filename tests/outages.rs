@@ -7,9 +7,10 @@ use std::net::Shutdown;
 use std::process::{Command, Stdio};
 
 use support::machine::Machine;
+use support::web::assert_dish;
 use support::{Daemon, Process, assert_fortune, built_in_fortunes, helper, program, read_all};
 
-/// Each of the six answers a new client.
+/// Each of the six answers a new client, and so does lunchd.
 fn assert_answers(machine: &Machine, about: &str) {
     let ask = |how: &str| machine.client(how);
     assert_fortune(&ask("nc -d 127.0.0.1 17"));
@@ -18,10 +19,12 @@ fn assert_answers(machine: &Machine, about: &str) {
     assert_eq!(ask("nc -d 127.0.0.1 13").len(), 26, "{about}");
     assert_eq!(ask("nc -d 127.0.0.1 37").len(), 4, "{about}");
     assert_eq!(ask("set +o pipefail; nc -d 127.0.0.1 19 | head -c 100").len(), 100, "{about}");
+    assert_dish(&String::from_utf8(ask("curl -sS http://127.0.0.1/")).unwrap());
 }
 
 fn without_a_journal_and_with_a_full_disk(name: &str, kind: &str) {
     let machine = Machine::with_services(name, kind);
+    machine.enable_lunchd();
     // Some of them run already when it happens, the others have to be started.
     assert_eq!(machine.client("echo hello | nc -N 127.0.0.1 7"), b"hello\n");
     machine.fill_the_disk();
@@ -33,8 +36,9 @@ fn without_a_journal_and_with_a_full_disk(name: &str, kind: &str) {
     );
     assert_answers(&machine, "without a journal");
     // Something to say, and nobody who hears it: a daemon that is started anew says what it serves.
-    machine.shell("systemctl kill --signal=KILL 'echo*.service' || true");
+    machine.shell("systemctl kill --signal=KILL lunchd.service 'echo*.service' || true");
     machine.wait_for("echo again | nc -N 127.0.0.1 7 | grep -qx again");
+    machine.wait_for("curl -sSf http://127.0.0.1/");
 }
 
 #[test]

@@ -4,12 +4,13 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use small_services::sandbox::policy::{self, Peer, Service};
 use support::web::{Authority, EC, Lunchd, assert_dish, curl, try_curl};
@@ -44,14 +45,22 @@ fn ask(client: &mut TcpStream) -> bool {
     client.write_all(REQUEST).is_ok() && is_answered(client)
 }
 
+/// How much comes next: nothing if the server has ended the connection, in whatever way. One that does neither hangs.
+fn next(client: &mut TcpStream, piece: &mut [u8]) -> usize {
+    client.read(piece).unwrap_or_else(|error| {
+        assert_ne!(error.kind(), ErrorKind::WouldBlock, "it hangs");
+        0
+    })
+}
+
 /// Whether a whole dish comes.
 fn is_answered(client: &mut TcpStream) -> bool {
     let mut reply = Vec::new();
     let mut piece = [0; 4096];
     loop {
-        match client.read(&mut piece) {
-            Ok(length) if length > 0 => reply.extend_from_slice(&piece[..length]),
-            _ => return false,
+        match next(client, &mut piece) {
+            0 => return false,
+            length => reply.extend_from_slice(&piece[..length]),
         }
         if let Some((_, dish)) = String::from_utf8_lossy(&reply).split_once("\r\n\r\n")
             && dish.ends_with('\n')
@@ -64,7 +73,7 @@ fn is_answered(client: &mut TcpStream) -> bool {
 
 /// Whether the server has ended the connection, in whatever way, without another word.
 fn let_go(client: &mut TcpStream) -> bool {
-    !matches!(client.read(&mut [0; 64]), Ok(length) if length > 0)
+    next(client, &mut [0; 64]) == 0
 }
 
 #[test]
@@ -97,7 +106,14 @@ fn a_client_that_sends_slowly_or_does_not_read_is_let_go() {
     let (lunchd, http) = plain(&["--idle-timeout", "1"]);
     let mut client = connected(http);
     client.write_all(b"GET / HTTP/1.1\r\nX: ").unwrap();
-    wait_until(|| client.write_all(b"x").is_err());
+    // So slowly that the time is up long before the head is too large (16 KiB).
+    client.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let (mut sent, mut reply) = (0, Vec::new());
+    wait_until(|| {
+        sent += usize::from(client.write_all(b"x").is_ok());
+        !matches!(client.read_to_end(&mut reply), Err(error) if error.kind() == ErrorKind::WouldBlock)
+    });
+    assert!(sent < 8192 && !reply.starts_with(b"HTTP/1.1 431 "), "{sent} octets: {}", String::from_utf8_lossy(&reply));
     let before = lunchd.descriptors();
     // Asks and asks, and never reads: what it does not read stays in the kernel, and then the server cannot write.
     let mut client = connected(http);

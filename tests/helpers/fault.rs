@@ -2,7 +2,7 @@
 //!
 //! - `KILL` or `TERM`: the signal comes as it makes its system call NUMBER, which it does not get to make if that kills it;
 //! - `EINTR`, `EAGAIN`, `ENOMEM`: system call NUMBER does nothing, and answers that;
-//! - `short`: system call NUMBER reads or writes one octet at most;
+//! - `short`: system call NUMBER reads or writes one octet at most, or one datagram;
 //! - `clock`: every look at the clock (`CLOCK_REALTIME`) is NUMBER seconds further back than the one before;
 //! - `none`: nothing at all.
 //!
@@ -209,7 +209,15 @@ mod x86 {
                     self.changed = Some((before, Some(errno)));
                 }
                 Fault::Short => {
-                    const SHORT: [c_long; 4] = [libc::SYS_read, libc::SYS_write, libc::SYS_sendto, libc::SYS_recvfrom];
+                    const SHORT: [c_long; 7] = [
+                        libc::SYS_read,
+                        libc::SYS_write,
+                        libc::SYS_pread64,
+                        libc::SYS_sendto,
+                        libc::SYS_recvfrom,
+                        libc::SYS_recvmmsg,
+                        libc::SYS_sendmmsg,
+                    ];
                     if !SHORT.contains(&call.cast_signed()) || before.rdx < 2 {
                         return;
                     }
