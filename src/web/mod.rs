@@ -79,9 +79,9 @@ fn live() -> Result<Infallible, Error> {
     let arguments = Arguments::parse()?;
     let options = arguments.fortunes().map_err(Error::FortunesLine)?;
     let identity = Identity::new(arguments.certificate.as_deref(), arguments.key.as_deref())?;
-    let acceptor = identity.as_ref().map(Identity::load).transpose()?;
+    let (acceptor, dates) = identity.as_ref().map(Identity::load).transpose()?.unzip();
     // Clients say so too; and at the boot of some hosts it is the clock that is wrong.
-    if let Some(Err(error)) = identity.as_ref().map(Identity::check_dates) {
+    if let Some(Err(error)) = dates {
         report::warning(&error.to_string());
     }
     // One thread: every layer of the lock-down holds for all of the program. Descriptors 3 and up are free here: 3 is the

@@ -221,7 +221,7 @@ impl Shared {
     fn reload(&self) {
         self.site.reload();
         let Some(identity) = &self.identity else { return };
-        match identity.check_dates().and_then(|()| identity.load()) {
+        match identity.load().and_then(|(acceptor, dates)| dates.map(|()| acceptor)) {
             Ok(acceptor) => {
                 *self.acceptor.borrow_mut() = Some(acceptor);
                 report::notice("the certificate was read again, for all connections from now on");

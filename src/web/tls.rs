@@ -83,9 +83,9 @@ impl Identity {
         directories
     }
 
-    /// Reads both and makes sure that they can be served.
-    pub(super) fn load(&self) -> Result<TlsAcceptor, Error> {
-        let (chain, _) = self.chain()?;
+    /// Reads both and makes sure that they can be served; and tells whether the server's own certificate is valid today.
+    pub(super) fn load(&self) -> Result<(TlsAcceptor, Result<(), Error>), Error> {
+        let (chain, own) = self.chain()?;
         let key = self.key()?;
         let unusable = |error: rustls::Error| match error {
             rustls::Error::InconsistentKeys(_) => {
@@ -101,16 +101,13 @@ impl Identity {
             .with_single_cert(chain, key)
             .map_err(unusable)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(TlsAcceptor::from(Arc::new(config)))
+        Ok((TlsAcceptor::from(Arc::new(config)), self.check_dates(&own)))
     }
 
-    /// Makes sure that the server's own certificate is valid today. The others are the authority's: some hand out one that
-    /// has expired, for clients that do not mind.
-    pub(super) fn check_dates(&self) -> Result<(), Error> {
-        let (_, parsed) = self.chain()?;
-        let Some(own) = parsed.first() else { return Ok(()) };
+    /// Not of the others, which are the authority's: some hand out one that has expired, for clients that do not mind.
+    fn check_dates(&self, own: &Certificate) -> Result<(), Error> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let validity = own.tbs_certificate.validity;
+        let validity = &own.tbs_certificate.validity;
         let (from, until) = (validity.not_before.to_unix_duration(), validity.not_after.to_unix_duration());
         let path = self.certificate.clone();
         let date = |when: Duration| {
@@ -126,17 +123,13 @@ impl Identity {
         Ok(())
     }
 
-    /// The certificates, as they are sent and as they are understood: the server's own, then those that lead to the
-    /// authority's.
-    fn chain(&self) -> Result<(Vec<CertificateDer<'static>>, Vec<Certificate>), Error> {
+    /// The certificates as they are sent: the server's own, then those that lead to the authority's; and the server's own as
+    /// it is understood.
+    fn chain(&self) -> Result<(Vec<CertificateDer<'static>>, Certificate), Error> {
         let path = || self.certificate.clone();
         let octets = read(&self.certificate)?;
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&octets).collect();
         let chain = chain.map_err(|_| Error::Damaged { path: path() })?;
-        if chain.is_empty() {
-            let (what, line) = ("certificate", "CERTIFICATE");
-            return Err(Error::NoPem { path: path(), what, instead: instead_of_pem(&octets), line });
-        }
         let mut parsed: Vec<Certificate> = Vec::new();
         for (number, certificate) in (1..).zip(&chain) {
             let certificate =
@@ -147,10 +140,14 @@ impl Identity {
             }
             parsed.push(certificate);
         }
-        if parsed.first().is_some_and(|own| own.tbs_certificate.version != Version::V3) {
+        let Some(own) = parsed.into_iter().next() else {
+            let (what, line) = ("certificate", "CERTIFICATE");
+            return Err(Error::NoPem { path: path(), what, instead: instead_of_pem(&octets), line });
+        };
+        if own.tbs_certificate.version != Version::V3 {
             return Err(Error::Version { path: path() });
         }
-        Ok((chain, parsed))
+        Ok((chain, own))
     }
 
     fn key(&self) -> Result<PrivateKeyDer<'static>, Error> {
