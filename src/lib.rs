@@ -139,13 +139,19 @@ fn live_for_all<S: Service>(
     sockets: Vec<activation::Socket>,
     until: activation::Until,
 ) -> Result<Infallible, Error> {
+    let arranged = serve::Arranged::new(sockets)?;
     // Before anything large is: what lies in a mapping of its own could neither grow nor go after the lock-down.
     sys::allocate_by_brk();
     let work = S::prepare(&arguments.options, Replies::Many)?;
     let readable = work.directories();
-    let peer = if readable.is_empty() { Peer::Sockets } else { Peer::SocketsAndFiles };
+    let peer = match (arranged.has_datagrams(), readable.is_empty()) {
+        (false, true) => Peer::Listeners,
+        (true, true) => Peer::Sockets,
+        (false, false) => Peer::ListenersAndFiles,
+        (true, false) => Peer::SocketsAndFiles,
+    };
     let (idle, stay) = (idle(arguments, S::IDLE_TIMEOUT), idle(arguments, arguments::STAY));
-    let mut daemon = serve::Daemon::new(work, sockets, until, &arguments.limits, idle, stay)?;
+    let mut daemon = serve::Daemon::new(work, arranged, until, &arguments.limits, idle, stay)?;
     sandbox::lock_down_but(S::POLICY, peer, &readable, arguments.sandbox)?;
     end::<S>(daemon.serve().map_err(Error::from))
 }

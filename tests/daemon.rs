@@ -380,7 +380,7 @@ fn without_descriptors_it_waits_says_so_and_goes_on() {
                 .success()
         );
     };
-    limit("8");
+    limit("18");
     let crowd: Vec<_> = (0..12).map(|_| connected(address)).collect();
     // The oldest of them are let go for the others, two a second.
     let mut newest = connected(address);

@@ -148,7 +148,7 @@ fn units() -> Vec<Unit> {
         }
     }
     let (socket, name) = ("lunchd-http.socket".to_owned(), "lunchd.service".to_owned());
-    units.push(Unit { socket, name, service: Service::Lunchd, peer: Peer::SocketsAndFiles, port: 80, column: 2 });
+    units.push(Unit { socket, name, service: Service::Lunchd, peer: Peer::ListenersAndFiles, port: 80, column: 2 });
     units
 }
 
@@ -262,8 +262,9 @@ fn the_program_alone_stops_every_act_of_every_service() {
         for act in &acts {
             let outcome = surroundings.outcome(service, peer, "all", act);
             // Where files are read again, Landlock says which.
-            let refused = peer == Peer::SocketsAndFiles && matches!(outcome, Outcome::Refused(_));
-            let left = peer == Peer::SocketsAndFiles && listed(expected::READERS_LEAVE, act);
+            let reads = matches!(peer, Peer::ListenersAndFiles | Peer::SocketsAndFiles);
+            let refused = reads && matches!(outcome, Outcome::Refused(_));
+            let left = reads && listed(expected::READERS_LEAVE, act);
             let stopped = refused || outcome == Outcome::Killed(SIGSYS);
             assert!(stopped || left, "{service:?} on {peer:?}: {act}: {outcome:?}");
         }
@@ -332,7 +333,7 @@ fn the_unit_alone_stops_every_act_but_those_that_the_page_lists() {
         // The program's layers first of all: a few acts show that they hold in the unit too.
         let some: Vec<_> = acts.iter().step_by(bounded(8, 1)).cloned().collect();
         let mut both = attack(&machine, name, *port, at_once, "all", &some);
-        if *peer == Peer::SocketsAndFiles {
+        if *peer == Peer::ListenersAndFiles {
             both.retain(|act, _| !listed(expected::READERS_LEAVE, act));
         }
         assert_eq!(both.into_iter().find(|(_, outcome)| *outcome == Outcome::Done), None, "{name}");

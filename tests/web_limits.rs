@@ -388,7 +388,7 @@ fn it_takes_just_the_calls_of_the_table() {
     let calls = after.lines().skip(1).filter_map(|line| line.split_once('(')?.0.split_whitespace().last());
     let made: BTreeSet<_> = calls.map(str::to_owned).collect();
     let table: BTreeSet<_> =
-        policy::rules(Service::Lunchd, Peer::SocketsAndFiles).map(|rule| rule.call.name.to_owned()).collect();
+        policy::rules(Service::Lunchd, Peer::ListenersAndFiles).map(|rule| rule.call.name.to_owned()).collect();
     assert!(made.is_subset(&table), "{made:?}");
     // The clock is asked where the vDSO cannot; there may be memory enough; and no fortunes of the host's are followed.
     let elsewhere = ["clock_gettime", "brk", "statx", "newfstatat", "getdents64"];

@@ -5,7 +5,7 @@
 //! once; `seccompiler`, which lists one number after the other, takes nearly twice the instructions for the same rules
 //! (its programs are the unit tests' yardstick).
 
-use super::policy::Rule;
+use super::policy::{Pin, Rule};
 
 /// An instruction, as the kernel's `struct sock_filter` has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,14 +151,21 @@ impl Assembler {
         for (index, rule) in rules.iter().enumerate() {
             let next_rule = self.label();
             let otherwise = if index + 1 == rules.len() { KILLED } else { Target::Label(next_rule) };
-            for (index, &(position, value)) in rule.arguments.iter().enumerate() {
+            for (index, &Pin { position, min, max }) in rule.arguments.iter().enumerate() {
                 if loaded != Some(position) {
                     self.load(ARGUMENTS + 8 * u32::from(position));
                 }
                 // What the next rule finds loaded depends on where this one failed; with one argument it is certain.
                 loaded = (rule.arguments.len() == 1).then_some(position);
                 let then = if index + 1 == rule.arguments.len() { ALLOWED } else { Target::Next };
-                self.jump(IF_EQUAL, value, then, otherwise);
+                if min == max {
+                    self.jump(IF_EQUAL, min, then, otherwise);
+                } else if max == u32::MAX {
+                    self.jump(IF_NOT_LESS, min, then, otherwise);
+                } else {
+                    self.jump(IF_NOT_LESS, min, Target::Next, otherwise);
+                    self.jump(IF_NOT_LESS, max + 1, otherwise, then);
+                }
             }
             self.place(next_rule);
         }
@@ -202,8 +209,15 @@ mod tests {
         let mut calls: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
         for rule in rules {
             let number = if architecture == TargetArch::x86_64 { rule.call.x86_64 } else { rule.call.aarch64 };
-            let pins = rule.arguments.iter().map(|&(position, value)| {
-                SeccompCondition::new(position, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value.into())
+            let condition = |position, compare, value: u32| {
+                SeccompCondition::new(position, SeccompCmpArgLen::Dword, compare, value.into())
+            };
+            let pins = rule.arguments.iter().flat_map(|&Pin { position, min, max }| {
+                if min == max {
+                    vec![condition(position, SeccompCmpOp::Eq, min)]
+                } else {
+                    vec![condition(position, SeccompCmpOp::Ge, min), condition(position, SeccompCmpOp::Le, max)]
+                }
             });
             let pins: Vec<_> = pins.collect::<Result<_, _>>().expect("positions from 0 to 5");
             let allowed = calls.entry(number).or_default();
@@ -219,6 +233,7 @@ mod tests {
     /// Runs a program, and returns its verdict.
     fn verdict(program: &[Instruction], architecture: u32, number: u32, arguments: [u32; 6]) -> u32 {
         const JUMP: u16 = 0x05;
+        const IF_GREATER: u16 = 0x25;
         let (mut next, mut loaded) = (0, 0);
         loop {
             let Instruction { code, jt, jf, k } = program[next];
@@ -236,6 +251,7 @@ mod tests {
                 RETURN => return k,
                 IF_EQUAL => usize::from(if loaded == k { jt } else { jf }),
                 IF_NOT_LESS => usize::from(if loaded >= k { jt } else { jf }),
+                IF_GREATER => usize::from(if loaded > k { jt } else { jf }),
                 other => panic!("no such instruction: {other:#x}"),
             };
             next += 1 + taken;
@@ -249,11 +265,6 @@ mod tests {
             (TargetArch::x86_64, X86_64, |rule| rule.call.x86_64),
             (TargetArch::aarch64, AARCH64, |rule| rule.call.aarch64),
         ];
-        // Every value that is pinned somewhere, its neighbours, and some that are not.
-        let pinned = policy::TABLE.iter().flat_map(|rule| rule.arguments).map(|&(_, value)| value);
-        let mut values: Vec<u32> = pinned.flat_map(|it| [it, it + 1, it.wrapping_sub(1)]).chain([7, 0x4040]).collect();
-        values.sort_unstable();
-        values.dedup();
         for (architecture, audit, number_of) in architectures {
             for (service, peer) in policy::combinations() {
                 let ours = compile(policy::rules(service, peer), number_of, audit).expect("a table that holds");
@@ -268,9 +279,16 @@ mod tests {
                     for other in [0, 0x4000_0003, X86_64, AARCH64] {
                         compare(other, number, [0; 6]);
                     }
-                    // Only where arguments can matter.
-                    let pinned = policy::rules(service, peer).any(|rule| u32::try_from(number_of(rule)) == Ok(number));
-                    let values = if pinned { &values[..] } else { &values[..4] };
+                    // Every value that is pinned for it, its neighbours, and some that are not.
+                    let rules =
+                        policy::rules(service, peer).filter(|rule| u32::try_from(number_of(rule)) == Ok(number));
+                    let pinned = rules.flat_map(|rule| rule.arguments).flat_map(|pin| [pin.min, pin.max]);
+                    let mut values: Vec<u32> = pinned
+                        .flat_map(|it| [it, it.wrapping_add(1), it.wrapping_sub(1)])
+                        .chain([0, 7, 0x4040])
+                        .collect();
+                    values.sort_unstable();
+                    values.dedup();
                     for (&first, &other) in
                         values.iter().flat_map(|first| values.iter().map(move |other| (first, other)))
                     {
@@ -278,6 +296,9 @@ mod tests {
                         compare(audit, number, [first, 0, 0, other, 0, 0]);
                         compare(audit, number, [0, first, 0, other, 0, 0]);
                         compare(audit, number, [first, 0, other, 0, 0, 0]);
+                        compare(audit, number, [first, 1, other, 0, 0, 0]);
+                        compare(audit, number, [first, 0, 0, 0x4000, 0, other]);
+                        compare(audit, number, [first, 0, 0, 0xc000, 0, other]);
                     }
                 }
             }
@@ -288,9 +309,11 @@ mod tests {
     fn a_call_is_pinned_or_free() {
         let rule = |arguments| Rule { arguments, ..policy::TABLE[0] };
         let number = |rule: &Rule| rule.call.x86_64;
-        for pair in [[rule(&[]), rule(&[])], [rule(&[(0, 1)]), rule(&[])], [rule(&[]), rule(&[(0, 1)])]] {
+        const ONE: &[Pin] = &[Pin { position: 0, min: 1, max: 1 }];
+        const MORE: &[Pin] = &[Pin { position: 0, min: 2, max: 9 }];
+        for pair in [[rule(&[]), rule(&[])], [rule(ONE), rule(&[])], [rule(&[]), rule(ONE)]] {
             assert!(compile(pair.iter(), number, X86_64).is_err());
         }
-        assert!(compile([rule(&[(0, 1)]), rule(&[(0, 2)])].iter(), number, X86_64).is_ok());
+        assert!(compile([rule(ONE), rule(MORE)].iter(), number, X86_64).is_ok());
     }
 }

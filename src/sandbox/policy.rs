@@ -28,9 +28,13 @@ pub enum Peer {
     Connection,
     /// A terminal, pipe or file on descriptor 0, another on descriptor 1.
     Filter,
-    /// Sockets for all clients. Descriptor 0 tells when to stop, descriptor 1 leads to the service manager.
+    /// Listening sockets, for all clients. Descriptor 0 tells when to stop, descriptor 1 leads to the service manager.
+    Listeners,
+    /// The same, and sockets for datagrams.
     Sockets,
-    /// The same, and files that are read again when they change, as far as Landlock leaves them readable.
+    /// Listening sockets, and files that are read again when they change, as far as Landlock leaves them readable.
+    ListenersAndFiles,
+    /// The same, and sockets for datagrams.
     SocketsAndFiles,
 }
 
@@ -45,6 +49,18 @@ pub struct Call {
     pub aarch64: i64,
 }
 
+/// A pinned argument: the values that are allowed there (of the low 32 bits, all that the kernel reads of a descriptor or of
+/// flags).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// Its position, from 0.
+    pub position: u8,
+    /// The least value.
+    pub min: u32,
+    /// The greatest; the same, for most.
+    pub max: u32,
+}
+
 /// One line of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
@@ -54,25 +70,32 @@ pub struct Rule {
     pub peers: &'static [Peer],
     /// The call.
     pub call: Call,
-    /// Its pinned arguments: position from 0, and the only value allowed there (the low 32 bits, all that the kernel
-    /// reads of a descriptor or of flags).
-    pub arguments: &'static [(u8, u32)],
+    /// Its pinned arguments, each at another position.
+    pub arguments: &'static [Pin],
     /// Why the service needs it.
     pub reason: &'static str,
 }
 
-use Peer::{Connection, Filter, Sockets, SocketsAndFiles};
+use Peer::{Connection, Filter, Listeners, ListenersAndFiles, Sockets, SocketsAndFiles};
 use Service::{Chargen, Daytime, Discard, Echo, Lunchd, Qotd, Time};
 
 const fn call(name: &'static str, x86_64: i64, aarch64: i64) -> Call {
     Call { name, x86_64, aarch64 }
 }
 
+const fn is(position: u8, value: u32) -> Pin {
+    Pin { position, min: value, max: value }
+}
+
+const fn within(position: u8, min: u32, max: u32) -> Pin {
+    Pin { position, min, max }
+}
+
 const fn allow(
     services: &'static [Service],
     peers: &'static [Peer],
     call: Call,
-    arguments: &'static [(u8, u32)],
+    arguments: &'static [Pin],
     reason: &'static str,
 ) -> Rule {
     Rule { services, peers, call, arguments, reason }
@@ -98,6 +121,7 @@ const RECVFROM: Call = call("recvfrom", 45, 207);
 const RECVMMSG: Call = call("recvmmsg", 299, 243);
 const SENDMMSG: Call = call("sendmmsg", 307, 269);
 const SENDTO: Call = call("sendto", 44, 206);
+const SETSOCKOPT: Call = call("setsockopt", 54, 208);
 const SHUTDOWN: Call = call("shutdown", 48, 210);
 const STATX: Call = call("statx", 332, 291);
 const WRITE: Call = call("write", 1, 64);
@@ -110,35 +134,66 @@ const SMALL: &[Service] = &[Qotd, Echo, Daytime, Discard, Chargen, Time];
 const FOLLOWING: &[Service] = &[Qotd, Lunchd];
 /// Those that send one reply and close.
 const REPLYING: &[Service] = &[Qotd, Daytime, Time];
+/// Those that go on for as long as the client likes.
+const STREAMING: &[Service] = &[Echo, Discard, Chargen];
 /// Every kind of peer that there is.
-pub const PEERS: &[Peer] = &[Connection, Filter, Sockets, SocketsAndFiles];
+pub const PEERS: &[Peer] = &[Connection, Filter, Listeners, Sockets, ListenersAndFiles, SocketsAndFiles];
 /// One process for all clients.
-const ALL: &[Peer] = &[Sockets, SocketsAndFiles];
+const ALL: &[Peer] = &[Listeners, Sockets, ListenersAndFiles, SocketsAndFiles];
+/// The same, with datagrams.
+const DATAGRAMS: &[Peer] = &[Sockets, SocketsAndFiles];
+/// The same, with files.
+const FILES: &[Peer] = &[ListenersAndFiles, SocketsAndFiles];
+/// The same, without files.
+const NO_FILES: &[Peer] = &[Listeners, Sockets];
 
-const INPUT: (u8, u32) = (0, 0);
-const OUTPUT: (u8, u32) = (0, 1);
-const LOG: (u8, u32) = (0, 2);
+// The numbers of descriptors in one process for all clients. Where the table tells kinds of descriptors apart, it is by
+// number: src/serve/descriptors.rs puts each where it belongs, and leaves no number below the last free.
+
+/// The event loop's.
+pub const EVENTS: u32 = 3;
+/// The first of those that are for datagram sockets and for nothing else.
+pub const FIRST_DATAGRAMS: u32 = 4;
+/// The last of them.
+pub const LAST_DATAGRAMS: u32 = 11;
+/// From here on: listening sockets, connections and files.
+pub const FIRST_FREE: u32 = LAST_DATAGRAMS + 1;
+
+const INPUT: Pin = is(0, 0);
+const OUTPUT: Pin = is(0, 1);
+const LOG: Pin = is(0, 2);
+const EVENT_LOOP: Pin = is(0, EVENTS);
+/// A descriptor that sends and receives nothing but datagrams of an IP network: sendmmsg(2) and recvmmsg(2) take addresses
+/// and descriptors in memory, where no filter sees them, and a Unix-domain socket would pass these on.
+const DATAGRAM_SOCKET: Pin = within(0, FIRST_DATAGRAMS, LAST_DATAGRAMS);
+/// Not one of those that have a meaning by their number.
+const STREAM: Pin = within(0, FIRST_FREE, u32::MAX);
 /// What wakes lunchd's event loop, an eventfd: src/web/mod.rs sees to its number.
-const EVENT_LOOP: (u8, u32) = (0, 4);
-const SHUT_WR: (u8, u32) = (1, 1);
+const WAKER: Pin = is(0, 4);
+const SHUT_WR: Pin = is(1, 1);
+const SOL_SOCKET: Pin = is(1, 1);
+const SO_SNDBUF: Pin = is(2, 7);
+const SO_RCVBUF: Pin = is(2, 8);
 /// `SOCK_NONBLOCK | SOCK_CLOEXEC`.
-const NONBLOCK_CLOEXEC: (u8, u32) = (3, 0x8_0800);
-const AT_FDCWD: (u8, u32) = (0, 0xffff_ff9c);
+const NONBLOCK_CLOEXEC: Pin = is(3, 0x8_0800);
+const AT_FDCWD: Pin = is(0, 0xffff_ff9c);
 /// `O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC`.
-const READ_ONLY: (u8, u32) = (2, 0x8_0900);
+const READ_ONLY: Pin = is(2, 0x8_0900);
 /// `O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC`.
-const DIRECTORY: u32 = if cfg!(target_arch = "aarch64") { 0x8_4800 } else { 0x9_0800 };
+const DIRECTORY: Pin = is(2, if cfg!(target_arch = "aarch64") { 0x8_4800 } else { 0x9_0800 });
 const AT_EMPTY_PATH: u32 = 0x1000;
-const NO_FLAGS: (u8, u32) = (3, 0);
-const MSG_PEEK: (u8, u32) = (3, 0x2);
+const NO_FLAGS: Pin = is(3, 0);
+const MSG_PEEK: Pin = is(3, 0x2);
 /// Drop in the kernel, copy nothing.
-const MSG_TRUNC: (u8, u32) = (3, 0x20);
-const MSG_TRUNC_DONTWAIT: (u8, u32) = (3, 0x60);
+const MSG_TRUNC: Pin = is(3, 0x20);
+const MSG_TRUNC_DONTWAIT: Pin = is(3, 0x60);
 /// Drop in the kernel, and go on until the end, the time limit or the length given.
-const MSG_TRUNC_WAITALL: (u8, u32) = (3, 0x120);
-const MSG_DONTWAIT: (u8, u32) = (3, 0x40);
-const MSG_NOSIGNAL: (u8, u32) = (3, 0x4000);
-const MSG_NOSIGNAL_MORE: (u8, u32) = (3, 0xc000);
+const MSG_TRUNC_WAITALL: Pin = is(3, 0x120);
+const MSG_DONTWAIT: Pin = is(3, 0x40);
+const MSG_NOSIGNAL: Pin = is(3, 0x4000);
+const MSG_NOSIGNAL_MORE: Pin = is(3, 0xc000);
+/// The length of the address to send to: none, so that it goes where the socket is connected.
+const NO_ADDRESS: Pin = is(5, 0);
 
 /// The table. Whatever is not in it kills the process.
 #[rustfmt::skip]
@@ -157,45 +212,47 @@ pub const TABLE: &[Rule] = &[
     allow(&[Chargen], &[Connection], RECVFROM, &[INPUT, MSG_TRUNC_DONTWAIT], "drop what arrives meanwhile"),
 
     // Sockets for all clients.
-    allow(SMALL,      ALL, EPOLL_PWAIT, &[], "wait for clients"),
-    allow(SMALL,      ALL, EPOLL_CTL,   &[], "wait for one more client, or for what it can do next"),
-    allow(SMALL,      ALL, ACCEPT4,     &[NONBLOCK_CLOEXEC], "take a connection"),
-    allow(SMALL,      ALL, CLOSE,       &[], "end a connection"),
-    allow(SMALL,      ALL, RECVMMSG,    &[MSG_DONTWAIT], "take datagrams"),
-    allow(SMALL,      ALL, RECVFROM,    &[MSG_TRUNC], "drop what was sent, or what has been sent back"),
-    allow(REPLYING,   ALL, SENDTO,      &[MSG_NOSIGNAL_MORE], "send the reply"),
-    allow(REPLYING,   ALL, SHUTDOWN,    &[SHUT_WR], "say that the reply is complete"),
-    allow(&[Echo],    ALL, RECVFROM,    &[MSG_PEEK], "look at what arrives: what cannot be sent back yet stays in the kernel"),
-    allow(&[Echo, Chargen], ALL, SENDTO, &[MSG_NOSIGNAL], "send it back; send the characters"),
-    allow(&[Qotd, Daytime, Time, Echo, Chargen], ALL, SENDMMSG, &[MSG_DONTWAIT], "answer datagrams"),
-    allow(SMALL,      &[Sockets], READ, &[INPUT], "learn that it is time to stop"),
+    allow(SMALL,      ALL, EPOLL_PWAIT, &[EVENT_LOOP], "wait for clients"),
+    allow(SMALL,      ALL, EPOLL_CTL,   &[EVENT_LOOP], "wait for one more client, or for what it can do next"),
+    allow(SMALL,      ALL, ACCEPT4,     &[STREAM, NONBLOCK_CLOEXEC], "take a connection"),
+    allow(SMALL,      ALL, CLOSE,       &[STREAM], "end a connection"),
+    allow(SMALL,      ALL, RECVFROM,    &[STREAM, MSG_TRUNC], "drop what was sent, or what has been sent back"),
+    allow(REPLYING,   ALL, SENDTO,      &[STREAM, MSG_NOSIGNAL_MORE, NO_ADDRESS], "send the reply"),
+    allow(REPLYING,   ALL, SHUTDOWN,    &[STREAM, SHUT_WR], "say that the reply is complete"),
+    allow(&[Echo],    ALL, RECVFROM,    &[STREAM, MSG_PEEK], "look at what arrives: what cannot be sent back yet stays in the kernel"),
+    allow(&[Echo, Chargen], ALL, SENDTO, &[STREAM, MSG_NOSIGNAL, NO_ADDRESS], "send it back; send the characters"),
+    allow(STREAMING,  ALL, SETSOCKOPT,  &[STREAM, SOL_SOCKET, SO_RCVBUF], "take the large buffers from a connection, when there are many"),
+    allow(STREAMING,  ALL, SETSOCKOPT,  &[STREAM, SOL_SOCKET, SO_SNDBUF], "take the large buffers from a connection, when there are many"),
+    allow(SMALL,      DATAGRAMS, RECVMMSG, &[DATAGRAM_SOCKET, MSG_DONTWAIT], "take datagrams"),
+    allow(&[Qotd, Daytime, Time, Echo, Chargen], DATAGRAMS, SENDMMSG, &[DATAGRAM_SOCKET, MSG_DONTWAIT], "answer datagrams"),
+    allow(SMALL,      NO_FILES, READ,   &[INPUT], "learn that it is time to stop"),
     allow(SMALL,      ALL, WRITE,       &[OUTPUT], "tell the service manager: ready, alive, stopping"),
     allow(SMALL,      ALL, CLOCK_GETTIME, &[], "tell the time where the vDSO cannot"),
     allow(SMALL,      ALL, BRK,         &[], "keep a record of one more connection, or the rest of a long reply"),
 
     // Files that are read again: fortunes when they change, and a certificate. Where they may lie is Landlock's part.
-    allow(FOLLOWING,  &[SocketsAndFiles], STATX, &[AT_FDCWD, (2, 0)], "see whether a file was changed"),
-    allow(FOLLOWING,  &[SocketsAndFiles], STATX, &[(2, AT_EMPTY_PATH)], "see whether an open file was changed"),
-    allow(FOLLOWING,  &[SocketsAndFiles], OPENAT, &[AT_FDCWD, READ_ONLY], "open a file to read it"),
-    allow(FOLLOWING,  &[SocketsAndFiles], OPENAT, &[AT_FDCWD, (2, DIRECTORY)], "open a directory to list it"),
-    allow(FOLLOWING,  &[SocketsAndFiles], NEWFSTATAT, &[(3, AT_EMPTY_PATH)], "learn how to read a directory"),
-    allow(FOLLOWING,  &[SocketsAndFiles], GETDENTS64, &[], "list a directory"),
-    allow(FOLLOWING,  &[SocketsAndFiles], READ, &[], "read a file; learn that it is time to stop, or to read again"),
-    allow(FOLLOWING,  &[SocketsAndFiles], PREAD64, &[], "read a fortune by its index"),
+    allow(FOLLOWING,  FILES, STATX, &[AT_FDCWD, is(2, 0)], "see whether a file was changed"),
+    allow(FOLLOWING,  FILES, STATX, &[is(2, AT_EMPTY_PATH)], "see whether an open file was changed"),
+    allow(FOLLOWING,  FILES, OPENAT, &[AT_FDCWD, READ_ONLY], "open a file to read it"),
+    allow(FOLLOWING,  FILES, OPENAT, &[AT_FDCWD, DIRECTORY], "open a directory to list it"),
+    allow(FOLLOWING,  FILES, NEWFSTATAT, &[is(3, AT_EMPTY_PATH)], "learn how to read a directory"),
+    allow(FOLLOWING,  FILES, GETDENTS64, &[], "list a directory"),
+    allow(FOLLOWING,  FILES, READ, &[], "read a file; learn that it is time to stop, or to read again"),
+    allow(FOLLOWING,  FILES, PREAD64, &[], "read a fortune by its index"),
 
     // The web, with one thread.
-    allow(&[Lunchd],  &[SocketsAndFiles], EPOLL_WAIT,  &[], "wait for clients, time limits and signals"),
-    allow(&[Lunchd],  &[SocketsAndFiles], EPOLL_CTL,   &[], "wait for one more client"),
-    allow(&[Lunchd],  &[SocketsAndFiles], ACCEPT4,     &[NONBLOCK_CLOEXEC], "take a connection"),
-    allow(&[Lunchd],  &[SocketsAndFiles], CLOSE,       &[], "end a connection"),
-    allow(&[Lunchd],  &[SocketsAndFiles], RECVFROM,    &[NO_FLAGS], "read what a client sent"),
-    allow(&[Lunchd],  &[SocketsAndFiles], SENDTO,      &[MSG_NOSIGNAL], "answer"),
-    allow(&[Lunchd],  &[SocketsAndFiles], SHUTDOWN,    &[SHUT_WR], "say that the answer is complete"),
-    allow(&[Lunchd],  &[SocketsAndFiles], WRITE,       &[EVENT_LOOP], "wake the event loop for an earlier time limit"),
-    allow(&[Lunchd],  &[SocketsAndFiles], WRITE,       &[OUTPUT], "tell the service manager: ready, alive, stopping"),
-    allow(&[Lunchd],  &[SocketsAndFiles], GETRANDOM,   &[], "draw the keys of a TLS connection"),
-    allow(&[Lunchd],  &[SocketsAndFiles], CLOCK_GETTIME, &[], "tell the time where the vDSO cannot"),
-    allow(&[Lunchd],  &[SocketsAndFiles], BRK,         &[], "keep a connection's state"),
+    allow(&[Lunchd],  &[ListenersAndFiles], EPOLL_WAIT,  &[], "wait for clients, time limits and signals"),
+    allow(&[Lunchd],  &[ListenersAndFiles], EPOLL_CTL,   &[], "wait for one more client"),
+    allow(&[Lunchd],  &[ListenersAndFiles], ACCEPT4,     &[NONBLOCK_CLOEXEC], "take a connection"),
+    allow(&[Lunchd],  &[ListenersAndFiles], CLOSE,       &[], "end a connection"),
+    allow(&[Lunchd],  &[ListenersAndFiles], RECVFROM,    &[NO_FLAGS], "read what a client sent"),
+    allow(&[Lunchd],  &[ListenersAndFiles], SENDTO,      &[MSG_NOSIGNAL, NO_ADDRESS], "answer"),
+    allow(&[Lunchd],  &[ListenersAndFiles], SHUTDOWN,    &[SHUT_WR], "say that the answer is complete"),
+    allow(&[Lunchd],  &[ListenersAndFiles], WRITE,       &[WAKER], "wake the event loop for an earlier time limit"),
+    allow(&[Lunchd],  &[ListenersAndFiles], WRITE,       &[OUTPUT], "tell the service manager: ready, alive, stopping"),
+    allow(&[Lunchd],  &[ListenersAndFiles], GETRANDOM,   &[], "draw the keys of a TLS connection"),
+    allow(&[Lunchd],  &[ListenersAndFiles], CLOCK_GETTIME, &[], "tell the time where the vDSO cannot"),
+    allow(&[Lunchd],  &[ListenersAndFiles], BRK,         &[], "keep a connection's state"),
 
     allow(SERVICES,   PEERS, WRITE,      &[LOG], "say on the log what failed"),
     allow(SERVICES,   PEERS, EXIT_GROUP, &[], "end"),
@@ -204,8 +261,8 @@ pub const TABLE: &[Rule] = &[
 /// The services, each with the peers that it can have.
 pub fn combinations() -> impl Iterator<Item = (Service, Peer)> {
     SERVICES.iter().flat_map(|&service| PEERS.iter().map(move |&peer| (service, peer))).filter(|pair| match pair {
-        (Lunchd, peer) => *peer == SocketsAndFiles,
-        (service, SocketsAndFiles) => FOLLOWING.contains(service),
+        (Lunchd, peer) => *peer == ListenersAndFiles,
+        (service, ListenersAndFiles | SocketsAndFiles) => FOLLOWING.contains(service),
         _ => true,
     })
 }

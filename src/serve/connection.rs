@@ -1,6 +1,8 @@
 //! One of many connections: what it can do next without waiting.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 
 use rustix::event::epoll::EventFlags;
 use rustix::io::{Errno, retry_on_intr};
@@ -13,6 +15,9 @@ use crate::service::{LineEnd, Work};
 /// How much of what a client sends is looked at to begin with, in octets.
 const LOOK: usize = 16 * 1024;
 
+/// How many octets of long replies are kept for all clients together: those that do not read decide how long.
+const MAX_KEPT: usize = 64 * 1024 * 1024;
+
 /// A connection, and how far it is.
 pub(super) struct Connection {
     socket: OwnedFd,
@@ -24,8 +29,8 @@ pub(super) struct Connection {
 enum State {
     /// Nothing was done yet.
     New,
-    /// The rest of a reply that the network did not take at once.
-    Replying(Box<[u8]>),
+    /// A reply that the network did not take at once.
+    Replying(Kept),
     /// The reply is out; so many octets were dropped since.
     Lingering(usize),
     /// As many octets as the client likes: the position in chargen's pattern.
@@ -34,9 +39,32 @@ enum State {
     Echoing(usize),
 }
 
+/// A long reply that is kept for a client that takes its time. In the end it gives its octets back to the budget for all of
+/// these.
+struct Kept {
+    octets: Box<[u8]>,
+    sent: usize,
+    budget: Rc<Cell<usize>>,
+}
+
+impl Kept {
+    fn new(octets: &[u8], sent: usize, budget: &Rc<Cell<usize>>) -> Self {
+        budget.set(budget.get().saturating_sub(octets.len()));
+        Self { octets: octets.into(), sent, budget: budget.clone() }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.budget.set(self.budget.get() + self.octets.len());
+    }
+}
+
 /// What the work of all connections takes: memory that they share.
 pub(super) struct Worker {
     pub(super) work: Work,
+    /// How many octets of long replies may still be kept.
+    budget: Rc<Cell<usize>>,
     reply: Vec<u8>,
     buffer: Vec<u8>,
     pattern: Vec<u8>,
@@ -63,7 +91,7 @@ impl Worker {
         };
         let longest = if let Work::Reply(reply) = &work { reply.longest() } else { 0 };
         let buffer = vec![0; if matches!(work, Work::Discard) { DISCARDED } else { CHUNK }];
-        Self { work, reply: Vec::with_capacity(longest), buffer, pattern }
+        Self { work, budget: Rc::new(Cell::new(MAX_KEPT)), reply: Vec::with_capacity(longest), buffer, pattern }
     }
 }
 
@@ -83,16 +111,30 @@ impl Connection {
     }
 
     fn try_advance(&mut self, worker: &mut Worker) -> Result<Next, Errno> {
-        let Worker { work, reply: octets, buffer, pattern } = worker;
+        let Worker { work, budget, reply: octets, buffer, pattern } = worker;
         match (&mut self.state, work) {
             (State::New, Work::Reply(reply)) => {
                 octets.clear();
                 reply.compose(LineEnd::CrLf, octets);
-                self.reply(octets)
+                // Nothing rather than a part: what the network does not take at once has to be kept.
+                if octets.len() > budget.get() {
+                    return Ok(Next::Over);
+                }
+                let sent = send_reply(&self.socket, octets)?;
+                if sent == octets.len() {
+                    return self.end_in_order();
+                }
+                self.state = State::Replying(Kept::new(octets, sent, budget));
+                Ok(Next::Waiting(EventFlags::OUT))
             }
-            (State::Replying(rest), _) => {
-                let rest = std::mem::take(rest);
-                self.reply(&rest)
+            (State::Replying(kept), _) => {
+                let more = send_reply(&self.socket, &kept.octets[kept.sent..])?;
+                kept.sent += more;
+                if kept.sent == kept.octets.len() {
+                    return self.end_in_order();
+                }
+                // A client that takes some of it is not idle, however slow it is.
+                Ok(if more > 0 { Next::Active(EventFlags::OUT) } else { Next::Waiting(EventFlags::OUT) })
             }
             (State::Lingering(dropped), _) => match taken(recv(&self.socket, &mut buffer[..], RecvFlags::TRUNC))? {
                 Some((_, 0)) => Ok(Next::Over),
@@ -113,14 +155,8 @@ impl Connection {
         }
     }
 
-    fn reply(&mut self, octets: &[u8]) -> Result<Next, Errno> {
-        // MSG_MORE: the last of the reply and the end of the connection travel in one segment.
-        let sent = taken(send(&self.socket, octets, SendFlags::NOSIGNAL | SendFlags::MORE))?.unwrap_or(0);
-        if sent < octets.len() {
-            self.state = State::Replying(octets[sent..].into());
-            return Ok(Next::Waiting(EventFlags::OUT));
-        }
-        // As src/serve/stream.rs does: an end in order, whatever the client has sent.
+    /// Says that the reply is complete, and waits for the client to close, as src/serve/stream.rs does.
+    fn end_in_order(&mut self) -> Result<Next, Errno> {
         shutdown(&self.socket, Shutdown::Write)?;
         self.state = State::Lingering(0);
         Ok(Next::Closing)
@@ -134,6 +170,12 @@ impl Connection {
     fn echo(&mut self, buffer: &mut [u8]) -> Result<Next, Errno> {
         let look = if let State::Echoing(look) = self.state { look } else { LOOK };
         let Some((_, seen)) = taken(recv(&self.socket, &mut buffer[..look], RecvFlags::PEEK))? else {
+            if let State::Echoing(_) = self.state {
+                // epoll(7) said that there is something: an out-of-band octet on a Unix-domain socket (unix(7)), which looking passes
+                // over for ever. Reading no octets takes it out of the way, and nothing else.
+                let _ = recv(&self.socket, &mut buffer[..0], RecvFlags::TRUNC);
+            }
+            self.state = State::Echoing(look);
             return Ok(Next::Waiting(EventFlags::IN));
         };
         if seen == 0 {
@@ -148,9 +190,10 @@ impl Connection {
         // Exactly that much: what stayed would be sent twice.
         let mut rest = sent;
         while rest > 0 {
-            match retry_on_intr(|| recv(&self.socket, &mut buffer[..rest], RecvFlags::TRUNC))? {
-                (_, 0) => return Ok(Next::Over),
-                (_, count) => rest -= count.min(rest),
+            match taken(retry_on_intr(|| recv(&self.socket, &mut buffer[..rest], RecvFlags::TRUNC)))? {
+                Some((_, 0)) => return Ok(Next::Over),
+                Some((_, count)) => rest -= count.min(rest),
+                None => break, // an out-of-band octet was shown, and is not there to read
             }
         }
         Ok(Next::Active(if sent == seen { EventFlags::IN } else { EventFlags::OUT }))
@@ -166,6 +209,12 @@ impl Connection {
         self.state = State::Streaming((position + sent) % chargen::period(LineEnd::CrLf));
         Ok(Next::Active(EventFlags::OUT))
     }
+}
+
+/// Sends what the network takes of a reply, and returns how much that is.
+fn send_reply(socket: &OwnedFd, octets: &[u8]) -> Result<usize, Errno> {
+    // MSG_MORE: the last of the reply and the end of the connection travel in one segment.
+    Ok(taken(send(socket, octets, SendFlags::NOSIGNAL | SendFlags::MORE))?.unwrap_or(0))
 }
 
 /// `None` if the call would have to wait.

@@ -1,9 +1,10 @@
 //! The connections that are open, oldest activity first.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
+use super::buffers::Buffers;
 use super::connection::Connection;
 use super::table::Table;
 
@@ -11,17 +12,21 @@ use super::table::Table;
 pub(super) struct Connections {
     table: Table<RawFd, Open>,
     idle: Duration,
+    /// How many more may keep the buffers that they have from their listener.
+    large_left: usize,
 }
 
 struct Open {
     connection: Connection,
     active: Instant,
+    large: bool,
 }
 
 impl Connections {
-    /// At most `most` at a time, `most_per_source` of them from one source, and none longer than `idle` without activity.
-    pub(super) fn new(most: usize, most_per_source: usize, idle: Duration) -> Self {
-        Self { table: Table::new(most, most_per_source), idle }
+    /// At most `most` at a time, `most_per_source` of them from one source, and none longer than `idle` without activity. All
+    /// but `large` get small buffers.
+    pub(super) fn new(most: usize, most_per_source: usize, large: usize, idle: Duration) -> Self {
+        Self { table: Table::new(most, most_per_source), idle, large_left: large }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -40,8 +45,17 @@ impl Connections {
     /// many as it may have.
     pub(super) fn admit(&mut self, socket: OwnedFd, from: Option<SocketAddr>, now: Instant) -> Option<RawFd> {
         let descriptor = socket.as_raw_fd();
-        let open = || Open { connection: Connection::new(socket), active: now };
-        self.table.admit(descriptor, from.map(|address| address.ip()), open, drop)
+        let large = self.large_left > 0;
+        if !large && Buffers::SMALL.set(socket.as_fd()).is_err() {
+            return None; // without a limit on its memory, no connection
+        }
+        let open = || Open { connection: Connection::new(socket), active: now, large };
+        let mut evicted = None;
+        let admitted =
+            self.table.admit(descriptor, from.map(|address| address.ip()), open, |open| evicted = Some(open));
+        self.large_left -= usize::from(large && admitted.is_some());
+        self.forget(evicted);
+        admitted
     }
 
     pub(super) fn get(&mut self, descriptor: RawFd) -> Option<&mut Connection> {
@@ -57,12 +71,18 @@ impl Connections {
 
     /// Ends a connection.
     pub(super) fn remove(&mut self, descriptor: RawFd) {
-        self.table.remove(descriptor);
+        let removed = self.table.remove(descriptor);
+        self.forget(removed);
     }
 
     /// Ends the connection that was idle for longest.
     pub(super) fn let_oldest_go(&mut self) {
-        self.table.remove_oldest();
+        let removed = self.table.remove_oldest();
+        self.forget(removed);
+    }
+
+    fn forget(&mut self, removed: Option<Open>) {
+        self.large_left += usize::from(removed.is_some_and(|open| open.large));
     }
 
     /// When the next one will have been idle for too long.

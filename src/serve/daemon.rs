@@ -6,15 +6,17 @@ use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
-use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::io::{Errno, ioctl_fionbio, retry_on_intr};
 use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with};
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use rustix::process::Signal;
 use rustix::stdio::{dup2_stdin, stdin};
 
+use super::buffers::{Buffers, MAX_LARGE};
 use super::connection::{Next, Worker};
 use super::connections::Connections;
 use super::datagrams::Datagrams;
+use super::descriptors::{Arranged, raise_descriptor_limit};
 use super::limiter::Limiter;
 use super::stream::WORTH_WAKING;
 use crate::activation::{Kind, Socket, Until};
@@ -34,8 +36,6 @@ const LOOKS: usize = 16;
 /// How long clients have to close by themselves before the event loop waits for each (see [`Next::Closing`]). Most do; then
 /// one call sees the end, and neither registering the connection nor waking up for it is needed.
 const CLOSING: Duration = Duration::from_millis(1);
-/// Descriptors besides sockets and connections: 0 to 2, the event loop's own, one to accept with, and some to spare.
-const OTHER_DESCRIPTORS: u64 = 16;
 /// Event data from here on means a socket, by its index, and below it a connection, by its descriptor.
 const SOCKETS: u64 = 1 << 32;
 const SIGNALS: u64 = u64::MAX;
@@ -83,6 +83,14 @@ pub enum Error {
         /// The hard limit.
         allowed: u64,
     },
+    /// There are not enough numbers for them.
+    #[error("{asked} UDP sockets are more than the {max} that one process serves; start another one for the rest")]
+    TooManyDatagramSockets {
+        /// Sockets.
+        asked: usize,
+        /// The limit.
+        max: usize,
+    },
     /// Something that the event loop needs cannot be had.
     #[error("cannot prepare the event loop: {0}; check the limits of the unit or shell that starts the program")]
     Prepare(#[from] io::Error),
@@ -100,6 +108,8 @@ pub enum Error {
 pub struct Daemon {
     epoll: OwnedFd,
     sockets: Vec<Socket>,
+    /// See [`Arranged`].
+    _kept: Vec<OwnedFd>,
     until: Until,
     /// With [`Until::Idle`], how long the program stays without traffic.
     stay: Duration,
@@ -133,36 +143,44 @@ impl Daemon {
     /// What cannot be had.
     pub fn new(
         work: Work,
-        sockets: Vec<Socket>,
+        arranged: Arranged,
         until: Until,
         limits: &Limits,
         idle: Duration,
         stay: Duration,
     ) -> Result<Self, Error> {
+        let Arranged { events: epoll, sockets, kept } = arranged;
         raise_descriptor_limit(limits.max_connections, sockets.len() + work.descriptors())?;
         let now = Instant::now();
-        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let reloads = !work.directories().is_empty();
         dup2_stdin(if reloads { sys::stop_and_reload_signals()? } else { sys::stop_signals()? })?;
         epoll::add(&epoll, stdin(), EventData::new_u64(SIGNALS), EventFlags::IN)?;
         for (index, socket) in (SOCKETS..).zip(&sockets) {
-            ioctl_fionbio(&socket.descriptor, true)?;
-            if socket.kind == Kind::Datagrams {
-                sys::tell_destinations(socket.descriptor.as_fd())?;
-            } else if matches!(work, Work::Discard) {
-                // Connections have it from their listener.
-                sys::wake_up_for(socket.descriptor.as_fd(), WORTH_WAKING);
+            let descriptor = socket.descriptor.as_fd();
+            ioctl_fionbio(descriptor, true)?;
+            match socket.kind {
+                Kind::Datagrams => sys::tell_destinations(descriptor)?,
+                // Connections have these from their listener.
+                Kind::Listener => {
+                    Buffers::of(&work).set(descriptor)?;
+                    if matches!(work, Work::Discard) {
+                        sys::wake_up_for(descriptor, WORTH_WAKING);
+                    }
+                }
             }
-            epoll::add(&epoll, &socket.descriptor, EventData::new_u64(index), EventFlags::IN)?;
+            epoll::add(&epoll, descriptor, EventData::new_u64(index), EventFlags::IN)?;
         }
+        // Replies do without large buffers from the beginning.
+        let large = if let Work::Reply(_) = work { usize::MAX } else { MAX_LARGE };
         let most = limits.max_connections as usize;
         let most_per_source = limits.max_per_source.map_or(most.div_ceil(2), |count| count as usize);
         Ok(Self {
             epoll,
             sockets,
+            _kept: kept,
             until,
             stay,
-            connections: Connections::new(most, most_per_source, idle),
+            connections: Connections::new(most, most_per_source, large, idle),
             datagrams: Datagrams::new(Limiter::new(limits.datagram_rate, limits.datagram_total, now), &work)?,
             worker: Worker::new(work),
             manager: Manager::connect(now).map_err(Error::Manager)?,
@@ -219,8 +237,10 @@ impl Daemon {
     }
 
     fn answer(&mut self, index: usize, now: Instant) {
-        // Gone, if told to stop just now.
-        let Some(socket) = self.sockets.get(index) else { return };
+        if self.stopping.is_some() {
+            return; // told so just now
+        }
+        let socket = &self.sockets[index];
         match socket.kind {
             Kind::Datagrams => {
                 if self.datagrams.answer(socket.descriptor.as_fd(), &mut self.worker.work, now) {
@@ -376,10 +396,12 @@ impl Daemon {
     /// Takes no more clients, and lets those go on that it has. Told twice, it ends at once.
     fn stop(&mut self, now: Instant) {
         self.manager.stopping();
-        for socket in self.sockets.drain(..) {
+        for socket in &self.sockets {
             // Closing is not enough: whoever passed it holds it too, and clients still come.
             let _ = epoll::delete(&self.epoll, &socket.descriptor);
         }
+        // A number that is kept for datagrams stays taken.
+        self.sockets.retain(|socket| socket.kind == Kind::Datagrams);
         self.stopping = Some(if self.stopping.is_none() { now + GRACE } else { now });
     }
 
@@ -410,17 +432,4 @@ fn until_then(due: Instant) -> Timespec {
     let left = due.saturating_duration_since(Instant::now());
     // rustix rounds it up to the milliseconds of epoll_pwait(2), so that it is time when that returns.
     Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() }
-}
-
-pub(crate) fn raise_descriptor_limit(connections: u32, sockets: usize) -> Result<(), Error> {
-    let needed = u64::from(connections) + sockets as u64 + OTHER_DESCRIPTORS;
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= needed) {
-        return Ok(());
-    }
-    if let Some(allowed) = limit.maximum.filter(|&allowed| allowed < needed) {
-        return Err(Error::TooFewDescriptors { asked: connections, needed, allowed });
-    }
-    let raised = Rlimit { current: Some(needed), ..limit };
-    Ok(setrlimit(Resource::Nofile, raised)?)
 }

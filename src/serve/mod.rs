@@ -1,16 +1,19 @@
 //! Serving: what happens after the lock-down.
 
+pub mod buffers;
 mod connection;
 mod connections;
 mod daemon;
 mod datagrams;
+mod descriptors;
 mod limiter;
 mod stream;
 mod table;
 
-#[cfg(feature = "web")]
-pub(crate) use daemon::raise_descriptor_limit;
 pub use daemon::{Daemon, Error as DaemonError, Limits};
+pub use descriptors::Arranged;
+#[cfg(feature = "web")]
+pub(crate) use descriptors::raise_descriptor_limit;
 pub use stream::{Error, Prepared};
 #[cfg(feature = "web")]
 pub(crate) use table::Table;

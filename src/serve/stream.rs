@@ -10,6 +10,7 @@ use rustix::net::{AddressFamily, RecvFlags, Shutdown, recv, shutdown};
 use rustix::stdio::{stdin, stdout};
 use rustix::thread::{Timespec, nanosleep};
 
+use super::buffers::Buffers;
 use crate::protocol::chargen;
 use crate::sandbox::policy::Peer;
 use crate::service::{LineEnd, Work};
@@ -18,10 +19,10 @@ use crate::sys;
 /// How much of a stream is handled at a time, in octets.
 pub(super) const CHUNK: usize = 256 * 1024;
 /// How much is discarded at a time, in octets. Memory is only promised: a TCP socket drops without copying.
-pub(super) const DISCARDED: usize = 2 * WORTH_WAKING;
-/// How much has to be there before it is worth waking up to discard it, in octets. Each time costs the client as well, who
-/// sends faster for it (`make bench`, "discard").
-pub(super) const WORTH_WAKING: usize = 1024 * 1024;
+pub(super) const DISCARDED: usize = 4 * WORTH_WAKING;
+/// How much has to be there before it is worth waking up to discard it, in octets: half the window. Each time costs the client
+/// as well, who sends faster for it (`make bench`, "discard").
+pub(super) const WORTH_WAKING: usize = Buffers::STREAM.receive as usize / 2;
 /// How many characters are written at a time. A process for one connection makes them first: a quarter of a mebibyte of them
 /// takes twice as long as all the rest of its life (`make bench`, "chargen").
 const CHARACTERS: usize = 16 * 1024;
@@ -32,8 +33,8 @@ pub(super) const LINGER: usize = 16 * 1024 * 1024;
 /// Why a reply could not be delivered, where that is not the client's doing.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The time limits could not be set on the socket.
-    #[error("cannot prepare the connection: {0}; the program would wait for a silent client for ever")]
+    /// The limits could not be set on the socket.
+    #[error("cannot prepare the connection: {0}; its time and its buffers would have no limit")]
     Prepare(io::Error),
     /// There is not enough memory.
     #[error(
@@ -62,8 +63,8 @@ enum Task {
 }
 
 impl Prepared {
-    /// Turns the reply into octets, reserves the memory, and sets the time limit on a connection: no call on it waits
-    /// longer than `idle` for the client.
+    /// Turns the reply into octets, reserves the memory, and sets limits on a connection: no call on it waits longer than `idle`
+    /// for the client, and the kernel buffers no more than [`Buffers`] says.
     ///
     /// # Errors
     ///
@@ -73,7 +74,7 @@ impl Prepared {
             let limits = ioctl_fionbio(stdin(), false)
                 .and_then(|()| set_socket_timeout(stdin(), Timeout::Recv, Some(idle)))
                 .and_then(|()| set_socket_timeout(stdin(), Timeout::Send, Some(idle)));
-            limits.map_err(|errno| Error::Prepare(errno.into()))?;
+            limits.map_err(io::Error::from).and_then(|()| Buffers::of(&work).set(stdin())).map_err(Error::Prepare)?;
         }
         let line_end = if peer == Peer::Filter { LineEnd::Lf } else { LineEnd::CrLf };
         let task = match work {

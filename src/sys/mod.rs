@@ -106,6 +106,16 @@ pub(crate) fn wake_up_for(socket: BorrowedFd<'_>, octets: usize) {
     let _ = set(socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT, octets);
 }
 
+/// Bounds what the kernel buffers of what a client sends (`SO_RCVBUF` in socket(7)).
+pub(crate) fn set_receive_buffer(socket: BorrowedFd<'_>, octets: u32) -> io::Result<()> {
+    set(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, octets.cast_signed())
+}
+
+/// Bounds what the kernel keeps of what a client has not acknowledged (`SO_SNDBUF` in socket(7)).
+pub(crate) fn set_send_buffer(socket: BorrowedFd<'_>, octets: u32) -> io::Result<()> {
+    set(socket, libc::SOL_SOCKET, libc::SO_SNDBUF, octets.cast_signed())
+}
+
 #[allow(clippy::cast_possible_truncation)] // of the size of an integer
 fn set(socket: BorrowedFd<'_>, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     // SAFETY: the value is read from an integer that lives during the call, with that integer's size.

@@ -110,7 +110,7 @@ fn live() -> Result<Infallible, Error> {
     let server = Server::new(site, identity.zip(acceptor), sockets, limits).map_err(prepare)?;
     drop(guard);
 
-    sandbox::lock_down_but(policy::Service::Lunchd, policy::Peer::SocketsAndFiles, &readable, arguments.sandbox)?;
+    sandbox::lock_down_but(policy::Service::Lunchd, policy::Peer::ListenersAndFiles, &readable, arguments.sandbox)?;
     let outcome = tokio::task::LocalSet::new().block_on(&runtime, server.serve(manager));
     // Exits at once, as all services do: taking the runtime apart needs calls that the policy does not have.
     let outcome = outcome.map_err(serve::DaemonError::Wait);

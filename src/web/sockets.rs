@@ -13,6 +13,7 @@ use rustix::net::AddressFamily;
 use rustix::net::sockopt::{set_tcp_nodelay, socket_domain};
 
 use crate::activation::{self, Kind};
+use crate::serve::buffers::Buffers;
 use crate::{report, sys};
 
 /// What is spoken on a socket: its name.
@@ -199,6 +200,7 @@ fn open_one(&Address { scheme, address }: &Address) -> Result<(Scheme, Listener)
 /// Makes the socket ready for the event loop, and says where it is.
 fn listener(socket: OwnedFd) -> io::Result<(Listener, String)> {
     rustix::io::ioctl_fionbio(&socket, true)?;
+    Buffers::WEB.set(socket.as_fd())?;
     match socket_domain(&socket)? {
         AddressFamily::UNIX => {
             let listener = UnixListener::from(socket);

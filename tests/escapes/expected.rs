@@ -78,7 +78,7 @@ pub const LANDLOCK_LEAVES: &[(&[&str], &str)] = &[
     ),
 ];
 
-/// Acts that the program alone does not stop where it reads files again after the lock-down (`SocketsAndFiles`).
+/// Acts that the program alone does not stop where it reads files again after the lock-down (`ListenersAndFiles`, `SocketsAndFiles`).
 pub const READERS_LEAVE: &[(&[&str], &str)] = &[(
     &["list an inherited directory"],
     "it lists the directories that it follows; the programs close all that was not passed on purpose, so there is no other",

@@ -8,6 +8,10 @@
 //! - `reset`: COUNT connections, reset as soon as they are there.
 //! - `vanish`: COUNT connections whose client is gone without a word, not even of TCP's.
 //! - `deaf`: COUNT connections that never read, and send as much as they can, for SECONDS.
+//! - `below`: COUNT connections that send just less than a mebibyte, and are silent then, for SECONDS.
+//! - `grow`: COUNT connections that send and read as fast as they can for a third of SECONDS, so that the kernel gives them the
+//!   largest buffers that it ever gives, and then go on sending, and read no more.
+//! - `withhold`: the same, but then they take nothing any more, and acknowledge nothing.
 //! - `datagrams`: COUNT datagrams as fast as they can be sent.
 //! - `answer`: tries until one client is served, and prints after how many milliseconds that was.
 //!
@@ -48,14 +52,10 @@ fn main() {
         "trickle" => flood.trickle(count),
         "reset" => flood.reset(count),
         "vanish" => flood.vanish(count),
-        "deaf" => flood.hold(count, |client| {
-            loop {
-                match client.socket.write_all(&[b'x'; 4096]) {
-                    Ok(()) => {}
-                    Err(error) => return error.kind() == ErrorKind::WouldBlock,
-                }
-            }
-        }),
+        "deaf" => flood.hold(count, |client| flood.send_all(client, usize::MAX)),
+        "below" => flood.hold(count, |client| flood.send_all(client, (1 << 20) - 8192)),
+        "grow" => flood.grow(count, |_| {}),
+        "withhold" => flood.grow(count, |client| take_nothing(&client.socket)),
         "datagrams" => flood.datagrams(count),
         "answer" => return flood.answer(),
         _ => panic!("no such flood"),
@@ -76,6 +76,7 @@ struct Client {
     number: u32,
     connected: bool,
     reply: Vec<u8>,
+    sent: usize,
 }
 
 impl Flood<'_> {
@@ -91,7 +92,7 @@ impl Flood<'_> {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(_) => return None,
         }
-        Some(Client { socket: socket.into(), number, connected: false, reply: Vec::new() })
+        Some(Client { socket: socket.into(), number, connected: false, reply: Vec::new(), sent: 0 })
     }
 
     fn payload(number: u32) -> Vec<u8> {
@@ -105,6 +106,7 @@ impl Flood<'_> {
             "chargen" => client.reply.len() > 1000,
             "daytime" => client.reply.len() == 26,
             "time" => client.reply.len() == 4,
+            "lunchd" => client.reply.starts_with(b"HTTP/1.1 "),
             _ => fortunes().any(|fortune| fortune == client.reply),
         }
     }
@@ -116,6 +118,7 @@ impl Flood<'_> {
             "chargen" => true,
             "daytime" => client.reply.len() < 26,
             "time" => client.reply.len() < 4,
+            "lunchd" => true,
             _ => fortunes().any(|fortune| fortune.starts_with(&client.reply)),
         }
     }
@@ -218,6 +221,49 @@ impl Flood<'_> {
             clients.retain_mut(|client| {
                 let mut octet = [0; 1];
                 let open = act(client) && !matches!(client.socket.peek(&mut octet), Ok(0)) && !was_reset(client);
+                counted.refused += usize::from(!open);
+                open
+            });
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        counted.dropped += clients.len();
+        counted
+    }
+
+    /// Sends what the connection takes, up to so many octets; tells whether it is still open.
+    fn send_all(&self, client: &mut Client, limit: usize) -> bool {
+        let web = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100);
+        let octets = if self.service == "lunchd" { &web[..] } else { &[b'x'; 4096] };
+        while client.sent < limit {
+            // A request that was cut in two goes on where it was cut.
+            let from = client.sent % octets.len();
+            match client
+                .socket
+                .write(&octets[from..octets.len().min(limit.saturating_sub(client.sent).saturating_add(from))])
+            {
+                Ok(count) => client.sent += count,
+                Err(error) => return error.kind() == ErrorKind::WouldBlock,
+            }
+        }
+        true
+    }
+
+    fn grow(&self, count: u32, then: impl Fn(&Client)) -> Count {
+        let mut counted = Count::default();
+        let mut clients = self.connected(count, &mut counted);
+        let start = Instant::now();
+        let mut chunk = vec![0; 1 << 20];
+        while start.elapsed() < self.limit / 3 {
+            for client in &mut clients {
+                let more = client.sent.saturating_add(1 << 20);
+                self.send_all(client, more);
+                let _ = client.socket.read(&mut chunk);
+            }
+        }
+        clients.iter().for_each(then);
+        while start.elapsed() < self.limit {
+            clients.retain_mut(|client| {
+                let open = self.send_all(client, usize::MAX) && !was_reset(client);
                 counted.refused += usize::from(!open);
                 open
             });
@@ -347,6 +393,21 @@ impl Flood<'_> {
 
 fn was_reset(client: &Client) -> bool {
     sockopt::socket_error(&client.socket) != Ok(Ok(()))
+}
+
+/// Has the kernel drop every segment for a socket before TCP sees it: `SO_ATTACH_FILTER` in socket(7).
+#[allow(unsafe_code)]
+fn take_nothing(socket: &TcpStream) {
+    use std::os::fd::AsRawFd;
+    let mut nothing = libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 }; // BPF_RET
+    let filter = libc::sock_fprog { len: 1, filter: &raw mut nothing };
+    let length = libc::socklen_t::try_from(size_of_val(&filter)).expect("a few octets");
+    // SAFETY: the filter and its one instruction live during the call.
+    let answer = unsafe {
+        let filter = (&raw const filter).cast();
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, filter, length)
+    };
+    assert_eq!(answer, 0, "every socket takes a filter");
 }
 
 /// Has the kernel forget a connection, without a segment to the other end: `TCP_REPAIR` in tcp(7).

@@ -32,12 +32,21 @@ pub fn print(service: Service, peer: Peer) {
     }
     // Of the calls in the table, with one pinned argument wrong.
     for rule in policy::rules(service, peer) {
-        for &(position, value) in rule.arguments {
-            for wrong in [c_long::from(value) + 64, c_long::from(value) ^ 1 << 31, -1 - c_long::from(value)] {
+        for pin in rule.arguments {
+            let (min, max) = (c_long::from(pin.min), c_long::from(pin.max));
+            // Not one that another rule allows.
+            let below = if min == max { max + 64 } else { min - 1 };
+            for wrong in [below, max + 64, min ^ 1 << 31, -1 - min] {
+                // As the kernel's half of the argument has it: a range up to the greatest number ends nowhere.
+                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+                let seen = wrong as u32;
                 let mut arguments = pinned(rule);
-                arguments[position as usize] = wrong;
-                if survives(service, peer, native(rule), arguments) {
-                    println!("{} with argument {position} {wrong:#x} instead of {value:#x}", rule.call.name);
+                arguments[pin.position as usize] = wrong;
+                if !(pin.min..=pin.max).contains(&seen) && survives(service, peer, native(rule), arguments) {
+                    println!(
+                        "{} with argument {} {wrong:#x} outside of {min:#x} to {max:#x}",
+                        rule.call.name, pin.position
+                    );
                 }
             }
         }
@@ -46,7 +55,7 @@ pub fn print(service: Service, peer: Peer) {
 
 fn pinned(rule: &policy::Rule) -> [c_long; 6] {
     let mut arguments = [0; 6];
-    rule.arguments.iter().for_each(|&(position, value)| arguments[position as usize] = value.into());
+    rule.arguments.iter().for_each(|pin| arguments[pin.position as usize] = pin.min.into());
     arguments
 }
 

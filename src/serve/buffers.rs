@@ -1,0 +1,66 @@
+//! What the kernel may buffer for a connection. No process has this memory, and a client decides whether it is used: one that
+//! sends and does not read, or that withholds acknowledgements, fills all of it. The control group pays for it
+//! (`MemoryMax=`), so it is bounded for every way of starting; `units/` and docs/operating.md have the same numbers, and
+//! tests/memory.rs the arithmetic.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use crate::service::Work;
+use crate::sys;
+
+/// The two buffers of a connection, in octets, as setsockopt(2) takes them. The kernel allows for twice as much, since it
+/// counts its own records too (`SO_RCVBUF` in socket(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Buffers {
+    /// For what the client sends.
+    pub receive: u32,
+    /// For what it has not acknowledged.
+    pub send: u32,
+}
+
+impl Buffers {
+    /// For one reply: what a client says meanwhile is dropped, and a long reply is sent bit by bit.
+    pub const REPLY: Self = Self { receive: 32 * 1024, send: 32 * 1024 };
+    /// For a stream at full speed (`make bench`, "a byte"): what Linux gives to everybody who asks (`net.core.rmem_max` and
+    /// `wmem_max` in socket(7)).
+    pub const STREAM: Self = Self { receive: 208 * 1024, send: 208 * 1024 };
+    /// For one stream among many.
+    pub const SMALL: Self = Self { receive: 32 * 1024, send: 48 * 1024 };
+    /// For a connection of lunchd's: heads of requests, and pages.
+    pub const WEB: Self = Self { receive: 32 * 1024, send: 48 * 1024 };
+
+    /// The buffers that fit the work, while there are few connections.
+    #[must_use]
+    pub fn of(work: &Work) -> Self {
+        if let Work::Reply(_) = work { Self::REPLY } else { Self::STREAM }
+    }
+
+    /// How much the kernel takes for a connection with these buffers, in octets, at most.
+    #[must_use]
+    pub const fn memory(self) -> usize {
+        2 * (self.receive as usize + self.send as usize)
+    }
+
+    /// Gives a socket these buffers; those that a listening TCP socket accepts inherit them, and the greatest window that
+    /// their clients are told.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub(crate) fn set(self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        sys::set_receive_buffer(socket, self.receive)?;
+        sys::set_send_buffer(socket, self.send)
+    }
+}
+
+/// How many connections of one process have the large buffers ([`Buffers::STREAM`]) at a time. Those that come while there are
+/// so many get the small ones.
+pub const MAX_LARGE: usize = 64;
+
+/// How much the kernel takes for so many streams of one process, in octets, at most.
+#[must_use]
+pub const fn streams(connections: usize) -> usize {
+    let large = if connections < MAX_LARGE { connections } else { MAX_LARGE };
+    large * Buffers::STREAM.memory() + (connections - large) * Buffers::SMALL.memory()
+}

@@ -1,0 +1,92 @@
+//! The numbers of a daemon's descriptors. Its policy tells kinds of descriptors apart by number, so each kind has its own:
+//! 0 the signals, 1 the service manager, 2 the log, 3 the event loop, then datagram sockets, then everything else.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use rustix::event::epoll::{self, CreateFlags};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::{DupFlags, dup3, fcntl_dupfd_cloexec};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::DaemonError as Error;
+use crate::activation::{Kind, Socket};
+use crate::sandbox::policy::{EVENTS, FIRST_DATAGRAMS, FIRST_FREE, LAST_DATAGRAMS};
+
+/// How many sockets for datagrams one process serves.
+const MAX_DATAGRAM_SOCKETS: usize = (LAST_DATAGRAMS - FIRST_DATAGRAMS + 1) as usize;
+/// Descriptors besides sockets, connections and files: those with fixed numbers, one to accept with, and some to spare.
+const OTHER_DESCRIPTORS: u64 = FIRST_FREE as u64 + 8;
+
+/// Sockets under their numbers, and an event loop for them.
+pub struct Arranged {
+    /// The event loop.
+    pub(super) events: OwnedFd,
+    pub(super) sockets: Vec<Socket>,
+    /// The numbers for datagram sockets that no socket has. As long as the process lives, nothing else gets them.
+    pub(super) kept: Vec<OwnedFd>,
+}
+
+impl Arranged {
+    /// Gives each socket a number of its kind, and what is good for nothing to the numbers that are left. To be called before
+    /// anything else is opened.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooManyDatagramSockets`], or what the system says.
+    pub fn new(mut sockets: Vec<Socket>) -> Result<Self, Error> {
+        let datagrams = sockets.iter().filter(|socket| socket.kind == Kind::Datagrams).count();
+        if datagrams > MAX_DATAGRAM_SOCKETS {
+            return Err(Error::TooManyDatagramSockets { asked: datagrams, max: MAX_DATAGRAM_SOCKETS });
+        }
+        for socket in &mut sockets {
+            socket.descriptor = above(&socket.descriptor)?;
+        }
+        let nothing = above(&open("/", OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?)?;
+        let mut kept = (EVENTS..FIRST_FREE).map(|number| exactly(&nothing, number.cast_signed()));
+        let mut events = kept.next().unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()))?;
+        dup3(epoll::create(CreateFlags::CLOEXEC)?, &mut events, DupFlags::CLOEXEC)?;
+        let mut kept = kept.collect::<io::Result<Vec<_>>>()?;
+        for socket in sockets.iter_mut().filter(|socket| socket.kind == Kind::Datagrams) {
+            let mut number = kept.remove(0);
+            dup3(&socket.descriptor, &mut number, DupFlags::CLOEXEC)?;
+            socket.descriptor = number;
+        }
+        Ok(Self { events, sockets, kept })
+    }
+
+    /// Whether any of the sockets is for datagrams.
+    #[must_use]
+    pub fn has_datagrams(&self) -> bool {
+        self.sockets.iter().any(|socket| socket.kind == Kind::Datagrams)
+    }
+}
+
+/// The same under a number that means nothing.
+fn above(descriptor: &OwnedFd) -> io::Result<OwnedFd> {
+    Ok(fcntl_dupfd_cloexec(descriptor, FIRST_FREE.cast_signed())?)
+}
+
+/// The same under just this number, which has to be free.
+fn exactly(descriptor: &OwnedFd, number: i32) -> io::Result<OwnedFd> {
+    let other = fcntl_dupfd_cloexec(descriptor, number)?;
+    if other.as_raw_fd() == number { Ok(other) } else { Err(io::ErrorKind::AlreadyExists.into()) }
+}
+
+/// Makes room for so many connections, and for sockets and files besides.
+///
+/// # Errors
+///
+/// [`Error::TooFewDescriptors`], if the hard limit is lower.
+pub(crate) fn raise_descriptor_limit(connections: u32, sockets_and_files: usize) -> Result<(), Error> {
+    let needed = u64::from(connections) + sockets_and_files as u64 + OTHER_DESCRIPTORS;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= needed) {
+        return Ok(());
+    }
+    if let Some(allowed) = limit.maximum.filter(|&allowed| allowed < needed) {
+        return Err(Error::TooFewDescriptors { asked: connections, needed, allowed });
+    }
+    let raised = Rlimit { current: Some(needed), ..limit };
+    Ok(setrlimit(Resource::Nofile, raised)?)
+}
