@@ -5,6 +5,7 @@ mod connections;
 mod daemon;
 mod datagrams;
 mod limiter;
+mod network;
 mod stream;
 mod table;
 
