@@ -449,3 +449,74 @@ PYTHON
     let allowed = LONGEST as u64 * (milliseconds + 1001) / 1000 + LONGEST as u64;
     assert!(drawn > 0 && drawn <= allowed, "{drawn} octets of {allowed}: {printed}");
 }
+
+/// A host with links to two others. Each client says what it gets: the octets of replies to one datagram for each of two
+/// services, and how many of its connections are served.
+#[test]
+fn the_same_link_local_address_on_two_links_is_two_clients() {
+    const SCRIPT: &str = r#"
+set -eu
+for host in 1 2; do
+	unshare --net sleep infinity &
+	hosts[host]=$!
+	until [ "$(readlink /proc/$!/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do kill -0 $!; done
+	ip link add link$host type veth peer name uplink netns $!
+	ip link set link$host up
+	ip addr add fe80::1/64 dev link$host nodad
+	nsenter --net --target $! ip link set uplink up
+	nsenter --net --target $! ip addr add fe80::99/64 dev uplink nodad
+	nsenter --net --target $! ip addr add fe80::98/64 dev uplink nodad
+done
+# One reply for each client in all the time that this takes. Two services: in one, two clients may share a bucket by chance.
+for port in 1737 1738; do "$1" --datagram-rate 1 --listen "udp://[::]:$port" 2>/dev/null & done
+"$2" --max-per-source 2 --listen 'tcp://[::]:1707' 2>/dev/null &
+for port in udp6:06C9 udp6:06CA tcp6:06AB; do
+	until grep -q ":${port#*:} " "/proc/net/${port%:*}"; do kill -0 %3; kill -0 %4; kill -0 %5; done
+done
+client() { # its host, its address
+	exec nsenter --net --target "${hosts[$1]}" python3 -c "
+import signal, socket
+def client(kind):
+    client = socket.socket(socket.AF_INET6, kind)
+    client.bind(('$2', 0, 0, scope))
+    client.settimeout(5)
+    return client
+
+scope = socket.if_nametoindex('uplink')
+octets, served, kept = 0, 0, []
+for port in (1737, 1738):
+    datagrams = client(socket.SOCK_DGRAM)
+    datagrams.sendto(b'', ('fe80::1', port, 0, scope))
+    try:
+        octets += len(datagrams.recv(100))
+    except OSError:
+        pass
+for _ in range(4):
+    connection = client(socket.SOCK_STREAM)
+    kept.append(connection)
+    try:
+        connection.connect(('fe80::1', 1707, 0, scope))
+        connection.send(b'x')
+        served += len(connection.recv(1))
+    except OSError:
+        pass
+print(octets, served, flush=True)
+signal.pause()
+"
+}
+for who in '1 fe80::99' '2 fe80::99' '2 fe80::98'; do
+	# It goes on, and keeps what it has.
+	exec {client}< <(client $who)
+	read -r line <&$client
+	echo "$line"
+done
+"#;
+    let mut command = Command::new("unshare");
+    command.args(["--net", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-c", SCRIPT, "bash"]);
+    let output = command.args([program("time"), program("echo")]).stdin(Stdio::null()).output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+    let lines: Vec<_> = printed.lines().collect();
+    assert!(lines.len() == 3 && lines[0] == "8 2", "{printed}");
+    assert!(lines.iter().all(|line| ["4 2", "8 2"].contains(line)), "{printed}");
+}

@@ -41,7 +41,7 @@ impl Connections {
     pub(super) fn admit(&mut self, socket: OwnedFd, from: Option<SocketAddr>, now: Instant) -> Option<RawFd> {
         let descriptor = socket.as_raw_fd();
         let open = || Open { connection: Connection::new(socket), active: now };
-        self.table.admit(descriptor, from.map(|address| address.ip()), open, drop)
+        self.table.admit(descriptor, from, open, drop)
     }
 
     pub(super) fn get(&mut self, descriptor: RawFd) -> Option<&mut Connection> {
