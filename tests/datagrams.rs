@@ -310,6 +310,24 @@ fn a_fortune_that_is_not_sent_is_not_missing_from_those_that_come_in_turn() {
 }
 
 #[test]
+fn chargen_is_served_over_udp_only_where_it_is_asked_for() {
+    let mut command = Command::new(program("chargen"));
+    command.args(["--listen", "127.0.0.1:0"]).stdin(Stdio::null()).stderr(Stdio::piped());
+    let mut process = Process::start(&mut command);
+    let address = process.serving_on("tcp://");
+    let notice = process.line();
+    assert!(notice.contains(&format!("--listen udp://{address} asks for it")), "{notice}");
+    UdpSocket::bind(address).expect("nobody has the port for UDP");
+    // A datagram socket that is passed is asked for: inetd's `dgram`, ListenDatagram=. (udp://: all other tests.)
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let socket = OwnedFd::from(socket);
+    let mut command = Command::new(program("chargen"));
+    let _process = Process::start(command.stdin(socket.try_clone().unwrap()).stdout(socket));
+    assert!(ask(&client(), b"", address).len() <= 512);
+}
+
+#[test]
 fn a_service_that_asks_is_not_answered() {
     // Two echo services would answer each other for ever.
     let service = Datagrams::start("echo", &NO_LIMIT);
