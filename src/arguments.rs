@@ -31,6 +31,8 @@ pub(crate) struct Arguments<S: Service> {
     pub(crate) idle_timeout: Option<u16>,
 
     /// Serve there: IP:PORT, or only tcp://IP:PORT, udp://IP:PORT, unix:PATH; can be repeated
+    ///
+    /// For chargen, IP:PORT is TCP only.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Vec<Address>,
 

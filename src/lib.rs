@@ -106,7 +106,7 @@ fn live<S: Service>() -> Result<Infallible, Error> {
     let arguments = Arguments::<S>::parse()?;
 
     // How was I started? The descriptors tell.
-    let activation = activation::recognise(&arguments.listen)?;
+    let activation = activation::recognise(&arguments.listen, S::UDP_UNASKED)?;
 
     // Prepare: everything that needs the outside world. Lock down, before one octet from the network is read. Serve, with
     // the system calls of this service's policy only.

@@ -24,6 +24,9 @@ pub trait Service {
     /// otherwise.
     const IDLE_TIMEOUT: u16;
 
+    /// Whether `--listen IP:PORT` means UDP as well as TCP.
+    const UDP_UNASKED: bool = true;
+
     /// Whose rows of the policy table hold for this service.
     const POLICY: policy::Service;
 

@@ -3,7 +3,7 @@
 
 mod support;
 
-use support::machine::{Machine, assert_all_answer};
+use support::machine::{Machine, assert_all_answer, assert_chargen_answers_over_udp};
 use support::{assert_fortune, repository};
 
 const EXAMPLES: &str = "/usr/local/share/small-services";
@@ -30,6 +30,7 @@ fn inetd_serves_all_six_over_tcp_and_udp() {
     // chargen is commented out: it is not for a network.
     start_inetd(&machine, &format!("sed '/tcpd/! s/^#19/19/' {EXAMPLES}/inetd.conf"));
     assert_all_answer(&machine, &["127.0.0.1"], &["127.0.0.1"]);
+    assert_chargen_answers_over_udp(&machine, &["127.0.0.1"]);
     assert_fortune(&machine.client("printf 'x%.0s' {1..70000} | nc -N 127.0.0.1 17"));
     // inetd's wait: one process for all datagrams until none comes any more.
     assert_eq!(machine.shell("pgrep -cx echo"), "1\n");
@@ -46,6 +47,7 @@ fn inetd_serves_ipv6_as_well() {
     let machine = machine("inetd6");
     start_inetd(&machine, &format!("sed '/tcpd/! s/^#19/19/; s/ tcp / tcp6 /; s/ udp / udp6 /' {EXAMPLES}/inetd.conf"));
     assert_all_answer(&machine, &["::1"], &["::1"]);
+    assert_chargen_answers_over_udp(&machine, &["::1"]);
 }
 
 #[test]
@@ -72,6 +74,7 @@ fn xinetd_serves_all_six_over_tcp_and_udp_and_both_ip_versions() {
     ));
     machine.wait_for("nc -z 127.0.0.1 37");
     assert_all_answer(&machine, &["127.0.0.1", "::1"], &["127.0.0.1", "::1"]);
+    assert_chargen_answers_over_udp(&machine, &["127.0.0.1", "::1"]);
     assert_fortune(&machine.client("printf 'x%.0s' {1..70000} | nc -N 127.0.0.1 17"));
 }
 

@@ -3,7 +3,7 @@
 mod support;
 
 use support::assert_fortune;
-use support::machine::{Machine, assert_all_answer};
+use support::machine::{Machine, assert_all_answer, assert_chargen_answers_over_udp};
 
 const SERVICES: [(&str, &str); 6] = [
     ("fortune", "qotd"),
@@ -28,6 +28,14 @@ fn every_service_answers_a_real_nc_over_both_ip_versions() {
 fn every_service_answers_from_one_process_over_tcp_and_udp() {
     let machine = Machine::with_services("daemons", "-daemon");
     assert_all_answer(&machine, &["127.0.0.1", "::1"], &["127.0.0.1", "::1"]);
+    // chargen over UDP only if it is asked for, as the unit says.
+    assert_eq!(machine.shell("ss -Hlun sport = :19"), "");
+    machine.shell(
+        "mkdir -p /etc/systemd/system/chargen-daemon.socket.d && \
+         printf '[Socket]\nListenDatagram=19\n' > /etc/systemd/system/chargen-daemon.socket.d/udp.conf && \
+         systemctl daemon-reload && systemctl restart chargen-daemon.socket",
+    );
+    assert_chargen_answers_over_udp(&machine, &["127.0.0.1", "::1"]);
     assert_fortune(machine.shell("printf 'x%.0s' {1..70000} | nc -N 127.0.0.1 17").as_bytes());
     let burst = burst(&machine, 400);
     assert_eq!(burst.len(), 400);

@@ -19,7 +19,7 @@ pub enum Address {
     Tcp(SocketAddr),
     /// `udp://ADDRESS:PORT`
     Udp(SocketAddr),
-    /// `ADDRESS:PORT`: both.
+    /// `ADDRESS:PORT`: both, or TCP only if UDP has to be asked for.
     TcpAndUdp(SocketAddr),
     /// `unix:PATH`
     Unix(PathBuf),
@@ -70,7 +70,7 @@ impl FromStr for Address {
 }
 
 /// Opens all of them, and says on the log where clients find them.
-pub(super) fn open(addresses: &[Address]) -> Result<Vec<Socket>, Error> {
+pub(super) fn open(addresses: &[Address], udp_unasked: bool) -> Result<Vec<Socket>, Error> {
     let mut sockets = Vec::new();
     for address in addresses {
         match address {
@@ -79,7 +79,13 @@ pub(super) fn open(addresses: &[Address]) -> Result<Vec<Socket>, Error> {
             Address::TcpAndUdp(address) => {
                 let (listener, bound) = tcp(*address)?;
                 sockets.push(listener);
-                sockets.push(udp(bound)?);
+                if udp_unasked {
+                    sockets.push(udp(bound)?);
+                } else {
+                    report::notice(&format!(
+                        "UDP is not served, since it helps those who forge their address; --listen udp://{bound} asks for it"
+                    ));
+                }
             }
             Address::Unix(path) => sockets.push(unix(path)?),
         }

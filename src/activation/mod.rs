@@ -109,16 +109,17 @@ impl From<rustix::io::Errno> for Error {
 }
 
 /// Tells how the program was started, opens the addresses of `--listen`, and closes every descriptor that nobody passed on
-/// purpose. A connection that came in `LISTEN_FDS` is moved to descriptors 0 and 1.
+/// purpose. A connection that came in `LISTEN_FDS` is moved to descriptors 0 and 1. `udp_unasked` is whether an address
+/// without a scheme means UDP as well as TCP.
 ///
 /// # Errors
 ///
 /// When what was passed cannot be served, or an address cannot be had.
-pub fn recognise(listen: &[Address]) -> Result<Activation, crate::Error> {
+pub fn recognise(listen: &[Address], udp_unasked: bool) -> Result<Activation, crate::Error> {
     let passed = sys::take_passed_sockets().map_err(Error::from)?;
     if passed.is_empty() {
         if !listen.is_empty() {
-            return Ok(Activation::Sockets(listen::open(listen)?, Until::Stopped));
+            return Ok(Activation::Sockets(listen::open(listen, udp_unasked)?, Until::Stopped));
         }
         return Ok(by_standard_input()?);
     }

@@ -14,6 +14,8 @@ impl Service for Chargen {
     const NAME: &'static str = "chargen";
     const ABOUT: &'static str = "Character Generator (RFC 864): sends lines of characters until the client closes";
     const IDLE_TIMEOUT: u16 = 60;
+    // Whoever forges addresses likes it best: what it sends is all padding, and no client is known to need it.
+    const UDP_UNASKED: bool = false;
     const POLICY: policy::Service = policy::Service::Chargen;
 
     fn prepare(_: &NoOptions, _: Replies) -> Result<Work, Error> {

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use jiff::civil::date;
 use jiff::fmt::strtime::{BrokenDownTime, Config, PosixCustom};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
@@ -71,6 +72,14 @@ impl Reply for Clock {
     fn compose(&mut self, line_end: LineEnd, octets: &mut Vec<u8>) {
         let line = self.format.line(&Timestamp::now().to_zoned(self.zone.clone())).unwrap_or_default();
         line_end.append(&line, octets);
+    }
+
+    /// That of a Wednesday in September, which has the longest names. It is a good measure and no limit: a zone's name may be
+    /// longer in winter.
+    fn longest(&self) -> usize {
+        let long = date(2026, 9, 30).at(22, 22, 22, 0).to_zoned(self.zone.clone());
+        let line = long.ok().and_then(|long| self.format.line(&long).ok());
+        line.map_or(LONGEST_REPLY, |line| line.len() + 1)
     }
 }
 
@@ -175,6 +184,16 @@ mod tests {
             "61225 26-07-04 01:35:07 50 0 1 0.0 UTC(small-services) *\n"
         );
         assert!(written("nist-like", "UTC0").contains(" 00 0 1 "));
+    }
+
+    #[test]
+    fn the_longest_reply_is_that_of_the_longest_names() {
+        for (format, longest) in
+            [("ctime", 26), ("rfc867", "Wednesday, September 30, 2026 22:22:22-UTC\r\n".len()), ("%d", 4)]
+        {
+            let clock = Clock { zone: TimeZone::UTC, format: format.parse().expect("a format") };
+            assert_eq!(clock.longest(), longest, "{format}");
+        }
     }
 
     #[test]

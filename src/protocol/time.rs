@@ -33,6 +33,10 @@ impl Reply for Clock {
         };
         octets.extend_from_slice(&since_1900(since_1970).to_be_bytes());
     }
+
+    fn longest(&self) -> usize {
+        size_of::<u32>()
+    }
 }
 
 /// The time of RFC 868 for a Unix time, both in seconds.

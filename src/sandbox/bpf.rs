@@ -307,10 +307,10 @@ mod tests {
 
     #[test]
     fn a_call_is_pinned_or_free() {
-        let rule = |arguments| Rule { arguments, ..policy::TABLE[0] };
-        let number = |rule: &Rule| rule.call.x86_64;
         const ONE: &[Pin] = &[Pin { position: 0, min: 1, max: 1 }];
         const MORE: &[Pin] = &[Pin { position: 0, min: 2, max: 9 }];
+        let rule = |arguments| Rule { arguments, ..policy::TABLE[0] };
+        let number = |rule: &Rule| rule.call.x86_64;
         for pair in [[rule(&[]), rule(&[])], [rule(ONE), rule(&[])], [rule(&[]), rule(ONE)]] {
             assert!(compile(pair.iter(), number, X86_64).is_err());
         }

@@ -51,8 +51,7 @@ impl Connections {
         }
         let open = || Open { connection: Connection::new(socket), active: now, large };
         let mut evicted = None;
-        let admitted =
-            self.table.admit(descriptor, from.map(|address| address.ip()), open, |open| evicted = Some(open));
+        let admitted = self.table.admit(descriptor, from, open, |open| evicted = Some(open));
         self.large_left -= usize::from(large && admitted.is_some());
         self.forget(evicted);
         admitted

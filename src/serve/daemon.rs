@@ -17,7 +17,7 @@ use super::connection::{Next, Worker};
 use super::connections::Connections;
 use super::datagrams::Datagrams;
 use super::descriptors::{Arranged, raise_descriptor_limit};
-use super::limiter::Limiter;
+use super::limiter::TOTAL;
 use super::stream::WORTH_WAKING;
 use crate::activation::{Kind, Socket, Until};
 use crate::manager::Manager;
@@ -52,18 +52,20 @@ pub struct Limits {
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_per_source: Option<u32>,
 
-    /// Answer so many datagrams a second from one IPv4 /24 or IPv6 /56; 0 for no limit
-    #[arg(long, value_name = "COUNT", default_value_t = 10)]
-    pub datagram_rate: u32,
+    /// Send a network so many octets a second more in datagrams than it sends [default: one longest reply]
+    ///
+    /// A network is an IPv4 /24 or an IPv6 /56. Headers count. 0 is no limit.
+    #[arg(long, value_name = "OCTETS")]
+    pub datagram_rate: Option<u32>,
 
-    /// Answer so many datagrams a second altogether; 0 for no limit
-    #[arg(long, value_name = "COUNT", default_value_t = 1000)]
+    /// The same for all networks together; 0 is no limit
+    #[arg(long, value_name = "OCTETS", default_value_t = TOTAL)]
     pub datagram_total: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_connections: 1000, max_per_source: None, datagram_rate: 10, datagram_total: 1000 }
+        Self { max_connections: 1000, max_per_source: None, datagram_rate: None, datagram_total: TOTAL }
     }
 }
 
@@ -181,7 +183,7 @@ impl Daemon {
             until,
             stay,
             connections: Connections::new(most, most_per_source, large, idle),
-            datagrams: Datagrams::new(Limiter::new(limits.datagram_rate, limits.datagram_total, now), &work)?,
+            datagrams: Datagrams::new(limits.datagram_rate, limits.datagram_total, &work, now)?,
             worker: Worker::new(work),
             manager: Manager::connect(now).map_err(Error::Manager)?,
             closing: Vec::with_capacity(most),

@@ -8,7 +8,7 @@ use std::time::Instant;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
-use super::limiter::Limiter;
+use super::limiter::{HEADERS, Limiter, Payer};
 use crate::protocol::chargen;
 use crate::random;
 use crate::service::{LineEnd, Work};
@@ -29,11 +29,15 @@ pub(super) struct Datagrams {
 }
 
 impl Datagrams {
-    pub(super) fn new(limiter: Limiter, work: &Work) -> io::Result<Self> {
+    /// Rates are in octets a second, 0 for no limit; without one, a network may draw one longest reply a second.
+    pub(super) fn new(rate: Option<u32>, total: u32, work: &Work, now: Instant) -> io::Result<Self> {
         let longest = if let Work::Reply(reply) = work { reply.longest() } else { chargen::LONGEST_DATAGRAM };
+        // As long as RFC 864 and 865 have in mind; what is longer takes longer to pay for. An echo costs little of it.
+        let one_reply = longest.min(chargen::LONGEST_DATAGRAM) + HEADERS;
+        let rate = rate.unwrap_or(u32::try_from(one_reply).unwrap_or(u32::MAX));
         Ok(Self {
             batch: Batch::new(),
-            limiter,
+            limiter: Limiter::new(rate, total, now),
             reply: Vec::with_capacity(longest),
             pattern: chargen::pattern(LineEnd::CrLf, 1),
             random: random::seeded()?,
@@ -51,8 +55,9 @@ impl Datagrams {
                 continue;
             }
             for index in 0..count {
-                if self.may_have_a_reply(index, now) {
-                    self.reply(index, work);
+                if let Some(payer) = self.payer(index, now) {
+                    let length = self.reply(index, work);
+                    self.limiter.pay(payer, self.batch.length(index), length);
                 }
             }
             self.batch.send(socket);
@@ -60,16 +65,22 @@ impl Datagrams {
         any
     }
 
-    fn may_have_a_reply(&mut self, index: usize, now: Instant) -> bool {
-        self.batch.source(index).is_some_and(|source| is_a_client(source) && self.limiter.allows(source.ip(), now))
-            && self.batch.went_to_a_host(index)
+    /// Who pays for a reply to this request, if it may have one. Nothing is composed for the others: that would take time,
+    /// and a fortune from those that come in turn.
+    fn payer(&self, index: usize, now: Instant) -> Option<Payer> {
+        let source = self.batch.source(index).filter(|&source| is_a_client(source))?;
+        self.limiter.payer(source, now).filter(|_| self.batch.went_to_a_host(index))
     }
 
-    fn reply(&mut self, index: usize, work: &mut Work) {
+    /// Replies to a request, and returns the length of the reply in octets.
+    fn reply(&mut self, index: usize, work: &mut Work) -> usize {
         self.reply.clear();
         match work {
-            Work::Echo => return self.batch.echo(index),
-            Work::Discard => return,
+            Work::Echo => {
+                self.batch.echo(index);
+                return self.batch.length(index);
+            }
+            Work::Discard => return 0,
             Work::Reply(reply) => reply.compose(LineEnd::CrLf, &mut self.reply),
             // RFC 864: "a random number (between 0 and 512) of characters".
             Work::Characters => {
@@ -78,6 +89,7 @@ impl Datagrams {
             }
         }
         self.batch.reply(index, &self.reply);
+        self.reply.len()
     }
 }
 

@@ -1,78 +1,107 @@
-//! How many replies datagrams draw: a forged source must get fewer octets than whoever forged it has sent.
+//! How many octets datagrams draw: what all victims of a forger get is what was sent, and a small budget for each of their
+//! networks.
+//!
+//! A request without a payload takes 28 octets on the wire, and the quote in reply up to 539. Never to send more than was
+//! received would answer an honest client one time in 19; so each network may have that much more in a second.
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// How many networks are told apart. Two that fall on the same place share its rate: memory is fixed, and nobody gets more.
-const PLACES: usize = 8192;
-/// A source that was silent may have so many replies at once, at most those of this time.
-const BURST: Duration = Duration::from_secs(1);
+use super::network::Network;
 
-/// Limits replies by the source's network, /24 or /56, and altogether.
+/// How many buckets there are. Networks that fall on the same one share it: memory is fixed, and nobody gets more.
+const BUCKETS: usize = 8192;
+/// A full bucket holds what flows into it in this time.
+const BURST: Duration = Duration::from_secs(1);
+/// The headers of IPv4 and UDP, in octets. (IPv6 has 20 more in the reply, and had them in the request.)
+pub(super) const HEADERS: usize = 28;
+/// What all networks together may draw by default, in octets a second beyond what they send. It takes 485 networks that draw
+/// one longest reply (540 octets) each to use it up: a forger with fewer leaves enough for everybody else.
+pub(super) const TOTAL: u32 = 256 * 1024;
+
+/// Limits what replies have more than their requests, for each source's network (/24 or /56) and altogether.
+///
+/// A reply costs its octets and its headers, less the payload of its request. Not less its headers: two services that a
+/// forger sets upon each other pay 28 octets for each turn, however long they talk, and so does an echo of any length.
 pub(super) struct Limiter {
     start: Instant,
     hasher: RandomState,
     each: Rate,
-    networks: Vec<Schedule>,
+    networks: Vec<Bucket>,
     all: Rate,
-    total: Schedule,
+    total: Bucket,
 }
 
-/// Replies a second; `None` is no limit.
+/// Octets a second; `None` is no limit.
 #[derive(Clone, Copy)]
-struct Rate(Option<Duration>);
+struct Rate(Option<u32>);
 
-/// When the next reply would be due if replies came evenly, since the limiter's start (a token bucket, in the form of the
-/// generic cell rate algorithm: the bucket is full while that moment is past, and empty when it is [`BURST`] ahead).
+/// A token bucket in the form of the generic cell rate algorithm: when all that was sent is paid for, since the limiter's
+/// start. The bucket is full if that moment is past, and empty if it is [`BURST`] ahead.
+///
+/// Any reply may go while there is something in it, since its length is known only once it is composed. It may overdraw the
+/// bucket; then nothing goes before that is paid for.
 #[derive(Clone, Copy, Default)]
-struct Schedule(Duration);
+struct Bucket(Duration);
+
+/// A network whose request may be answered now.
+#[derive(Clone, Copy)]
+pub(super) struct Payer {
+    bucket: usize,
+    now: Duration,
+}
 
 impl Limiter {
-    /// Rates are in replies a second, 0 for no limit.
+    /// Rates are in octets a second, 0 for no limit.
     pub(super) fn new(each: u32, total: u32, now: Instant) -> Self {
         Self {
             start: now,
             hasher: RandomState::new(),
             each: Rate::new(each),
-            networks: vec![Schedule::default(); PLACES],
+            networks: vec![Bucket::default(); BUCKETS],
             all: Rate::new(total),
-            total: Schedule::default(),
+            total: Bucket::default(),
         }
     }
 
-    /// Whether this source may have a reply now; counts it if so.
-    pub(super) fn allows(&mut self, source: IpAddr, now: Instant) -> bool {
-        let now = now.duration_since(self.start);
-        let place = usize::try_from(self.hasher.hash_one(network(source)) % PLACES as u64).unwrap_or_default();
-        let Some(network) = self.networks[place].after(self.each, now) else { return false };
-        let Some(total) = self.total.after(self.all, now) else { return false };
-        self.networks[place] = network;
-        self.total = total;
-        true
+    /// Who pays for a reply to this source; `None` if it gets none now.
+    pub(super) fn payer(&self, source: SocketAddr, now: Instant) -> Option<Payer> {
+        let payer = Payer { bucket: self.bucket(source), now: now.duration_since(self.start) };
+        let pays =
+            self.networks[payer.bucket].has_some(self.each, payer.now) && self.total.has_some(self.all, payer.now);
+        pays.then_some(payer)
+    }
+
+    /// Takes the price of a reply from the network and from the total: both lengths are of payloads, in octets.
+    pub(super) fn pay(&mut self, payer: Payer, request: usize, reply: usize) {
+        let price = u32::try_from((reply + HEADERS).saturating_sub(request)).unwrap_or(u32::MAX);
+        self.networks[payer.bucket].take(price, self.each, payer.now);
+        self.total.take(price, self.all, payer.now);
+    }
+
+    fn bucket(&self, source: SocketAddr) -> usize {
+        // The network that a forger could have any source of.
+        let network = Network::of(source, 24, 56);
+        usize::try_from(self.hasher.hash_one(network) % BUCKETS as u64).unwrap_or_default()
     }
 }
 
 impl Rate {
-    fn new(per_second: u32) -> Self {
-        Self((per_second > 0).then(|| Duration::from_secs(1) / per_second))
+    fn new(octets: u32) -> Self {
+        Self((octets > 0).then_some(octets))
     }
 }
 
-impl Schedule {
-    /// The schedule after one more reply at `now`, if that is allowed.
-    fn after(self, rate: Rate, now: Duration) -> Option<Self> {
-        let Some(interval) = rate.0 else { return Some(self) };
-        let next = self.0.max(now) + interval;
-        (next <= now + BURST.max(interval)).then_some(Self(next))
+impl Bucket {
+    fn has_some(self, rate: Rate, now: Duration) -> bool {
+        rate.0.is_none() || self.0 < now + BURST
     }
-}
 
-/// The network that a forger could have any source of.
-fn network(source: IpAddr) -> u64 {
-    match source.to_canonical() {
-        IpAddr::V4(v4) => u64::from(v4.to_bits() >> 8) | 1 << 63,
-        IpAddr::V6(v6) => u64::try_from(v6.to_bits() >> 72).unwrap_or_default(),
+    fn take(&mut self, octets: u32, rate: Rate, now: Duration) {
+        if let Rate(Some(per_second)) = rate {
+            self.0 = self.0.max(now) + Duration::from_secs(octets.into()) / per_second;
+        }
     }
 }
 
@@ -80,52 +109,132 @@ fn network(source: IpAddr) -> u64 {
 mod tests {
     use super::*;
 
-    fn source(text: &str) -> IpAddr {
-        text.parse().expect("an address")
+    const QUOTE: usize = 511;
+
+    fn source(network: u8) -> SocketAddr {
+        SocketAddr::from(([192, 0, network, 1], 40_000))
+    }
+
+    /// The octets on the wire that a network draws with so many requests at once, each answered with a reply.
+    fn draw(limiter: &mut Limiter, from: SocketAddr, now: Instant, [count, request, reply]: [usize; 3]) -> usize {
+        let mut drawn = 0;
+        for _ in 0..count {
+            if let Some(payer) = limiter.payer(from, now) {
+                limiter.pay(payer, request, reply);
+                drawn += reply + HEADERS;
+            }
+        }
+        drawn
     }
 
     #[test]
-    fn a_network_gets_its_rate_and_another_its_own() {
+    fn a_bucket_holds_a_second_s_octets_and_may_be_overdrawn_by_one_reply() {
         let start = Instant::now();
-        let mut limiter = Limiter::new(10, 0, start);
-        let allowed =
-            |limiter: &mut Limiter, from: &str, now| (0..1000).filter(|_| limiter.allows(source(from), now)).count();
-        assert_eq!(allowed(&mut limiter, "192.0.2.1", start), 10);
-        assert_eq!(allowed(&mut limiter, "192.0.2.200", start), 0, "the same /24");
-        assert_eq!(
-            allowed(&mut limiter, "::ffff:192.0.2.9", start),
-            0,
-            "the same /24 over a socket for both IP versions"
-        );
-        assert_eq!(allowed(&mut limiter, "192.0.3.1", start), 10, "another /24");
-        assert_eq!(allowed(&mut limiter, "2001:db8::1", start), 10);
-        assert_eq!(allowed(&mut limiter, "2001:db8:0:ff::1", start), 0, "the same /56");
-        assert_eq!(allowed(&mut limiter, "2001:db8:0:100::1", start), 10, "another /56");
-        assert_eq!(allowed(&mut limiter, "192.0.2.1", start + Duration::from_millis(500)), 5);
-        assert_eq!(allowed(&mut limiter, "192.0.2.1", start + Duration::from_hours(1)), 10, "a burst of one second");
+        let mut limiter = Limiter::new(540, 0, start);
+        // 539 of 540 octets, the last of which lets another reply go.
+        assert_eq!(draw(&mut limiter, source(2), start, [1000, 0, QUOTE]), 2 * 539);
+        // Full again after two seconds, and no fuller after an hour.
+        assert_eq!(draw(&mut limiter, source(2), start + Duration::from_millis(990), [1000, 0, QUOTE]), 0);
+        assert_eq!(draw(&mut limiter, source(2), start + Duration::from_secs(1), [1000, 0, QUOTE]), 539);
+        assert_eq!(draw(&mut limiter, source(2), start + Duration::from_hours(1), [1000, 0, QUOTE]), 2 * 539);
+    }
+
+    #[test]
+    fn whoever_asks_once_a_second_is_always_answered() {
+        let start = Instant::now();
+        let mut limiter = Limiter::new(540, TOTAL, start);
+        // Give or take: no client's clock is the server's.
+        let late = [0, 3, 0, 1, 4, 0];
+        for (second, late) in (0..3600).zip(late.into_iter().cycle()) {
+            let now = start + Duration::from_secs(second) + Duration::from_millis(late);
+            assert_eq!(draw(&mut limiter, source(2), now, [1, 0, QUOTE]), 539, "after {second} s");
+        }
+    }
+
+    #[test]
+    fn over_time_a_network_draws_what_it_sent_and_its_rate() {
+        for (request, reply) in [(0, QUOTE), (0, 4), (0, 26), (8, 100), (600, 512), (600, 600), (65_000, 65_000)] {
+            let start = Instant::now();
+            let mut limiter = Limiter::new(540, 0, start);
+            let (mut sent, mut drawn) = (0, 0);
+            for tick in 0..10_000_u64 {
+                let now = start + Duration::from_millis(tick);
+                sent += request;
+                drawn += draw(&mut limiter, source(2), now, [1, request, reply]);
+            }
+            let overdrawn = (reply + HEADERS).saturating_sub(request);
+            assert!(drawn <= sent + 540 * 11 + overdrawn, "{request} for {reply}: {drawn} for {sent}");
+        }
+    }
+
+    #[test]
+    fn an_echo_costs_its_headers_however_long_it_is() {
+        let start = Instant::now();
+        for length in [0, 1, 512, 65_507] {
+            let mut limiter = Limiter::new(540, 0, start);
+            let echoes = draw(&mut limiter, source(2), start, [1000, length, length]) / (length + HEADERS);
+            assert_eq!(echoes, 540_usize.div_ceil(HEADERS), "{length} octets");
+        }
+    }
+
+    #[test]
+    fn a_request_saves_no_more_than_its_own_reply_costs() {
+        let start = Instant::now();
+        let mut limiter = Limiter::new(540, 0, start);
+        assert_eq!(draw(&mut limiter, source(2), start, [100, 1000, 4]), 100 * 32, "they cost nothing");
+        assert_eq!(draw(&mut limiter, source(2), start, [1000, 0, QUOTE]), 2 * 539, "and leave nothing");
+    }
+
+    #[test]
+    fn each_network_has_its_own() {
+        let start = Instant::now();
+        let mut limiter = Limiter::new(540, 0, start);
+        let other = (0..=255).map(source).find(|&other| limiter.bucket(other) != limiter.bucket(source(2)));
+        for network in [source(2), other.expect("another bucket")] {
+            assert_eq!(draw(&mut limiter, network, start, [1000, 0, QUOTE]), 2 * 539);
+        }
+        let neighbour = "[::ffff:192.0.2.200]:50000".parse().expect("an address");
+        assert_eq!(draw(&mut limiter, neighbour, start, [1000, 0, QUOTE]), 0, "the same network, asked over IPv6");
     }
 
     #[test]
     fn all_networks_together_get_the_total() {
         let start = Instant::now();
-        let mut limiter = Limiter::new(10, 100, start);
-        let allowed = (0..=255).filter(|n| limiter.allows(source(&format!("10.0.{n}.1")), start)).count();
-        assert_eq!(allowed, 100);
+        let mut limiter = Limiter::new(0, 10_000, start);
+        let mut drawn =
+            (0..=255).map(|network| draw(&mut limiter, source(network), start, [1, 0, QUOTE])).sum::<usize>();
+        assert_eq!(drawn, 10_000_usize.div_ceil(539) * 539);
+        drawn = (0..=255).map(|network| draw(&mut limiter, source(network), start, [1, 600, QUOTE])).sum();
+        assert_eq!(drawn, 0, "not even to those who sent more");
+    }
+
+    #[test]
+    fn two_hundred_forged_networks_leave_the_total_to_others() {
+        let start = Instant::now();
+        let mut limiter = Limiter::new(540, TOTAL, start);
+        for second in 0..10 {
+            let now = start + Duration::from_secs(second);
+            for network in 0..200_u32 {
+                let forged = SocketAddr::from(((0x0a00_0000 + (network << 8)).to_be_bytes(), 40_000));
+                draw(&mut limiter, forged, now, [20, 0, QUOTE]);
+            }
+            assert!(limiter.total.has_some(limiter.all, now.duration_since(start)), "after {second} s");
+        }
     }
 
     #[test]
     fn no_limit_is_none() {
         let start = Instant::now();
         let mut limiter = Limiter::new(0, 0, start);
-        assert!((0..10_000).all(|_| limiter.allows(source("192.0.2.1"), start)));
+        assert_eq!(draw(&mut limiter, source(2), start, [10_000, 0, QUOTE]), 10_000 * 539);
     }
 
     #[test]
-    fn one_a_second_is_one_at_once() {
+    fn a_low_rate_answers_all_the_same_only_later() {
         let start = Instant::now();
         let mut limiter = Limiter::new(1, 0, start);
-        assert!(limiter.allows(source("192.0.2.1"), start));
-        assert!(!limiter.allows(source("192.0.2.1"), start + Duration::from_millis(900)));
-        assert!(limiter.allows(source("192.0.2.1"), start + Duration::from_secs(1)));
+        assert_eq!(draw(&mut limiter, source(2), start, [10, 0, 4]), 32);
+        assert_eq!(draw(&mut limiter, source(2), start + Duration::from_secs(31), [10, 0, 4]), 0);
+        assert_eq!(draw(&mut limiter, source(2), start + Duration::from_secs(32), [10, 0, 4]), 32);
     }
 }

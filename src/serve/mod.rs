@@ -7,6 +7,7 @@ mod daemon;
 mod datagrams;
 mod descriptors;
 mod limiter;
+mod network;
 mod stream;
 mod table;
 

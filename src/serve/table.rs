@@ -3,15 +3,17 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use hashlink::LinkedHashMap;
+
+use super::network::Network;
 
 /// Connections, or those who serve them, by a key of their own.
 #[derive(Debug)]
 pub(crate) struct Table<K, T> {
-    open: LinkedHashMap<K, (T, Option<IpAddr>)>,
-    sources: HashMap<IpAddr, usize>,
+    open: LinkedHashMap<K, (T, Option<Network>)>,
+    sources: HashMap<Network, usize>,
     most: usize,
     most_per_source: usize,
 }
@@ -42,11 +44,12 @@ impl<K: Copy + Eq + Hash, T> Table<K, T> {
     pub(crate) fn admit(
         &mut self,
         key: K,
-        from: Option<IpAddr>,
+        from: Option<SocketAddr>,
         open: impl FnOnce() -> T,
         let_go: impl FnOnce(T),
     ) -> Option<K> {
-        let source = from.map(host);
+        // An IPv4 address, or the /64 that an IPv6 host has all to itself.
+        let source = from.map(|client| Network::of(client, 32, 64));
         if source.is_some_and(|source| self.sources.get(&source).is_some_and(|&count| count >= self.most_per_source)) {
             return None;
         }
@@ -85,7 +88,7 @@ impl<K: Copy + Eq + Hash, T> Table<K, T> {
         self.forget(removed)
     }
 
-    fn forget(&mut self, removed: Option<(T, Option<IpAddr>)>) -> Option<T> {
+    fn forget(&mut self, removed: Option<(T, Option<Network>)>) -> Option<T> {
         let (value, source) = removed?;
         if let Some(source) = source
             && let Entry::Occupied(mut count) = self.sources.entry(source)
@@ -96,13 +99,5 @@ impl<K: Copy + Eq + Hash, T> Table<K, T> {
             }
         }
         Some(value)
-    }
-}
-
-/// What counts as one source: an IPv4 address, or the /64 that an IPv6 host has all to itself.
-fn host(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }

@@ -91,6 +91,11 @@ impl Batch {
         usize::try_from(count).map_err(|_| io::Error::last_os_error())
     }
 
+    /// The length of a request's payload in octets.
+    pub(crate) fn length(&self, index: usize) -> usize {
+        self.headers[index].msg_len as usize
+    }
+
     /// Where a request came from; `None` for a source that is neither IPv4 nor IPv6.
     pub(crate) fn source(&self, index: usize) -> Option<SocketAddr> {
         let source = &raw const self.sources[index];
@@ -152,7 +157,7 @@ impl Batch {
 
     /// Answers a request with what it holds.
     pub(crate) fn echo(&mut self, index: usize) {
-        self.replies.push((index, self.headers[index].msg_len as usize));
+        self.replies.push((index, self.length(index)));
     }
 
     /// Answers a request.

@@ -1,6 +1,6 @@
 //! The connections that are open, the one that was idle for longest first.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use tokio::task::AbortHandle;
 
@@ -24,7 +24,7 @@ impl Connections {
 
     /// Has room for one more, if need be in the place of the one that was idle for longest. `None` if its source has as many
     /// as it may have.
-    pub(super) fn admit(&mut self, from: Option<IpAddr>) -> Option<u64> {
+    pub(super) fn admit(&mut self, from: Option<SocketAddr>) -> Option<u64> {
         self.next += 1;
         self.table.admit(self.next, from, || None, end)
     }

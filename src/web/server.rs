@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::{Future, Ready, pending, poll_fn, ready};
 use std::io;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -234,7 +234,7 @@ impl Shared {
         loop {
             let accepted = match &socket {
                 Waiting::Tcp(socket) => socket.accept().await.map(|(stream, from)| {
-                    self.admit(stream, Some(from.ip()), scheme);
+                    self.admit(stream, Some(from), scheme);
                 }),
                 Waiting::Unix(socket) => socket.accept().await.map(|(stream, _)| self.admit(stream, None, scheme)),
             };
@@ -255,7 +255,7 @@ impl Shared {
         }
     }
 
-    fn admit<S>(self: &Rc<Self>, stream: S, from: Option<IpAddr>, scheme: Scheme)
+    fn admit<S>(self: &Rc<Self>, stream: S, from: Option<SocketAddr>, scheme: Scheme)
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {

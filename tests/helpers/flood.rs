@@ -13,6 +13,8 @@
 //!   largest buffers that it ever gives, and then go on sending, and read no more.
 //! - `withhold`: the same, but then they take nothing any more, and acknowledge nothing.
 //! - `datagrams`: COUNT datagrams as fast as they can be sent.
+//! - `forged`: one client's datagrams, COUNT of them, a second apart, while a forger sends some 2,000 a second in the
+//!   names of 200 networks.
 //! - `answer`: tries until one client is served, and prints after how many milliseconds that was.
 //!
 //! *Served* had all of its reply, *refused* nothing, *cut* the beginning, *dropped* nothing and no end within SECONDS (for
@@ -20,6 +22,8 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -57,6 +61,7 @@ fn main() {
         "grow" => flood.grow(count, |_| {}),
         "withhold" => flood.grow(count, |client| take_nothing(&client.socket)),
         "datagrams" => flood.datagrams(count),
+        "forged" => flood.forged(count),
         "answer" => return flood.answer(),
         _ => panic!("no such flood"),
     };
@@ -359,6 +364,42 @@ impl Flood<'_> {
             std::thread::sleep(Duration::from_millis(10));
         }
         counted.dropped = count as usize - counted.served - counted.wrong;
+        counted
+    }
+
+    /// *Served* are the client's replies, *dropped* its requests without one.
+    fn forged(&self, count: u32) -> Count {
+        let socket = |ip: [u8; 4]| {
+            let socket = UdpSocket::bind((Ipv4Addr::from(ip), 0)).expect("a port");
+            socket.connect((Ipv4Addr::LOCALHOST, self.port)).expect("an address");
+            socket
+        };
+        let networks: Vec<_> = (0..200).map(|network| socket([127, 1, network, 9])).collect();
+        let client = socket([127, 2, 0, 9]);
+        client.set_read_timeout(Some(Duration::from_secs(1))).expect("a socket");
+        let over = AtomicBool::new(false);
+        let mut counted = Count::default();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Some 2,000 a second, evenly: ten for each network.
+                for network in networks.iter().cycle().take_while(|_| !over.load(Relaxed)) {
+                    let _ = network.send(b"");
+                    std::thread::sleep(Duration::from_micros(400));
+                }
+            });
+            for _ in 0..count {
+                let start = Instant::now();
+                let mut reply = [0; 2048];
+                let answer = client.send(b"").and_then(|_| client.recv(&mut reply));
+                *(match answer {
+                    Ok(length) if fortunes().any(|fortune| *fortune == reply[..length]) => &mut counted.served,
+                    Ok(_) => &mut counted.wrong,
+                    Err(_) => &mut counted.dropped,
+                }) += 1;
+                std::thread::sleep(Duration::from_secs(1).saturating_sub(start.elapsed()));
+            }
+            over.store(true, Relaxed);
+        });
         counted
     }
 

@@ -1,0 +1,69 @@
+//! Where clients come from, as far as limits tell them apart.
+
+use std::net::{IpAddr, SocketAddr};
+
+/// The network of a client. All of its hosts count as one source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Network {
+    /// An IPv4 address is the IPv6 address that it is mapped to.
+    address: u128,
+    /// The link that a link-local address belongs to, else 0.
+    scope: u32,
+}
+
+impl Network {
+    /// The network of a client, by how many bits of an IPv4 or IPv6 address name one.
+    ///
+    /// A link-local address counts whole, and with its link: all links share one /64, and on another link the same address
+    /// is another host's.
+    pub(super) fn of(client: SocketAddr, v4_bits: u32, v6_bits: u32) -> Self {
+        let mut scope = 0;
+        let (address, bits) = match (client.ip().to_canonical(), client) {
+            (IpAddr::V4(v4), _) => (v4.to_ipv6_mapped(), 96 + v4_bits),
+            (IpAddr::V6(v6), SocketAddr::V6(client)) if v6.is_unicast_link_local() => {
+                scope = client.scope_id();
+                (v6, 128)
+            }
+            (IpAddr::V6(v6), _) => (v6, v6_bits),
+        };
+        Self { address: address.to_bits() & (u128::MAX << (128 - bits)), scope }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(client: &str) -> Network {
+        Network::of(client.parse().expect("an address"), 24, 56)
+    }
+
+    #[test]
+    fn hosts_of_one_network_are_one_source() {
+        for (one, other) in [
+            ("192.0.2.1:1024", "192.0.2.200:1025"),
+            ("192.0.2.1:1024", "[::ffff:192.0.2.9]:1024"),
+            ("[2001:db8::1]:1024", "[2001:db8:0:ff::1]:1024"),
+            ("[fe80::1%2]:1024", "[fe80::1%2]:1025"),
+        ] {
+            assert_eq!(network(one), network(other), "{one} and {other}");
+        }
+        for (one, other) in [
+            ("192.0.2.1:1024", "192.0.3.1:1024"),
+            ("[2001:db8::1]:1024", "[2001:db8:0:100::1]:1024"),
+            ("[fe80::1%2]:1024", "[fe80::2%2]:1024"),
+            ("[fe80::1%2]:1024", "[fe80::1%3]:1024"),
+            ("[::]:1024", "0.0.0.0:1024"),
+        ] {
+            assert_ne!(network(one), network(other), "{one} and {other}");
+        }
+    }
+
+    #[test]
+    fn a_connection_counts_by_host_or_by_64_bits() {
+        let host = |client: &str| Network::of(client.parse().expect("an address"), 32, 64);
+        assert_ne!(host("192.0.2.1:1024"), host("192.0.2.2:1024"));
+        assert_eq!(host("[2001:db8::1]:1024"), host("[2001:db8::ffff:1]:1024"));
+        assert_ne!(host("[2001:db8::1]:1024"), host("[2001:db8:0:1::1]:1024"));
+    }
+}
