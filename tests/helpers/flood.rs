@@ -120,10 +120,9 @@ impl Flood<'_> {
         match self.service {
             "echo" => Self::payload(client.number).starts_with(&client.reply),
             "discard" => client.reply.is_empty(),
-            "chargen" => true,
+            "chargen" | "lunchd" => true,
             "daytime" => client.reply.len() < 26,
             "time" => client.reply.len() < 4,
-            "lunchd" => true,
             _ => fortunes().any(|fortune| fortune.starts_with(&client.reply)),
         }
     }
