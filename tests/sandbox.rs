@@ -155,7 +155,7 @@ fn the_table_pins_these_arguments() {
     let drop_the_rest = &["recvfrom 0=0 3=0x120", "shutdown 0=1 1=1", "write 0=1"][..];
     for (services, peer, expected) in [
         (&[Service::Qotd, Service::Daytime, Service::Time][..], Peer::Connection, drop_the_rest),
-        (&[Service::Qotd], Peer::Filter, &["nanosleep", "write 0=1"]),
+        (&[Service::Qotd], Peer::Filter, &["nanosleep", "restart_syscall", "write 0=1"]),
         (&[Service::Daytime, Service::Time], Peer::Filter, &["write 0=1"]),
         (&[Service::Echo], Peer::Connection, &["read 0=0", "write 0=1"]),
         (&[Service::Echo], Peer::Filter, &["read 0=0", "write 0=1"]),
