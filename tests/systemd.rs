@@ -358,6 +358,22 @@ fn one_process_for_all_follows_the_changes_of_a_host_s_own_cookie_files() {
 }
 
 #[test]
+fn it_serves_from_below_a_prefix_of_every_character_that_is_allowed() {
+    let machine = Machine::boot("prefix");
+    let install = "PREFIX=/usr/aA9+b,c-d.e@f_g~h unitdir=/etc/systemd/system";
+    let make = format!("make -C {} {install}", support::repository().display());
+    machine.shell(&format!("{make} install && systemctl enable --now fortune.socket echo-daemon.socket 2>&1"));
+    assert_fortune(machine.shell("nc -d 127.0.0.1 17").as_bytes());
+    assert_eq!(machine.shell("echo hello | nc -N 127.0.0.1 7"), "hello\n");
+    let warnings = "systemd-analyze verify fortune.socket fortune@1.service echo-daemon.service 2>&1";
+    assert_eq!(machine.shell(warnings), "");
+    let root = machine.shell("systemctl show -P RootDirectory fortune@1.service");
+    assert_eq!(root, "/usr/aA9+b,c-d.e@f_g~h/lib/small-services\n");
+    machine.shell(&format!("{make} uninstall"));
+    assert_eq!(machine.shell("find /usr/aA9* ! -type d"), "");
+}
+
+#[test]
 fn uninstall_leaves_nothing() {
     let machine = Machine::boot("uninstall");
     let files = "find /usr /etc ! -type d -newer /run/before | sort";

@@ -12,16 +12,21 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use rustix::fs::{Stat, fstat};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 #[cfg(feature = "web")]
 use tokio::io::{Interest, unix::AsyncFd};
 
 /// The first descriptor that a service manager passes (`SD_LISTEN_FDS_START` in `sd_listen_fds(3)`).
 const FIRST_PASSED: RawFd = 3;
 
-/// Does what Rust's runtime would do at the start of the program, and the services need of it: writing to a client that is
-/// gone is an error rather than the end (`SIGPIPE`), and descriptors 0 to 2 are open, so that no file that is opened later
-/// gets their numbers.
+/// The first thing that a program does. No other process of the same user may look into it any more: until the lock-down it
+/// could take the connection. (Where nobody may read the program's file, the kernel has seen to that from the first
+/// instruction on.) A kernel that refuses is met once more in the lock-down, which then fails.
+///
+/// Then what Rust's runtime would do, and the services need of it: writing to a client that is gone is an error rather than
+/// the end (`SIGPIPE`), and descriptors 0 to 2 are open, so that no file that is opened later gets their numbers.
 pub(crate) fn start() {
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     // SAFETY: the program has one thread, which has done nothing yet.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
     for descriptor in 0..=2 {
