@@ -31,8 +31,16 @@ WEB      = lunchd
 UNITS    = $(filter %.socket %.service %.slice,$(notdir $(wildcard units/*)))
 EXAMPLES = inetd.conf tcpserver $(PROGRAMS:%=xinetd.d/%)
 DOCS     = README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE $(wildcard docs/*.md)
-# What is mounted in the root directory of a process for one connection; the rest is what systemd makes in every such place.
+# What is mounted in the root directory of a process for one connection, the empty file that a time zone is mounted over, and
+# what systemd makes there by itself (252 the first; 257 the others, and a link).
 MOUNTS   = $(libexecdir) /usr/share/games/fortunes /usr/share/zoneinfo /etc /dev /proc /root /run /sys /tmp /var/tmp
+EMPTY    = /etc/localtime
+SYSTEMD_MOUNTS = /run/systemd/incoming /run/systemd/journal /run/host/.os-release-stage
+SYSTEMD_EMPTY  = $(addprefix /run/systemd/journal/,dev-log socket stdout)
+# The directories that are ours alone. Others are shared: they are made where they are missing, and stay as they are.
+OURS     = $(libexecdir) $(docdir) $(datadir)/xinetd.d $(datadir) $(rootdir)
+FILES    = $(addprefix $(libexecdir)/,$(PROGRAMS) $(WEB)) $(bindir)/qotd $(bindir)/small-services \
+	$(addprefix $(docdir)/,$(notdir $(DOCS))) $(addprefix $(datadir)/,$(EXAMPLES)) $(addprefix $(unitdir)/,$(UNITS))
 release  = target/$(shell rustc --print host-tuple)/release
 
 .PHONY: all build run test install uninstall lint bench fuzz attack soak sbom clean
@@ -44,42 +52,71 @@ all build:
 run: build
 	@$(release)/qotd --listen 127.0.0.1:1717
 
+# A path ends up in units, in files of other super-servers and in shells, and each reads some characters in a way of its own. So
+# there are none of these: `make install` and `make uninstall` refuse them before they do anything.
+DIRECTORIES = bindir libexecdir rootdir docdir datadir gamesdir unitdir
+PLAIN := a b c d e f g h i j k l m n o p q r s t u v w x y z A B C D E F G H I J K L M N O P Q R S T U V W X Y Z \
+	0 1 2 3 4 5 6 7 8 9 + , - . / @ _ ~
+# The characters of $(2) that are not in the list $(1).
+strange = $(if $(1),$(call strange,$(wordlist 2,$(words $(1)),$(1)),$(subst $(firstword $(1)),,$(2))),$(2))
+advice  = choose a path of letters, digits and + , - . / @ _ ~
+check   = $(if $(filter 1,$(words x$($(1))x)),,$(error $(1) has a blank or a line end in it; $(advice))) \
+	$(if $(call strange,$(PLAIN),$($(1))),$(error $(1) has '$(call strange,$(PLAIN),$($(1)))' in it; $(advice)))
+# systemd takes no path with . or .. in it, and the root itself is nobody's alone.
+below   = $(if $(and $(filter /%,$($(1))),$(subst /,,$($(1)))),,$(error $(1) is '$($(1))'; choose a directory below /)) \
+	$(if $(filter . ..,$(subst /, ,$($(1)))),$(error $(1) is '$($(1))'; choose a directory below / without . and ..))
+checked = $(foreach name,PREFIX DESTDIR $(DIRECTORIES),$(call check,$(name)))$(foreach name,$(DIRECTORIES),$(call below,$(name))) \
+	$(if $(filter -% ~%,$(DESTDIR)),$(error DESTDIR is '$(DESTDIR)'; choose a path that begins with / or a name))
+
 # Fills in the lines that stand for a part (@hardening@ for units/parts/hardening.conf) and the paths.
 parts = $(patsubst units/parts/%.conf,%,$(wildcard units/parts/*.conf))
-fill  = sed $(foreach part,$(parts),-e '/^@$(part)@$$/{r units/parts/$(part).conf' -e 'd}') $(1) | \
-	sed -e 's|@libexecdir@|$(libexecdir)|g' -e 's|@rootdir@|$(rootdir)|g' -e 's|@docdir@|$(docdir)|g' > "$(2)" && chmod 644 "$(2)" || exit 1
+fill  = rm -f "$(2)" && \
+	sed $(foreach part,$(parts),-e '/^@$(part)@$$/{r units/parts/$(part).conf' -e 'd}') $(1) | \
+	sed -e 's|@libexecdir@|$(libexecdir)|g' -e 's|@rootdir@|$(rootdir)|g' -e 's|@docdir@|$(docdir)|g' > "$(2)" || exit 1
 
-# Not built here: `make` as yourself, `make install` as root.
+# Not built here: `make` as yourself, `make install` as root. Modes do not depend on its umask.
+#
+# Nobody but root may read the services' programs (711). The kernel then takes their processes for undumpable from the first
+# instruction on, before the program itself can say so: no other process of the same user, under inetd's `nobody` say, gets
+# the connection or the memory of one that has just been started (ptrace(2), pidfd_getfd(2)).
 install:
+	$(checked)
 	@test -x $(release)/lunchd || { echo 'make install: the programs are not built yet; run `make` first' >&2; exit 1; }
-	$(INSTALL) -d $(DESTDIR)$(libexecdir) $(DESTDIR)$(bindir) $(DESTDIR)$(unitdir) $(DESTDIR)$(docdir) \
-		$(DESTDIR)$(datadir)/xinetd.d
-	$(INSTALL) -d $(addprefix $(DESTDIR)$(rootdir),$(MOUNTS))
-	touch $(DESTDIR)$(rootdir)/etc/localtime
-	$(INSTALL) -m 755 $(PROGRAMS:%=$(release)/%) $(WEB:%=$(release)/%) $(DESTDIR)$(libexecdir)
-	$(INSTALL) -m 755 $(release)/qotd $(release)/small-services $(DESTDIR)$(bindir)
+	umask 022 && mkdir -p $(addprefix $(DESTDIR),$(bindir) $(unitdir) $(if $(filter yes,$(FORTUNE)),$(gamesdir)))
+	umask 022 && $(INSTALL) -d -m 755 $(addprefix $(DESTDIR),$(OURS) $(addprefix $(rootdir),$(MOUNTS)))
+	$(INSTALL) -m 644 /dev/null $(DESTDIR)$(rootdir)$(EMPTY)
+	$(INSTALL) -m 711 $(PROGRAMS:%=$(release)/%) $(WEB:%=$(release)/%) $(DESTDIR)$(libexecdir)
+	$(INSTALL) -m 711 $(release)/qotd $(DESTDIR)$(bindir)
+	$(INSTALL) -m 755 $(release)/small-services $(DESTDIR)$(bindir)
 	$(INSTALL) -m 644 $(DOCS) $(DESTDIR)$(docdir)
-	@for unit in $(UNITS); do $(call fill,"units/$$unit",$(DESTDIR)$(unitdir)/$$unit); done
-	@for example in $(EXAMPLES); do \
+	@umask 022; for unit in $(UNITS); do $(call fill,"units/$$unit",$(DESTDIR)$(unitdir)/$$unit); done
+	@umask 022; for example in $(EXAMPLES); do \
 		$(call fill,"units/super-servers/$$example",$(DESTDIR)$(datadir)/$$example); \
 	done
 	chmod 755 $(DESTDIR)$(datadir)/tcpserver
-	$(if $(filter yes,$(FORTUNE)),$(INSTALL) -d $(DESTDIR)$(gamesdir) && ln -sf $(bindir)/qotd $(DESTDIR)$(gamesdir)/fortune)
+	$(if $(filter yes,$(FORTUNE)),ln -sf $(bindir)/qotd $(DESTDIR)$(gamesdir)/fortune)
 	$(reload)
 
-# Connections in progress end as well. The directories that others may use stay.
+# Connections in progress end as well. What somebody else has put into our directories stays, and so do the directories that
+# others may use.
 uninstall:
+	$(checked)
 	$(if $(live),-systemctl disable --now $(filter %.socket,$(UNITS)))
 	$(if $(live),-systemctl stop $(patsubst %@.service,'%@*.service',$(filter %@.service,$(UNITS))) \
 		$(filter %-daemon.service $(WEB:%=%.service) %.slice,$(UNITS)))
-	rm -f $(addprefix $(DESTDIR)$(unitdir)/,$(UNITS))
-	rm -f $(addprefix $(DESTDIR)$(libexecdir)/,$(PROGRAMS) $(WEB)) $(addprefix $(DESTDIR)$(bindir)/,qotd small-services)
-	rm -f $(addprefix $(DESTDIR)$(docdir)/,$(notdir $(DOCS))) $(addprefix $(DESTDIR)$(datadir)/,$(EXAMPLES))
+	rm -f $(addprefix $(DESTDIR),$(FILES))
 	@# Only if it is ours.
 	test "$$(readlink $(DESTDIR)$(gamesdir)/fortune)" != $(bindir)/qotd || rm $(DESTDIR)$(gamesdir)/fortune
-	-find $(DESTDIR)$(rootdir) -depth \( -type d -o -type l -o -empty \) -delete
-	-rmdir $(DESTDIR)$(libexecdir) $(DESTDIR)$(docdir) $(DESTDIR)$(datadir)/xinetd.d $(DESTDIR)$(datadir)
-	-rmdir --ignore-fail-on-non-empty $(DESTDIR)$(unitdir)
+	@! cd $(DESTDIR)$(rootdir) 2>/dev/null || { \
+		find $(patsubst /%,%,$(EMPTY) $(SYSTEMD_EMPTY)) -maxdepth 0 -type f -empty -delete; \
+		find run/host/os-release -maxdepth 0 -type l -lname '*.os-release-stage/*' -delete; \
+		for directory in $(patsubst /%,%,$(MOUNTS) $(SYSTEMD_MOUNTS)); do rmdir -p $$directory; done; \
+	} 2>/dev/null || true
+	@for directory in $(addprefix $(DESTDIR),$(OURS)); do \
+		rmdir $$directory 2>/dev/null || ! test -e $$directory || \
+			echo "make uninstall: $$directory stays: there is something in it that make install did not put there"; \
+	done
+	@rmdir $(DESTDIR)$(unitdir) 2>/dev/null || true
 	$(reload)
 
 # The live root is the one without DESTDIR on a host that systemd runs.

@@ -38,7 +38,7 @@ struct Log {
 enum Form {
     /// Descriptor 2 is a stream to journald, which takes a priority in front (sd-daemon(3)).
     Journal,
-    /// Descriptor 2 was the client: it is a datagram socket to the syslog daemon now, or /dev/null if there is none.
+    /// Descriptor 2 was the client: it is a datagram socket to the syslog daemon now, or leads nowhere if there is none.
     Syslog,
     /// Descriptor 2 is a terminal, pipe or file that somebody reads.
     Plain,
@@ -95,7 +95,7 @@ fn silence() {
     if null.is_ok_and(|null| dup2_stderr(null).is_ok()) {
         return;
     }
-    sys::close_standard_error();
+    sys::replace_standard_error();
 }
 
 /// Whether two descriptors are the same socket or file.

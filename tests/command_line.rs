@@ -359,6 +359,28 @@ fn the_client_is_recognised_wherever_the_log_should_be() {
 }
 
 #[test]
+fn without_a_descriptor_for_its_log_it_serves_nobody() {
+    // Descriptor 2 is closed, or the client in a root directory without /dev/null; and opening the root directory in its place
+    // fails. A file or connection would get the number, and what is logged.
+    let folder = Folder::new("no-log");
+    let trace = folder.path().join("trace");
+    let script = format!(
+        "exec strace -qq -o {} -e inject=openat:error=ENFILE:when=1+ {} 2>&-",
+        trace.display(),
+        program("echo").display()
+    );
+    let (mut client, server) = connection();
+    let mut command = Command::new("sh");
+    let mut process = Process::start(command.args(["-c", &script]).stdin(server.try_clone().unwrap()).stdout(server));
+    drop(command);
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(read_all(&mut client), b"");
+    assert_eq!(process.wait().code(), Some(1));
+    let trace = fs::read_to_string(trace).unwrap();
+    assert_eq!(trace.matches("(INJECTED)").count(), 1, "{trace}");
+}
+
+#[test]
 fn a_time_zone_that_is_no_zone_file_is_named() {
     let folder = Folder::new("zone");
     let fifo = folder.path().join("fifo");

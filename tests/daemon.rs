@@ -390,6 +390,49 @@ fn without_descriptors_it_waits_says_so_and_goes_on() {
 }
 
 #[test]
+fn in_an_empty_root_nothing_gets_the_number_of_the_log() {
+    if !rustix::process::geteuid().is_root() {
+        return; // chroot(2)
+    }
+    // No /dev/null and no /dev/log: there is the program, and nothing else.
+    let folder = Folder::new("empty-root");
+    support::public_copy(&program("echo"), &folder);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let listener = OwnedFd::from(listener);
+    let mut command = Command::new("chroot");
+    command.arg(folder.path()).arg("/echo");
+    command.stdin(listener.try_clone().unwrap()).stdout(listener.try_clone().unwrap()).stderr(listener);
+    let mut process = Process::start(&mut command);
+    drop(command);
+    let mut clients = vec![connected(address)];
+    clients[0].write_all(b"x").unwrap();
+    clients[0].read_exact(&mut [0]).unwrap();
+    let log = fs::read_link(format!("/proc/{}/fd/2", process.0.id())).unwrap();
+    assert_eq!(log, folder.path(), "the root directory, which nothing can be written to");
+    // It has something to say: there is no descriptor for a connection.
+    let pid = process.0.id().to_string();
+    assert!(Command::new("prlimit").args(["--pid", &pid, "--nofile=8:8"]).status().unwrap().success());
+    clients.extend((0..12).map(|_| connected(address)));
+    for client in &mut clients[1..] {
+        client.write_all(b"y").unwrap();
+    }
+    // The last of them is served when others were let go for it: what there was to say was said.
+    let mut newest = connected(address);
+    newest.write_all(b"z").unwrap();
+    newest.read_exact(&mut [0]).unwrap();
+    clients.push(newest);
+    process.signal("TERM");
+    for mut client in clients {
+        let mut received = Vec::new();
+        let _ = client.shutdown(Shutdown::Write);
+        let _ = client.read_to_end(&mut received); // a reset, of those that were let go
+        assert!([&b""[..], b"y"].contains(&&received[..]), "{received:?}");
+    }
+    assert!(process.wait().success());
+}
+
+#[test]
 fn told_to_stop_it_does_not_spin_over_clients_that_are_no_longer_its_own() {
     // The socket stays open here, as systemd keeps it.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

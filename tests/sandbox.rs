@@ -160,7 +160,7 @@ fn the_table_pins_these_arguments() {
     let drop_the_rest = &["recvfrom 0=0 3=0x120", "shutdown 0=1 1=1", "write 0=1"][..];
     for (services, peer, expected) in [
         (&[Service::Qotd, Service::Daytime, Service::Time][..], Peer::Connection, drop_the_rest),
-        (&[Service::Qotd], Peer::Filter, &["nanosleep", "write 0=1"]),
+        (&[Service::Qotd], Peer::Filter, &["nanosleep", "restart_syscall", "write 0=1"]),
         (&[Service::Daytime, Service::Time], Peer::Filter, &["write 0=1"]),
         (&[Service::Echo], Peer::Connection, &["read 0=0", "write 0=1"]),
         (&[Service::Echo], Peer::Filter, &["read 0=0", "write 0=1"]),
@@ -372,13 +372,22 @@ fn filters_are_locked_down_as_well() {
 
 #[test]
 fn off_means_off() {
-    let mut echo = Process::start(
-        Command::new(program("echo")).args(["--sandbox", "off"]).stdin(Stdio::piped()).stdout(Stdio::piped()),
-    );
+    let folder = support::Folder::new("off");
+    let copy = support::public_copy(&program("echo"), &folder);
+    let mut command = Command::new(&copy);
+    if is_root() {
+        command = Command::new("setpriv"); // what is not dumpable is root's, so it must not be root's anyway
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(&copy);
+    }
+    let mut echo = Process::start(command.args(["--sandbox", "off"]).stdin(Stdio::piped()).stdout(Stdio::piped()));
     let (mut input, mut output) = (echo.0.stdin.take().unwrap(), echo.0.stdout.take().unwrap());
     input.write_all(b"x").unwrap();
     output.read_exact(&mut [0]).unwrap();
     assert!(fs::read_to_string(format!("/proc/{}/status", echo.0.id())).unwrap().contains("Seccomp:\t0\n"));
+    // A debugger of the same user may look into it.
+    let owner = fs::metadata(format!("/proc/{}/environ", echo.0.id())).unwrap();
+    let user = if is_root() { 65534 } else { rustix::process::geteuid().as_raw() };
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&owner), user);
     drop(input);
     assert!(echo.wait().success());
 }

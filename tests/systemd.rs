@@ -365,6 +365,111 @@ fn one_process_for_all_follows_the_changes_of_a_host_s_own_cookie_files() {
     assert_eq!(machine.shell("systemctl show -P NRestarts fortune-daemon.service"), "0\n");
 }
 
+/// Gives the machine a network of IPv6 addresses, all of them its own.
+fn add_ipv6_network(machine: &Machine) {
+    machine.client("ip -6 route add local 2001:db8::/32 dev lo");
+}
+
+/// Connects to echo from each of these addresses, keeps all that it gets, and returns which of them were served.
+fn served(machine: &Machine, sources: &[String]) -> Vec<bool> {
+    let script = machine.folder().file(
+        "sources",
+        "import socket, sys
+IP_FREEBIND = 15
+clients = []
+for source in sys.argv[1:]:
+    v6 = ':' in source
+    client = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET)
+    client.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
+    client.bind((source, 0))
+    client.settimeout(60)
+    clients.append(client)
+    try:
+        client.connect(('2001:db8:ffff::1' if v6 else '127.0.0.1', 7))
+        client.sendall(b'x')
+        print(client.recv(1) == b'x')
+    except (ConnectionRefusedError, ConnectionResetError, BrokenPipeError):
+        print(False)
+",
+    );
+    let printed = machine.client(&format!("python3 {} {}", script.display(), sources.join(" ")));
+    String::from_utf8(printed).unwrap().lines().map(|line| line == "True").collect()
+}
+
+/// So many addresses of the IPv6 network with this number.
+fn addresses(network: u8, count: u8) -> Vec<String> {
+    (1..=count).map(|host| format!("2001:db8:0:{network:x}::{host:x}")).collect()
+}
+
+/// How many of them were served.
+fn count(served: &[bool]) -> usize {
+    served.iter().filter(|served| **served).count()
+}
+
+#[test]
+fn one_ipv6_network_can_take_every_place_of_the_units_for_one_connection() {
+    let machine = Machine::with_services("sources", "");
+    add_ipv6_network(&machine);
+    // The shipped limits, made small.
+    machine.shell(
+        "mkdir -p /run/systemd/system/echo.socket.d && printf '[Socket]\nMaxConnections=8\nMaxConnectionsPerSource=6\n' \
+         > /run/systemd/system/echo.socket.d/few.conf && systemctl daemon-reload && systemctl restart echo.socket",
+    );
+    let gone = || machine.wait_for("! systemctl list-units --no-legend --plain 'echo@*' | grep .");
+    // One address gets its share, and another its own.
+    for address in ["127.0.0.2", "2001:db8:0:1::1"] {
+        let sources = [vec![address.to_owned(); 8], vec!["127.0.0.3".to_owned()]].concat();
+        let served = served(&machine, &sources);
+        assert_eq!((count(&served[..8]), served[8]), (6, true), "{address}: {served:?}");
+        gone();
+    }
+    // A network of addresses gets everything, and nobody else anything.
+    let sources = [addresses(1, 8), vec!["127.0.0.3".to_owned()]].concat();
+    let all = served(&machine, &sources);
+    assert_eq!((count(&all[..8]), all[8]), (8, false), "{all:?}");
+    gone();
+
+    // With the rule of docs/operating.md, made as small, it gets no more than that leaves it.
+    let page = std::fs::read_to_string(support::repository().join("docs/operating.md")).unwrap();
+    let rule = page.split("```nft\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a rule");
+    assert!(rule.contains("ct count over 150 "), "{rule}");
+    let file = machine.folder().file("rule", rule.replace("over 150 ", "over 6 "));
+    machine.client(&format!("nft -f {}", file.display()));
+    let sources = [addresses(1, 8), addresses(2, 1), vec!["127.0.0.3".to_owned()]].concat();
+    let some = served(&machine, &sources);
+    assert_eq!((count(&some[..8]), some[8], some[9]), (6, true, true), "{some:?}");
+}
+
+#[test]
+fn one_ipv6_network_gets_no_more_of_one_process_for_all_than_one_address() {
+    let machine = Machine::with_services("daemon-sources", "-daemon");
+    add_ipv6_network(&machine);
+    machine.shell(
+        "mkdir -p /run/systemd/system/echo-daemon.service.d && \
+         printf '[Service]\nExecStart=\nExecStart=/usr/local/libexec/small-services/echo --max-connections 12\n' \
+         > /run/systemd/system/echo-daemon.service.d/few.conf && systemctl daemon-reload",
+    );
+    let sources = [addresses(1, 12), addresses(2, 1), vec!["127.0.0.3".to_owned()]].concat();
+    let some = served(&machine, &sources);
+    assert_eq!((count(&some[..12]), some[12], some[13]), (6, true, true), "{some:?}");
+}
+
+#[test]
+fn it_serves_from_below_a_prefix_of_every_character_that_is_allowed() {
+    let machine = Machine::boot("prefix");
+    let install = "PREFIX=/usr/aA9+b,c-d.e@f_g~h unitdir=/etc/systemd/system";
+    let make = format!("make -C {} {install}", support::repository().display());
+    machine.shell(&format!("{make} install && systemctl enable --now fortune.socket echo-daemon.socket 2>&1"));
+    assert_fortune(machine.shell("nc -d 127.0.0.1 17").as_bytes());
+    assert_eq!(machine.shell("echo hello | nc -N 127.0.0.1 7"), "hello\n");
+    let warnings = "systemd-analyze verify fortune.socket fortune@1.service echo-daemon.service 2>&1";
+    assert_eq!(machine.shell(warnings), "");
+    let root = machine.shell("systemctl show -P RootDirectory fortune@1.service");
+    assert_eq!(root, "/usr/aA9+b,c-d.e@f_g~h/lib/small-services\n");
+    machine.shell(&format!("{make} uninstall"));
+    assert_eq!(machine.shell("find /usr/aA9* ! -type d"), "");
+}
+
 #[test]
 fn uninstall_leaves_nothing() {
     let machine = Machine::boot("uninstall");

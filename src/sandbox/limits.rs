@@ -21,6 +21,12 @@ pub(super) fn set() -> Result<(), LayerError> {
     Ok(())
 }
 
+/// Every program has done so already when it started (`sys::start`), without a look at the answer: here it counts.
 pub(super) fn forbid_dumping() -> Result<(), LayerError> {
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+}
+
+/// The opposite, for a debugger.
+pub(super) fn allow_dumping() -> Result<(), LayerError> {
+    Ok(set_dumpable_behavior(DumpableBehavior::Dumpable)?)
 }

@@ -119,6 +119,7 @@ const PREAD64: Call = call("pread64", 17, 67);
 const READ: Call = call("read", 0, 63);
 const RECVFROM: Call = call("recvfrom", 45, 207);
 const RECVMMSG: Call = call("recvmmsg", 299, 243);
+const RESTART_SYSCALL: Call = call("restart_syscall", 219, 128);
 const SENDMMSG: Call = call("sendmmsg", 307, 269);
 const SENDTO: Call = call("sendto", 44, 206);
 const SETSOCKOPT: Call = call("setsockopt", 54, 208);
@@ -204,6 +205,7 @@ pub const TABLE: &[Rule] = &[
     allow(REPLYING,   &[Connection], RECVFROM, &[INPUT, MSG_TRUNC_WAITALL], "drop what the client sent: closing over it would reset the reply"),
     allow(REPLYING,   &[Filter],     WRITE,    &[OUTPUT], "print the reply"),
     allow(&[Qotd],    &[Filter],     NANOSLEEP, &[], "let a person read it (-w)"),
+    allow(&[Qotd],    &[Filter],     RESTART_SYSCALL, &[], "go on waiting after Ctrl-Z and fg: the kernel makes this call of nanosleep"),
     allow(&[Echo],    &[Connection, Filter], READ,  &[INPUT], "take what arrives"),
     allow(&[Echo],    &[Connection, Filter], WRITE, &[OUTPUT], "send it back"),
     allow(&[Discard], &[Connection], RECVFROM, &[INPUT, MSG_TRUNC], "drop what arrives"),

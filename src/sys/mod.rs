@@ -12,24 +12,38 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use rustix::fs::{Stat, fstat};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 #[cfg(feature = "web")]
 use tokio::io::{Interest, unix::AsyncFd};
 
 /// The first descriptor that a service manager passes (`SD_LISTEN_FDS_START` in `sd_listen_fds(3)`).
 const FIRST_PASSED: RawFd = 3;
 
-/// Does what Rust's runtime would do at the start of the program, and the services need of it: writing to a client that is
-/// gone is an error rather than the end (`SIGPIPE`), and descriptors 0 to 2 are open, so that no file that is opened later
-/// gets their numbers. A closed one becomes a directory, which nothing can be read from or written to.
+/// The first thing that a program does. No other process of the same user may look into it any more: until the lock-down it
+/// could take the connection. (Where nobody may read the program's file, the kernel has seen to that from the first
+/// instruction on.) A kernel that refuses is met once more in the lock-down, which then fails.
+///
+/// Then what Rust's runtime would do, and the services need of it: writing to a client that is gone is an error rather than
+/// the end (`SIGPIPE`), and descriptors 0 to 2 are open, so that no file that is opened later gets their numbers.
 pub(crate) fn start() {
-    // SAFETY: the program has one thread, which has done nothing yet; open(2) takes the lowest number that is free.
-    unsafe {
-        libc::signal(libc::SIGPIPE, libc::SIG_IGN);
-        for descriptor in 0..=2 {
-            if libc::fcntl(descriptor, libc::F_GETFD) == -1 {
-                libc::open(c"/".as_ptr(), libc::O_PATH | libc::O_DIRECTORY);
-            }
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    // SAFETY: the program has one thread, which has done nothing yet.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    for descriptor in 0..=2 {
+        // SAFETY: asks about a number, whether it is open or not.
+        if unsafe { libc::fcntl(descriptor, libc::F_GETFD) } == -1 {
+            occupy(descriptor);
         }
+    }
+}
+
+/// Opens a directory under a number that is free, below which none is: nothing can be read from it or written to it, and
+/// nothing else that is opened gets the number. It takes no file: there is a root directory even where it is empty. Where not
+/// even that can be had the program ends, rather than to take a client for its log.
+fn occupy(descriptor: RawFd) {
+    // SAFETY: a new descriptor, which nothing in the program owns; open(2) takes the lowest number that is free.
+    if unsafe { libc::open(c"/".as_ptr(), libc::O_PATH | libc::O_DIRECTORY) } != descriptor {
+        exit(1);
     }
 }
 
@@ -126,10 +140,12 @@ fn set(socket: BorrowedFd<'_>, level: libc::c_int, option: libc::c_int, value: l
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Closes standard error, where not even /dev/null can be had in the client's place.
-pub(crate) fn close_standard_error() {
-    // SAFETY: nothing in the program owns descriptor 2, and writing to a closed one fails harmlessly.
+/// Takes standard error away from the client where not even /dev/null can be had in its place. Closed, its number would go to
+/// the next file or connection, and what is logged with it.
+pub(crate) fn replace_standard_error() {
+    // SAFETY: nothing in the program owns descriptor 2; 0 and 1 are open since the start.
     unsafe { libc::close(2) };
+    occupy(2);
 }
 
 /// Ends the process at once (`_exit(2)`): no destructors and no clean-up of the runtime, which would need system calls

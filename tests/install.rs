@@ -1,0 +1,285 @@
+//! What `make install` makes and `make uninstall` removes, below a DESTDIR; tests/systemd.rs has a live root.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
+use std::net::Shutdown;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use support::{Folder, Process, helper, repository};
+
+const LIBEXEC: &str = "usr/local/libexec/small-services";
+const ROOT: &str = "usr/local/lib/small-services";
+
+/// Runs make, and returns what came of it.
+fn try_make(umask: &str, arguments: &[&str], destination: &Path) -> Output {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("umask {umask} && exec make \"$@\""), "sh", "--no-print-directory", "-C"]);
+    let destination = format!("DESTDIR={}", destination.display());
+    // Of a make that may run this test, nothing.
+    command.env_remove("MAKEFLAGS").env_remove("MAKELEVEL").arg(repository()).arg(destination).args(arguments);
+    command.output().unwrap()
+}
+
+fn make(umask: &str, arguments: &[&str], destination: &Path) -> String {
+    let output = try_make(umask, arguments, destination);
+    let text = |octets| String::from_utf8_lossy(octets).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// Everything below a folder by its path there, with its mode; links have none.
+fn tree(folder: &Path) -> BTreeMap<PathBuf, Option<u32>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            let metadata = fs::symlink_metadata(&path).unwrap();
+            let mode = (!metadata.is_symlink()).then(|| metadata.permissions().mode() & 0o7777);
+            found.insert(path.strip_prefix(folder).unwrap().to_owned(), mode);
+            if metadata.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn modes_do_not_depend_on_the_umask() {
+    let mut trees = ["022", "000", "077"].map(|umask| {
+        let folder = Folder::new(&format!("install-{umask}"));
+        make(umask, &["install", "FORTUNE=yes"], folder.path());
+        let link = fs::read_link(folder.path().join("usr/local/games/fortune")).unwrap();
+        assert_eq!(link, Path::new("/usr/local/bin/qotd"));
+        // Once more, over what an install without care has left.
+        let placeholder = folder.path().join(ROOT).join("etc/localtime");
+        fs::set_permissions(&placeholder, Permissions::from_mode(0o666)).unwrap();
+        fs::set_permissions(folder.path().join(LIBEXEC), Permissions::from_mode(0o777)).unwrap();
+        let first = tree(folder.path());
+        make(umask, &["install", "FORTUNE=yes"], folder.path());
+        let second = tree(folder.path());
+        assert!(first.keys().eq(second.keys()));
+        (folder, second)
+    });
+    for (folder, tree) in &mut trees {
+        for file in
+            ["lib/systemd/system/fortune.socket", "lib/small-services/etc/localtime", "libexec/small-services/lunchd"]
+        {
+            assert!(tree.contains_key(&Path::new("usr/local").join(file)), "{file}");
+        }
+        for (path, mode) in tree.iter() {
+            let file = path.file_name().unwrap().to_str().unwrap();
+            let expected = if folder.path().join(path).is_dir() {
+                Some(0o755)
+            } else if path.starts_with("usr/local/games") {
+                None
+            } else if path.starts_with(LIBEXEC) || path == Path::new("usr/local/bin/qotd") {
+                // The programs of the services: nobody may read them, so nobody may look into their processes.
+                Some(0o711)
+            } else if ["small-services", "tcpserver"].contains(&file) {
+                Some(0o755)
+            } else {
+                Some(0o644)
+            };
+            assert_eq!(*mode, expected, "{}", path.display());
+        }
+    }
+    let [(_, usual), (_, open), (_, closed)] = &trees;
+    assert!(usual == open && usual == closed);
+}
+
+#[test]
+fn directories_that_others_use_keep_their_modes() {
+    let folder = Folder::new("install-shared");
+    let shared = folder.path().join("usr/local/bin");
+    fs::create_dir_all(&shared).unwrap();
+    fs::set_permissions(&shared, Permissions::from_mode(0o2775)).unwrap();
+    make("022", &["install"], folder.path());
+    assert_eq!(tree(folder.path())[Path::new("usr/local/bin")], Some(0o2775));
+}
+
+#[test]
+fn uninstall_removes_what_install_made_and_nothing_else() {
+    let folder = Folder::new("uninstall");
+    make("022", &["install", "FORTUNE=yes"], folder.path());
+    // What systemd makes there for the mounts of its own: 252 the first of them, 257 the others as well.
+    let run = folder.path().join(ROOT).join("run");
+    for directory in ["systemd/incoming", "systemd/journal", "host/.os-release-stage"] {
+        fs::create_dir_all(run.join(directory)).unwrap();
+    }
+    for file in ["dev-log", "socket", "stdout"] {
+        fs::write(run.join("systemd/journal").join(file), "").unwrap();
+    }
+    symlink(".os-release-stage/os-release", run.join("host/os-release")).unwrap();
+    make("022", &["uninstall"], folder.path());
+    let left: Vec<_> = tree(folder.path()).into_keys().filter(|path| !folder.path().join(path).is_dir()).collect();
+    assert_eq!(left, Vec::<PathBuf>::new());
+    let named: Vec<_> =
+        tree(folder.path()).into_keys().filter(|path| path.to_str().unwrap().contains("small")).collect();
+    assert_eq!(named, Vec::<PathBuf>::new());
+    // Nothing is there any more: that is no mistake.
+    make("022", &["uninstall"], folder.path());
+
+    // What somebody else has put there: files, empty ones, links, directories.
+    make("022", &["install"], folder.path());
+    let theirs = [
+        format!("{ROOT}/etc/their-file"),
+        format!("{ROOT}/tmp/their-empty-file"),
+        format!("{ROOT}/usr/local/share/quotes/their-link"),
+        format!("{ROOT}/run/their-directory"),
+        format!("{LIBEXEC}/their-program"),
+        "usr/local/bin/their-program".to_owned(),
+        "usr/local/games/fortune".to_owned(),
+        "usr/local/lib/systemd/system/fortune.socket.d/their.conf".to_owned(),
+        "usr/local/share/doc/small-services/their-notes".to_owned(),
+        "usr/local/share/small-services/xinetd.d/their-service".to_owned(),
+    ];
+    for path in &theirs {
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let name = path.to_str().unwrap();
+        if name.ends_with("-link") || name.ends_with("/fortune") {
+            symlink("/usr/games/fortune", &path).unwrap();
+        } else if name.ends_with("-directory") {
+            fs::create_dir(&path).unwrap();
+        } else {
+            fs::write(&path, if name.ends_with("-empty-file") { "" } else { "theirs\n" }).unwrap();
+        }
+    }
+    // And what they have put in the place of something of ours.
+    let placeholder = folder.path().join(ROOT).join("etc/localtime");
+    fs::remove_file(&placeholder).unwrap();
+    symlink("/usr/share/zoneinfo/UTC", &placeholder).unwrap();
+    let printed = make("022", &["uninstall"], folder.path());
+    let mut expected: Vec<_> = theirs.iter().map(PathBuf::from).collect();
+    expected.push(Path::new(ROOT).join("etc/localtime"));
+    expected.sort();
+    let left: Vec<_> = tree(folder.path())
+        .into_keys()
+        .filter(|path| {
+            let path = folder.path().join(path);
+            path.is_symlink() || !path.is_dir() || path.ends_with("their-directory")
+        })
+        .collect();
+    assert_eq!(left, expected);
+    for directory in [ROOT, LIBEXEC, "usr/local/share/doc/small-services"] {
+        assert!(printed.contains(&format!("/{directory} stays")), "{printed}");
+    }
+}
+
+#[test]
+fn a_path_that_a_unit_or_a_shell_would_read_differently_is_refused() {
+    let folder = Folder::new("install-refused");
+    let refused = |arguments: &[&str], words: &[&str]| {
+        for target in ["install", "uninstall"] {
+            let output = try_make("022", &[&[target], arguments].concat(), folder.path());
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert!(!output.status.success(), "{target} {arguments:?}");
+            assert_eq!(said.lines().count(), 1, "{said}");
+            for word in words {
+                assert!(said.contains(word), "{arguments:?}: no {word:?} in {said}");
+            }
+            assert_eq!(tree(folder.path()), BTreeMap::new(), "{target} {arguments:?}");
+        }
+    };
+    for strange in
+        ["&", "|", "%", "\\", "\"", "'", "$$", ";", "<", ">", "(", ")", "*", "?", "[", "`", ":", "=", "#", "ü", "&|"]
+    {
+        let shown = strange.replace("$$", "$");
+        refused(&[&format!("PREFIX=/opt/a{strange}b")], &["PREFIX has", &shown, "choose a path"]);
+    }
+    for blank in [" ", "\t", "\n"] {
+        refused(&[&format!("PREFIX=/opt/a{blank}b")], &["PREFIX has a blank", "choose a path"]);
+        refused(&[&format!("PREFIX=/opt/a{blank}")], &["PREFIX has a blank"]);
+    }
+    for name in ["bindir", "libexecdir", "rootdir", "docdir", "datadir", "gamesdir", "unitdir"] {
+        refused(&[&format!("{name}=/opt/a&b")], &[&format!("{name} has '&'")]);
+        for path in ["", "opt", "/", "//", "/opt/../x", "/opt/.", "~/x"] {
+            refused(&[&format!("{name}={path}")], &[&format!("{name} is '{path}'"), "below /"]);
+        }
+    }
+    // The command line's last word holds.
+    for destination in ["/tmp/a b", "-x", "~/x"] {
+        refused(&[&format!("DESTDIR={destination}")], &["DESTDIR"]);
+    }
+}
+
+#[test]
+fn a_path_of_all_characters_that_are_allowed_is_installed_below() {
+    let folder = Folder::new("install-allowed");
+    let prefix = "/opt/aA9+b,c-d.e@f_g~h";
+    make("022", &["install", &format!("PREFIX={prefix}")], folder.path());
+    let unit = folder.path().join(&prefix[1..]).join("lib/systemd/system/fortune@.service");
+    let unit = fs::read_to_string(unit).unwrap();
+    assert!(unit.contains(&format!("\nExecStart={prefix}/libexec/small-services/qotd\n")), "{unit}");
+    assert!(unit.contains(&format!("\nRootDirectory={prefix}/lib/small-services\n")), "{unit}");
+    make("022", &["uninstall", &format!("PREFIX={prefix}")], folder.path());
+    let tree = tree(folder.path());
+    assert!(tree.keys().all(|path| folder.path().join(path).is_dir()), "{:?}", tree.keys());
+}
+
+/// What a neighbour of the same user gets of a program at each moment until its filter is attached: the moments, and whether
+/// it got anything.
+fn neighbour_of(program: &Path, arguments: &[&str], folder: &Folder) -> Vec<(String, bool)> {
+    let report = folder.path().join("report");
+    let (client, server) = support::connection();
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut command = Command::new(helper("neighbour"));
+    command.arg(program).args(arguments).env("REPORT", &report).stderr(Stdio::null());
+    if arguments.is_empty() {
+        command.stdin(server.try_clone().unwrap()).stdout(server);
+    } else {
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+    }
+    assert!(Process::start(&mut command).wait().success(), "{}", program.display());
+    let moments = fs::read_to_string(report).unwrap();
+    moments
+        .lines()
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .map(|(moment, outcome)| (moment.to_owned(), outcome == "taken"))
+        .collect()
+}
+
+#[test]
+fn a_neighbour_gets_nothing_of_an_installed_program_at_any_moment() {
+    if !rustix::process::geteuid().is_root() {
+        return; // the program's user is another than the one that holds it at each moment
+    }
+    let folder = Folder::new("neighbour");
+    make("022", &["install"], folder.path());
+    let readable = folder.path().join("readable");
+    fs::create_dir(&readable).unwrap();
+    // Where Yama is on, only descendants may be traced: then nobody gets anything anyhow.
+    let yama = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").is_ok_and(|scope| scope != "0\n");
+    let prctl = format!("after {}", libc::SYS_prctl);
+    let mut programs = vec![("qotd", &[][..]), ("echo", &[]), ("daytime", &[]), ("discard", &[]), ("chargen", &[])];
+    programs.extend([("time", &[][..]), ("echo", &["--listen", "tcp://127.0.0.1:0"])]);
+    if cfg!(feature = "web") {
+        programs.push(("lunchd", &["--listen", "http://127.0.0.1:0"]));
+    }
+    for (name, arguments) in programs {
+        let installed = folder.path().join(LIBEXEC).join(name);
+        let moments = neighbour_of(&installed, arguments, &folder);
+        assert!(moments.len() > 20, "{name}: {moments:?}");
+        for (moment, taken) in &moments {
+            assert!(!taken, "{name} {arguments:?}: a neighbour gets its connection at {moment}");
+        }
+        // A copy that anyone may read shows that it is the mode that keeps the neighbour out to begin with, and that the
+        // program's own first call keeps it out from there on.
+        let copy = readable.join(name);
+        fs::copy(&installed, &copy).unwrap();
+        fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
+        let moments = neighbour_of(&copy, arguments, &folder);
+        let closed = moments.iter().position(|(moment, _)| *moment == prctl).expect("it makes itself undumpable");
+        for (index, (moment, taken)) in moments.iter().enumerate() {
+            assert_eq!(*taken, index < closed && !yama, "{name} {arguments:?} at {moment}: {moments:?}");
+        }
+        let own = format!("before {}", libc::SYS_rt_sigaction);
+        assert!(moments.iter().position(|(moment, _)| *moment == own).is_some_and(|first| closed < first), "{name}");
+    }
+}

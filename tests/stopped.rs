@@ -1,0 +1,355 @@
+//! Stopped (SIGSTOP, or Ctrl-Z in a shell) and continued at each call that it can be blocked in, a program goes on where it
+//! was.
+//!
+//! What the kernel does with a blocked call then, for every call of the policy table that can be blocked:
+//!
+//! | call | after SIGCONT |
+//! |---|---|
+//! | `nanosleep` | goes on by a call of its own, `restart_syscall`: a row of the table |
+//! | `read`, `write` on pipes, terminals and other files; `write` on the way to the service manager and on the log | made again |
+//! | `read`, `write`, `recvfrom` on a connection with time limits | `EINTR`, and the program makes them again: the limit starts over. A `recvfrom` that had dropped something already returns that much |
+//! | `epoll_pwait`, `epoll_wait` | `EINTR`, and the event loop goes round |
+//!
+//! No other call of the table waits for anybody: the sockets of one process for all do not block, or are asked with
+//! `MSG_DONTWAIT`; what files and the clock answer, they answer at once.
+
+mod support;
+
+use std::ffi::c_long;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, PipeWriter, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::process::{Command, Stdio};
+
+use rustix::io::ioctl_fionbio;
+use rustix::process::{Pid, Signal, kill_process};
+use support::{Daemon, Folder, HUNG, Process, assert_fortune, program, read_all, wait_until};
+
+/// Time limits that no test reaches.
+const PATIENT: [&str; 2] = ["--idle-timeout", "60000"];
+
+#[cfg(target_arch = "x86_64")]
+const EPOLL: &[c_long] = &[libc::SYS_epoll_pwait, libc::SYS_epoll_wait];
+#[cfg(not(target_arch = "x86_64"))]
+const EPOLL: &[c_long] = &[libc::SYS_epoll_pwait];
+
+/// Whether it is locked down and blocked in one of these calls. Only root sees in which.
+fn is_blocked_in(process: &Process, calls: &[c_long]) -> bool {
+    let about = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", process.0.id()));
+    let state = state(process);
+    assert_ne!(state, 'Z', "it has ended");
+    let call = about("syscall").ok();
+    let call = call.as_ref().map(|line| line.split(' ').next().and_then(|number| number.parse().ok()));
+    state == 'S'
+        && about("status").unwrap().contains("Seccomp:\t2\n")
+        && call.is_none_or(|call| call.is_some_and(|call| calls.contains(&call)))
+}
+
+/// `S` for asleep, `T` for stopped, `Z` for dead: `proc_pid_stat(5)`.
+fn state(process: &Process) -> char {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", process.0.id())).unwrap();
+    stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()).unwrap()
+}
+
+fn stop(process: &Process) {
+    kill_process(Pid::from_child(&process.0), Signal::STOP).unwrap();
+    wait_until(|| state(process) == 'T');
+}
+
+fn go_on(process: &Process) {
+    kill_process(Pid::from_child(&process.0), Signal::CONT).unwrap();
+    wait_until(|| state(process) != 'T');
+}
+
+/// Stops it twice while it is blocked in this call: once for nothing, and once while something happens that it waits for.
+fn stopped_in(process: &Process, calls: &[c_long], happens: impl FnOnce()) {
+    wait_until(|| is_blocked_in(process, calls));
+    stop(process);
+    go_on(process);
+    wait_until(|| is_blocked_in(process, &[calls, &[libc::SYS_restart_syscall]].concat()));
+    stop(process);
+    happens();
+    go_on(process);
+}
+
+fn start(name: &str, arguments: &[&str], input: impl Into<Stdio>, output: impl Into<Stdio>) -> Process {
+    Process::start(Command::new(program(name)).args(arguments).stdin(input).stdout(output))
+}
+
+/// A program with a connection, and the client's end. A Unix-domain socket holds little, so that writing to it blocks soon.
+fn connected(name: &str, arguments: &[&str]) -> (UnixStream, Process) {
+    let (client, server) = UnixStream::pair().unwrap();
+    client.set_read_timeout(Some(HUNG)).unwrap();
+    let server = OwnedFd::from(server);
+    let process = start(name, &[&PATIENT, arguments].concat(), server.try_clone().unwrap(), server);
+    (client, process)
+}
+
+/// A cookie file with one text, longer than a pipe or socket holds.
+fn long_fortune(folder: &Folder) -> (String, Vec<&'static str>) {
+    let text = "A line of sixty-four characters, many times, for a long reply.\n".repeat(10_000);
+    folder.file("long", &text);
+    (text, vec!["--max-length", "0"])
+}
+
+/// Octets by their position in a stream.
+fn pattern(from: usize) -> impl Iterator<Item = u8> {
+    (from..).map(|position| u8::try_from(position % 251).unwrap())
+}
+
+/// Sends as much as it takes to block the program in write(2), and returns how much that was.
+fn overfill(process: &Process, to: &mut (impl Write + AsFd)) -> usize {
+    ioctl_fionbio(&to, true).unwrap();
+    let mut sent = 0;
+    loop {
+        let chunk: Vec<_> = pattern(sent).take(4096).collect();
+        match to.write(&chunk) {
+            Ok(count) => sent += count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                if is_blocked_in(process, &[libc::SYS_write]) {
+                    ioctl_fionbio(&to, false).unwrap();
+                    return sent;
+                }
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// A pipe in which there is no room for one more octet, and how many are in it.
+fn full_pipe() -> (io::PipeReader, PipeWriter, usize) {
+    let (reader, mut writer) = io::pipe().unwrap();
+    ioctl_fionbio(&writer, true).unwrap();
+    let mut length = 0;
+    while let Ok(count) = writer.write(b".") {
+        length += count;
+    }
+    ioctl_fionbio(&writer, false).unwrap();
+    (reader, writer, length)
+}
+
+fn rest(mut reader: impl Read) -> Vec<u8> {
+    let mut octets = Vec::new();
+    reader.read_to_end(&mut octets).unwrap();
+    octets
+}
+
+#[test]
+fn a_connection_whose_reply_is_out_still_takes_what_the_client_sends() {
+    for name in ["qotd", "daytime", "time"] {
+        for sent_before in [&b""[..], b"hello"] {
+            let (mut client, server) = support::connection();
+            client.write_all(sent_before).unwrap();
+            let mut process = start(name, &PATIENT, server.try_clone().unwrap(), server);
+            assert!(!read_all(&mut client).is_empty(), "{name}");
+            wait_until(|| is_blocked_in(&process, &[libc::SYS_recvfrom]));
+            stop(&process);
+            client.write_all(b"hello").unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+            go_on(&process);
+            assert!(process.wait().success(), "{name}");
+        }
+        let (mut client, server) = support::connection();
+        let mut process = start(name, &PATIENT, server.try_clone().unwrap(), server);
+        assert!(!read_all(&mut client).is_empty(), "{name}");
+        stopped_in(&process, &[libc::SYS_recvfrom], || client.shutdown(Shutdown::Write).unwrap());
+        assert!(process.wait().success(), "{name}");
+    }
+}
+
+#[test]
+fn a_connection_goes_on_where_it_was() {
+    // A reply that the client does not take.
+    let folder = Folder::new("stopped-reply");
+    let (text, mut arguments) = long_fortune(&folder);
+    let path = folder.path().join("long");
+    arguments.push(path.to_str().unwrap());
+    let (mut client, mut process) = connected("qotd", &arguments);
+    stopped_in(&process, &[libc::SYS_write], || {});
+    let mut reply = String::new();
+    client.read_to_string(&mut reply).unwrap();
+    assert_eq!(reply.replace("\r\n", "\n"), text);
+    drop(client);
+    assert!(process.wait().success());
+
+    // A client that says nothing, then something, then does not read.
+    let (mut client, mut process) = connected("echo", &[]);
+    stopped_in(&process, &[libc::SYS_read], || client.write_all(b"hello").unwrap());
+    let mut hello = [0; 5];
+    client.read_exact(&mut hello).unwrap();
+    assert_eq!(&hello, b"hello");
+    let sent = overfill(&process, &mut client);
+    stopped_in(&process, &[libc::SYS_write], || client.shutdown(Shutdown::Write).unwrap());
+    assert!(rest(client).into_iter().eq(pattern(0).take(sent)), "{sent} octets");
+    assert!(process.wait().success());
+
+    let (mut client, mut process) = connected("discard", &[]);
+    stopped_in(&process, &[libc::SYS_recvfrom], || client.write_all(b"hello").unwrap());
+    stopped_in(&process, &[libc::SYS_recvfrom], || client.shutdown(Shutdown::Write).unwrap());
+    assert_eq!(rest(client), b"");
+    assert!(process.wait().success());
+
+    let (client, mut process) = connected("chargen", &[]);
+    stopped_in(&process, &[libc::SYS_write], || {});
+    let mut lines = vec![0; 1_000_000];
+    (&client).read_exact(&mut lines).unwrap();
+    assert_eq!(lines, characters("\r\n", lines.len()));
+    drop(client);
+    assert!(process.wait().success());
+}
+
+/// What RFC 864 has as an example.
+fn characters(line_end: &str, length: usize) -> Vec<u8> {
+    let line = |first: usize| (b' '..=b'~').cycle().skip(first % 95).take(72).chain(line_end.bytes());
+    (0..).flat_map(line).take(length).collect()
+}
+
+#[test]
+fn a_filter_goes_on_where_it_was() {
+    let null = || File::open("/dev/null").unwrap();
+
+    // It waits until a person can have read it.
+    let (output, end) = io::pipe().unwrap();
+    let mut process = start("qotd", &["-w", "--max-length", "100"], null(), end);
+    stopped_in(&process, &[libc::SYS_nanosleep], || {});
+    assert!(process.wait().success());
+    assert_fortune(&String::from_utf8(rest(output)).unwrap().replace('\n', "\r\n").into_bytes());
+
+    // Nobody reads.
+    let folder = Folder::new("stopped-filter");
+    let (text, mut arguments) = long_fortune(&folder);
+    let path = folder.path().join("long");
+    arguments.push(path.to_str().unwrap());
+    let (output, end) = io::pipe().unwrap();
+    let mut process = start("qotd", &arguments, null(), end);
+    stopped_in(&process, &[libc::SYS_write], || {});
+    assert_eq!(String::from_utf8(rest(output)).unwrap(), text);
+    assert!(process.wait().success());
+    for (name, length) in [("daytime", 25), ("time", 4)] {
+        let (output, end, before) = full_pipe();
+        let mut process = start(name, &[], null(), end);
+        stopped_in(&process, &[libc::SYS_write], || {});
+        assert_eq!(rest(output).len(), before + length, "{name}");
+        assert!(process.wait().success());
+    }
+    let (mut output, end) = io::pipe().unwrap();
+    let mut process = start("chargen", &[], null(), end);
+    stopped_in(&process, &[libc::SYS_write], || {});
+    let mut lines = vec![0; 1_000_000];
+    output.read_exact(&mut lines).unwrap();
+    assert_eq!(lines, characters("\n", lines.len()));
+    drop(output);
+    assert!(process.wait().success());
+
+    // Nobody writes, then something comes, then nobody reads.
+    let ((input, mut to), (mut from, output)) = (io::pipe().unwrap(), io::pipe().unwrap());
+    let mut process = start("echo", &[], input, output);
+    stopped_in(&process, &[libc::SYS_read], || to.write_all(b"hello").unwrap());
+    let mut hello = [0; 5];
+    from.read_exact(&mut hello).unwrap();
+    assert_eq!(&hello, b"hello");
+    let sent = overfill(&process, &mut to);
+    stopped_in(&process, &[libc::SYS_write], || drop(to));
+    assert!(rest(from).into_iter().eq(pattern(0).take(sent)), "{sent} octets");
+    assert!(process.wait().success());
+
+    let (input, mut to) = io::pipe().unwrap();
+    let mut process = start("discard", &[], input, Stdio::null());
+    stopped_in(&process, &[libc::SYS_read], || to.write_all(b"hello").unwrap());
+    stopped_in(&process, &[libc::SYS_read], || drop(to));
+    assert!(process.wait().success());
+}
+
+#[test]
+fn one_process_for_all_goes_on() {
+    for name in ["qotd", "echo", "daytime", "discard", "chargen", "time"] {
+        let daemon = Daemon::start(name, &PATIENT);
+        let mut clients = vec![daemon.connect()];
+        stopped_in(&daemon.process, EPOLL, || {
+            clients.push(daemon.connect());
+            for client in &mut clients {
+                client.write_all(b"hello").unwrap();
+                client.shutdown(Shutdown::Write).unwrap();
+            }
+        });
+        for client in clients {
+            let mut reply = Vec::new();
+            client.take(100_000).read_to_end(&mut reply).unwrap();
+            match name {
+                "qotd" => drop(assert_fortune(&reply)),
+                "echo" => assert_eq!(reply, b"hello"),
+                "daytime" => assert_eq!(reply.len(), 26),
+                "discard" => assert_eq!(reply, b""),
+                "chargen" => assert_eq!(reply, characters("\r\n", reply.len())),
+                _ => assert_eq!(reply.len(), 4),
+            }
+        }
+        wait_until(|| is_blocked_in(&daemon.process, EPOLL));
+    }
+}
+
+#[test]
+fn one_process_for_all_with_files_of_its_own_goes_on() {
+    let folder = Folder::new("stopped-files");
+    folder.file("own", "old\n");
+    let daemon = Daemon::start("qotd", &[folder.path().to_str().unwrap()]);
+    stopped_in(&daemon.process, EPOLL, || {
+        folder.file("new", "new\n");
+        fs::rename(folder.path().join("new"), folder.path().join("own")).unwrap();
+    });
+    wait_until(|| read_all(&mut daemon.connect()) == b"new\r\n");
+}
+
+#[test]
+fn one_process_for_all_goes_on_that_waits_for_its_manager() {
+    let folder = Folder::new("stopped-manager");
+    let path = folder.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    // A manager that takes nothing for a while: its queue is full.
+    let other = UnixDatagram::unbound().unwrap();
+    other.connect(&path).unwrap();
+    other.set_nonblocking(true).unwrap();
+    while other.send(b"of others").is_ok() {}
+    let mut command = Command::new(program("echo"));
+    command.args(["--listen", "tcp://127.0.0.1:0"]).env("NOTIFY_SOCKET", &path).stderr(Stdio::piped());
+    let mut process = Process::start(command.stdin(Stdio::null()).stdout(Stdio::null()));
+    let address = process.serving_on("tcp://");
+    stopped_in(&process, &[libc::SYS_write], || {});
+    manager.set_read_timeout(Some(HUNG)).unwrap();
+    let mut message = [0; 100];
+    while { manager.recv(&mut message).map(|length| message[..length].to_vec()).unwrap() } != b"READY=1" {}
+    let mut client = std::net::TcpStream::connect(address).unwrap();
+    client.write_all(b"hello").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_all(&mut client), b"hello");
+}
+
+#[test]
+fn a_message_that_the_log_does_not_take_yet_comes_in_the_end() {
+    let (log, end, before) = full_pipe();
+    let mut command = Command::new(program("qotd"));
+    let full = File::create("/dev/full").unwrap();
+    let mut process = Process::start(command.stdin(Stdio::null()).stdout(full).stderr(end));
+    drop(command); // it has the pipe's end as well
+    stopped_in(&process, &[libc::SYS_write], || {});
+    let log = rest(log);
+    let message = String::from_utf8_lossy(&log[before..]);
+    assert!(message.starts_with("qotd: cannot write the reply: No space left"), "{message}");
+    assert_eq!(process.wait().code(), Some(1));
+}
+
+#[test]
+#[cfg(feature = "web")]
+fn lunchd_goes_on() {
+    let lunchd = support::web::Lunchd::start(&["--listen", "http://127.0.0.1:0"]);
+    let address = lunchd.address("http");
+    let mut client = std::net::TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(HUNG)).unwrap();
+    stopped_in(&lunchd.process, EPOLL, || {
+        client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    });
+    let answer = String::from_utf8(read_all(&mut client)).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+}
