@@ -5,11 +5,12 @@ mod support;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rustix::net::SendFlags;
 use support::{Daemon, Folder, HUNG, Process, assert_fortune, program, read_all, wait_until};
 
 /// Starts a program with sockets as descriptors 3 and up and more variables.
@@ -519,4 +520,117 @@ fn urgent_octets_are_no_reason_for_a_reset() {
         assert!(reply == *b"abc" && (rest == b"efg" || rest == b"defg"), "{mode:?}: {rest:?}");
         served.ended_well();
     }
+}
+
+#[test]
+fn a_slow_reader_of_a_long_reply_gets_all_of_it() {
+    let folder = Folder::new("long");
+    let text = ("x".repeat(70) + "\n").repeat(10_000);
+    folder.file("long", &text);
+    let cookies = folder.path().join("long");
+    for mode in support::MODES {
+        let arguments = ["--max-length", "0", "--idle-timeout", "1", cookies.to_str().unwrap()];
+        let mut served = support::served(mode, "qotd", &arguments);
+        rustix::net::sockopt::set_socket_recv_buffer_size(&served.client, 16 * 1024).unwrap();
+        // Three times as long as a client may be idle.
+        let mut reply = Vec::new();
+        let mut piece = vec![0; text.len() / 30];
+        while reply.len() < text.len() {
+            let count = served.client.read(&mut piece).unwrap();
+            assert!(count > 0, "{mode:?}: {} octets, then the end", reply.len());
+            reply.extend_from_slice(&piece[..count]);
+            if reply.len() < text.len() / 2 {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+        reply.extend(read_all(&mut served.client));
+        assert_eq!(String::from_utf8_lossy(&reply).replace("\r\n", "\n"), text);
+        served.ended_well();
+    }
+}
+
+/// Everything that a client may do, and then do nothing more.
+fn do_all_kinds_of_things<S: AsFd + Write>(number: usize, mut client: S) -> Option<S> {
+    let urgent = |client: &S, octets: &[u8]| rustix::net::send(client, octets, SendFlags::OOB);
+    let until_full = |client: &S| {
+        rustix::io::ioctl_fionbio(client, true).unwrap();
+        while rustix::net::send(client, &[b'x'; 4096], SendFlags::NOSIGNAL).is_ok() {}
+    };
+    // What it says is for itself to know: a service that sends and closes may be gone already.
+    let _ = match number {
+        0 => Ok(()),
+        1 => client.write_all(b"octets"),
+        2 => urgent(&client, b"!").map(drop).map_err(Into::into),
+        3 => client.write_all(b"octets").and_then(|()| urgent(&client, b"!").map(drop).map_err(Into::into)),
+        4 => urgent(&client, b"!").map_err(Into::into).and_then(|_| client.write_all(b"octets")),
+        5 => urgent(&client, b"!").and_then(|_| urgent(&client, b"?")).map(drop).map_err(Into::into),
+        6 => rustix::net::shutdown(&client, rustix::net::Shutdown::Read).map_err(Into::into),
+        7 => {
+            until_full(&client);
+            urgent(&client, b"!").map(drop).map_err(Into::into)
+        }
+        8 => {
+            until_full(&client);
+            rustix::net::shutdown(&client, rustix::net::Shutdown::Write).map_err(Into::into)
+        }
+        9 => {
+            let _ = urgent(&client, b"!");
+            rustix::net::shutdown(&client, rustix::net::Shutdown::Write).map_err(Into::into)
+        }
+        10 => return None, // gone
+        _ => {
+            client.write_all(b"octets").unwrap();
+            return None; // gone, and what came back was not read
+        }
+    };
+    Some(client)
+}
+
+const KINDS: usize = 12;
+
+#[test]
+fn an_idle_daemon_makes_no_system_call_whatever_its_clients_did() {
+    let folder = Folder::new("idle");
+    for name in ["echo", "discard", "chargen", "qotd", "daytime", "time"] {
+        let (trace, path) = (folder.path().join(format!("{name}-trace")), folder.path().join(name));
+        let unix = format!("unix:{}", path.display());
+        let mut process = Process::start(
+            Command::new(program(name))
+                .args(["--listen", "tcp://127.0.0.1:0", "--listen", &unix, "--listen", "udp://127.0.0.1:0"])
+                .args(["--idle-timeout", "60000"])
+                .stdin(Stdio::null())
+                .stderr(Stdio::piped()),
+        );
+        let address = process.serving_on("tcp://");
+        process.line();
+        let tcp: Vec<_> = (0..KINDS).map(|kind| do_all_kinds_of_things(kind, connected(address))).collect();
+        let local: Vec<_> =
+            (0..KINDS).map(|kind| do_all_kinds_of_things(kind, UnixStream::connect(&path).unwrap())).collect();
+        // What it did about all of that is over when it does not give the processor away any more.
+        let pid = process.0.id().to_string();
+        let mut before = u64::MAX;
+        wait_until(|| {
+            std::thread::sleep(Duration::from_millis(50));
+            let now = switches(&pid);
+            std::mem::replace(&mut before, now) == now
+        });
+        let mut strace =
+            Process::start(Command::new("strace").args(["--quiet=attach", "-o", trace.to_str().unwrap(), "-p", &pid]));
+        wait_until(|| !fs::read_to_string(format!("/proc/{pid}/status")).unwrap().contains("TracerPid:\t0\n"));
+        // Nothing is waited for: this is how long it is watched.
+        std::thread::sleep(Duration::from_millis(300));
+        strace.signal("INT");
+        strace.wait();
+        let calls = fs::read_to_string(&trace).unwrap();
+        // The one that it is in, which being looked at may have interrupted.
+        assert!(calls.lines().count() <= 3, "{name}:\n{}", calls.lines().take(20).collect::<Vec<_>>().join("\n"));
+        drop((tcp, local));
+    }
+}
+
+/// How often a process has waited for something so far.
+fn switches(pid: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:\t")).unwrap();
+    line.parse().unwrap()
 }

@@ -20,15 +20,13 @@ pub struct Buffers {
 }
 
 impl Buffers {
-    /// For one reply: what a client says meanwhile is dropped, and a long reply is sent bit by bit.
+    /// For replies, and lunchd's answers: what a client says meanwhile is dropped, and a long reply is sent bit by bit.
     pub const REPLY: Self = Self { receive: 32 * 1024, send: 32 * 1024 };
     /// For a stream at full speed (`make bench`, "a byte"): what Linux gives to everybody who asks (`net.core.rmem_max` and
     /// `wmem_max` in socket(7)).
     pub const STREAM: Self = Self { receive: 208 * 1024, send: 208 * 1024 };
     /// For one stream among many.
     pub const SMALL: Self = Self { receive: 32 * 1024, send: 48 * 1024 };
-    /// For a connection of lunchd's: heads of requests, and pages.
-    pub const WEB: Self = Self { receive: 32 * 1024, send: 48 * 1024 };
 
     /// The buffers that fit the work, while there are few connections.
     #[must_use]
@@ -57,6 +55,9 @@ impl Buffers {
 /// How many connections of one process have the large buffers ([`Buffers::STREAM`]) at a time. Those that come while there are
 /// so many get the small ones.
 pub const MAX_LARGE: usize = 64;
+
+/// How many octets of long replies one process keeps for all its clients together: those that do not read decide for how long.
+pub const MAX_KEPT: usize = 64 * 1024 * 1024;
 
 /// How much the kernel takes for so many streams of one process, in octets, at most.
 #[must_use]

@@ -8,15 +8,13 @@ use rustix::event::epoll::EventFlags;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
+use super::buffers::MAX_KEPT;
 use super::stream::{CHUNK, DISCARDED, LINGER};
 use crate::protocol::chargen;
 use crate::service::{LineEnd, Work};
 
 /// How much of what a client sends is looked at to begin with, in octets.
 const LOOK: usize = 16 * 1024;
-
-/// How many octets of long replies are kept for all clients together: those that do not read decide how long.
-const MAX_KEPT: usize = 64 * 1024 * 1024;
 
 /// A connection, and how far it is.
 pub(super) struct Connection {

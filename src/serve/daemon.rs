@@ -161,7 +161,11 @@ impl Daemon {
             let descriptor = socket.descriptor.as_fd();
             ioctl_fionbio(descriptor, true)?;
             match socket.kind {
-                Kind::Datagrams => sys::tell_destinations(descriptor)?,
+                Kind::Datagrams => {
+                    // Not those of a connection, which a socket unit gives to all its sockets.
+                    Buffers::STREAM.set(descriptor)?;
+                    sys::tell_destinations(descriptor)?;
+                }
                 // Connections have these from their listener.
                 Kind::Listener => {
                     Buffers::of(&work).set(descriptor)?;

@@ -200,7 +200,7 @@ fn open_one(&Address { scheme, address }: &Address) -> Result<(Scheme, Listener)
 /// Makes the socket ready for the event loop, and says where it is.
 fn listener(socket: OwnedFd) -> io::Result<(Listener, String)> {
     rustix::io::ioctl_fionbio(&socket, true)?;
-    Buffers::WEB.set(socket.as_fd())?;
+    Buffers::REPLY.set(socket.as_fd())?;
     match socket_domain(&socket)? {
         AddressFamily::UNIX => {
             let listener = UnixListener::from(socket);

@@ -1,0 +1,212 @@
+//! Memory: what clients can make the kernel buffer fits into the limits of the units, by arithmetic and in fact. The fact takes
+//! a kernel that enforces `MemoryMax=`: a virtual machine with Debian's (tests/guest).
+
+mod support;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::process::{Command, Stdio};
+
+use small_services::serve::Limits;
+use small_services::serve::buffers::{self, Buffers};
+use support::attack::bounded;
+use support::{Folder, helper, program, repository};
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+/// What a daemon takes for itself, its tables and batches of datagrams among it.
+const PROGRAM: usize = 16 * MIB;
+/// What lunchd takes for a connection, TLS and HTTP/2 with all its streams; and for answers on their way.
+const WEB: usize = 128 * KIB;
+const ANSWERS: usize = 64 * MIB;
+/// What the process for one connection takes at most, its set-up by the service manager included.
+const PROCESS: usize = MIB;
+
+/// A file of units/ with its parts filled in.
+fn unit(name: &str) -> String {
+    let read = |path: &str| fs::read_to_string(repository().join("units").join(path)).unwrap();
+    let mut text = String::new();
+    for line in read(name).lines() {
+        let part = line.strip_prefix('@').and_then(|line| line.strip_suffix('@'));
+        text.push_str(&part.map_or_else(|| format!("{line}\n"), |part| read(&format!("parts/{part}.conf"))));
+    }
+    text
+}
+
+/// The last value of a directive in a unit, in octets where it is a size.
+fn value(name: &str, directive: &str) -> usize {
+    let unit = unit(name);
+    let mut values = unit.lines().filter_map(|line| line.strip_prefix(directive)?.strip_prefix('='));
+    let value = values.next_back().unwrap_or_else(|| panic!("{name} has no {directive}="));
+    let number = value.trim_end_matches(char::is_alphabetic);
+    let factor = match &value[number.len()..] {
+        "" => 1,
+        "K" => KIB,
+        "M" => MIB,
+        "G" => 1024 * MIB,
+        other => panic!("{name}: {directive}={value}: {other}?"),
+    };
+    number.parse::<usize>().unwrap() * factor
+}
+
+fn connections() -> usize {
+    Limits::default().max_connections as usize
+}
+
+/// The units' names of services, and whether they are streams.
+const SERVICES: [(&str, bool); 6] =
+    [("fortune", false), ("daytime", false), ("time", false), ("echo", true), ("discard", true), ("chargen", true)];
+
+fn kernel(streams: bool) -> usize {
+    if streams { buffers::streams(connections()) } else { connections() * Buffers::REPLY.memory() + buffers::MAX_KEPT }
+}
+
+#[test]
+fn what_clients_can_fill_fits_into_the_limits_of_the_units() {
+    for (name, streams) in SERVICES {
+        // A tenth is room for what the kernel counts in whole pages and whole segments.
+        let needed = kernel(streams) + PROGRAM;
+        let limit = value(&format!("{name}-daemon.service"), "MemoryMax");
+        assert!(needed <= limit - limit / 10, "{name}-daemon: {} of {} MiB", needed / MIB, limit / MIB);
+    }
+    let needed = connections() * (Buffers::REPLY.memory() + WEB) + ANSWERS + PROGRAM;
+    let lunchd = value("lunchd.service", "MemoryMax");
+    assert!(needed <= lunchd - lunchd / 10, "lunchd: {} of {} MiB", needed / MIB, lunchd / MIB);
+
+    // Either all connections of a service, each with a process, or one process for all.
+    let of_service = |name: &str| {
+        let processes = value(&format!("{name}.socket"), "MaxConnections") * PROCESS;
+        processes.max(value(&format!("{name}-daemon.service"), "MemoryMax"))
+    };
+    let all = SERVICES.iter().map(|(name, _)| of_service(name)).sum::<usize>() + lunchd;
+    let slice = value("system-smallservices.slice", "MemoryMax");
+    assert!(all <= slice, "{} of {} MiB", all / MIB, slice / MIB);
+}
+
+#[test]
+fn the_socket_units_have_the_buffers_of_the_programs() {
+    let sockets = SERVICES.iter().flat_map(|&(name, streams)| {
+        let buffers = if streams { Buffers::STREAM } else { Buffers::REPLY };
+        [(format!("{name}.socket"), buffers), (format!("{name}-daemon.socket"), buffers)]
+    });
+    let web = ["lunchd-http.socket", "lunchd-https.socket"].map(|name| (name.to_owned(), Buffers::REPLY));
+    for (name, Buffers { receive, send }) in sockets.chain(web) {
+        let values = (value(&name, "ReceiveBuffer"), value(&name, "SendBuffer"));
+        assert_eq!(values, (receive as usize, send as usize), "{name}");
+    }
+}
+
+#[test]
+fn the_page_has_these_sums() {
+    let page = fs::read_to_string(repository().join("docs/operating.md")).unwrap();
+    let (kib, mib) = (|octets: usize| octets / KIB, |octets: usize| octets.div_ceil(MIB));
+    let large = buffers::MAX_LARGE;
+    let mut rows = String::new();
+    let streams = buffers::streams(connections());
+    let _ = writeln!(
+        rows,
+        "| echo, discard, chargen: one process for all | {large} and {} | {} and {} KiB | {} MiB | 16 MiB | {} MiB | 256M |",
+        connections() - large,
+        kib(Buffers::STREAM.memory()),
+        kib(Buffers::SMALL.memory()),
+        mib(streams),
+        mib(streams + PROGRAM)
+    );
+    let replies = connections() * Buffers::REPLY.memory();
+    let _ = writeln!(
+        rows,
+        "| fortune, daytime, time: one process for all | 1,000 | {} KiB | {} MiB | 64 MiB of long replies, 16 MiB | {} MiB | 256M |",
+        kib(Buffers::REPLY.memory()),
+        mib(replies),
+        mib(replies + buffers::MAX_KEPT + PROGRAM)
+    );
+    let _ = writeln!(
+        rows,
+        "| lunchd | 1,000 | {} KiB | {} MiB | {} KiB for each, 64 MiB of answers, 16 MiB | {} MiB | 384M |",
+        kib(Buffers::REPLY.memory()),
+        mib(replies),
+        kib(WEB),
+        mib(replies + connections() * WEB + ANSWERS + PROGRAM)
+    );
+    let slice = SERVICES.len() * value("echo.socket", "MaxConnections");
+    let _ = writeln!(
+        rows,
+        "| all services, a process for each connection, and lunchd | {slice} | in the service manager | | 1 MiB for each | {} MiB | 4G |",
+        slice + value("lunchd.service", "MemoryMax") / MIB
+    );
+    assert!(page.contains(&rows), "docs/operating.md does not have these rows:\n{rows}");
+    for streams in [false, true] {
+        let buffers = if streams { Buffers::STREAM } else { Buffers::REPLY };
+        let all = value("echo.socket", "MaxConnections") * buffers.memory();
+        let words = format!("{} MiB", mib(all));
+        assert!(page.contains(&words), "docs/operating.md does not say that 600 connections take {words}");
+    }
+}
+
+/// Serves a program in a control group with its unit's limit, floods it, asks it meanwhile, and prints how all of that went.
+const SCRIPT: &str = r#"
+ulimit -n 20000
+flooded() { # PROGRAM SERVICE PORT LIMIT FLOOD COUNT SECONDS OPTIONS...
+	program=$1 service=$2 port=$3 limit=$4 flood=$5 count=$6 seconds=$7
+	shift 7
+	group=/sys/fs/cgroup/$program-$flood
+	mkdir $group
+	echo $limit >$group/memory.max
+	echo 0 >$group/memory.swap.max
+	sh -c "echo \$\$ >$group/cgroup.procs && exec \"\$@\"" sh /programs/$program "$@" 2>/tmp/log &
+	daemon=$!
+	before=$(/programs/flood answer $port $service 1 60)
+	/programs/flood $flood $port $service $count $seconds >/tmp/flood &
+	client=$!
+	sleep $((seconds * 2 / 3))
+	during=$(/programs/flood answer $port $service 1 60)
+	wait $client
+	after=$(/programs/flood answer $port $service 1 60)
+	killed=$(sed -n 's/^oom_kill //p' $group/memory.events)
+	echo "$program $flood $before $during $after $killed $(($(cat $group/memory.peak) / 1024))"
+	kill $daemon || cat /tmp/log
+	wait $daemon
+}
+"#;
+
+#[test]
+fn nothing_that_clients_leave_unread_ends_a_daemon() {
+    let folder = Folder::new("memory");
+    let (count, seconds) = (1000, bounded(9, 30));
+    let long = "x".repeat(70) + "\n";
+    let mut script = format!("{SCRIPT}yes '{}' | head -c 900000 >/tmp/long\n", long.trim_end());
+    let mut flooded = |program: &str, service: &str, unit: &str, port: u16, flood: &str, options: &str| {
+        let limit = value(unit, "MemoryMax");
+        let _ = writeln!(script, "flooded {program} {service} {port} {limit} {flood} {count} {seconds} {options}");
+    };
+    let tcp = |port: u16| format!("--listen tcp://127.0.0.1:{port}");
+    flooded("echo", "echo", "echo-daemon.service", 7, "grow", &tcp(7));
+    flooded("echo", "echo", "echo-daemon.service", 7, "withhold", &tcp(7));
+    flooded("discard", "discard", "discard-daemon.service", 9, "below", &tcp(9));
+    flooded("chargen", "chargen", "chargen-daemon.service", 19, "grow", &tcp(19));
+    // Long replies: "chargen" is anything that is long.
+    let options = format!("{} --max-length 0 /tmp/long", tcp(17));
+    flooded("qotd", "chargen", "fortune-daemon.service", 17, "deaf", &options);
+    flooded("lunchd", "lunchd", "lunchd.service", 80, "grow", "--listen http://127.0.0.1:80");
+
+    let programs = ["echo", "discard", "chargen", "qotd", "lunchd"].map(program);
+    let mut guest = Command::new(repository().join("tests/guest"));
+    guest.arg(folder.path()).arg(helper("flood")).args(programs).env("MEMORY", "6G");
+    guest.stdin(fs::File::open(folder.file("commands", script)).unwrap()).stdout(Stdio::piped());
+    let output = guest.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
+    assert!(output.status.success(), "{said}");
+    let rows: Vec<Vec<_>> = said.lines().map(|line| line.split(' ').collect()).collect();
+    assert_eq!(rows.len(), 6, "{said}");
+    for row in rows {
+        let [program, flood, before, during, after, killed, _] = row[..] else { panic!("{said}") };
+        assert_eq!(killed, "0", "{program}, {flood}: killed for want of memory\n{said}");
+        for answer in [before, during, after] {
+            assert!(
+                answer.parse::<u64>().is_ok(),
+                "{program}, {flood}: another client is not served: {answer}\n{said}"
+            );
+        }
+    }
+}
