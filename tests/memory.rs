@@ -159,9 +159,9 @@ flooded() { # PROGRAM SERVICE PORT LIMIT FLOOD COUNT SECONDS OPTIONS...
 	/programs/flood $flood $port $service $count $seconds >/tmp/flood &
 	client=$!
 	sleep $((seconds * 2 / 3))
-	during=$(/programs/flood answer $port $service 1 60)
+	during=$(/programs/flood answer $port $service 1 20)
 	wait $client
-	after=$(/programs/flood answer $port $service 1 60)
+	after=$(/programs/flood answer $port $service 1 20)
 	killed=$(sed -n 's/^oom_kill //p' $group/memory.events)
 	echo "$program $flood $before $during $after $killed $(($(cat $group/memory.peak) / 1024))"
 	kill $daemon || cat /tmp/log
