@@ -8,6 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use support::{Daemon, Folder, program, read_all, wait_until};
 
 fn reply(daemon: &Daemon) -> String {
@@ -234,6 +235,68 @@ fn what_lies_elsewhere_cannot_be_read_after_the_lock_down() {
     let line = daemon.process.line();
     assert!(line.contains("Permission denied"), "{line}");
     assert_eq!(reply(&daemon), "public\r\n");
+}
+
+/// Behind what every daemon has: the three first, its event loop and its port.
+const NEXT: u64 = 5;
+const ENOUGH: u64 = 200;
+
+/// Makes a daemon have no descriptor of this number or above.
+fn limit_descriptors(daemon: &Daemon, below: u64) {
+    // The hard limit stays, to be asked for again.
+    let hard = getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit { current: Some(below), maximum: hard };
+    prlimit(Some(Pid::from_child(&daemon.process.0)), Resource::Nofile, limit).unwrap();
+}
+
+#[test]
+fn without_descriptors_all_fortunes_stay_that_there_were_and_later_the_new_ones_come() {
+    const FILES: u64 = 20;
+    let folder = Folder::new("changes-descriptors");
+    let add = |number: u64| make_index(&folder.file(&format!("file-{number}"), format!("{number}\n")));
+    for number in 1..=FILES {
+        add(number);
+    }
+    let mut daemon = Daemon::start("qotd", &[folder.path().to_str().unwrap()]);
+    let replies = |daemon: &Daemon| (0..600).map(|_| reply(daemon)).collect::<BTreeSet<_>>();
+    let all = |files: u64| (1..=files).map(|number| format!("{number}\r\n")).collect::<BTreeSet<_>>();
+    assert_eq!(replies(&daemon), all(FILES));
+    add(FILES + 1);
+    // The files and their indexes are open. Of the others, all may be opened beside them but the last.
+    limit_descriptors(&daemon, NEXT + 4 * FILES);
+    daemon.process.signal("HUP");
+    let line = daemon.process.line();
+    assert!(line.contains("Too many open files") && line.contains("going on with the fortunes"), "{line}");
+    assert_eq!(replies(&daemon), all(FILES));
+    limit_descriptors(&daemon, ENOUGH);
+    let new = format!("{}\r\n", FILES + 1);
+    wait_until(|| reply(&daemon) == new);
+    assert_eq!(replies(&daemon), all(FILES + 1));
+    let log = log(daemon);
+    assert_eq!(log.matches("read again").count(), 1, "{log}");
+    assert!(!log.contains("cannot read"), "it is said once: {log}");
+}
+
+#[test]
+fn without_a_descriptor_for_its_index_a_file_is_not_taken_for_another() {
+    let folder = Folder::new("changes-rotated");
+    let path = folder.file("cookies", "bar\n");
+    let rotate = || {
+        let mut command = Command::new(program("small-services"));
+        assert!(command.args(["strfile", "-sx"]).arg(&path).status().unwrap().success());
+    };
+    rotate();
+    let mut daemon = Daemon::start("qotd", &["--shuffle", path.to_str().unwrap()]);
+    assert_eq!(reply(&daemon), "one\r\n");
+    replace(&path, "gjb\n");
+    rotate();
+    limit_descriptors(&daemon, NEXT + 1);
+    daemon.process.signal("HUP");
+    let line = daemon.process.line();
+    assert!(line.contains("cookies.dat: Too many open files"), "{line}");
+    assert_eq!(reply(&daemon), "one\r\n");
+    limit_descriptors(&daemon, ENOUGH);
+    becomes(&daemon, "two\r\n", &["one\r\n"]);
 }
 
 #[test]

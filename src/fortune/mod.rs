@@ -31,6 +31,7 @@ use std::time::Instant;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
+use crate::file;
 use crate::report;
 use crate::zone;
 use indexed::{Draw, Indexed};
@@ -108,6 +109,13 @@ pub enum Error {
     Zone(#[from] zone::Error),
 }
 
+impl Error {
+    /// Whether the files are not to blame, but that the process has no descriptor or no memory left.
+    fn is_shortage(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if file::is_shortage(source))
+    }
+}
+
 /// A collection to choose from.
 pub struct Fortunes {
     order: Order,
@@ -121,6 +129,8 @@ struct Files {
     sources: Sources,
     eligible: Eligible,
     watch: Watch,
+    /// Whether the log says already that they cannot be read for want of descriptors or memory.
+    short: bool,
 }
 
 /// Where to read from, and how the choice is shared.
@@ -225,9 +235,9 @@ impl Fortunes {
     ///
     /// One of [`Error`], naming the file or directory.
     pub fn all_of(sources: Sources, mut order: Order, eligible: Eligible) -> Result<Self, Error> {
-        let watch = Watch::new(watched(&sources)?);
+        let watch = Watch::new(watched(&sources)?)?;
         let collection = Collection::open(&sources, &mut order, eligible)?;
-        Ok(Self { order, collection, files: Some(Files { sources, eligible, watch }) })
+        Ok(Self { order, collection, files: Some(Files { sources, eligible, watch, short: false }) })
     }
 
     /// The directories of the files that are read again when they change.
@@ -250,22 +260,13 @@ impl Fortunes {
     /// Reads the files again. If that fails, the fortunes remain that there were, and the log says so.
     pub fn reload(&mut self) {
         let Some(files) = &mut self.files else { return };
-        // What is there before they are read: a change from then on is another one.
-        let read = match watched(&files.sources) {
-            Ok(paths) => {
-                files.watch = Watch::new(paths);
-                Collection::open(&files.sources, &mut self.order, files.eligible)
-            }
-            Err(error) => {
-                files.watch.accept();
-                Err(error)
-            }
-        };
-        match read {
+        match files.read_again(&mut self.order) {
             Ok(collection) => {
+                files.short = false;
                 self.collection = collection;
                 report::notice("the fortunes were read again");
             }
+            Err(error) if error.is_shortage() => files.report_shortage(&error),
             Err(error) => report::error(&format!("{error}; going on with the fortunes that were read before")),
         }
     }
@@ -310,7 +311,7 @@ impl Fortunes {
     /// From open files; `None` if the collection is in memory, perhaps from now on.
     fn choose_by_index(&mut self) -> Option<Chosen<'static>> {
         let (Order::Random(random), Collection::Indexed { indexed, last }, Some(files)) =
-            (&mut self.order, &mut self.collection, &self.files)
+            (&mut self.order, &mut self.collection, &mut self.files)
         else {
             return None;
         };
@@ -324,11 +325,46 @@ impl Fortunes {
             Ok(Draw::Misfit | Draw::NoneSoon(_)) => Collection::read(&files.sources, files.eligible),
             Err(error) => Err(error),
         };
+        if let Err(error) = &read
+            && error.is_shortage()
+        {
+            files.report_shortage(error);
+            return Some(last_chosen(last));
+        }
         self.collection = read.unwrap_or_else(|error| {
             report::error(&format!("{error}; going on with the last fortune until the files change"));
             Collection::just(&last.0, last.1.clone())
         });
         None
+    }
+}
+
+impl Files {
+    /// Says so once, however often it is tried until there is enough.
+    fn report_shortage(&mut self, error: &Error) {
+        if !std::mem::replace(&mut self.short, true) {
+            report::error(&format!("{error}; going on with the fortunes that were read before until there is enough"));
+        }
+    }
+
+    /// Reads them again, and remembers what they are now, unless that has to be tried once more.
+    fn read_again(&mut self, order: &mut Order) -> Result<Collection, Error> {
+        // What is there before they are read: a change from then on is another one.
+        match watched(&self.sources).and_then(Watch::new) {
+            Ok(watch) => {
+                let read = Collection::open(&self.sources, order, self.eligible);
+                if !read.as_ref().is_err_and(Error::is_shortage) {
+                    self.watch = watch;
+                }
+                read
+            }
+            Err(error) => {
+                if !error.is_shortage() {
+                    self.watch.accept();
+                }
+                Err(error)
+            }
+        }
     }
 }
 

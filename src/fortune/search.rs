@@ -2,7 +2,7 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::sources::Source;
 
@@ -115,9 +115,4 @@ pub(crate) fn languages(locale: &str) -> Vec<String> {
 pub(super) fn locale_is_utf_8() -> bool {
     let locale = locale().to_string_lossy().to_ascii_lowercase();
     [".utf-8", ".utf8"].iter().any(|it| locale.contains(it))
-}
-
-/// Whether fortune(6) would take it for a cookie file: only with an index beside it.
-pub(super) fn has_index(path: &Path) -> bool {
-    super::index::path_beside(path).exists()
 }

@@ -8,14 +8,14 @@ mod alphabet;
 mod output;
 mod table;
 
-use std::fs::{self, File, Metadata};
+use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::file::open_regular;
+use crate::file::{Version, open_regular};
 use crate::fortune::index::{Found, Index, IndexError, path_beside};
 use crate::fortune::layout::{ORDERED, RANDOM, ROTATED};
 use crate::random;
@@ -129,10 +129,10 @@ impl Strfile {
     /// Makes the index.
     pub(crate) fn run(&self) -> Result<(), Error> {
         let path = self.output.clone().unwrap_or_else(|| path_beside(&self.source));
-        let (file, metadata) = open(&self.source)?;
-        refuse_same(&metadata, &path)?;
+        let (file, version) = open(&self.source)?;
+        refuse_same(&version, &path)?;
         let bar =
-            progress(metadata.len(), metadata.len(), "{bar:40} {binary_bytes} of {binary_total_bytes}, {eta} left");
+            progress(version.length, version.length, "{bar:40} {binary_bytes} of {binary_total_bytes}, {eta} left");
         let alphabet = self.o.then(|| Alphabet::new(self.c, self.i));
         let reader = BufReader::with_capacity(BUFFER, &file);
         let mut table = Table::read(reader, self.c, alphabet, |position| bar.set_position(position))
@@ -141,7 +141,7 @@ impl Strfile {
         // As with Debian's strfile, of two orders the alphabet's is taken.
         let order = if self.o {
             let steps = alphabet::steps(table.texts.len());
-            let bar = progress(metadata.len(), steps, "{bar:40} {percent} % in order, {eta} left");
+            let bar = progress(version.length, steps, "{bar:40} {percent} % in order, {eta} left");
             table
                 .order(&file, self.c, self.i, |done| bar.set_position(done))
                 .map_err(|source| misread(&self.source, source))?;
@@ -171,11 +171,11 @@ impl Unstr {
             Some(_) => (self.source.with_extension(""), self.source.clone()),
             None => (self.source.clone(), path_beside(&self.source)),
         };
-        let (file, metadata) = open(&cookie)?;
+        let (file, version) = open(&cookie)?;
         if let Some(output) = &self.output {
-            refuse_same(&metadata, output)?;
+            refuse_same(&version, output)?;
         }
-        let index = Index::open(&index_path, &metadata)?;
+        let index = Index::open(&index_path, &version)?;
         if self.c.is_none() && !index.is_reordered() {
             return Err(Error::InOrder(index_path));
         }
@@ -186,7 +186,7 @@ impl Unstr {
         let mut text = Vec::new();
         for number in 0..index.len() {
             let unusable = |source| Error::Text { path: index_path.clone(), source };
-            let longest = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+            let longest = usize::try_from(version.length).unwrap_or(usize::MAX);
             if index.text(&file, number, longest, &mut text).map_err(unusable)? == Found::TooLong {
                 return Err(misread(&cookie, io::Error::other("it grows while it is read")));
             }
@@ -214,13 +214,8 @@ pub(crate) fn index(file: &File, delimiter: u8, ordered: bool, ignore_case: bool
 }
 
 /// Opens a cookie file.
-fn open(path: &Path) -> Result<(File, Metadata), Error> {
-    open_regular(path)
-        .and_then(|file| {
-            let metadata = file.metadata()?;
-            Ok((file, metadata))
-        })
-        .map_err(|source| misread(path, source))
+fn open(path: &Path) -> Result<(File, Version), Error> {
+    open_regular(path).map_err(|source| misread(path, source))
 }
 
 fn misread(path: &Path, source: io::Error) -> Error {
@@ -233,11 +228,9 @@ fn misread(path: &Path, source: io::Error) -> Error {
 }
 
 /// Nobody means to overwrite the cookie file.
-fn refuse_same(cookie: &Metadata, output: &Path) -> Result<(), Error> {
-    use std::os::unix::fs::MetadataExt;
-    let identity = |metadata: &Metadata| (metadata.dev(), metadata.ino());
-    match fs::metadata(output) {
-        Ok(metadata) if identity(&metadata) == identity(cookie) => Err(Error::Same(output.to_owned())),
+fn refuse_same(cookie: &Version, output: &Path) -> Result<(), Error> {
+    match rustix::fs::stat(output) {
+        Ok(stat) if cookie.is_of(&stat) => Err(Error::Same(output.to_owned())),
         _ => Ok(()),
     }
 }
