@@ -2,13 +2,13 @@
 //! lead elsewhere; what is open stays what it is. After the lock-down no other call than `openat` gets a path, and Landlock
 //! sees that one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Dir, FileType, OFlags, Stat, fstat};
 use rustix::io::Errno;
@@ -114,6 +114,43 @@ impl Version {
             changed: (stat.st_ctime, stat.st_ctime_nsec),
         }
     }
+}
+
+/// A directory that stays readable after the lock-down, with everything beneath it.
+#[derive(Debug)]
+pub struct Readable {
+    pub(crate) directory: PathBuf,
+    /// One thing in it that nobody reads again.
+    pub(crate) more: Option<OsString>,
+}
+
+impl Readable {
+    /// Whatever in it is of another name is more than is read again, and so is a directory.
+    pub(crate) fn new(directory: PathBuf, is_read: impl Fn(&OsStr) -> bool) -> Self {
+        let entries = list(&directory).ok().flatten().unwrap_or_default();
+        let more = entries.into_iter().find(|(name, kind)| kind.is_dir() || !is_read(name));
+        Self { directory, more: more.map(|(name, _)| name) }
+    }
+}
+
+/// The directories that have to stay readable for files to be read again, with the names of these in each: those that hold
+/// the files, and those that hold what they link to. A file alone would not do: a new one is another file.
+pub(crate) fn directories_of<'a>(files: impl IntoIterator<Item = &'a Path>) -> BTreeMap<PathBuf, BTreeSet<OsString>> {
+    let mut directories: BTreeMap<PathBuf, BTreeSet<OsString>> = BTreeMap::new();
+    for path in files {
+        for path in [Some(path.to_owned()), path.canonicalize().ok()].into_iter().flatten() {
+            let (directory, name) = split(&path);
+            let directory = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
+            directories.entry(directory).or_default().extend(name.map(OsStr::to_owned));
+        }
+    }
+    directories
+}
+
+/// The directory of a path, and the name in it.
+fn split(path: &Path) -> (&Path, Option<&OsStr>) {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    (parent.unwrap_or(Path::new(".")), path.file_name())
 }
 
 #[cfg(test)]

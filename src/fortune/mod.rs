@@ -23,7 +23,7 @@ pub use sources::{Error as SourcesError, Source, parse as parse_sources};
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::fs;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -31,11 +31,11 @@ use std::time::Instant;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
-use crate::file;
+use crate::file::{self, Readable};
 use crate::report;
 use crate::zone;
 use indexed::{Draw, Indexed};
-use read::{Choice, cookie_files, read};
+use read::{Choice, companion_of, cookie_files, read};
 use shares::Shares;
 use sources::Leaf;
 use text::{Eligible, LONGEST_REPLY, Length};
@@ -242,19 +242,26 @@ impl Fortunes {
 
     /// The directories of the files that are read again when they change.
     #[must_use]
-    pub fn directories(&self) -> Vec<PathBuf> {
+    pub fn directories(&self) -> Vec<Readable> {
         let Some(files) = &self.files else { return Vec::new() };
-        let paths = cookie_files(&files.sources).unwrap_or_default().into_iter().flat_map(|leaf| {
-            // Where the file is, and where it really is.
-            let parent = |path: &Path| match path.parent() {
-                Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-                _ => PathBuf::from("."),
-            };
-            [Some(parent(&leaf.path)), fs::canonicalize(&leaf.path).ok().map(|path| parent(&path))]
-        });
-        let directories =
-            files.sources.list.iter().flat_map(|source| source.paths.clone()).filter(|path| path.is_dir());
-        paths.flatten().chain(directories).collect::<BTreeSet<_>>().into_iter().collect()
+        // What was found in a directory and has nothing to send is nothing that has to be read again.
+        let is_read = |leaf: &&Leaf| leaf.fortunes > 0 || leaf.directory.is_none();
+        let read = self.collection.leaves().iter().filter(is_read);
+        let mut directories = file::directories_of(read.map(|leaf| leaf.path.as_path()));
+        for path in files.sources.list.iter().flat_map(|source| &source.paths) {
+            if file::is_directory(path).is_ok_and(|is| is) {
+                directories.entry(path.canonicalize().unwrap_or_else(|_| path.clone())).or_default();
+            }
+        }
+        let readable = |(directory, names): (PathBuf, BTreeSet<OsString>)| {
+            if search::is_of_the_host(&directory) {
+                return Readable { directory, more: None };
+            }
+            let is_read =
+                |name: &OsStr| names.contains(name) || companion_of(name).is_some_and(|of| names.contains(of));
+            Readable::new(directory, is_read)
+        };
+        directories.into_iter().map(readable).collect()
     }
 
     /// Reads the files again. If that fails, the fortunes remain that there were, and the log says so.
@@ -430,6 +437,15 @@ impl Collection {
         let mut all = Texts::default();
         let leaves = read(sources, eligible, |_, _, fortune| all.push(&fortune.text()))?;
         Ok(Self::Read(all, Some(Shares::new(sources, leaves, eligible)?)))
+    }
+
+    /// The files that it was read from.
+    fn leaves(&self) -> &[Leaf] {
+        match self {
+            Self::Indexed { indexed, .. } => indexed.leaves(),
+            Self::Read(_, Some(shares)) => &shares.leaves,
+            Self::BuiltIn | Self::Read(_, None) => &[],
+        }
     }
 
     fn len(&self) -> usize {

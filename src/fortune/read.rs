@@ -114,7 +114,7 @@ fn files_of(
 }
 
 /// The cookie file whose companion this is in fortune(6): its `.dat` or `.pos` index, or the `.u8` link to it.
-fn companion_of(name: &OsStr) -> Option<&OsStr> {
+pub(super) fn companion_of(name: &OsStr) -> Option<&OsStr> {
     let name = Path::new(name);
     name.file_stem().filter(|_| matches!(name.extension().and_then(OsStr::to_str), Some("dat" | "pos" | "u8")))
 }

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::sources::Source;
 
@@ -115,4 +115,9 @@ pub(crate) fn languages(locale: &str) -> Vec<String> {
 pub(super) fn locale_is_utf_8() -> bool {
     let locale = locale().to_string_lossy().to_ascii_lowercase();
     [".utf-8", ".utf8"].iter().any(|it| locale.contains(it))
+}
+
+/// Whether a directory is of the distributions' collections: what is installed there is for everybody to read.
+pub(super) fn is_of_the_host(directory: &Path) -> bool {
+    DIRECTORIES.iter().any(|known| directory.starts_with(known))
 }

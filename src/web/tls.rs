@@ -14,7 +14,7 @@ use tokio_rustls::rustls::{self, ServerConfig, version};
 use x509_cert::certificate::{Certificate, Version};
 use x509_cert::der::Decode;
 
-use crate::file;
+use crate::file::{self, Readable};
 
 /// No certificate and no key is longer, in octets.
 const LONGEST: usize = 1024 * 1024;
@@ -68,19 +68,10 @@ impl Identity {
         }
     }
 
-    /// The directories that have to stay readable for [`Self::load`]: those that hold the two files, and those that hold what
-    /// they link to. A file alone would not do: a new certificate is a new file.
-    pub(super) fn directories(&self) -> Vec<PathBuf> {
-        let mut directories = Vec::new();
-        for path in [&self.certificate, &self.key] {
-            for path in [Some(path.clone()), path.canonicalize().ok()].into_iter().flatten() {
-                let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-                directories.extend(parent.unwrap_or(Path::new(".")).canonicalize());
-            }
-        }
-        directories.sort();
-        directories.dedup();
-        directories
+    /// The directories that have to stay readable for [`Self::load`].
+    pub(super) fn directories(&self) -> Vec<Readable> {
+        let directories = file::directories_of([&*self.certificate, &*self.key]);
+        directories.into_iter().map(|(directory, names)| Readable::new(directory, |it| names.contains(it))).collect()
     }
 
     /// Reads both and makes sure that they can be served; and tells whether the server's own certificate is valid today.
