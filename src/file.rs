@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Dir, FileType, OFlags, Stat, fstat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
 /// Opens whatever is there, and asks the descriptor what it is.
@@ -153,12 +154,67 @@ fn split(path: &Path) -> (&Path, Option<&OsStr>) {
     (parent.unwrap_or(Path::new(".")), path.file_name())
 }
 
+/// A name in a directory that is held open: whatever becomes of the path meanwhile, nothing in another directory is touched.
+pub(crate) struct Place {
+    directory: OwnedFd,
+    name: OsString,
+}
+
+impl Place {
+    /// Where a path leads now. Of a symbolic link, that is the link itself.
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        let (directory, Some(name)) = split(path) else {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "it names no file"));
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = openat(CWD, directory, flags, Mode::empty())?;
+        Ok(Self { directory, name: name.to_owned() })
+    }
+
+    /// Another name in the same directory.
+    pub(crate) fn beside(&self, name: OsString) -> io::Result<Self> {
+        Ok(Self { directory: self.directory.try_clone()?, name })
+    }
+
+    pub(crate) fn name(&self) -> &OsStr {
+        &self.name
+    }
+
+    fn directory(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+
+    /// What has the name, if anything has.
+    pub(crate) fn look(&self) -> io::Result<Option<Stat>> {
+        match statat(self.directory(), &self.name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Makes a file where nothing is yet, and opens it to be written.
+    pub(crate) fn create(&self, mode: Mode) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(openat(self.directory(), &self.name, flags, mode)?.into())
+    }
+
+    /// Gives it the name of another, which is gone then.
+    pub(crate) fn rename(&self, to: &Self) -> io::Result<()> {
+        Ok(renameat(self.directory(), &self.name, to.directory(), &to.name)?)
+    }
+
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        Ok(unlinkat(self.directory(), &self.name, AtFlags::empty())?)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::{env, fs, process, thread};
 
-    use rustix::fs::{CWD, Mode, RenameFlags, mknodat, renameat_with};
+    use rustix::fs::{RenameFlags, mknodat, renameat_with};
 
     use super::*;
 

@@ -1,8 +1,8 @@
 //! `small-services strfile` and `unstr`: fortune(6)'s strfile(1) and unstr(1).
 //!
 //! The options, the summary and the indexes are those of Debian's programs. Where Debian's `strfile -r` may put the end of the
-//! file in a text's place, the end stays last here; and Debian 12's `unstr` finds every index corrupted, so this one does
-//! what its manual says.
+//! file in a text's place, the end stays last here; Debian 12's `unstr` finds every index corrupted, so this one does
+//! what its manual says; and where Debian's follow a link to the file to be written, these refuse it.
 
 mod alphabet;
 mod output;
@@ -20,7 +20,7 @@ use crate::fortune::index::{Found, Index, IndexError, path_beside};
 use crate::fortune::layout::{ORDERED, RANDOM, ROTATED};
 use crate::random;
 use alphabet::Alphabet;
-use output::Output;
+use output::{Output, Target};
 use table::Table;
 
 /// From which size on a cookie file takes so long that its progress is shown.
@@ -57,6 +57,9 @@ pub(crate) enum Error {
     /// The cookie file and the output are the same file.
     #[error("{} is the cookie file itself; name another output", .0.display())]
     Same(PathBuf),
+    /// The output is a link: whoever made it says where it leads.
+    #[error("{} is a symbolic link; name the file that it leads to, or remove it", .0.display())]
+    Link(PathBuf),
     /// The index must not be used.
     #[error(transparent)]
     Index(#[from] IndexError),
@@ -100,7 +103,7 @@ pub(crate) struct Strfile {
     x: bool,
     /// The cookie file
     source: PathBuf,
-    /// The index; SOURCE.dat if not given
+    /// The index, and no symbolic link to it; SOURCE.dat if not given
     output: Option<PathBuf>,
 }
 
@@ -113,7 +116,7 @@ pub(crate) struct Unstr {
     /// The index, or the cookie file if its index is SOURCE.dat
     #[arg(value_name = "SOURCE[.dat]")]
     source: PathBuf,
-    /// The file to write; standard output if not given
+    /// The file to write, and no symbolic link to it; standard output if not given
     output: Option<PathBuf>,
 }
 
@@ -130,7 +133,7 @@ impl Strfile {
     pub(crate) fn run(&self) -> Result<(), Error> {
         let path = self.output.clone().unwrap_or_else(|| path_beside(&self.source));
         let (file, version) = open(&self.source)?;
-        refuse_same(&version, &path)?;
+        let target = Target::find(&path, &version)?;
         let bar =
             progress(version.length, version.length, "{bar:40} {binary_bytes} of {binary_total_bytes}, {eta} left");
         let alphabet = self.o.then(|| Alphabet::new(self.c, self.i));
@@ -154,7 +157,7 @@ impl Strfile {
             0
         };
         let flags = order | if self.x { ROTATED } else { 0 };
-        Output::to_file(&path)
+        Output::to_file(&target)
             .and_then(|mut output| {
                 table.write(&mut output, flags, self.c)?;
                 output.finish()
@@ -172,17 +175,14 @@ impl Unstr {
             None => (self.source.clone(), path_beside(&self.source)),
         };
         let (file, version) = open(&cookie)?;
-        if let Some(output) = &self.output {
-            refuse_same(&version, output)?;
-        }
+        let target = self.output.as_deref().map(|path| Target::find(path, &version)).transpose()?;
         let index = Index::open(&index_path, &version)?;
         if self.c.is_none() && !index.is_reordered() {
             return Err(Error::InOrder(index_path));
         }
         let path = self.output.as_deref().unwrap_or(Path::new("standard output"));
         let unwritten = |source| Error::Write { path: path.to_owned(), source };
-        let mut output =
-            self.output.as_deref().map_or_else(|| Ok(Output::standard()), Output::to_file).map_err(unwritten)?;
+        let mut output = target.as_ref().map_or_else(|| Ok(Output::standard()), Output::to_file).map_err(unwritten)?;
         let mut text = Vec::new();
         for number in 0..index.len() {
             let unusable = |source| Error::Text { path: index_path.clone(), source };
@@ -224,14 +224,6 @@ fn misread(path: &Path, source: io::Error) -> Error {
             Error::NotACookieFile { path: path.to_owned(), reason: source.to_string() }
         }
         _ => Error::Read { path: path.to_owned(), source },
-    }
-}
-
-/// Nobody means to overwrite the cookie file.
-fn refuse_same(cookie: &Version, output: &Path) -> Result<(), Error> {
-    match rustix::fs::stat(output) {
-        Ok(stat) if cookie.is_of(&stat) => Err(Error::Same(output.to_owned())),
-        _ => Ok(()),
     }
 }
 
