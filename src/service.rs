@@ -1,10 +1,10 @@
 //! What a protocol tells the rest of the house about itself.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::Error;
+use crate::file::Readable;
 use crate::fortune::text::LONGEST_REPLY;
 use crate::report;
 use crate::sandbox::policy;
@@ -84,7 +84,7 @@ pub enum Work {
 
 impl Work {
     /// The directories of files that are read again when they change.
-    pub(crate) fn directories(&self) -> Vec<PathBuf> {
+    pub(crate) fn directories(&self) -> Vec<Readable> {
         if let Self::Reply(reply) = self { reply.directories() } else { Vec::new() }
     }
 
@@ -98,11 +98,11 @@ impl Work {
 pub trait Reply {
     /// Appends the reply to `octets`; its lines end with `line_end`.
     ///
-    /// Called after the lock-down: it opens nothing but files in its [directories](Reply::directories).
+    /// Called after the lock-down: it opens nothing but files beneath its [directories](Reply::directories).
     fn compose(&mut self, line_end: LineEnd, octets: &mut Vec<u8>);
 
     /// The directories of files that are read again when they change, while all clients are served.
-    fn directories(&self) -> Vec<PathBuf> {
+    fn directories(&self) -> Vec<Readable> {
         Vec::new()
     }
 

@@ -63,7 +63,7 @@ pub(crate) fn named(setting: &'static str, name: &str) -> Result<TimeZone, Error
 /// Reads a zone file; nothing that is too large to be one, and no device or FIFO, whatever the name is.
 fn read(path: &Path) -> io::Result<TimeZone> {
     let mut file = Vec::new();
-    open_regular(path)?.take(LARGEST_ZONE).read_to_end(&mut file)?;
+    open_regular(path)?.0.take(LARGEST_ZONE).read_to_end(&mut file)?;
     parse(&file)
 }
 

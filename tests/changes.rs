@@ -5,10 +5,12 @@ mod support;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use support::{Daemon, Folder, program, read_all, wait_until};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use support::{Daemon, Folder, Process, program, read_all, wait_until};
 
 fn reply(daemon: &Daemon) -> String {
     String::from_utf8(read_all(&mut daemon.connect())).unwrap()
@@ -234,6 +236,161 @@ fn what_lies_elsewhere_cannot_be_read_after_the_lock_down() {
     let line = daemon.process.line();
     assert!(line.contains("Permission denied"), "{line}");
     assert_eq!(reply(&daemon), "public\r\n");
+}
+
+/// Behind what every daemon has: the three first, its event loop and its port.
+const NEXT: u64 = 5;
+const ENOUGH: u64 = 200;
+
+/// Makes a daemon have no descriptor of this number or above.
+fn limit_descriptors(daemon: &Daemon, below: u64) {
+    // The hard limit stays, to be asked for again.
+    let hard = getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit { current: Some(below), maximum: hard };
+    prlimit(Some(Pid::from_child(&daemon.process.0)), Resource::Nofile, limit).unwrap();
+}
+
+#[test]
+fn without_descriptors_all_fortunes_stay_that_there_were_and_later_the_new_ones_come() {
+    const FILES: u64 = 20;
+    let folder = Folder::new("changes-descriptors");
+    let add = |number: u64| make_index(&folder.file(&format!("file-{number}"), format!("{number}\n")));
+    for number in 1..=FILES {
+        add(number);
+    }
+    let mut daemon = Daemon::start("qotd", &[folder.path().to_str().unwrap()]);
+    let replies = |daemon: &Daemon| (0..600).map(|_| reply(daemon)).collect::<BTreeSet<_>>();
+    let all = |files: u64| (1..=files).map(|number| format!("{number}\r\n")).collect::<BTreeSet<_>>();
+    assert_eq!(replies(&daemon), all(FILES));
+    add(FILES + 1);
+    // The files and their indexes are open. Of the others, all may be opened beside them but the last.
+    limit_descriptors(&daemon, NEXT + 4 * FILES);
+    daemon.process.signal("HUP");
+    let line = daemon.process.line();
+    assert!(line.contains("Too many open files") && line.contains("going on with the fortunes"), "{line}");
+    assert_eq!(replies(&daemon), all(FILES));
+    limit_descriptors(&daemon, ENOUGH);
+    let new = format!("{}\r\n", FILES + 1);
+    wait_until(|| reply(&daemon) == new);
+    assert_eq!(replies(&daemon), all(FILES + 1));
+    let log = log(daemon);
+    assert_eq!(log.matches("read again").count(), 1, "{log}");
+    assert!(!log.contains("cannot read"), "it is said once: {log}");
+}
+
+#[test]
+fn without_a_descriptor_for_its_index_a_file_is_not_taken_for_another() {
+    let folder = Folder::new("changes-rotated");
+    let path = folder.file("cookies", "bar\n");
+    let rotate = || {
+        let mut command = Command::new(program("small-services"));
+        assert!(command.args(["strfile", "-sx"]).arg(&path).status().unwrap().success());
+    };
+    rotate();
+    let mut daemon = Daemon::start("qotd", &["--shuffle", path.to_str().unwrap()]);
+    assert_eq!(reply(&daemon), "one\r\n");
+    replace(&path, "gjb\n");
+    rotate();
+    limit_descriptors(&daemon, NEXT + 1);
+    daemon.process.signal("HUP");
+    let line = daemon.process.line();
+    assert!(line.contains("cookies.dat: Too many open files"), "{line}");
+    assert_eq!(reply(&daemon), "one\r\n");
+    limit_descriptors(&daemon, ENOUGH);
+    becomes(&daemon, "two\r\n", &["one\r\n"]);
+}
+
+/// What a daemon with these fortunes says on its log of what stays readable.
+fn warnings(folder: &Folder, sources: &str) -> Vec<String> {
+    let mut command = Command::new(program("qotd"));
+    command.current_dir(folder.path()).arg(sources).args(["--listen", "tcp://127.0.0.1:0"]);
+    let mut daemon = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
+    let address = daemon.serving_on("tcp://");
+    assert!(!read_all(&mut TcpStream::connect(address).unwrap()).is_empty());
+    daemon.signal("TERM");
+    let (code, log) = daemon.log();
+    assert_eq!(code, Some(0), "{log}");
+    log.lines().filter(|line| line.contains("stays readable")).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_directory_that_holds_more_than_fortunes_is_named_with_what_stays_readable() {
+    let folder = Folder::new("changes-more");
+    let inside = |name: &str| folder.path().join("fortunes").join(name);
+    fs::create_dir(folder.path().join("fortunes")).unwrap();
+    fs::write(inside("cookies"), "one\n").unwrap();
+    make_index(&inside("cookies"));
+    std::os::unix::fs::symlink("cookies", inside("cookies.u8")).unwrap();
+    assert_eq!(warnings(&folder, "fortunes"), [""; 0], "cookie files and their companions are no more than fortunes");
+    assert_eq!(warnings(&folder, "fortunes/cookies"), [""; 0]);
+    // Beside the one that is named.
+    fs::write(inside("others"), "two\n").unwrap();
+    assert_eq!(warnings(&folder, "fortunes"), [""; 0]);
+    let assert_named = |sources: &str, what: &str| {
+        let warnings = warnings(&folder, sources);
+        let [warning] = &warnings[..] else { panic!("{what}: {warnings:?}") };
+        let directory = folder.path().join("fortunes").canonicalize().unwrap();
+        let directory = format!("all that is beneath {} stays readable", directory.display());
+        assert!(warning.contains(&directory) && warning.contains(&format!("so {what} too; move")), "{what}: {warning}");
+    };
+    assert_named("fortunes/cookies", "others");
+    fs::remove_file(inside("others")).unwrap();
+    for (name, content) in [(".hidden", "two\n"), ("a-binary", "\0"), ("b.dat", "\0"), ("too-long", &*"x".repeat(1000))]
+    {
+        fs::write(inside(name), content).unwrap();
+        assert_named("fortunes", name);
+        fs::remove_file(inside(name)).unwrap();
+    }
+    fs::create_dir(inside("below")).unwrap();
+    assert_named("fortunes", "below");
+    fs::remove_dir(inside("below")).unwrap();
+    // What a link leads to has neighbours as well.
+    fs::create_dir(folder.path().join("elsewhere")).unwrap();
+    fs::write(folder.path().join("elsewhere/real"), "two\n").unwrap();
+    fs::write(folder.path().join("elsewhere/secret"), "secret").unwrap();
+    std::os::unix::fs::symlink("../elsewhere/real", inside("link")).unwrap();
+    let warnings = warnings(&folder, "fortunes");
+    assert!(warnings.len() == 1 && warnings[0].contains("elsewhere stays readable"), "{warnings:?}");
+}
+
+#[test]
+fn the_root_directory_is_never_left_readable() {
+    let folder = Folder::new("changes-root");
+    let root = folder.path().join("root");
+    std::os::unix::fs::symlink("/", &root).unwrap();
+    let cookies = Path::new("/").join(format!("small-services-changes-{}", std::process::id()));
+    let _gone = rustix::process::geteuid().is_root().then(|| {
+        fs::write(&cookies, "one\n").unwrap();
+        Gone(cookies.clone())
+    });
+    let name = cookies.file_name().unwrap().to_str().unwrap();
+    // A file in it; and the directory itself, whatever its name.
+    let mut sources = vec![("/", "/"), ("/", root.to_str().unwrap())];
+    if cookies.exists() {
+        sources.extend([("/", name), ("/tmp", cookies.to_str().unwrap())]);
+    }
+    for (directory, source) in sources {
+        // In the root there may be no text at all.
+        let some = folder.file("cookies", "one\n");
+        let mut command = Command::new(program("qotd"));
+        command.current_dir(directory).arg(source).arg(some).args(["--listen", "tcp://127.0.0.1:0"]);
+        let mut daemon = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
+        daemon.wait();
+        let (code, log) = daemon.log();
+        assert_eq!(code, Some(1), "{source}: {log}");
+        let last = log.lines().last().unwrap();
+        assert!(!log.contains("stays readable"), "{source}: one sentence is enough: {log}");
+        assert!(last.contains("will not serve") && last.contains("every file of the host"), "{source}: {log}");
+        assert!(last.contains("a directory of their own"), "{source}: {log}");
+    }
+}
+
+struct Gone(PathBuf);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
 }
 
 #[test]

@@ -2,10 +2,11 @@
 
 mod support;
 
-use std::fs::{self, File};
-use std::os::unix::fs::symlink;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, fchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use support::{Folder, program, repository};
 
@@ -226,14 +227,77 @@ fn a_large_file_shows_its_progress_on_a_terminal_only() {
 }
 
 #[test]
-fn an_index_takes_the_place_of_the_old_one_and_of_a_links_target() {
+fn an_index_takes_the_place_of_the_old_one_and_of_no_link() {
     let folder = Folder::new("strfile-output");
     folder.file("cookies", "one\n%\ntwo\n");
-    folder.file("target", "old");
-    symlink("target", folder.path().join("link")).unwrap();
-    let reader = File::open(folder.path().join("target")).unwrap();
-    assert!(tool(&["strfile", "-s", "cookies", "link"], folder.path()).status.success());
+    let target = folder.file("target", "old");
+    fs::set_permissions(&target, Permissions::from_mode(0o6751)).unwrap();
+    let reader = File::open(&target).unwrap();
+    assert!(tool(&["strfile", "-s", "cookies", "target"], folder.path()).status.success());
     assert_eq!(reader.metadata().unwrap().len(), 3, "who reads the old one goes on");
-    assert!(fs::symlink_metadata(folder.path().join("link")).unwrap().is_symlink());
-    assert_eq!(fs::read(folder.path().join("target")).unwrap().len(), 24 + 3 * 4);
+    let index = fs::read(&target).unwrap();
+    assert_eq!(index.len(), 24 + 3 * 4);
+    assert_eq!(fs::metadata(&target).unwrap().mode() & 0o7777, 0o751, "what it said of readers and writers holds");
+    for leads_to in ["target", "nothing", "/dev/null", "cookies"] {
+        let link = folder.path().join("link");
+        symlink(leads_to, &link).unwrap();
+        assert_mistake(&folder, &["strfile", "cookies", "link"], 1, "link is a symbolic link");
+        assert_mistake(&folder, &["unstr", "-c.", "cookies", "link"], 1, "link is a symbolic link");
+        assert_eq!(fs::read_link(&link).unwrap(), Path::new(leads_to));
+        fs::remove_file(link).unwrap();
+    }
+    assert_eq!(fs::read(&target).unwrap(), index);
+}
+
+/// In a directory of another user, names a link to `precious`, then a file that everybody may write to, and so on until it is
+/// over.
+fn swap(directory: &Path, precious: &Path, over: &AtomicBool) {
+    let (new, out) = (directory.join("new"), directory.join("out"));
+    while !over.load(Ordering::Relaxed) {
+        symlink(precious, &new).unwrap();
+        fs::rename(&new, &out).unwrap();
+        let file = File::create(&new).unwrap();
+        fchown(&file, NOBODY, NOBODY).unwrap();
+        file.set_permissions(Permissions::from_mode(0o666)).unwrap();
+        fs::rename(&new, &out).unwrap();
+    }
+}
+
+const NOBODY: Option<u32> = Some(65534);
+
+#[test]
+fn as_root_in_a_directory_of_another_user_it_replaces_no_file_of_roots_elsewhere() {
+    if !rustix::process::geteuid().is_root() {
+        return; // nobody else has what that user has not
+    }
+    let folder = Folder::new("strfile-links");
+    let precious = folder.file("precious", "root's own");
+    fs::set_permissions(&precious, Permissions::from_mode(0o600)).unwrap();
+    let before = fs::metadata(&precious).unwrap();
+    let theirs = folder.path().join("theirs");
+    fs::create_dir(&theirs).unwrap();
+    fs::write(theirs.join("cookies"), "one\n%\ntwo\n").unwrap();
+    chown(&theirs, NOBODY, NOBODY).unwrap();
+    assert!(tool(&["strfile", "-s", "cookies"], &theirs).status.success());
+    for arguments in [&["strfile", "-s", "cookies", "out"][..], &["unstr", "-c.", "cookies", "out"]] {
+        let over = AtomicBool::new(false);
+        let codes: Vec<_> = std::thread::scope(|scope| {
+            scope.spawn(|| swap(&theirs, &precious, &over));
+            let codes = (0..300).map(|_| tool(arguments, &theirs).status.code()).collect();
+            over.store(true, Ordering::Relaxed);
+            codes
+        });
+        let after = fs::metadata(&precious).unwrap();
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "root's own", "{arguments:?}");
+        assert_eq!((after.ino(), after.mode()), (before.ino(), before.mode()), "{arguments:?}");
+        assert!([0, 1].iter().all(|&code| codes.contains(&Some(code))), "it saw only the link, or only the file");
+        // What a file of theirs says of writers, a file of root's does not.
+        fs::remove_file(theirs.join("out")).unwrap();
+        let open = File::create(theirs.join("out")).unwrap();
+        fchown(&open, NOBODY, NOBODY).unwrap();
+        open.set_permissions(Permissions::from_mode(0o666)).unwrap();
+        assert!(tool(arguments, &theirs).status.success());
+        let made = fs::metadata(theirs.join("out")).unwrap();
+        assert_eq!((made.uid(), made.mode() & 0o002), (0, 0), "{arguments:?}: anybody may write to it");
+    }
 }

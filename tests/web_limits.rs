@@ -342,6 +342,33 @@ fn locked_down_it_reads_no_file_but_its_certificate() {
 }
 
 #[test]
+fn beneath_which_directories_all_stays_readable_is_on_the_log() {
+    let authority = Authority::new("beneath");
+    authority.certify("site", EC, 1);
+    let own = Folder::new("own");
+    let (certificate, key) = (own.path().join("certificate.pem"), own.path().join("key.pem"));
+    fs::copy(authority.path("site.pem"), &certificate).unwrap();
+    fs::copy(authority.path("site.key"), &key).unwrap();
+    let files = ["--certificate", certificate.to_str().unwrap(), "--key", key.to_str().unwrap()];
+    let listen = ["--listen", "https://127.0.0.1:0"];
+    let start = |more: &[&str]| Lunchd::start(&[&files[..], &listen, more].concat());
+    let warnings = || {
+        let lunchd = start(&[]);
+        lunchd.locked_down();
+        lunchd.process.signal("TERM");
+        let log = lunchd.ended(0);
+        log.lines().filter(|line| line.contains("stays readable")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(warnings(), [""; 0]);
+    own.file("another.key", "secret");
+    let warnings = warnings();
+    assert!(warnings.len() == 1 && warnings[0].contains("so another.key too; move"), "{warnings:?}");
+    // In the root there may be no text at all.
+    let log = start(&["--fortunes", "/", own.file("cookies", "one\n").to_str().unwrap()]).ended(1);
+    assert!(log.contains("will not serve") && log.contains("every file of the host"), "{log}");
+}
+
+#[test]
 fn it_is_one_thread_without_privileges() {
     let (lunchd, http) = plain(&[]);
     lunchd.locked_down();
@@ -391,7 +418,7 @@ fn it_takes_just_the_calls_of_the_table() {
         policy::rules(Service::Lunchd, Peer::ListenersAndFiles).map(|rule| rule.call.name.to_owned()).collect();
     assert!(made.is_subset(&table), "{made:?}");
     // The clock is asked where the vDSO cannot; there may be memory enough; and no fortunes of the host's are followed.
-    let elsewhere = ["clock_gettime", "brk", "statx", "newfstatat", "getdents64"];
+    let elsewhere = ["clock_gettime", "brk", "pread64", "getdents64"];
     let unused: Vec<_> = table.difference(&made).filter(|call| !elsewhere.contains(&call.as_str())).collect();
     assert!(unused.is_empty(), "{unused:?}");
 }

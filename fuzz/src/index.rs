@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use super::{memory, texts, without_comments, write};
-use small_services::fortune::index::{Found, Index};
+use small_services::fortune::index::{Found, Index, Version};
 
 /// An index with a header that holds, and offsets that need not.
 fn index(shape: u8, flags: u8, offsets: &[u8], length: usize) -> Vec<u8> {
@@ -52,7 +52,7 @@ pub fn run(data: &[u8]) {
     write(cookie_file, cookies);
     write(index_file, &octets);
     let path = PathBuf::from(format!("/proc/self/fd/{}", index_file.as_raw_fd()));
-    let Ok(index) = Index::open(&path, &cookie_file.metadata().expect("it is open")) else { return };
+    let Ok(index) = Index::open(&path, &Version::of(cookie_file).expect("it is open")) else { return };
     let format = index.format();
     let whole = texts(cookies, format);
     let limit = usize::from(*limit);

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::{format, memory, texts, write};
-use small_services::fortune::index::{Found, Index};
+use small_services::fortune::index::{Found, Index, Version};
 use small_services::fuzz;
 
 /// The text at each place of an index.
 fn found(cookies: &File, path: &Path, longest: usize) -> Vec<Vec<u8>> {
-    let index = Index::open(path, &cookies.metadata().expect("it is open")).expect("an index made of this very file");
+    let index = Index::open(path, &Version::of(cookies).expect("it is open")).expect("an index made of this very file");
     let mut text = vec![];
     let mut found = vec![];
     for number in 0..index.len() {

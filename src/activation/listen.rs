@@ -1,15 +1,16 @@
 //! `--listen`: the addresses of a person who starts a service by hand.
 
-use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use rustix::fs::FileType;
+
 use super::{Kind, Socket};
+use crate::file::Place;
 use crate::report;
 
 /// An address of `--listen`.
@@ -114,9 +115,8 @@ fn udp(address: SocketAddr) -> Result<Socket, Error> {
 fn unix(path: &Path) -> Result<Socket, Error> {
     let failed = |source| Error::BindPath { path: path.to_owned(), source };
     let listener = match UnixListener::bind(path) {
-        // A socket that nobody listens on any more is left over from an earlier run.
-        Err(error) if error.kind() == ErrorKind::AddrInUse && is_abandoned(path) => {
-            fs::remove_file(path).map_err(failed)?;
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            remove_abandoned(path).map_err(failed)?;
             UnixListener::bind(path)
         }
         other => other,
@@ -126,9 +126,13 @@ fn unix(path: &Path) -> Result<Socket, Error> {
     Ok(socket(listener, format!("unix:{}", path.display()), Kind::Listener))
 }
 
-fn is_abandoned(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
-        && UnixStream::connect(path).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+/// Removes a socket that nobody listens on any more: it is left over from an earlier run. All by one open directory: the path
+/// may lead to a socket elsewhere a moment later.
+fn remove_abandoned(path: &Path) -> io::Result<()> {
+    let place = Place::of(path)?;
+    let is_socket = place.look()?.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode).is_socket());
+    let refused = |error: io::Error| error.kind() == ErrorKind::ConnectionRefused;
+    if is_socket && UnixStream::connect(place.path()).is_err_and(refused) { place.remove() } else { Ok(()) }
 }
 
 fn socket(descriptor: impl Into<OwnedFd>, name: String, kind: Kind) -> Socket {
@@ -141,7 +145,51 @@ fn announce(address: &str, attempt: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::{env, fs, process, thread};
+
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+
     use super::*;
+
+    #[test]
+    fn no_socket_is_removed_that_somebody_listens_on_wherever_its_directory_leads() {
+        let folder = env::temp_dir().join(format!("small-services-listen-{}", process::id()));
+        let [ours, theirs] = ["ours", "theirs"].map(|name| folder.join(name));
+        for directory in [&ours, &theirs] {
+            fs::create_dir_all(directory).expect("a folder for temporary files");
+        }
+        let alive = UnixListener::bind(ours.join("socket")).expect("a socket");
+        alive.set_nonblocking(true).expect("a socket that does not wait");
+        let inode = |directory: &Path| fs::metadata(directory.join("socket")).map(|it| it.ino()).ok();
+        let before = inode(&ours);
+        drop(UnixListener::bind(theirs.join("socket")).expect("a socket"));
+        let over = AtomicBool::new(false);
+        let mut removed = 0_u32;
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    renameat_with(CWD, &ours, CWD, &theirs, RenameFlags::EXCHANGE).expect("both are there");
+                }
+            });
+            for _ in 0..20_000 {
+                if removed == 200 {
+                    break;
+                }
+                while alive.accept().is_ok() {}
+                if remove_abandoned(&ours.join("socket")).is_ok() {
+                    // One of the two is made again, whichever it is that is gone.
+                    removed += u32::from(UnixListener::bind(ours.join("socket")).is_ok());
+                }
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        let after = [ours, theirs].map(|it| inode(&it));
+        fs::remove_dir_all(folder).expect("it is there");
+        assert!(removed > 0, "none was abandoned");
+        assert!(after.contains(&before), "a socket is gone that somebody listens on");
+    }
 
     #[test]
     fn addresses_are_read_in_every_form() {

@@ -4,14 +4,16 @@
 //! where the index says, and where it ends.
 
 use std::ffi::OsString;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::cookie::{BYTE_ORDER_MARK, Format};
 use super::layout::{COMMENTS, Header, LONGEST_HEADER, Misfit, ORDERED, RANDOM, ROTATED};
 use crate::file::open_regular;
+
+pub use crate::file::Version;
 
 /// How much of a cookie file is read at a time: most texts in one go.
 const WINDOW: usize = if cfg!(fuzzing) { 16 } else { 4096 };
@@ -78,37 +80,35 @@ impl Index {
     /// # Errors
     ///
     /// One of [`IndexError`] where there is one that must not be used.
-    pub fn beside(cookie: &Path, cookie_metadata: &Metadata) -> Result<Option<Self>, IndexError> {
-        match Self::open(&path_beside(cookie), cookie_metadata) {
+    pub fn beside(cookie: &Path, version: &Version) -> Result<Option<Self>, IndexError> {
+        match Self::open(&path_beside(cookie), version) {
             Err(IndexError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
             opened => opened.map(Some),
         }
     }
 
-    /// Opens an index of the cookie file that the metadata is of.
+    /// Opens an index of the cookie file that is of this version.
     ///
     /// # Errors
     ///
     /// One of [`IndexError`].
-    pub fn open(path: &Path, cookie_metadata: &Metadata) -> Result<Self, IndexError> {
+    pub fn open(path: &Path, cookie: &Version) -> Result<Self, IndexError> {
         let unreadable = |source| IndexError::Read { path: path.to_owned(), source };
-        let file = open_regular(path).map_err(|error| match error.kind() {
+        let (file, version) = open_regular(path).map_err(|error| match error.kind() {
             ErrorKind::InvalidInput => IndexError::NotRegular(path.to_owned()),
             _ => unreadable(error),
         })?;
-        let metadata = file.metadata().map_err(unreadable)?;
-        let changed = |metadata: &Metadata| (metadata.mtime(), metadata.mtime_nsec());
-        if changed(&metadata) < changed(cookie_metadata) {
+        if version.modified < cookie.modified {
             return Err(IndexError::Stale(path.to_owned()));
         }
         let mut start = [0; LONGEST_HEADER];
         let length = read_up_to(&file, &mut start, 0).map_err(unreadable)?;
-        let header = Header::parse(&start[..length], metadata.len()).map_err(|misfit| match misfit {
+        let header = Header::parse(&start[..length], version.length).map_err(|misfit| match misfit {
             Misfit::Version(version) => IndexError::Version { path: path.to_owned(), version },
             Misfit::Cut => IndexError::Cut(path.to_owned()),
             Misfit::Contradictory => IndexError::Misfit(path.to_owned()),
         })?;
-        let index = Self { file, header, cookie_length: cookie_metadata.len() };
+        let index = Self { file, header, cookie_length: cookie.length };
         if index.fits().map_err(unreadable)? { Ok(index) } else { Err(IndexError::Misfit(path.to_owned())) }
     }
 

@@ -1,6 +1,5 @@
 //! One fortune by its index, without reading the others.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -12,7 +11,7 @@ use super::read::{Opened, cookie_files, open, unreadable};
 use super::sources::{Group, Leaf};
 use super::text::{self, Eligible};
 use super::{Error, Shares, Sources};
-use crate::report;
+use crate::{file, report};
 
 /// How many fortunes are looked at by index for one that is eligible, before all are read.
 const ATTEMPTS: usize = 100;
@@ -57,6 +56,7 @@ impl Indexed {
         for leaf in &found {
             let Opened { file, version, index } = match open(&leaf.path) {
                 Ok(opened) => opened,
+                Err(error) if error.is_shortage() => return Err(error),
                 Err(error) => {
                     unusable.push((leaf, error));
                     continue;
@@ -96,8 +96,8 @@ impl Indexed {
     }
 
     /// The files, with the numbers of fortunes that their indexes list.
-    pub(super) fn leaves(self) -> Vec<Leaf> {
-        self.shares.leaves
+    pub(super) fn leaves(&self) -> &[Leaf] {
+        &self.shares.leaves
     }
 
     /// How many descriptors it keeps.
@@ -129,7 +129,7 @@ impl Indexed {
             };
             let leaf = &self.shares.leaves[chosen];
             let anew;
-            let Opened { file, version, index } = if let Some(kept) = self.kept.get(chosen) {
+            let opened = if let Some(kept) = self.kept.get(chosen) {
                 kept
             } else {
                 let Opened { file, version, index } = open(&leaf.path)?;
@@ -140,8 +140,9 @@ impl Indexed {
                 anew = Opened { file, version, index };
                 &anew
             };
-            let found = index.text(file, random.random_range(0..index.len()), eligible.longest_raw(), &mut raw);
-            if !version.is_of(file) {
+            let index = &opened.index;
+            let found = index.text(&opened.file, random.random_range(0..index.len()), eligible.longest_raw(), &mut raw);
+            if !opened.is_unchanged() {
                 return Ok(Draw::Changed);
             }
             match found {
@@ -168,7 +169,7 @@ impl Indexed {
 
 /// Says that everything is read for the lack of one index, where that takes long.
 fn say_no_index(leaves: &[Leaf], without: &Path) {
-    let octets: u64 = leaves.iter().filter_map(|leaf| fs::metadata(&leaf.path).ok()).map(|it| it.len()).sum();
+    let octets: u64 = leaves.iter().filter_map(|leaf| file::look(&leaf.path).ok()).map(|it| it.length).sum();
     if octets >= LARGE {
         report::notice(&format!(
             "{path} has no index, so {mebibytes} MiB are read to choose one fortune; make one with \

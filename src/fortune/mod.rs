@@ -23,7 +23,7 @@ pub use sources::{Error as SourcesError, Source, parse as parse_sources};
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::fs;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -31,10 +31,11 @@ use std::time::Instant;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
+use crate::file::{self, Readable};
 use crate::report;
 use crate::zone;
 use indexed::{Draw, Indexed};
-use read::{Choice, cookie_files, read};
+use read::{Choice, companion_of, cookie_files, read};
 use shares::Shares;
 use sources::Leaf;
 use text::{Eligible, LONGEST_REPLY, Length};
@@ -108,6 +109,13 @@ pub enum Error {
     Zone(#[from] zone::Error),
 }
 
+impl Error {
+    /// Whether the files are not to blame, but that the process has no descriptor or no memory left.
+    fn is_shortage(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if file::is_shortage(source))
+    }
+}
+
 /// A collection to choose from.
 pub struct Fortunes {
     order: Order,
@@ -121,6 +129,8 @@ struct Files {
     sources: Sources,
     eligible: Eligible,
     watch: Watch,
+    /// Whether the log says already that they cannot be read for want of descriptors or memory.
+    short: bool,
 }
 
 /// Where to read from, and how the choice is shared.
@@ -225,47 +235,45 @@ impl Fortunes {
     ///
     /// One of [`Error`], naming the file or directory.
     pub fn all_of(sources: Sources, mut order: Order, eligible: Eligible) -> Result<Self, Error> {
-        let watch = Watch::new(watched(&sources)?);
+        let watch = Watch::new(watched(&sources)?)?;
         let collection = Collection::open(&sources, &mut order, eligible)?;
-        Ok(Self { order, collection, files: Some(Files { sources, eligible, watch }) })
+        Ok(Self { order, collection, files: Some(Files { sources, eligible, watch, short: false }) })
     }
 
     /// The directories of the files that are read again when they change.
     #[must_use]
-    pub fn directories(&self) -> Vec<PathBuf> {
+    pub fn directories(&self) -> Vec<Readable> {
         let Some(files) = &self.files else { return Vec::new() };
-        let paths = cookie_files(&files.sources).unwrap_or_default().into_iter().flat_map(|leaf| {
-            // Where the file is, and where it really is.
-            let parent = |path: &Path| match path.parent() {
-                Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-                _ => PathBuf::from("."),
-            };
-            [Some(parent(&leaf.path)), fs::canonicalize(&leaf.path).ok().map(|path| parent(&path))]
-        });
-        let directories =
-            files.sources.list.iter().flat_map(|source| source.paths.clone()).filter(|path| path.is_dir());
-        paths.flatten().chain(directories).collect::<BTreeSet<_>>().into_iter().collect()
+        // What was found in a directory and has nothing to send is nothing that has to be read again.
+        let is_read = |leaf: &&Leaf| leaf.fortunes > 0 || leaf.directory.is_none();
+        let read = self.collection.leaves().iter().filter(is_read);
+        let mut directories = file::directories_of(read.map(|leaf| leaf.path.as_path()));
+        for path in files.sources.list.iter().flat_map(|source| &source.paths) {
+            if file::is_directory(path).is_ok_and(|is| is) {
+                directories.entry(path.canonicalize().unwrap_or_else(|_| path.clone())).or_default();
+            }
+        }
+        let readable = |(directory, names): (PathBuf, BTreeSet<OsString>)| {
+            if search::is_of_the_host(&directory) {
+                return Readable { directory, more: None };
+            }
+            let is_read =
+                |name: &OsStr| names.contains(name) || companion_of(name).is_some_and(|of| names.contains(of));
+            Readable::new(directory, is_read)
+        };
+        directories.into_iter().map(readable).collect()
     }
 
     /// Reads the files again. If that fails, the fortunes remain that there were, and the log says so.
     pub fn reload(&mut self) {
         let Some(files) = &mut self.files else { return };
-        // What is there before they are read: a change from then on is another one.
-        let read = match watched(&files.sources) {
-            Ok(paths) => {
-                files.watch = Watch::new(paths);
-                Collection::open(&files.sources, &mut self.order, files.eligible)
-            }
-            Err(error) => {
-                files.watch.accept();
-                Err(error)
-            }
-        };
-        match read {
+        match files.read_again(&mut self.order) {
             Ok(collection) => {
+                files.short = false;
                 self.collection = collection;
                 report::notice("the fortunes were read again");
             }
+            Err(error) if error.is_shortage() => files.report_shortage(&error),
             Err(error) => report::error(&format!("{error}; going on with the fortunes that were read before")),
         }
     }
@@ -310,7 +318,7 @@ impl Fortunes {
     /// From open files; `None` if the collection is in memory, perhaps from now on.
     fn choose_by_index(&mut self) -> Option<Chosen<'static>> {
         let (Order::Random(random), Collection::Indexed { indexed, last }, Some(files)) =
-            (&mut self.order, &mut self.collection, &self.files)
+            (&mut self.order, &mut self.collection, &mut self.files)
         else {
             return None;
         };
@@ -324,11 +332,46 @@ impl Fortunes {
             Ok(Draw::Misfit | Draw::NoneSoon(_)) => Collection::read(&files.sources, files.eligible),
             Err(error) => Err(error),
         };
+        if let Err(error) = &read
+            && error.is_shortage()
+        {
+            files.report_shortage(error);
+            return Some(last_chosen(last));
+        }
         self.collection = read.unwrap_or_else(|error| {
             report::error(&format!("{error}; going on with the last fortune until the files change"));
             Collection::just(&last.0, last.1.clone())
         });
         None
+    }
+}
+
+impl Files {
+    /// Says so once, however often it is tried until there is enough.
+    fn report_shortage(&mut self, error: &Error) {
+        if !std::mem::replace(&mut self.short, true) {
+            report::error(&format!("{error}; going on with the fortunes that were read before until there is enough"));
+        }
+    }
+
+    /// Reads them again, and remembers what they are now, unless that has to be tried once more.
+    fn read_again(&mut self, order: &mut Order) -> Result<Collection, Error> {
+        // What is there before they are read: a change from then on is another one.
+        match watched(&self.sources).and_then(Watch::new) {
+            Ok(watch) => {
+                let read = Collection::open(&self.sources, order, self.eligible);
+                if !read.as_ref().is_err_and(Error::is_shortage) {
+                    self.watch = watch;
+                }
+                read
+            }
+            Err(error) => {
+                if !error.is_shortage() {
+                    self.watch.accept();
+                }
+                Err(error)
+            }
+        }
     }
 }
 
@@ -394,6 +437,15 @@ impl Collection {
         let mut all = Texts::default();
         let leaves = read(sources, eligible, |_, _, fortune| all.push(&fortune.text()))?;
         Ok(Self::Read(all, Some(Shares::new(sources, leaves, eligible)?)))
+    }
+
+    /// The files that it was read from.
+    fn leaves(&self) -> &[Leaf] {
+        match self {
+            Self::Indexed { indexed, .. } => indexed.leaves(),
+            Self::Read(_, Some(shares)) => &shares.leaves,
+            Self::BuiltIn | Self::Read(_, None) => &[],
+        }
     }
 
     fn len(&self) -> usize {

@@ -25,7 +25,7 @@ pub fn list(sources: Option<&Sources>, eligible: Eligible, to: &mut impl Write) 
     };
     // With indexes as fortune(6) does it: what they list, whatever is eligible.
     let leaves = match Indexed::open(sources, eligible, &mut SmallRng::seed_from_u64(0), false)? {
-        Some(indexed) => indexed.leaves(),
+        Some(indexed) => indexed.leaves().to_vec(),
         None => read(sources, eligible, |_, _, _| {})?,
     };
     let probabilities = sources::probabilities(&sources.list, &leaves, sources.equal);

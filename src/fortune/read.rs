@@ -1,21 +1,21 @@
 //! Reading cookie files: all of their fortunes, or one by its index.
 
-use std::ffi::OsStr;
-use std::fs::{self, File, Metadata};
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
+use rustix::fs::FileType;
 
 use super::cookie::Cookies;
 use super::index::{self, Index, IndexError};
-use super::search::has_index;
 use super::sources::{Group, Leaf, Source};
 use super::text::{self, Eligible, Sendable};
 use super::{Error, Sources};
-use crate::file::open_regular;
+use crate::file::{self, Version, open_regular};
 use crate::report;
 
 /// A choice among fortunes that go by one at a time: the n-th replaces the one chosen so far with probability 1/n.
@@ -41,12 +41,12 @@ pub(super) fn cookie_files(sources: &Sources) -> Result<Vec<Leaf>, Error> {
         for path in paths {
             let group = percent.map_or(Group::Rest, |_| Group::Source(source));
             let leaf = Leaf { source, group, ..Leaf::default() };
-            // Opened only once it is known to be no FIFO and no device.
-            if fs::metadata(path).map_err(|error| unreadable(path, error))?.is_dir() {
-                let files = files_of(path)?.into_iter().filter(|path| !sources.indexed_only || has_index(path));
-                leaves.extend(files.map(|file| Leaf { path: file, directory: Some(path.clone()), ..leaf.clone() }));
-            } else {
-                leaves.push(Leaf { path: path.clone(), ..leaf });
+            match file::list(path).map_err(|error| unreadable(path, error))? {
+                Some(entries) => {
+                    let files = files_of(path, &entries, sources.indexed_only)?.into_iter();
+                    leaves.extend(files.map(|file| Leaf { path: file, directory: Some(path.clone()), ..leaf.clone() }));
+                }
+                None => leaves.push(Leaf { path: path.clone(), ..leaf }),
             }
         }
     }
@@ -84,26 +84,47 @@ pub(super) fn nothing_eligible<'a>(sources: impl Iterator<Item = &'a Source>, el
 }
 
 /// The cookie files of a directory, by name: the order of the day must not depend on the host's file system. Directories
-/// inside it, hidden files and fortune(6)'s companions of a cookie file (`.dat` and `.pos` indexes, the `.u8` link to the
-/// same file) are none.
-fn files_of(directory: &Path) -> Result<Vec<PathBuf>, Error> {
-    let entries = fs::read_dir(directory).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
-    let mut files: Vec<PathBuf> = entries.map_err(|source| unreadable(directory, source))?;
-    files.retain(|path| {
-        let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-        let companion = matches!(path.extension().and_then(OsStr::to_str), Some("dat" | "pos" | "u8"));
-        !hidden && !companion && !path.is_dir()
-    });
-    files.sort_unstable();
+/// inside it, hidden files and fortune(6)'s companions of a cookie file are none.
+fn files_of(
+    directory: &Path,
+    entries: &BTreeMap<OsString, FileType>,
+    indexed_only: bool,
+) -> Result<Vec<PathBuf>, Error> {
+    let mut files = Vec::new();
+    for (name, kind) in entries {
+        let hidden = name.as_encoded_bytes().starts_with(b".");
+        let indexed = entries.contains_key(index::path_beside(Path::new(name)).as_os_str());
+        if hidden || companion_of(name).is_some() || (indexed_only && !indexed) {
+            continue;
+        }
+        let path = directory.join(name);
+        let is_directory = match kind {
+            // What it leads to; or the file system does not say what it is.
+            FileType::Symlink | FileType::Unknown => match file::is_directory(&path) {
+                Err(error) if file::is_shortage(&error) => return Err(unreadable(&path, error)),
+                answer => answer.unwrap_or(false),
+            },
+            kind => kind.is_dir(),
+        };
+        if !is_directory {
+            files.push(path);
+        }
+    }
     Ok(files)
 }
 
+/// The cookie file whose companion this is in fortune(6): its `.dat` or `.pos` index, or the `.u8` link to it.
+pub(super) fn companion_of(name: &OsStr) -> Option<&OsStr> {
+    let name = Path::new(name);
+    name.file_stem().filter(|_| matches!(name.extension().and_then(OsStr::to_str), Some("dat" | "pos" | "u8")))
+}
+
 fn read_file(path: &Path, eligible: Eligible, take: &mut impl FnMut(Sendable<'_>)) -> Result<(), Error> {
-    let Opened { file, version, index } = open(path)?;
-    let index = index.ok().flatten();
-    let rotated = index.as_ref().is_some_and(Index::is_rotated);
-    let format = index.as_ref().map(Index::format).unwrap_or_default();
-    let mut cookies = Cookies::new(&file, eligible.longest_raw(), format);
+    let opened = open(path)?;
+    let index = opened.index.as_ref().ok().and_then(Option::as_ref);
+    let rotated = index.is_some_and(Index::is_rotated);
+    let format = index.map(Index::format).unwrap_or_default();
+    let mut cookies = Cookies::new(&opened.file, eligible.longest_raw(), format);
     let mut plain = Vec::new();
     loop {
         match cookies.read_next() {
@@ -117,7 +138,7 @@ fn read_file(path: &Path, eligible: Eligible, take: &mut impl FnMut(Sendable<'_>
                     take(fortune);
                 }
             }
-            Ok(None) if version.is_of(&file) => return Ok(()),
+            Ok(None) if opened.is_unchanged() => return Ok(()),
             Ok(None) => return Err(Error::Changed(path.to_owned())),
             Err(error) if error.kind() == ErrorKind::InvalidData => {
                 return Err(Error::NotACookieFile { path: path.to_owned(), reason: error.to_string() });
@@ -134,10 +155,19 @@ pub(super) struct Opened<I> {
     pub(super) index: I,
 }
 
+impl<I> Opened<I> {
+    /// Whether the file still is what it was when it was opened.
+    pub(super) fn is_unchanged(&self) -> bool {
+        Version::of(&self.file).is_ok_and(|version| version == self.version)
+    }
+}
+
 impl Leaf {
     /// What was found in a directory and cannot be read is left out, and the log says so; what was named has to be there.
+    /// Nothing is left out because the process is short of descriptors or memory.
     pub(super) fn is_usable<T>(&self, outcome: Result<T, Error>) -> Result<Option<T>, Error> {
         match outcome {
+            Err(error) if error.is_shortage() => Err(error),
             Err(error @ (Error::Read { .. } | Error::NotACookieFile { .. })) if self.directory.is_some() => {
                 report::warning(&format!("{error}; going on without it"));
                 Ok(None)
@@ -147,34 +177,22 @@ impl Leaf {
     }
 }
 
-/// What tells whether an open file was written to: its length and its times of change.
-#[derive(PartialEq, Eq)]
-pub(super) struct Version(u64, (i64, i64), (i64, i64));
-
-impl Version {
-    fn new(metadata: &Metadata) -> Self {
-        Self(metadata.len(), (metadata.mtime(), metadata.mtime_nsec()), (metadata.ctime(), metadata.ctime_nsec()))
-    }
-
-    /// Whether the file still is what it was.
-    pub(super) fn is_of(&self, file: &File) -> bool {
-        file.metadata().is_ok_and(|metadata| *self == Self::new(&metadata))
-    }
-}
-
 /// Opens a cookie file and its index.
 pub(super) fn open(path: &Path) -> Result<Opened<Result<Option<Index>, IndexError>>, Error> {
-    let file = open_regular(path).map_err(|error| match error.kind() {
+    let (file, version) = open_regular(path).map_err(|error| match error.kind() {
         ErrorKind::InvalidInput => Error::NotACookieFile { path: path.to_owned(), reason: error.to_string() },
         _ => unreadable(path, error),
     })?;
-    let metadata = file.metadata().map_err(|source| unreadable(path, source))?;
-    let index = Index::beside(path, &metadata).and_then(|index| match index {
+    let index = Index::beside(path, &version).and_then(|index| match index {
         // What it says of the whole file is believed only if its offsets hold.
         Some(index) if !index.is_plain() && !index.holds(&file) => Err(IndexError::Misfit(index::path_beside(path))),
         index => Ok(index),
     });
-    Ok(Opened { file, version: Version::new(&metadata), index })
+    match index {
+        // Without its index a file may mean something else.
+        Err(IndexError::Read { path, source }) if file::is_shortage(&source) => Err(unreadable(&path, source)),
+        index => Ok(Opened { file, version, index }),
+    }
 }
 
 pub(super) fn unreadable(path: &Path, source: io::Error) -> Error {

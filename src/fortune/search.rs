@@ -117,7 +117,7 @@ pub(super) fn locale_is_utf_8() -> bool {
     [".utf-8", ".utf8"].iter().any(|it| locale.contains(it))
 }
 
-/// Whether fortune(6) would take it for a cookie file: only with an index beside it.
-pub(super) fn has_index(path: &Path) -> bool {
-    super::index::path_beside(path).exists()
+/// Whether a directory is of the distributions' collections: what is installed there is for everybody to read.
+pub(super) fn is_of_the_host(directory: &Path) -> bool {
+    DIRECTORIES.iter().any(|known| directory.starts_with(known))
 }

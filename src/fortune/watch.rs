@@ -1,32 +1,32 @@
 //! Which files a collection was read from, and whether they are still the same.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
+
+use super::Error;
+use super::read::unreadable;
+use crate::file::{self, Version};
 
 /// How often the files are looked at, at most.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What tells a file from another, and from itself before a change; `None` for none.
-type Identity = Option<(u64, u64, u64, (i64, i64), (i64, i64))>;
-
-/// Paths, and what was there.
+/// Paths, and what was there: nothing, or nothing that may be read, is `None`.
 pub(super) struct Watch {
-    paths: Vec<(PathBuf, Identity)>,
+    paths: Vec<(PathBuf, Option<Version>)>,
     /// What is there since, at the last look.
-    changed: Option<Vec<Identity>>,
+    changed: Option<Vec<Option<Version>>>,
     next: Option<Instant>,
 }
 
 impl Watch {
     /// Remembers what is there now: to be called before the files are read, so that no change is missed.
-    pub(super) fn new(paths: impl IntoIterator<Item = PathBuf>) -> Self {
-        let with_identity = |path: PathBuf| {
-            let is = identity(&path);
-            (path, is)
-        };
-        Self { paths: paths.into_iter().map(with_identity).collect(), changed: None, next: None }
+    ///
+    /// # Errors
+    ///
+    /// If the process cannot look at all.
+    pub(super) fn new(paths: Vec<PathBuf>) -> Result<Self, Error> {
+        let present = look(&paths)?;
+        Ok(Self { paths: paths.into_iter().zip(present).collect(), changed: None, next: None })
     }
 
     /// Whether files were changed since, and are not being changed any more, so that half a file is not read: either two looks
@@ -36,7 +36,8 @@ impl Watch {
             return false;
         }
         self.next = now.checked_add(INTERVAL);
-        let present: Vec<Identity> = self.paths.iter().map(|(path, _)| identity(path)).collect();
+        // Without a descriptor to look with, nothing is known; so nothing is new.
+        let Ok(present) = look(self.paths.iter().map(|(path, _)| path)) else { return false };
         if self.paths.iter().map(|(_, was)| was).eq(&present) {
             self.changed = None;
             return false;
@@ -48,22 +49,25 @@ impl Watch {
 
     /// Takes what is there now for what was there, so that no change is seen until the next one.
     pub(super) fn accept(&mut self) {
-        for (path, is) in &mut self.paths {
-            *is = identity(path);
+        if let Ok(present) = look(self.paths.iter().map(|(path, _)| path)) {
+            self.paths.iter_mut().zip(present).for_each(|((_, was), is)| *was = is);
         }
         self.changed = None;
     }
 }
 
 /// Whether nothing has changed for a while, by the kernel's own time stamps.
-fn is_old(present: &[Identity]) -> bool {
+fn is_old(present: &[Option<Version>]) -> bool {
     let Ok(now) = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) else { return false };
     let before = now.saturating_sub(2 * INTERVAL);
-    let limit = (i64::try_from(before.as_secs()).unwrap_or(i64::MAX), i64::from(before.subsec_nanos()));
-    present.iter().all(|identity| identity.is_some_and(|(.., changed)| changed < limit))
+    let limit = (i64::try_from(before.as_secs()).unwrap_or(i64::MAX), u64::from(before.subsec_nanos()));
+    present.iter().all(|version| version.is_some_and(|version| version.changed < limit))
 }
 
-fn identity(path: &Path) -> Identity {
-    let it = fs::metadata(path).ok()?;
-    Some((it.dev(), it.ino(), it.len(), (it.mtime(), it.mtime_nsec()), (it.ctime(), it.ctime_nsec())))
+fn look<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Result<Vec<Option<Version>>, Error> {
+    let look = |path: &PathBuf| match file::look(path) {
+        Err(error) if file::is_shortage(&error) => Err(unreadable(path, error)),
+        version => Ok(version.ok()),
+    };
+    paths.into_iter().map(look).collect()
 }

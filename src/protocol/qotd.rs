@@ -1,10 +1,10 @@
 //! Quote of the Day, [RFC 865](https://www.rfc-editor.org/rfc/rfc865); and fortune(6), the program that many hosts have for it.
 
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::Error;
+use crate::file::Readable;
 use crate::fortune::{self, Chosen, Fortunes, Manner, SourcesError};
 use crate::report;
 use crate::sandbox::policy;
@@ -180,7 +180,7 @@ impl Reply for Quote {
         2 * self.fortunes.longest()
     }
 
-    fn directories(&self) -> Vec<PathBuf> {
+    fn directories(&self) -> Vec<Readable> {
         self.fortunes.directories()
     }
 

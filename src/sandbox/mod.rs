@@ -12,10 +12,11 @@ pub mod policy;
 mod seccomp;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use crate::file::Readable;
 use crate::report;
 use policy::{Peer, Service};
 
@@ -61,7 +62,7 @@ impl Layer {
         self.apply_but(service, peer, &[])
     }
 
-    fn apply_but(self, service: Service, peer: Peer, readable: &[PathBuf]) -> Result<(), LayerError> {
+    fn apply_but(self, service: Service, peer: Peer, readable: &[Readable]) -> Result<(), LayerError> {
         match self {
             Self::Capabilities => capabilities::drop_all(),
             Self::Limits => limits::set(),
@@ -101,6 +102,9 @@ pub enum LayerError {
     /// Nothing: there is no Landlock.
     #[error("this kernel has no Landlock, or it was not enabled at boot by lsm=")]
     NoLandlock,
+    /// Not asked: a directory that is to stay readable is the root.
+    #[error("{} is the root directory", .0.display())]
+    Everything(PathBuf),
     /// To the filter.
     #[error(transparent)]
     Seccomp(#[from] seccompiler::Error),
@@ -121,7 +125,7 @@ impl LayerError {
                 missing(error.raw_os_error())
             }
             Self::Landlock(error) => missing(os_error(error)),
-            Self::Capabilities(_) | Self::Seccomp(_) => false,
+            Self::Capabilities(_) | Self::Seccomp(_) | Self::Everything(_) => false,
         }
     }
 }
@@ -159,6 +163,12 @@ pub enum Error {
         /// What the kernel answered.
         reason: LayerError,
     },
+    /// Files that are read again are in the root directory.
+    #[error(
+        "will not serve: files that are read again are in {}, which is the root directory, and all that is beneath would stay \
+         readable, which is every file of the host; move them into a directory of their own", .0.display()
+    )]
+    Everything(PathBuf),
 }
 
 /// Applies every layer, before one octet from the network is read.
@@ -170,12 +180,12 @@ pub fn lock_down(service: Service, peer: Peer, mode: Mode) -> Result<(), Error> 
     lock_down_but(service, peer, &[], mode)
 }
 
-/// Applies every layer, and leaves the files in these directories readable.
+/// Applies every layer, and leaves what is beneath these directories readable. The log says where that is more than is needed.
 ///
 /// # Errors
 ///
-/// Those of [`lock_down`].
-pub fn lock_down_but(service: Service, peer: Peer, readable: &[PathBuf], mode: Mode) -> Result<(), Error> {
+/// Those of [`lock_down`]; [`Error::Everything`] for the root directory.
+pub fn lock_down_but(service: Service, peer: Peer, readable: &[Readable], mode: Mode) -> Result<(), Error> {
     if mode == Mode::Off {
         // Not since its start either: who switches the lock-down off may want to look into it.
         let _ = limits::allow_dumping();
@@ -184,11 +194,22 @@ pub fn lock_down_but(service: Service, peer: Peer, readable: &[PathBuf], mode: M
     for layer in Layer::ALL {
         match layer.apply_but(service, peer, readable) {
             Ok(()) => {}
+            Err(LayerError::Everything(directory)) => return Err(Error::Everything(directory)),
             Err(reason) if !reason.is_missing() => return Err(Error::Failed { layer, reason }),
             Err(reason) if mode == Mode::Strict => return Err(Error::Missing { layer, reason }),
             Err(reason) => {
                 report::warning(&format!("the sandbox layer {layer} is missing ({reason}); serving without it"));
             }
+        }
+    }
+    for Readable { directory, more } in readable {
+        if let Some(more) = more {
+            report::warning(&format!(
+                "all that is beneath {} stays readable to the locked-down program, so {} too; move the files that it is to \
+                 read again into a directory that holds nothing else",
+                directory.display(),
+                Path::new(more).display(),
+            ));
         }
     }
     Ok(())

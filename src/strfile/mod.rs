@@ -1,26 +1,26 @@
 //! `small-services strfile` and `unstr`: fortune(6)'s strfile(1) and unstr(1).
 //!
 //! The options, the summary and the indexes are those of Debian's programs. Where Debian's `strfile -r` may put the end of the
-//! file in a text's place, the end stays last here; and Debian 12's `unstr` finds every index corrupted, so this one does
-//! what its manual says.
+//! file in a text's place, the end stays last here; Debian 12's `unstr` finds every index corrupted, so this one does
+//! what its manual says; and where Debian's follow a link to the file to be written, these refuse it.
 
 mod alphabet;
 mod output;
 mod table;
 
-use std::fs::{self, File, Metadata};
+use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::file::open_regular;
+use crate::file::{Version, open_regular};
 use crate::fortune::index::{Found, Index, IndexError, path_beside};
 use crate::fortune::layout::{ORDERED, RANDOM, ROTATED};
 use crate::random;
 use alphabet::Alphabet;
-use output::Output;
+use output::{Output, Target};
 use table::Table;
 
 /// From which size on a cookie file takes so long that its progress is shown.
@@ -57,6 +57,9 @@ pub(crate) enum Error {
     /// The cookie file and the output are the same file.
     #[error("{} is the cookie file itself; name another output", .0.display())]
     Same(PathBuf),
+    /// The output is a link: whoever made it says where it leads.
+    #[error("{} is a symbolic link; name the file that it leads to, or remove it", .0.display())]
+    Link(PathBuf),
     /// The index must not be used.
     #[error(transparent)]
     Index(#[from] IndexError),
@@ -100,7 +103,7 @@ pub(crate) struct Strfile {
     x: bool,
     /// The cookie file
     source: PathBuf,
-    /// The index; SOURCE.dat if not given
+    /// The index, and no symbolic link to it; SOURCE.dat if not given
     output: Option<PathBuf>,
 }
 
@@ -113,7 +116,7 @@ pub(crate) struct Unstr {
     /// The index, or the cookie file if its index is SOURCE.dat
     #[arg(value_name = "SOURCE[.dat]")]
     source: PathBuf,
-    /// The file to write; standard output if not given
+    /// The file to write, and no symbolic link to it; standard output if not given
     output: Option<PathBuf>,
 }
 
@@ -129,10 +132,10 @@ impl Strfile {
     /// Makes the index.
     pub(crate) fn run(&self) -> Result<(), Error> {
         let path = self.output.clone().unwrap_or_else(|| path_beside(&self.source));
-        let (file, metadata) = open(&self.source)?;
-        refuse_same(&metadata, &path)?;
+        let (file, version) = open(&self.source)?;
+        let target = Target::find(&path, &version)?;
         let bar =
-            progress(metadata.len(), metadata.len(), "{bar:40} {binary_bytes} of {binary_total_bytes}, {eta} left");
+            progress(version.length, version.length, "{bar:40} {binary_bytes} of {binary_total_bytes}, {eta} left");
         let alphabet = self.o.then(|| Alphabet::new(self.c, self.i));
         let reader = BufReader::with_capacity(BUFFER, &file);
         let mut table = Table::read(reader, self.c, alphabet, |position| bar.set_position(position))
@@ -141,7 +144,7 @@ impl Strfile {
         // As with Debian's strfile, of two orders the alphabet's is taken.
         let order = if self.o {
             let steps = alphabet::steps(table.texts.len());
-            let bar = progress(metadata.len(), steps, "{bar:40} {percent} % in order, {eta} left");
+            let bar = progress(version.length, steps, "{bar:40} {percent} % in order, {eta} left");
             table
                 .order(&file, self.c, self.i, |done| bar.set_position(done))
                 .map_err(|source| misread(&self.source, source))?;
@@ -154,7 +157,7 @@ impl Strfile {
             0
         };
         let flags = order | if self.x { ROTATED } else { 0 };
-        Output::to_file(&path)
+        Output::to_file(&target)
             .and_then(|mut output| {
                 table.write(&mut output, flags, self.c)?;
                 output.finish()
@@ -171,22 +174,19 @@ impl Unstr {
             Some(_) => (self.source.with_extension(""), self.source.clone()),
             None => (self.source.clone(), path_beside(&self.source)),
         };
-        let (file, metadata) = open(&cookie)?;
-        if let Some(output) = &self.output {
-            refuse_same(&metadata, output)?;
-        }
-        let index = Index::open(&index_path, &metadata)?;
+        let (file, version) = open(&cookie)?;
+        let target = self.output.as_deref().map(|path| Target::find(path, &version)).transpose()?;
+        let index = Index::open(&index_path, &version)?;
         if self.c.is_none() && !index.is_reordered() {
             return Err(Error::InOrder(index_path));
         }
         let path = self.output.as_deref().unwrap_or(Path::new("standard output"));
         let unwritten = |source| Error::Write { path: path.to_owned(), source };
-        let mut output =
-            self.output.as_deref().map_or_else(|| Ok(Output::standard()), Output::to_file).map_err(unwritten)?;
+        let mut output = target.as_ref().map_or_else(|| Ok(Output::standard()), Output::to_file).map_err(unwritten)?;
         let mut text = Vec::new();
         for number in 0..index.len() {
             let unusable = |source| Error::Text { path: index_path.clone(), source };
-            let longest = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+            let longest = usize::try_from(version.length).unwrap_or(usize::MAX);
             if index.text(&file, number, longest, &mut text).map_err(unusable)? == Found::TooLong {
                 return Err(misread(&cookie, io::Error::other("it grows while it is read")));
             }
@@ -214,13 +214,8 @@ pub(crate) fn index(file: &File, delimiter: u8, ordered: bool, ignore_case: bool
 }
 
 /// Opens a cookie file.
-fn open(path: &Path) -> Result<(File, Metadata), Error> {
-    open_regular(path)
-        .and_then(|file| {
-            let metadata = file.metadata()?;
-            Ok((file, metadata))
-        })
-        .map_err(|source| misread(path, source))
+fn open(path: &Path) -> Result<(File, Version), Error> {
+    open_regular(path).map_err(|source| misread(path, source))
 }
 
 fn misread(path: &Path, source: io::Error) -> Error {
@@ -229,16 +224,6 @@ fn misread(path: &Path, source: io::Error) -> Error {
             Error::NotACookieFile { path: path.to_owned(), reason: source.to_string() }
         }
         _ => Error::Read { path: path.to_owned(), source },
-    }
-}
-
-/// Nobody means to overwrite the cookie file.
-fn refuse_same(cookie: &Metadata, output: &Path) -> Result<(), Error> {
-    use std::os::unix::fs::MetadataExt;
-    let identity = |metadata: &Metadata| (metadata.dev(), metadata.ino());
-    match fs::metadata(output) {
-        Ok(metadata) if identity(&metadata) == identity(cookie) => Err(Error::Same(output.to_owned())),
-        _ => Ok(()),
     }
 }
 

@@ -1,8 +1,6 @@
 //! The certificate and its key: read and checked before the lock-down, and once more at every SIGHUP.
 
-use std::fs::OpenOptions;
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,6 +13,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig, version};
 use x509_cert::certificate::{Certificate, Version};
 use x509_cert::der::Decode;
+
+use crate::file::{self, Readable};
 
 /// No certificate and no key is longer, in octets.
 const LONGEST: usize = 1024 * 1024;
@@ -68,19 +68,10 @@ impl Identity {
         }
     }
 
-    /// The directories that have to stay readable for [`Self::load`]: those that hold the two files, and those that hold what
-    /// they link to. A file alone would not do: a new certificate is a new file.
-    pub(super) fn directories(&self) -> Vec<PathBuf> {
-        let mut directories = Vec::new();
-        for path in [&self.certificate, &self.key] {
-            for path in [Some(path.clone()), path.canonicalize().ok()].into_iter().flatten() {
-                let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-                directories.extend(parent.unwrap_or(Path::new(".")).canonicalize());
-            }
-        }
-        directories.sort();
-        directories.dedup();
-        directories
+    /// The directories that have to stay readable for [`Self::load`].
+    pub(super) fn directories(&self) -> Vec<Readable> {
+        let directories = file::directories_of([&*self.certificate, &*self.key]);
+        directories.into_iter().map(|(directory, names)| Readable::new(directory, |it| names.contains(it))).collect()
     }
 
     /// Reads both and makes sure that they can be served; and tells whether the server's own certificate is valid today.
@@ -178,15 +169,11 @@ fn instead_of_pem(octets: &[u8]) -> &'static str {
 /// Reads a file, with the calls of the policy and no others.
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
     let failed = |source: io::Error| Error::Read { path: path.to_owned(), source };
-    // Through the standard library: on each architecture, its flags are those that the policy pins. O_NONBLOCK: opening a
-    // FIFO must not wait for its writer.
-    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
+    let (mut file, _) = file::open_regular(path).map_err(failed)?;
     let mut octets = Vec::new();
     let mut piece = [0; 4096];
     while octets.len() <= LONGEST {
-        // By position: what cannot be read again and again, such as a FIFO, holds no certificate.
-        match file.read_at(&mut piece, octets.len() as u64) {
+        match file.read(&mut piece) {
             Ok(0) => return Ok(octets),
             Ok(length) => octets.extend_from_slice(&piece[..length]),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}

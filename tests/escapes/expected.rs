@@ -39,7 +39,14 @@ pub const LANDLOCK_LEAVES: &[(&[&str], &str)] = &[
         "what was open before stays open; the programs close all that was not passed on purpose",
     ),
     (
-        &["look at a file", "follow a link", "go to another directory"],
+        &[
+            "look at a file",
+            "look at a file, as if it were open",
+            "look at a file by statx",
+            "look at a file by statx, as if it were open",
+            "follow a link",
+            "go to another directory",
+        ],
         "it is about what is in files, not about what they are called and how large they are",
     ),
     (
@@ -129,6 +136,9 @@ pub const DAEMONS_UNITS_LEAVE: &[(&[&str], &str)] = &[
             "read a file through an inherited directory",
             "read a file through /proc/self/root",
             "look at a file",
+            "look at a file, as if it were open",
+            "look at a file by statx",
+            "look at a file by statx, as if it were open",
         ],
         "what every user may read, but for /home, /var and the other places that are hidden: the program reads its fortunes \
          and the time zone there before its own lock-down; units for one connection have hardly any file",

@@ -20,7 +20,7 @@ impl Pair {
     }
 
     fn open(&self) -> Result<Option<Index>, IndexError> {
-        Index::beside(&self.0, &fs::metadata(&self.0).expect("it is there"))
+        Index::beside(&self.0, &crate::file::look(&self.0).expect("it is there"))
     }
 
     fn text(&self, number: u32, limit: usize) -> io::Result<Option<String>> {

@@ -33,6 +33,14 @@ pub const FILES: &[Act] = &[
         with(open("/etc", O_RDONLY | O_DIRECTORY), move |etc| call(libc::SYS_getdents64, [etc, entries, 4096]))
     }),
     ("look at a file", || one(libc::SYS_newfstatat, [HERE, text("/etc/passwd"), memory([0_u8; 512]), 0])),
+    ("look at a file, as if it were open", || {
+        one(libc::SYS_newfstatat, [HERE, text("/etc/passwd"), memory([0_u8; 512]), libc::AT_EMPTY_PATH.into()])
+    }),
+    ("look at a file by statx", || one(libc::SYS_statx, [HERE, text("/etc/passwd"), 0, 0xfff, memory([0_u8; 512])])),
+    ("look at a file by statx, as if it were open", || {
+        let flag = libc::AT_EMPTY_PATH.into();
+        one(libc::SYS_statx, [HERE, text("/etc/passwd"), flag, 0xfff, memory([0_u8; 512])])
+    }),
     ("follow a link", || one(libc::SYS_readlinkat, [HERE, text("/proc/self/exe"), memory([0_u8; 512]), 512])),
     ("go to another directory", || one(libc::SYS_chdir, [text("/etc")])),
     ("open a file of the system's to write", || opens("/etc/hosts", O_WRONLY)),
