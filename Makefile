@@ -136,7 +136,7 @@ fuzz:
 	fuzz/run $(RUNS)
 
 attack:
-	ATTACK=full tests/run escapes floods faults models sandbox
+	ATTACK=full tests/run escapes floods faults models sandbox memory
 	tests/reproducible
 
 soak:

@@ -5,12 +5,13 @@ mod support;
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
 use small_services::serve::Limits;
 use small_services::serve::buffers::{self, Buffers};
 use support::attack::bounded;
-use support::{Folder, helper, program, repository};
+use support::{Daemon, Folder, helper, program, repository, wait_until};
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -141,6 +142,59 @@ fn the_page_has_these_sums() {
         let words = format!("{} MiB", mib(all));
         assert!(page.contains(&words), "docs/operating.md does not say that 600 connections take {words}");
     }
+}
+
+/// The buffers of the connections to a port that have been accepted, as the kernel counts them: for receiving and for sending.
+fn of_connections(port: u16) -> Vec<(usize, usize)> {
+    let output = Command::new("ss").args(["-tmnH", &format!("sport = :{port}")]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let field = |line: &str, name: &str| {
+        let value = line.split(['(', ',', ')']).find_map(|field| field.strip_prefix(name)?.parse().ok());
+        value.unwrap_or_else(|| panic!("no {name} in {line}"))
+    };
+    text.lines().filter(|line| line.contains("skmem:")).map(|line| (field(line, "rb"), field(line, "tb"))).collect()
+}
+
+fn in_kernel(Buffers { receive, send }: Buffers) -> (usize, usize) {
+    (2 * receive as usize, 2 * send as usize)
+}
+
+#[test]
+fn every_way_of_starting_bounds_the_buffers_of_a_connection() {
+    for (name, streams) in [("qotd", false), ("daytime", false), ("echo", true), ("discard", true), ("chargen", true)] {
+        let buffers = if streams { Buffers::STREAM } else { Buffers::REPLY };
+        // A super-server's connection: its own, whatever the super-server's listening socket has.
+        let served = support::inetd_style(name, &["--idle-timeout", "60000"]);
+        let port = served.client.peer_addr().unwrap().port();
+        wait_until(|| of_connections(port) == [in_kernel(buffers)]);
+        // One process for all.
+        let daemon = Daemon::start(name, &["--idle-timeout", "60000"]);
+        wait_until(|| {
+            // Large ones before it is ready.
+            let _client = daemon.connect();
+            of_connections(daemon.address.port()).contains(&in_kernel(buffers))
+        });
+    }
+}
+
+#[test]
+fn the_first_streams_have_large_buffers_and_the_others_small_ones() {
+    let daemon = Daemon::start("echo", &[]);
+    let echoed = || {
+        let mut client = daemon.connect();
+        client.write_all(b"x").unwrap();
+        client.read_exact(&mut [0]).unwrap();
+        client
+    };
+    let port = daemon.address.port();
+    let count = |buffers| of_connections(port).into_iter().filter(|&have| have == in_kernel(buffers)).count();
+    let mut clients: Vec<_> = (0..buffers::MAX_LARGE + 6).map(|_| echoed()).collect();
+    assert_eq!((count(Buffers::STREAM), count(Buffers::SMALL)), (buffers::MAX_LARGE, 6));
+    // Those that go make room for those that come.
+    clients.drain(..3);
+    wait_until(|| count(Buffers::STREAM) == buffers::MAX_LARGE - 3);
+    clients.extend((0..5).map(|_| echoed()));
+    assert_eq!((count(Buffers::STREAM), count(Buffers::SMALL)), (buffers::MAX_LARGE, 8));
 }
 
 /// Serves a program in a control group with its unit's limit, floods it, asks it meanwhile, and prints how all of that went.

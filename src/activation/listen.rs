@@ -2,16 +2,19 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use rustix::fs::FileType;
+use rustix::net::sockopt::set_socket_reuseaddr;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use super::{Kind, Socket};
 use crate::file::Place;
 use crate::report;
+use crate::serve::buffers::Buffers;
 
 /// An address of `--listen`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,14 +98,22 @@ pub(super) fn open(addresses: &[Address], udp_unasked: bool) -> Result<Vec<Socke
 }
 
 fn tcp(address: SocketAddr) -> Result<(Socket, SocketAddr), Error> {
-    let bound = TcpListener::bind(address).and_then(|listener| {
-        // Once more, for a longer queue than the standard library asks for: the most that the host allows.
-        rustix::net::listen(&listener, i32::MAX)?;
-        Ok((listener.local_addr()?, listener))
-    });
+    let bound = listening(address).and_then(|listener| Ok((listener.local_addr()?, listener)));
     let (bound, listener) = bound.map_err(|source| Error::Bind { address, source })?;
     announce(&format!("tcp://{bound}"), &format!("nc -d {} {}", bound.ip(), bound.port()));
     Ok((socket(listener, format!("tcp://{bound}"), Kind::Listener), bound))
+}
+
+/// A socket that listens there, with the longest queue that the host allows. It has its buffers before the first client can
+/// come, who would get others.
+pub(crate) fn listening(address: SocketAddr) -> io::Result<TcpListener> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    set_socket_reuseaddr(&socket, true)?;
+    Buffers::STREAM.set(socket.as_fd())?;
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, i32::MAX)?;
+    Ok(socket.into())
 }
 
 fn udp(address: SocketAddr) -> Result<Socket, Error> {

@@ -2,6 +2,8 @@
 
 mod listen;
 
+#[cfg(feature = "web")]
+pub(crate) use listen::listening;
 pub use listen::{Address, Error as ListenError};
 
 use std::fmt;

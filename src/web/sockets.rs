@@ -187,11 +187,7 @@ impl Sockets {
 }
 
 fn open_one(&Address { scheme, address }: &Address) -> Result<(Scheme, Listener), Error> {
-    let opened = TcpListener::bind(address).and_then(|listener| {
-        // Once more, for a longer queue than the standard library asks for: the most that the host allows.
-        rustix::net::listen(&listener, i32::MAX)?;
-        self::listener(listener.into())
-    });
+    let opened = activation::listening(address).and_then(|socket| listener(socket.into()));
     let (listener, at) = opened.map_err(|source| Error::Bind { scheme, address, source })?;
     report::notice(&format!("serving on {scheme}://{at}; Ctrl-C ends it"));
     Ok((scheme, listener))
