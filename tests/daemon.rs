@@ -413,7 +413,7 @@ fn in_an_empty_root_nothing_gets_the_number_of_the_log() {
     assert_eq!(log, folder.path(), "the root directory, which nothing can be written to");
     // It has something to say: there is no descriptor for a connection.
     let pid = process.0.id().to_string();
-    assert!(Command::new("prlimit").args(["--pid", &pid, "--nofile=8:8"]).status().unwrap().success());
+    assert!(Command::new("prlimit").args(["--pid", &pid, "--nofile=18:18"]).status().unwrap().success());
     clients.extend((0..12).map(|_| connected(address)));
     for client in &mut clients[1..] {
         client.write_all(b"y").unwrap();
