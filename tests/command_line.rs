@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -302,6 +302,55 @@ fn a_reader_that_has_enough_is_no_error() {
     let script = format!("{} < /dev/zero | head -c 5", program("echo").display());
     let output = Command::new("sh").args(["-c", &script]).output().unwrap();
     assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (&[0; 5][..], &b""[..]));
+}
+
+#[test]
+fn a_filter_waits_for_descriptors_that_do_not_block() {
+    // Larger than any buffer on the way.
+    let text = "A line of sixty-four characters, many times, for a long reply.\n".repeat(10_000);
+    let folder = Folder::new("non-blocking");
+    let long = folder.file("long", &text);
+    let start = |name: &str, arguments: &[&str]| {
+        let ((input, to), (from, output)) = (io::pipe().unwrap(), io::pipe().unwrap());
+        rustix::io::ioctl_fionbio(&input, true).unwrap();
+        rustix::io::ioctl_fionbio(&output, true).unwrap();
+        let process = Process::start(Command::new(program(name)).args(arguments).stdin(input).stdout(output));
+        support::wait_until(|| {
+            let status = fs::read_to_string(format!("/proc/{}/status", process.0.id())).unwrap();
+            assert!(!status.contains("State:\tZ"), "{name} has ended");
+            status.contains("Seccomp:\t2\n") && status.contains("State:\tS")
+        });
+        (to, from, process)
+    };
+    let all = |mut from: io::PipeReader| {
+        let mut octets = Vec::new();
+        from.read_to_end(&mut octets).unwrap();
+        octets
+    };
+
+    let (_, from, mut qotd) = start("qotd", &["--max-length", "0", long.to_str().unwrap()]);
+    assert_eq!(all(from), text.as_bytes());
+    assert!(qotd.wait().success());
+
+    let (mut to, from, mut echo) = start("echo", &[]);
+    let octets = support::noise(1_000_000);
+    let sent = octets.clone();
+    let sender = std::thread::spawn(move || to.write_all(&sent));
+    assert!(all(from) == octets);
+    assert!(sender.join().unwrap().is_ok() && echo.wait().success());
+
+    let (mut to, from, mut discard) = start("discard", &[]);
+    to.write_all(&octets).unwrap();
+    drop(to);
+    assert_eq!(all(from), b"");
+    assert!(discard.wait().success());
+
+    let (_, mut from, mut chargen) = start("chargen", &[]);
+    let mut lines = vec![0; 73 * 20_000];
+    from.read_exact(&mut lines).unwrap();
+    assert!(lines.chunks(73).all(|line| line[72] == b'\n'));
+    drop(from);
+    assert!(chargen.wait().success());
 }
 
 const MISTAKES: &[(&str, &[&str], i32)] = &[
