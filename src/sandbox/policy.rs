@@ -110,6 +110,7 @@ const EPOLL_PWAIT: Call = call("epoll_pwait", 281, 22);
 /// On aarch64, the C library makes it an `epoll_pwait`.
 const EPOLL_WAIT: Call = call("epoll_wait", 232, 22);
 const EXIT_GROUP: Call = call("exit_group", 231, 94);
+const FCNTL: Call = call("fcntl", 72, 25);
 const GETDENTS64: Call = call("getdents64", 217, 61);
 const GETRANDOM: Call = call("getrandom", 318, 278);
 const NEWFSTATAT: Call = call("newfstatat", 262, 79);
@@ -140,6 +141,8 @@ const STREAMING: &[Service] = &[Echo, Discard, Chargen];
 pub const PEERS: &[Peer] = &[Connection, Filter, Listeners, Sockets, ListenersAndFiles, SocketsAndFiles];
 /// One process for all clients.
 const ALL: &[Peer] = &[Listeners, Sockets, ListenersAndFiles, SocketsAndFiles];
+/// The same in a debug build, and nobody in what is installed. (`build.rs` is built as the programs are.)
+const DEBUGGED: &[Peer] = if cfg!(debug_assertions) { ALL } else { &[] };
 /// The same, with datagrams.
 const DATAGRAMS: &[Peer] = &[Sockets, SocketsAndFiles];
 /// The same, with files.
@@ -185,6 +188,7 @@ const SOME_TIME: Pin = within(2, 1, u32::MAX);
 const FOR_EVER: Pin = is(2, 0);
 /// No other signals are blocked meanwhile.
 const KEEP_SIGNALS: Pin = is(3, 0);
+const F_GETFD: Pin = is(1, 1);
 const AT_FDCWD: Pin = is(0, 0xffff_ff9c);
 /// `O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC`.
 const READ_ONLY: Pin = is(2, 0x8_0900);
@@ -264,6 +268,7 @@ pub const TABLE: &[Rule] = &[
     allow(&[Lunchd],  &[ListenersAndFiles], CLOCK_GETTIME, &[], "tell the time where the vDSO cannot"),
     allow(&[Lunchd],  &[ListenersAndFiles], BRK,         &[], "keep a connection's state"),
 
+    allow(SERVICES,   DEBUGGED, FCNTL,   &[F_GETFD], "assert that a descriptor is open, as the standard library does before it closes one"),
     allow(SERVICES,   PEERS, WRITE,      &[LOG], "say on the log what failed"),
     allow(SERVICES,   PEERS, EXIT_GROUP, &[], "end"),
 ];
