@@ -154,8 +154,7 @@ impl Daemon {
         let Arranged { events: epoll, sockets, kept } = arranged;
         raise_descriptor_limit(limits.max_connections, sockets.len() + work.descriptors())?;
         let now = Instant::now();
-        let reloads = !work.directories().is_empty();
-        dup2_stdin(if reloads { sys::stop_and_reload_signals()? } else { sys::stop_signals()? })?;
+        dup2_stdin(sys::daemon_signals()?)?;
         epoll::add(&epoll, stdin(), EventData::new_u64(SIGNALS), EventFlags::IN)?;
         for (index, socket) in (SOCKETS..).zip(&sockets) {
             let descriptor = socket.descriptor.as_fd();
@@ -381,16 +380,17 @@ impl Daemon {
         }
     }
 
-    /// Reads its files again, or stops: signalfd(2) tells which signal came.
+    /// Reads its files again, or stops ([`sys::daemon_signals`]): signalfd(2) tells which signal came.
     fn take_signals(&mut self, now: Instant) {
         const RECORD: usize = 128;
         let mut records = [0; 4 * RECORD];
         let length = rustix::io::read(stdin(), &mut records).unwrap_or_default();
         for record in records[..length].chunks_exact(RECORD) {
             let number = record.first_chunk().map(|&number| u32::from_ne_bytes(number).cast_signed());
-            match &mut self.worker.work {
-                Work::Reply(reply) if number == Some(Signal::HUP.as_raw()) => reply.reload(),
-                _ => self.stop(now),
+            if number != Some(Signal::HUP.as_raw()) {
+                self.stop(now);
+            } else if let Work::Reply(reply) = &mut self.worker.work {
+                reply.reload();
             }
         }
     }

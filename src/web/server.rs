@@ -31,7 +31,7 @@ use super::answer::{MOST_FIELDS, Site};
 use super::body::Body;
 use super::connections::Connections;
 use super::guarded::Guarded;
-use super::sockets::{Listener, Scheme, Sockets};
+use super::sockets::{Listener, Scheme};
 use super::tls::Identity;
 use crate::manager::Manager;
 use crate::{report, sys};
@@ -125,11 +125,11 @@ impl Server {
     pub(super) fn new(
         site: Site,
         identity: Option<(Identity, TlsAcceptor)>,
-        sockets: Sockets,
+        listeners: Vec<(Scheme, Listener)>,
         limits: Limits,
     ) -> io::Result<Self> {
         let (identity, acceptor) = identity.unzip();
-        let sockets = sockets.into_inner().into_iter().map(|(scheme, listener)| {
+        let sockets = listeners.into_iter().map(|(scheme, listener)| {
             Ok(match listener {
                 Listener::Tcp(listener) => (scheme, Waiting::Tcp(TcpListener::from_std(listener)?)),
                 Listener::Unix(listener) => (scheme, Waiting::Unix(UnixListener::from_std(listener)?)),
