@@ -121,6 +121,17 @@ fn every_form_of_listen_is_served() {
         UnixStream::connect(&path).unwrap().read_to_end(&mut reply).unwrap();
         assert_fortune(&reply);
     }
+    // What it says to try works, with whichever nc is there.
+    let mut process = start();
+    let line = process.line();
+    let attempt = line.split('`').nth(1).expect("something to try");
+    assert!(attempt.ends_with("</dev/null"), "{line}");
+    for nc in ["nc", "nc.openbsd", "nc.traditional", "ncat", "busybox nc"] {
+        let script = format!("{nc} {}", attempt.strip_prefix("nc ").expect("nc"));
+        if Command::new("which").arg(nc.split(' ').next().unwrap()).stdout(Stdio::null()).status().unwrap().success() {
+            assert_fortune(&Command::new("sh").args(["-c", &script]).output().unwrap().stdout);
+        }
+    }
     // Nobody's file is removed for it.
     let taken = folder.file("taken", "precious");
     let mut command = Command::new(program("qotd"));

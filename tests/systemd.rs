@@ -360,7 +360,7 @@ fn one_process_for_all_follows_the_changes_of_a_host_s_own_cookie_files() {
     assert_eq!(machine.shell("nc -d 127.0.0.1 17"), "old\r\n");
     machine.shell("echo new > /run/fortunes/new && mv /run/fortunes/new /run/fortunes/cookies");
     machine.wait_for("nc -d 127.0.0.1 17 | grep -q new");
-    machine.shell("echo newer > /run/fortunes/cookies && systemctl kill -s HUP fortune-daemon.service");
+    machine.shell("echo newer > /run/fortunes/cookies && systemctl reload fortune-daemon.service");
     machine.wait_for("nc -d 127.0.0.1 17 | grep -q newer");
     assert_eq!(machine.shell("systemctl show -P NRestarts fortune-daemon.service"), "0\n");
 }
