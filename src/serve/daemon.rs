@@ -126,6 +126,8 @@ pub struct Daemon {
     traffic: Instant,
     /// Until when no connection is taken.
     paused: Option<Instant>,
+    /// What the log says of connections that cannot be taken.
+    refusals: report::Repeated,
     /// Until when the last connections may take, once the program was told to stop.
     stopping: Option<Instant>,
 }
@@ -189,6 +191,7 @@ impl Daemon {
             closing_due: None,
             traffic: now,
             paused: None,
+            refusals: report::Repeated::default(),
             stopping: None,
         })
     }
@@ -269,7 +272,8 @@ impl Daemon {
                 }
                 Err(Errno::AGAIN) => return,
                 Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
-                    report::warning(&format!("cannot take a connection: {errno}; trying again in half a second"));
+                    let message = format!("cannot take a connection: {errno}; trying again every half a second");
+                    self.refusals.warning(now, &message);
                     self.look_at_oldest(now);
                     self.connections.let_oldest_go();
                     return self.pause(now);

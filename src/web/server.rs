@@ -231,6 +231,7 @@ impl Shared {
     }
 
     async fn accept(self: Rc<Self>, socket: Waiting, scheme: Scheme) {
+        let mut refusals = report::Repeated::default();
         loop {
             let accepted = match &socket {
                 Waiting::Tcp(socket) => socket.accept().await.map(|(stream, from)| {
@@ -241,7 +242,8 @@ impl Shared {
             let Err(error) = accepted else { continue };
             match Errno::from_io_error(&error) {
                 Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
-                    report::warning(&format!("cannot take a connection: {error}; trying again in a second"));
+                    let message = format!("cannot take a connection: {error}; trying again every second");
+                    refusals.warning(std::time::Instant::now(), &message);
                     self.connections.borrow_mut().let_oldest_go();
                     sleep(PAUSE).await;
                 }
