@@ -111,7 +111,7 @@ fn live<S: Service>() -> Result<Infallible, Error> {
     // Prepare: everything that needs the outside world. Lock down, before one octet from the network is read. Serve, with
     // the system calls of this service's policy only.
     match activation {
-        Activation::Sockets(sockets, until) => live_for_all(&arguments, sockets, until),
+        Activation::Sockets { sockets, until, notices } => live_for_all(&arguments, sockets, until, &notices),
         Activation::Connection | Activation::Filter => {
             let (peer, replies) = match activation {
                 Activation::Filter => (Peer::Filter, Replies::Printed),
@@ -138,6 +138,7 @@ fn live_for_all<S: Service>(
     arguments: &Arguments<S>,
     sockets: Vec<activation::Socket>,
     until: activation::Until,
+    notices: &[String],
 ) -> Result<Infallible, Error> {
     let arranged = serve::Arranged::new(sockets)?;
     // Before anything large is: what lies in a mapping of its own could neither grow nor go after the lock-down.
@@ -153,6 +154,9 @@ fn live_for_all<S: Service>(
     let (idle, stay) = (idle(arguments, S::IDLE_TIMEOUT), idle(arguments, arguments::STAY));
     let mut daemon = serve::Daemon::new(work, arranged, until, &arguments.limits, idle, stay)?;
     sandbox::lock_down_but(S::POLICY, peer, &readable, arguments.sandbox)?;
+    for notice in notices {
+        report::notice(notice);
+    }
     end::<S>(daemon.serve().map_err(Error::from))
 }
 

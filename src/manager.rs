@@ -25,7 +25,8 @@ impl Manager {
     ///
     /// If there is no such socket: the manager would wait for ever.
     pub(crate) fn connect(now: Instant) -> io::Result<Self> {
-        let Some(name) = env::var_os("NOTIFY_SOCKET") else { return Ok(Self::default()) };
+        let name = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty());
+        let Some(name) = name else { return Ok(Self::default()) };
         let address = address(&name)?;
         let socket = UnixDatagram::unbound()?;
         socket.connect_addr(&address)?;

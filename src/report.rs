@@ -7,6 +7,7 @@ use std::fs::OpenOptions;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FileType, Stat, fstat};
 use rustix::net::AddressFamily;
@@ -50,6 +51,36 @@ enum Priority {
     Error = 3,
     Warning = 4,
     Notice = 5,
+    Info = 6,
+}
+
+/// A warning that clients can cause again and again: it comes once a minute, and says how often it was left out.
+#[derive(Debug, Default)]
+pub(crate) struct Repeated {
+    last: Option<Instant>,
+    left_out: u64,
+}
+
+impl Repeated {
+    const INTERVAL: Duration = Duration::from_mins(1);
+
+    pub(crate) fn warning(&mut self, now: Instant, message: &str) {
+        if let Some(message) = self.due(now, message) {
+            warning(&message);
+        }
+    }
+
+    fn due(&mut self, now: Instant, message: &str) -> Option<String> {
+        if self.last.is_some_and(|last| now < last + Self::INTERVAL) {
+            self.left_out += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(match std::mem::take(&mut self.left_out) {
+            0 => message.to_owned(),
+            count => format!("{message} ({count} more of these were left out)"),
+        })
+    }
 }
 
 /// Finds out where messages go, and takes descriptor 2 away from the client where a super-server connected it there.
@@ -117,6 +148,11 @@ pub fn warning(message: &str) {
     write(Priority::Warning, message);
 }
 
+/// Reports what somebody may know who asks for it: every client causes it anew. The units leave it out (`LogLevelMax=`).
+pub fn info(message: &str) {
+    write(Priority::Info, message);
+}
+
 /// Reports what is well and worth knowing.
 pub fn notice(message: &str) {
     write(Priority::Notice, message);
@@ -151,6 +187,18 @@ pub(crate) fn one_line(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_clients_cause_again_and_again_is_said_once_a_minute() {
+        let (mut repeated, start) = (Repeated::default(), Instant::now());
+        let mut said = |seconds| repeated.due(start + Duration::from_secs(seconds), "no more");
+        assert_eq!(said(0).as_deref(), Some("no more"));
+        assert_eq!((said(0), said(30), said(59)), (None, None, None));
+        assert_eq!(said(60).as_deref(), Some("no more (3 more of these were left out)"));
+        assert_eq!(said(61), None);
+        assert_eq!(said(3600).as_deref(), Some("no more (1 more of these were left out)"));
+        assert_eq!(said(7200).as_deref(), Some("no more"));
+    }
 
     #[test]
     fn a_message_stays_one_line_of_printable_characters() {

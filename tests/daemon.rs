@@ -122,6 +122,17 @@ fn every_form_of_listen_is_served() {
         UnixStream::connect(&path).unwrap().read_to_end(&mut reply).unwrap();
         assert_fortune(&reply);
     }
+    // What it says to try works, with whichever nc is there.
+    let mut process = start();
+    let line = process.line();
+    let attempt = line.split('`').nth(1).expect("something to try");
+    assert!(attempt.ends_with("</dev/null"), "{line}");
+    for nc in ["nc", "nc.openbsd", "nc.traditional", "ncat", "busybox nc"] {
+        let script = format!("{nc} {}", attempt.strip_prefix("nc ").expect("nc"));
+        if Command::new("which").arg(nc.split(' ').next().unwrap()).stdout(Stdio::null()).status().unwrap().success() {
+            assert_fortune(&Command::new("sh").args(["-c", &script]).output().unwrap().stdout);
+        }
+    }
     // Nobody's file is removed for it.
     let taken = folder.file("taken", "precious");
     let mut command = Command::new(program("qotd"));
@@ -129,6 +140,95 @@ fn every_form_of_listen_is_served() {
     let (code, log) = Process::start(&mut command).log();
     assert_eq!((code, log.lines().count()), (Some(1), 1), "{log}");
     assert_eq!(fs::read(taken).unwrap(), b"precious");
+}
+
+#[test]
+fn a_name_is_served_at_all_of_its_addresses() {
+    let mut command = Command::new(program("daytime"));
+    command.args(["--listen", "tcp://localhost:0", "--listen", "unix:/dev/null/no"]);
+    let (code, log) = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped())).log();
+    assert!(code == Some(1) && log.lines().count() == 1, "the path is wrong, so nothing is served: {log}");
+
+    // As /etc/hosts has it in a namespace of its own: two addresses, and one that is not this host's.
+    let folder = Folder::new("hosts");
+    let hosts = folder.file("hosts", "127.0.0.1 both\n127.0.0.2 other both # not this\n192.0.2.1 both gone\n");
+    let serve = |name: &str| {
+        let script = format!(
+            "mount --bind {} /etc/hosts && exec {} --listen tcp://{name}:0",
+            hosts.display(),
+            program("daytime").display()
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--map-root-user", "sh", "-c", &script]);
+        Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()))
+    };
+    let mut process = serve("BOTH");
+    for ip in ["127.0.0.1", "127.0.0.2"] {
+        let address = process.serving_on("tcp://");
+        assert_eq!(address.ip().to_string(), ip);
+        assert_eq!(read_all(&mut connected(address)).len(), 26);
+    }
+    let (code, log) = serve("gone").log();
+    assert!(code == Some(1) && log.contains("cannot listen on 192.0.2.1:0"), "{log}");
+    let (code, log) = serve("elsewhere.example").log();
+    assert!(code == Some(2) && log.contains("'elsewhere.example' is not in /etc/hosts"), "{log}");
+}
+
+#[test]
+fn sighup_never_ends_it() {
+    for name in ["qotd", "echo", "daytime", "discard", "chargen", "time"] {
+        let mut daemon = Daemon::start(name, &[]);
+        let mut client = daemon.connect();
+        daemon.process.signal("HUP");
+        // It has taken the signal once it has done what came after it.
+        client.write_all(b"x").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let mut reply = Vec::new();
+        client.take(100).read_to_end(&mut reply).unwrap();
+        assert_eq!(reply.is_empty(), name == "discard", "{name}");
+        assert_eq!(daemon.process.0.try_wait().unwrap(), None, "{name}");
+        daemon.process.signal("TERM");
+        assert!(daemon.process.wait().success(), "{name}");
+    }
+}
+
+#[test]
+fn a_socket_without_a_name_has_its_address_for_one() {
+    let folder = Folder::new("unnamed");
+    let path = folder.path().join("echo");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let names = [
+        format!("tcp://{}", listener.local_addr().unwrap()),
+        format!("udp://{}", datagrams.local_addr().unwrap()),
+        format!("unix:{}", path.display()),
+    ];
+    let sockets = [listener.into(), datagrams.into(), UnixListener::bind(&path).unwrap().into()];
+    for variables in ["", "LISTEN_FDNAMES="] {
+        let log = passed("echo", &sockets.each_ref(), variables).line();
+        assert!(names.iter().all(|name| log.contains(name.as_str())), "{log}");
+    }
+}
+
+#[test]
+fn it_does_not_say_that_it_serves_before_it_does() {
+    let (program, folder) = (program("qotd"), Folder::new("says"));
+    let old_kernel = support::helper("old_kernel");
+    let mut command = Command::new(&old_kernel);
+    command.arg("landlock").arg(&program).args(["--listen", "127.0.0.1:0"]);
+    let (code, log) = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped())).log();
+    assert!(code == Some(1) && log.lines().count() == 1 && log.contains("will not serve"), "{log}");
+    let socket = OwnedFd::from(UnixListener::bind(folder.path().join("qotd")).unwrap());
+    let arguments = ["landlock", program.to_str().unwrap()];
+    let (code, log) = support::passing(&old_kernel, &[&socket], "", &arguments, |command| {
+        Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped())).log()
+    });
+    assert!(code == Some(1) && log.lines().count() == 1 && log.contains("will not serve"), "{log}");
+    // An empty variable is an unset one.
+    let mut command = Command::new(&program);
+    command.args(["--listen", "127.0.0.1:0"]).env("NOTIFY_SOCKET", "");
+    let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
+    assert_fortune(&read_all(&mut connected(process.serving_on("tcp://"))));
 }
 
 #[test]

@@ -22,3 +22,16 @@ fn every_test_that_a_document_names_is_there() {
     }
     assert!(named >= 20, "only {named} tests are named");
 }
+
+#[test]
+fn nc_is_called_as_each_of_them_understands_it() {
+    let mut called = 0;
+    for document in ["README.md", "docs/operating.md", "src/activation/listen.rs"] {
+        let text = fs::read_to_string(repository().join(document)).unwrap();
+        for option in ["nc -d", "nc -N"] {
+            assert!(!text.contains(option), "{document}: only OpenBSD's knows `{option}`");
+        }
+        called += text.matches("</dev/null").count();
+    }
+    assert!(called >= 5, "{called}");
+}

@@ -145,6 +145,7 @@ fn the_system_calls_that_survive_are_those_of_the_table() {
             (_, Service::Qotd | Service::Daytime | Service::Time) => 4,
             _ => 6,
         };
+        let most = most + usize::from(cfg!(debug_assertions) && most > 6); // fcntl
         assert!(table.len() <= most, "{service:?} on a {peer:?} may do {} system calls", table.len());
     }
 }
@@ -160,7 +161,7 @@ fn the_table_pins_these_arguments() {
     let drop_the_rest = &["recvfrom 0=0 3=0x120", "shutdown 0=1 1=1", "write 0=1"][..];
     for (services, peer, expected) in [
         (&[Service::Qotd, Service::Daytime, Service::Time][..], Peer::Connection, drop_the_rest),
-        (&[Service::Qotd], Peer::Filter, &["nanosleep", "restart_syscall", "write 0=1"]),
+        (&[Service::Qotd], Peer::Filter, &["ppoll 1=0 2=1.. 3=0", "write 0=1"]),
         (&[Service::Daytime, Service::Time], Peer::Filter, &["write 0=1"]),
         (&[Service::Echo], Peer::Connection, &["read 0=0", "write 0=1"]),
         (&[Service::Echo], Peer::Filter, &["read 0=0", "write 0=1"]),
@@ -197,8 +198,14 @@ fn the_table_pins_these_arguments() {
         let mut expected: BTreeSet<_> = expected.iter().map(|&row| row.to_owned()).collect();
         let mut add = |rows: &[&str]| expected.extend(rows.iter().map(|&row| row.to_owned()));
         add(&["exit_group", "write 0=2"]);
+        if peer == Peer::Filter {
+            add(&["ppoll 1=1 2=0 3=0"]);
+        }
         if !matches!(peer, Peer::Connection | Peer::Filter) {
             add(&["brk", "clock_gettime", "write 0=1"]);
+            if cfg!(debug_assertions) {
+                add(&["fcntl 1=1"]);
+            }
             if services != [Service::Lunchd] {
                 add(&["accept4 0=12.. 3=0x80800", "close 0=12..", "epoll_ctl 0=3", "epoll_pwait 0=3"]);
             }

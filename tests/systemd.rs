@@ -360,9 +360,33 @@ fn one_process_for_all_follows_the_changes_of_a_host_s_own_cookie_files() {
     assert_eq!(machine.shell("nc -d 127.0.0.1 17"), "old\r\n");
     machine.shell("echo new > /run/fortunes/new && mv /run/fortunes/new /run/fortunes/cookies");
     machine.wait_for("nc -d 127.0.0.1 17 | grep -q new");
-    machine.shell("echo newer > /run/fortunes/cookies && systemctl kill -s HUP fortune-daemon.service");
+    machine.shell("echo newer > /run/fortunes/cookies && systemctl reload fortune-daemon.service");
     machine.wait_for("nc -d 127.0.0.1 17 | grep -q newer");
     assert_eq!(machine.shell("systemctl show -P NRestarts fortune-daemon.service"), "0\n");
+}
+
+#[test]
+fn clients_do_not_fill_the_journal() {
+    let machine = Machine::with_services("journal-flood", "");
+    // The shipped limits, made small; and a kernel without Landlock.
+    machine.shell(&format!(
+        "install -m 755 {} /usr/local/libexec/small-services/old_kernel && \
+         mkdir -p /run/systemd/system/{{echo.socket,fortune@.service}}.d && \
+         printf '[Socket]\nMaxConnections=8\nMaxConnectionsPerSource=4\n' > /run/systemd/system/echo.socket.d/few.conf && \
+         printf '[Service]\nExecStart=\nExecStart=/usr/local/libexec/small-services/old_kernel landlock \
+         /usr/local/libexec/small-services/qotd --sandbox best-effort\n' > /run/systemd/system/fortune@.service.d/old.conf && \
+         systemctl daemon-reload && systemctl restart echo.socket",
+        support::helper("old_kernel").display()
+    ));
+    let lines = || machine.journal("--lines=all | wc -l").trim().parse::<usize>().unwrap();
+    let before = lines();
+    let clients = vec!["127.0.0.1".to_owned(); 50];
+    assert_eq!(count(&served(&machine, &clients)), 4);
+    assert_eq!(machine.shell("systemctl show -P NRefused echo.socket"), "46\n");
+    for _ in 0..20 {
+        assert_fortune(&machine.client("nc 127.0.0.1 17 </dev/null"));
+    }
+    assert!(lines() < before + 10, "{}", machine.journal("--lines=60"));
 }
 
 /// Gives the machine a network of IPv6 addresses, all of them its own.

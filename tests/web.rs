@@ -51,6 +51,23 @@ fn field<'a>(reply: &'a str, name: &str) -> Option<&'a str> {
 }
 
 #[test]
+fn by_hand_it_says_where_it_serves_and_sighup_does_not_end_it() {
+    let mut lunchd = Lunchd::start(&["--listen", "http://localhost:0"]);
+    let address = lunchd.address("http");
+    assert!(!lunchd.log().contains("LISTEN_"), "{}", lunchd.log());
+    lunchd.process.signal("HUP");
+    assert_dish(&curl(&[&format!("http://{address}/")]));
+    assert_eq!(lunchd.process.0.try_wait().unwrap(), None);
+    let log = Lunchd::start(&["--listen", "http://elsewhere.example:80"]).ended(2);
+    assert!(log.contains("'elsewhere.example' is not in /etc/hosts"), "{log}");
+    // Without names there is nothing to tell its sockets by.
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let words = format!("descriptor 3, named tcp://{}: it is neither", socket.local_addr().unwrap());
+    let log = Lunchd::passed(&[&socket.into()], "", &[]).ended(1);
+    assert!(log.contains(&words), "{log}");
+}
+
+#[test]
 fn http_leads_to_the_same_place_over_https() {
     let authority = Authority::new("leads");
     let (_lunchd, http, https) = both(&authority, &[]);

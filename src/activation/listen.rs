@@ -11,20 +11,20 @@ use rustix::fs::FileType;
 use rustix::net::sockopt::set_socket_reuseaddr;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
+use super::hosts::{addresses, at_each};
 use super::{Kind, Socket};
 use crate::file::Place;
-use crate::report;
 use crate::serve::buffers::Buffers;
 
 /// An address of `--listen`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// `tcp://ADDRESS:PORT`
-    Tcp(SocketAddr),
+    /// `tcp://ADDRESS:PORT`: one address, or all of a name's.
+    Tcp(Vec<SocketAddr>),
     /// `udp://ADDRESS:PORT`
-    Udp(SocketAddr),
+    Udp(Vec<SocketAddr>),
     /// `ADDRESS:PORT`: both, or TCP only if UDP has to be asked for.
-    TcpAndUdp(SocketAddr),
+    TcpAndUdp(Vec<SocketAddr>),
     /// `unix:PATH`
     Unix(PathBuf),
 }
@@ -54,54 +54,93 @@ impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let parse = |address: &str| {
-            address.parse().map_err(|_| {
-                "it is no numeric address with a port, such as 127.0.0.1:1717, [::1]:1717, tcp://127.0.0.1:1717, \
-                 udp://127.0.0.1:1717 or unix:/run/qotd"
-                    .to_owned()
-            })
-        };
         if let Some(address) = text.strip_prefix("tcp://") {
-            Ok(Self::Tcp(parse(address)?))
+            Ok(Self::Tcp(addresses(address)?))
         } else if let Some(address) = text.strip_prefix("udp://") {
-            Ok(Self::Udp(parse(address)?))
+            Ok(Self::Udp(addresses(address)?))
         } else if let Some(path) = text.strip_prefix("unix:") {
             if path.is_empty() { Err("the path is missing".to_owned()) } else { Ok(Self::Unix(path.into())) }
         } else {
-            Ok(Self::TcpAndUdp(parse(text)?))
+            let more = "; tcp:// or udp:// before it means that alone, and unix:/run/qotd a path";
+            Ok(Self::TcpAndUdp(addresses(text).map_err(|reason| reason + more)?))
         }
     }
 }
 
-/// Opens all of them, and says on the log where clients find them.
-pub(super) fn open(addresses: &[Address], udp_unasked: bool) -> Result<Vec<Socket>, Error> {
-    let mut sockets = Vec::new();
+/// Sockets, and what there is to say of them once they are served.
+#[derive(Default)]
+pub(super) struct Opened {
+    pub(super) sockets: Vec<Socket>,
+    pub(super) notices: Vec<String>,
+}
+
+/// Opens all of them.
+pub(super) fn open(addresses: &[Address], udp_unasked: bool) -> Result<Opened, Error> {
+    let mut opened = Opened::default();
     for address in addresses {
         match address {
-            Address::Tcp(address) => tcp(*address).map(|(socket, _)| sockets.push(socket))?,
-            Address::Udp(address) => sockets.push(udp(*address)?),
-            Address::TcpAndUdp(address) => {
-                let (listener, bound) = tcp(*address)?;
-                sockets.push(listener);
+            Address::Tcp(addresses) => at_each(addresses, source, |address| opened.tcp(address).map(drop))?,
+            Address::Udp(addresses) => at_each(addresses, source, |address| opened.udp(address))?,
+            Address::TcpAndUdp(addresses) => at_each(addresses, source, |address| {
+                let bound = opened.tcp(address)?;
                 if udp_unasked {
-                    sockets.push(udp(bound)?);
-                } else {
-                    report::notice(&format!(
-                        "UDP is not served, since it helps those who forge their address; --listen udp://{bound} asks for it"
-                    ));
+                    return opened.udp(bound);
                 }
-            }
-            Address::Unix(path) => sockets.push(unix(path)?),
+                opened.notices.push(format!(
+                    "UDP is not served, since it helps those who forge their address; --listen udp://{bound} asks for it"
+                ));
+                Ok(())
+            })?,
+            Address::Unix(path) => opened.unix(path)?,
         }
     }
-    Ok(sockets)
+    Ok(opened)
 }
 
-fn tcp(address: SocketAddr) -> Result<(Socket, SocketAddr), Error> {
-    let bound = listening(address).and_then(|listener| Ok((listener.local_addr()?, listener)));
-    let (bound, listener) = bound.map_err(|source| Error::Bind { address, source })?;
-    announce(&format!("tcp://{bound}"), &format!("nc -d {} {}", bound.ip(), bound.port()));
-    Ok((socket(listener, format!("tcp://{bound}"), Kind::Listener), bound))
+fn source(error: &Error) -> Option<&io::Error> {
+    if let Error::Bind { source, .. } = error { Some(source) } else { None }
+}
+
+impl Opened {
+    fn tcp(&mut self, address: SocketAddr) -> Result<SocketAddr, Error> {
+        let bound = listening(address).and_then(|listener| Ok((listener.local_addr()?, listener)));
+        let (bound, listener) = bound.map_err(|source| Error::Bind { address, source })?;
+        self.add(
+            listener,
+            format!("tcp://{bound}"),
+            Kind::Listener,
+            &format!("nc {} {} </dev/null", bound.ip(), bound.port()),
+        );
+        Ok(bound)
+    }
+
+    fn udp(&mut self, address: SocketAddr) -> Result<(), Error> {
+        let bound = UdpSocket::bind(address).and_then(|socket| Ok((socket.local_addr()?, socket)));
+        let (bound, datagrams) = bound.map_err(|source| Error::Bind { address, source })?;
+        let attempt = format!("echo | nc -u -w 1 {} {}", bound.ip(), bound.port());
+        self.add(datagrams, format!("udp://{bound}"), Kind::Datagrams, &attempt);
+        Ok(())
+    }
+
+    fn unix(&mut self, path: &Path) -> Result<(), Error> {
+        let failed = |source| Error::BindPath { path: path.to_owned(), source };
+        let listener = match UnixListener::bind(path) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                remove_abandoned(path).map_err(failed)?;
+                UnixListener::bind(path)
+            }
+            other => other,
+        }
+        .map_err(failed)?;
+        let attempt = format!("nc -U {} </dev/null", path.display());
+        self.add(listener, format!("unix:{}", path.display()), Kind::Listener, &attempt);
+        Ok(())
+    }
+
+    fn add(&mut self, descriptor: impl Into<OwnedFd>, name: String, kind: Kind, attempt: &str) {
+        self.notices.push(format!("serving on {name}; try `{attempt}` in another terminal; Ctrl-C ends it"));
+        self.sockets.push(Socket { descriptor: descriptor.into(), name, kind });
+    }
 }
 
 /// A socket that listens there, with the longest queue that the host allows. It has its buffers before the first client can
@@ -116,27 +155,6 @@ pub(crate) fn listening(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn udp(address: SocketAddr) -> Result<Socket, Error> {
-    let bound = UdpSocket::bind(address).and_then(|socket| Ok((socket.local_addr()?, socket)));
-    let (bound, datagrams) = bound.map_err(|source| Error::Bind { address, source })?;
-    announce(&format!("udp://{bound}"), &format!("echo | nc -u -w 1 {} {}", bound.ip(), bound.port()));
-    Ok(socket(datagrams, format!("udp://{bound}"), Kind::Datagrams))
-}
-
-fn unix(path: &Path) -> Result<Socket, Error> {
-    let failed = |source| Error::BindPath { path: path.to_owned(), source };
-    let listener = match UnixListener::bind(path) {
-        Err(error) if error.kind() == ErrorKind::AddrInUse => {
-            remove_abandoned(path).map_err(failed)?;
-            UnixListener::bind(path)
-        }
-        other => other,
-    }
-    .map_err(failed)?;
-    announce(&format!("unix:{}", path.display()), &format!("nc -dU {}", path.display()));
-    Ok(socket(listener, format!("unix:{}", path.display()), Kind::Listener))
-}
-
 /// Removes a socket that nobody listens on any more: it is left over from an earlier run. All by one open directory: the path
 /// may lead to a socket elsewhere a moment later.
 fn remove_abandoned(path: &Path) -> io::Result<()> {
@@ -144,14 +162,6 @@ fn remove_abandoned(path: &Path) -> io::Result<()> {
     let is_socket = place.look()?.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode).is_socket());
     let refused = |error: io::Error| error.kind() == ErrorKind::ConnectionRefused;
     if is_socket && UnixStream::connect(place.path()).is_err_and(refused) { place.remove() } else { Ok(()) }
-}
-
-fn socket(descriptor: impl Into<OwnedFd>, name: String, kind: Kind) -> Socket {
-    Socket { descriptor: descriptor.into(), name, kind }
-}
-
-fn announce(address: &str, attempt: &str) {
-    report::notice(&format!("serving on {address}; try `{attempt}` in another terminal; Ctrl-C ends it"));
 }
 
 #[cfg(test)]
@@ -205,11 +215,15 @@ mod tests {
     #[test]
     fn addresses_are_read_in_every_form() {
         let address: SocketAddr = "[::1]:1717".parse().expect("an address");
-        assert_eq!("tcp://[::1]:1717".parse(), Ok(Address::Tcp(address)));
-        assert_eq!("udp://[::1]:1717".parse(), Ok(Address::Udp(address)));
-        assert_eq!("[::1]:1717".parse(), Ok(Address::TcpAndUdp(address)));
+        assert_eq!("tcp://[::1]:1717".parse(), Ok(Address::Tcp(vec![address])));
+        assert_eq!("udp://[::1]:1717".parse(), Ok(Address::Udp(vec![address])));
+        assert_eq!("[::1]:1717".parse(), Ok(Address::TcpAndUdp(vec![address])));
         assert_eq!("unix:/run/qotd".parse(), Ok(Address::Unix("/run/qotd".into())));
-        for bad in ["", "17", "localhost:17", "tcp://127.0.0.1", "unix:", "http://127.0.0.1:80"] {
+        let local = "127.0.0.1:17".parse().expect("an address");
+        assert!(matches!("localhost:17".parse(), Ok(Address::TcpAndUdp(all)) if all.contains(&local)));
+        for bad in
+            ["", "17", ":17", "localhost", "no.such.name.invalid:17", "tcp://127.0.0.1", "unix:", "http://127.0.0.1:80"]
+        {
             assert!(bad.parse::<Address>().is_err(), "{bad}");
         }
     }

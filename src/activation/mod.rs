@@ -1,22 +1,26 @@
 //! How was the program started? The descriptors tell; no flag is needed.
 
+mod hosts;
 mod listen;
 
+#[cfg(feature = "web")]
+pub(crate) use hosts::{addresses, at_each};
 #[cfg(feature = "web")]
 pub(crate) use listen::listening;
 pub use listen::{Address, Error as ListenError};
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, fstat};
 use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_type};
-use rustix::net::{AddressFamily, SocketType};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, getsockname};
 use rustix::stdio::{dup2_stdin, dup2_stdout, stdin, stdout};
 use rustix::termios::isatty;
 
-use crate::report::{self, is_socket, same_file};
+use crate::report::{is_socket, same_file};
 use crate::sys;
 
 /// How the program was started.
@@ -27,7 +31,14 @@ pub enum Activation {
     /// A shell: the filter of that name, from standard input to standard output.
     Filter,
     /// Sockets to answer on, one process for all clients.
-    Sockets(Vec<Socket>, Until),
+    Sockets {
+        /// Where clients come in.
+        sockets: Vec<Socket>,
+        /// When to end.
+        until: Until,
+        /// What there is to say on the log, once nothing keeps the program from serving them.
+        notices: Vec<String>,
+    },
 }
 
 /// A socket to answer on.
@@ -88,11 +99,6 @@ pub enum Error {
     /// `--listen`, and sockets in `LISTEN_FDS`.
     #[error("sockets were passed, and --listen asks for others; leave one of the two out")]
     Both,
-    /// Descriptor 0 is closed.
-    #[error(
-        "descriptor 0 is closed, or a directory; start the program from a super-server or a shell, or with --listen"
-    )]
-    Closed,
     /// Started in the background without a socket.
     #[error(
         "there is nothing to serve: no socket was passed, and there is nobody to read the output; \
@@ -121,7 +127,8 @@ pub fn recognise(listen: &[Address], udp_unasked: bool) -> Result<Activation, cr
     let passed = sys::take_passed_sockets().map_err(Error::from)?;
     if passed.is_empty() {
         if !listen.is_empty() {
-            return Ok(Activation::Sockets(listen::open(listen, udp_unasked)?, Until::Stopped));
+            let listen::Opened { sockets, notices } = listen::open(listen, udp_unasked)?;
+            return Ok(Activation::Sockets { sockets, until: Until::Stopped, notices });
         }
         return Ok(by_standard_input()?);
     }
@@ -132,12 +139,15 @@ pub fn recognise(listen: &[Address], udp_unasked: bool) -> Result<Activation, cr
 }
 
 /// What `sd_listen_fds(3)` describes.
-fn by_passed_sockets(passed: Vec<(OwnedFd, String)>) -> Result<Activation, Error> {
+fn by_passed_sockets(passed: Vec<(OwnedFd, Option<String>)>) -> Result<Activation, Error> {
     let count = passed.len();
     let mut sockets = Vec::with_capacity(count);
     for (number, (descriptor, name)) in (3..).zip(passed) {
         match kind(descriptor.as_fd(), number)? {
-            Some(kind) => sockets.push(Socket { descriptor, name, kind }),
+            Some(kind) => {
+                let name = name.map_or_else(|| address(descriptor.as_fd(), kind), Ok)?;
+                sockets.push(Socket { descriptor, name, kind });
+            }
             None if count == 1 => {
                 dup2_stdin(&descriptor)?;
                 dup2_stdout(&descriptor)?;
@@ -147,12 +157,12 @@ fn by_passed_sockets(passed: Vec<(OwnedFd, String)>) -> Result<Activation, Error
         }
     }
     let names: Vec<_> = sockets.iter().map(|socket| format!("{} ({})", socket.name, socket.kind)).collect();
-    report::notice(&format!("serving on {}", names.join(", ")));
+    let notices = vec![format!("serving on {}", names.join(", "))];
     // With StandardInput=socket, the unit asks for what inetd does.
     let input = fstat(stdin());
     let inetd_style = input
         .is_ok_and(|input| sockets.iter().any(|one| fstat(&one.descriptor).is_ok_and(|it| same_file(&it, &input))));
-    Ok(Activation::Sockets(sockets, if inetd_style { Until::Idle } else { Until::Stopped }))
+    Ok(Activation::Sockets { sockets, until: if inetd_style { Until::Idle } else { Until::Stopped }, notices })
 }
 
 /// What inetd and shells do.
@@ -161,9 +171,8 @@ fn by_standard_input() -> Result<Activation, Error> {
     let output = fstat(stdout())?;
     if !is_socket(&input) {
         let kind = FileType::from_raw_mode(input.st_mode);
-        return if kind.is_dir() {
-            Err(Error::Closed) // see sys::start
-        } else if kind.is_char_device() && !isatty(stdin()) && is_socket(&output) {
+        // What is closed is a directory now (sys::start). Only those mind who read from it.
+        return if (kind.is_dir() || kind.is_char_device() && !isatty(stdin())) && is_socket(&output) {
             Err(Error::Nothing)
         } else {
             Ok(Activation::Filter)
@@ -171,10 +180,23 @@ fn by_standard_input() -> Result<Activation, Error> {
     }
     if let Some(kind) = kind(stdin(), 0)? {
         let socket = Socket { descriptor: stdin().try_clone_to_owned()?, name: "descriptor 0".to_owned(), kind };
-        return Ok(Activation::Sockets(vec![socket], Until::Idle));
+        return Ok(Activation::Sockets { sockets: vec![socket], until: Until::Idle, notices: vec![] });
     }
     // A filter may read from one socket and write to another thing: ssh starts programs like that.
     Ok(if same_file(&input, &output) { Activation::Connection } else { Activation::Filter })
+}
+
+/// What a socket is called that nobody gave a name: its address, as `--listen` has it.
+pub(crate) fn address(socket: BorrowedFd<'_>, kind: Kind) -> Result<String, Error> {
+    let address = getsockname(socket)?;
+    if let Ok(address) = SocketAddr::try_from(address.clone()) {
+        return Ok(format!("{}://{address}", if kind == Kind::Listener { "tcp" } else { "udp" }));
+    }
+    let path = SocketAddrUnix::try_from(address)?;
+    Ok(format!(
+        "unix:{}",
+        path.path_bytes().map_or_else(String::new, |path| String::from_utf8_lossy(path).into_owned())
+    ))
 }
 
 /// What comes in on a socket; `None` if it is a connection.

@@ -198,7 +198,9 @@ pub fn lock_down_but(service: Service, peer: Peer, readable: &[Readable], mode: 
             Err(reason) if !reason.is_missing() => return Err(Error::Failed { layer, reason }),
             Err(reason) if mode == Mode::Strict => return Err(Error::Missing { layer, reason }),
             Err(reason) => {
-                report::warning(&format!("the sandbox layer {layer} is missing ({reason}); serving without it"));
+                let message = format!("the sandbox layer {layer} is missing ({reason}); serving without it");
+                // Where each client has a process, each would write to the log: `small-services doctor` says it there.
+                if peer == Peer::Connection { report::info(&message) } else { report::warning(&message) }
             }
         }
     }

@@ -110,16 +110,16 @@ const EPOLL_PWAIT: Call = call("epoll_pwait", 281, 22);
 /// On aarch64, the C library makes it an `epoll_pwait`.
 const EPOLL_WAIT: Call = call("epoll_wait", 232, 22);
 const EXIT_GROUP: Call = call("exit_group", 231, 94);
+const FCNTL: Call = call("fcntl", 72, 25);
 const FSTAT: Call = call("fstat", 5, 80);
 const GETDENTS64: Call = call("getdents64", 217, 61);
 const GETRANDOM: Call = call("getrandom", 318, 278);
-const NANOSLEEP: Call = call("nanosleep", 35, 101);
 const OPENAT: Call = call("openat", 257, 56);
+const PPOLL: Call = call("ppoll", 271, 73);
 const PREAD64: Call = call("pread64", 17, 67);
 const READ: Call = call("read", 0, 63);
 const RECVFROM: Call = call("recvfrom", 45, 207);
 const RECVMMSG: Call = call("recvmmsg", 299, 243);
-const RESTART_SYSCALL: Call = call("restart_syscall", 219, 128);
 const SENDMMSG: Call = call("sendmmsg", 307, 269);
 const SENDTO: Call = call("sendto", 44, 206);
 const SETSOCKOPT: Call = call("setsockopt", 54, 208);
@@ -140,6 +140,8 @@ const STREAMING: &[Service] = &[Echo, Discard, Chargen];
 pub const PEERS: &[Peer] = &[Connection, Filter, Listeners, Sockets, ListenersAndFiles, SocketsAndFiles];
 /// One process for all clients.
 const ALL: &[Peer] = &[Listeners, Sockets, ListenersAndFiles, SocketsAndFiles];
+/// The same in a debug build, and nobody in what is installed. (`build.rs` is built as the programs are.)
+const DEBUGGED: &[Peer] = if cfg!(debug_assertions) { ALL } else { &[] };
 /// The same, with datagrams.
 const DATAGRAMS: &[Peer] = &[Sockets, SocketsAndFiles];
 /// The same, with files.
@@ -176,6 +178,16 @@ const SO_SNDBUF: Pin = is(2, 7);
 const SO_RCVBUF: Pin = is(2, 8);
 /// `SOCK_NONBLOCK | SOCK_CLOEXEC`.
 const NONBLOCK_CLOEXEC: Pin = is(3, 0x8_0800);
+// Of ppoll(2), which takes descriptors in memory, how many. It tells whether they are ready, and does nothing with them.
+const NO_DESCRIPTORS: Pin = is(1, 0);
+const ONE_DESCRIPTOR: Pin = is(1, 1);
+/// A time limit, which is in memory too.
+const SOME_TIME: Pin = within(2, 1, u32::MAX);
+/// No time limit.
+const FOR_EVER: Pin = is(2, 0);
+/// No other signals are blocked meanwhile.
+const KEEP_SIGNALS: Pin = is(3, 0);
+const F_GETFD: Pin = is(1, 1);
 const AT_FDCWD: Pin = is(0, 0xffff_ff9c);
 /// `O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC`, the same number on both architectures.
 const READ_ONLY: Pin = is(2, 0x8_0900);
@@ -200,14 +212,14 @@ pub const TABLE: &[Rule] = &[
     allow(REPLYING,   &[Connection], SHUTDOWN, &[OUTPUT, SHUT_WR], "say that the reply is complete"),
     allow(REPLYING,   &[Connection], RECVFROM, &[INPUT, MSG_TRUNC_WAITALL], "drop what the client sent: closing over it would reset the reply"),
     allow(REPLYING,   &[Filter],     WRITE,    &[OUTPUT], "print the reply"),
-    allow(&[Qotd],    &[Filter],     NANOSLEEP, &[], "let a person read it (-w)"),
-    allow(&[Qotd],    &[Filter],     RESTART_SYSCALL, &[], "go on waiting after Ctrl-Z and fg: the kernel makes this call of nanosleep"),
+    allow(&[Qotd],    &[Filter],     PPOLL,    &[NO_DESCRIPTORS, SOME_TIME, KEEP_SIGNALS], "let a person read it (-w)"),
     allow(&[Echo],    &[Connection, Filter], READ,  &[INPUT], "take what arrives"),
     allow(&[Echo],    &[Connection, Filter], WRITE, &[OUTPUT], "send it back"),
     allow(&[Discard], &[Connection], RECVFROM, &[INPUT, MSG_TRUNC], "drop what arrives"),
     allow(&[Discard], &[Filter],     READ,     &[INPUT], "drop what arrives"),
     allow(&[Chargen], &[Connection, Filter], WRITE, &[OUTPUT], "send the characters"),
     allow(&[Chargen], &[Connection], RECVFROM, &[INPUT, MSG_TRUNC_DONTWAIT], "drop what arrives meanwhile"),
+    allow(SMALL,      &[Filter],     PPOLL,    &[ONE_DESCRIPTOR, FOR_EVER, KEEP_SIGNALS], "wait for a descriptor that somebody has made non-blocking"),
 
     // Sockets for all clients.
     allow(SMALL,      ALL, EPOLL_PWAIT, &[EVENT_LOOP], "wait for clients"),
@@ -250,6 +262,7 @@ pub const TABLE: &[Rule] = &[
     allow(&[Lunchd],  &[ListenersAndFiles], CLOCK_GETTIME, &[], "tell the time where the vDSO cannot"),
     allow(&[Lunchd],  &[ListenersAndFiles], BRK,         &[], "keep a connection's state"),
 
+    allow(SERVICES,   DEBUGGED, FCNTL,   &[F_GETFD], "assert that a descriptor is open, as the standard library does before it closes one"),
     allow(SERVICES,   PEERS, WRITE,      &[LOG], "say on the log what failed"),
     allow(SERVICES,   PEERS, EXIT_GROUP, &[], "end"),
 ];

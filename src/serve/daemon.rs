@@ -126,6 +126,8 @@ pub struct Daemon {
     traffic: Instant,
     /// Until when no connection is taken.
     paused: Option<Instant>,
+    /// What the log says of connections that cannot be taken.
+    refusals: report::Repeated,
     /// Until when the last connections may take, once the program was told to stop.
     stopping: Option<Instant>,
 }
@@ -154,8 +156,7 @@ impl Daemon {
         let Arranged { events: epoll, sockets, kept } = arranged;
         raise_descriptor_limit(limits.max_connections, sockets.len() + work.descriptors())?;
         let now = Instant::now();
-        let reloads = !work.directories().is_empty();
-        dup2_stdin(if reloads { sys::stop_and_reload_signals()? } else { sys::stop_signals()? })?;
+        dup2_stdin(sys::daemon_signals()?)?;
         epoll::add(&epoll, stdin(), EventData::new_u64(SIGNALS), EventFlags::IN)?;
         for (index, socket) in (SOCKETS..).zip(&sockets) {
             let descriptor = socket.descriptor.as_fd();
@@ -194,6 +195,7 @@ impl Daemon {
             closing_due: None,
             traffic: now,
             paused: None,
+            refusals: report::Repeated::default(),
             stopping: None,
         })
     }
@@ -274,7 +276,8 @@ impl Daemon {
                 }
                 Err(Errno::AGAIN) => return,
                 Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
-                    report::warning(&format!("cannot take a connection: {errno}; trying again in half a second"));
+                    let message = format!("cannot take a connection: {errno}; trying again every half a second");
+                    self.refusals.warning(now, &message);
                     self.look_at_oldest(now);
                     self.connections.let_oldest_go();
                     return self.pause(now);
@@ -385,16 +388,17 @@ impl Daemon {
         }
     }
 
-    /// Reads its files again, or stops: signalfd(2) tells which signal came.
+    /// Reads its files again, or stops ([`sys::daemon_signals`]): signalfd(2) tells which signal came.
     fn take_signals(&mut self, now: Instant) {
         const RECORD: usize = 128;
         let mut records = [0; 4 * RECORD];
         let length = rustix::io::read(stdin(), &mut records).unwrap_or_default();
         for record in records[..length].chunks_exact(RECORD) {
             let number = record.first_chunk().map(|&number| u32::from_ne_bytes(number).cast_signed());
-            match &mut self.worker.work {
-                Work::Reply(reply) if number == Some(Signal::HUP.as_raw()) => reply.reload(),
-                _ => self.stop(now),
+            if number != Some(Signal::HUP.as_raw()) {
+                self.stop(now);
+            } else if let Work::Reply(reply) = &mut self.worker.work {
+                reply.reload();
             }
         }
     }

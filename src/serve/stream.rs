@@ -1,14 +1,15 @@
 //! One connection, or one filter run: input on descriptor 0, output on descriptor 1.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, ioctl_fionbio, read, retry_on_intr, write};
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_domain};
 use rustix::net::{AddressFamily, RecvFlags, Shutdown, recv, shutdown};
 use rustix::stdio::{stdin, stdout};
-use rustix::thread::{Timespec, nanosleep};
 
 use super::buffers::Buffers;
 use crate::protocol::chargen;
@@ -108,7 +109,7 @@ impl Prepared {
     pub fn serve(&mut self) -> Result<(), Error> {
         match &mut self.task {
             Task::Reply { octets, dropped, pause } => reply(octets, dropped, *pause, self.peer),
-            Task::Echo { buffer } => echo(buffer),
+            Task::Echo { buffer } => echo(buffer, self.peer),
             Task::Discard { buffer } => discard(buffer, self.peer),
             Task::Characters { pattern, period, dropped } => characters(pattern, *period, dropped, self.peer),
         }
@@ -132,12 +133,12 @@ fn linger(peer: Peer) -> usize {
 }
 
 fn reply(octets: &[u8], dropped: &mut Vec<u8>, pause: Duration, peer: Peer) -> Result<(), Error> {
-    if !write_all(octets)? {
+    if !write_all(octets, peer)? {
         return Ok(());
     }
     if peer == Peer::Filter {
         if !pause.is_zero() {
-            let _ = Timespec::try_from(pause).map(|pause| nanosleep(&pause));
+            let _ = Timespec::try_from(pause).map(|pause| poll(&mut [], Some(&pause)));
         }
         return Ok(());
     }
@@ -150,15 +151,15 @@ fn reply(octets: &[u8], dropped: &mut Vec<u8>, pause: Duration, peer: Peer) -> R
     Ok(())
 }
 
-fn echo(buffer: &mut Vec<u8>) -> Result<(), Error> {
+fn echo(buffer: &mut Vec<u8>, peer: Peer) -> Result<(), Error> {
     loop {
         buffer.clear();
-        match retry_on_intr(|| read(stdin(), spare_capacity(buffer))) {
+        match patiently(peer, stdin(), PollFlags::IN, || read(stdin(), spare_capacity(buffer))) {
             Ok(0) => return Ok(()),
             Ok(_) => {}
             Err(errno) => return client_left(errno).map_err(Error::Read),
         }
-        if !write_all(buffer)? {
+        if !write_all(buffer, peer)? {
             return Ok(());
         }
     }
@@ -167,7 +168,7 @@ fn echo(buffer: &mut Vec<u8>) -> Result<(), Error> {
 fn discard(buffer: &mut Vec<u8>, peer: Peer) -> Result<(), Error> {
     loop {
         buffer.clear();
-        let count = retry_on_intr(|| {
+        let count = patiently(peer, stdin(), PollFlags::IN, || {
             if peer == Peer::Filter {
                 read(stdin(), spare_capacity(buffer))
             } else {
@@ -191,7 +192,7 @@ fn characters(pattern: &[u8], period: usize, dropped: &mut Vec<u8>, peer: Peer) 
             dropped.clear();
             let _ = recv(stdin(), spare_capacity(dropped), RecvFlags::TRUNC | RecvFlags::DONTWAIT);
         }
-        match retry_on_intr(|| write(stdout(), &pattern[position..])) {
+        match patiently(peer, stdout(), PollFlags::OUT, || write(stdout(), &pattern[position..])) {
             Ok(count) => position = (position + count) % period,
             Err(errno) => return client_left(errno).map_err(Error::Write),
         }
@@ -199,14 +200,34 @@ fn characters(pattern: &[u8], period: usize, dropped: &mut Vec<u8>, peer: Peer) 
 }
 
 /// Writes all of `octets`, or tells by `false` that the client takes no more of them.
-fn write_all(mut octets: &[u8]) -> Result<bool, Error> {
+fn write_all(mut octets: &[u8], peer: Peer) -> Result<bool, Error> {
     while !octets.is_empty() {
-        match retry_on_intr(|| write(stdout(), octets)) {
+        match patiently(peer, stdout(), PollFlags::OUT, || write(stdout(), octets)) {
             Ok(count) => octets = &octets[count..],
             Err(errno) => return client_left(errno).map(|()| false).map_err(Error::Write),
         }
     }
     Ok(true)
+}
+
+/// Makes a call again that was interrupted, and in a filter also one that would have had to wait, once it need not.
+///
+/// Whether a filter's descriptors block is up to whoever shares them: the flag belongs to the open file, not to the process.
+/// A connection's block, so there the same answer is the end of the client's time.
+fn patiently<T>(
+    peer: Peer,
+    descriptor: BorrowedFd<'static>,
+    event: PollFlags,
+    mut call: impl FnMut() -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    loop {
+        match retry_on_intr(&mut call) {
+            Err(Errno::AGAIN) if peer == Peer::Filter => {
+                retry_on_intr(|| poll(&mut [PollFd::from_borrowed_fd(descriptor, event)], None))?;
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 /// A client that went away, or let the time limit pass, is no error: what it has is a prefix of what it would have got.

@@ -6,6 +6,7 @@ mod datagrams;
 
 pub(crate) use datagrams::{Batch, tell_destinations};
 
+use std::env;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -47,23 +48,38 @@ fn occupy(descriptor: RawFd) {
     }
 }
 
-/// Takes over the sockets that a service manager passed, with their names, and clears the variables that said so
-/// (`sd_listen_fds_with_names(3)`). Closes every other descriptor above standard error, whoever leaked it to us.
+/// Takes over the sockets that a service manager passed, with the names that it gave them, and clears the variables that said
+/// so (`sd_listen_fds_with_names(3)`). Closes every other descriptor above standard error, whoever leaked it to us.
 ///
 /// Called once, before the program has opened anything.
 ///
 /// # Errors
 ///
 /// If the variables contradict each other, or name a descriptor that is not open.
-pub(crate) fn take_passed_sockets() -> io::Result<Vec<(OwnedFd, String)>> {
-    // SAFETY: the program has one thread.
+pub(crate) fn take_passed_sockets() -> io::Result<Vec<(OwnedFd, Option<String>)>> {
+    const PID: &str = "LISTEN_PID";
+    const NAMES: &str = "LISTEN_FDNAMES";
+    let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
+    // What was passed to another process is none of ours, whatever the other variables say.
+    let foreign = set(PID).is_none_or(|pid| pid.parse().is_ok_and(|pid: u32| pid != std::process::id()));
+    if foreign || set("LISTEN_FDS").is_none() {
+        // SAFETY: the program has one thread.
+        unsafe { env::remove_var(PID) };
+    }
+    let named = set(NAMES).is_some() && env::var_os(PID).is_some();
+    if !named {
+        // SAFETY: the same.
+        unsafe { env::remove_var(NAMES) };
+    }
+    // SAFETY: the same.
     let passed: Vec<_> = unsafe { sd_notify::listen_fds_with_names_and_unset_env() }?.collect();
     let next = passed.last().map_or(FIRST_PASSED, |(descriptor, _)| descriptor + 1);
     // SAFETY: the program has opened nothing above standard error yet. Not fatal when the kernel lacks the call (before
     // 5.9): the system call filter says which descriptors may be used.
     unsafe { libc::close_range(next.cast_unsigned(), libc::c_uint::MAX, 0) };
     // SAFETY: the service manager gave these numbers to us, and nobody else in the program knows them.
-    Ok(passed.into_iter().map(|(descriptor, name)| (unsafe { OwnedFd::from_raw_fd(descriptor) }, name)).collect())
+    let owned = |descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) };
+    Ok(passed.into_iter().map(|(descriptor, name)| (owned(descriptor), named.then_some(name))).collect())
 }
 
 /// What the first passed descriptor is, if anything is open there.
@@ -78,22 +94,15 @@ pub(crate) fn allocate_by_brk() {
     unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, libc::c_int::MAX) };
 }
 
-/// Lets SIGTERM and SIGINT be read from a descriptor instead of ending the process (`signalfd(2)`).
-pub(crate) fn stop_signals() -> io::Result<OwnedFd> {
-    signals(&[libc::SIGTERM, libc::SIGINT])
-}
-
-/// The same, and SIGHUP.
-pub(crate) fn stop_and_reload_signals() -> io::Result<OwnedFd> {
-    signals(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
-}
-
-fn signals(numbers: &[libc::c_int]) -> io::Result<OwnedFd> {
+/// The signals that mean something to every program that serves all clients: they are read from a descriptor instead of ending
+/// the process (`signalfd(2)`). SIGTERM and SIGINT stop it; SIGHUP has it read its files again, if it has any, and never ends
+/// it, be it a supervisor's or that of a terminal that was closed (docs/operating.md).
+pub(crate) fn daemon_signals() -> io::Result<OwnedFd> {
     let mut signals = MaybeUninit::uninit();
     // SAFETY: sigemptyset initializes the set before anything reads it; the descriptor is new and ours.
     unsafe {
         libc::sigemptyset(signals.as_mut_ptr());
-        for &number in numbers {
+        for number in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
             libc::sigaddset(signals.as_mut_ptr(), number);
         }
         if libc::sigprocmask(libc::SIG_BLOCK, signals.as_ptr(), ptr::null_mut()) != 0 {

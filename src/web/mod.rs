@@ -91,11 +91,11 @@ fn live() -> Result<Infallible, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(prepare)?;
     // Before a socket is bound: a mistake in it leaves none behind that clients wait on.
     let fortunes = fortunes(options)?;
-    let sockets = Sockets::open(passed, &arguments.listen, identity.is_some())?;
+    let Sockets { listeners, notices } = Sockets::open(passed, &arguments.listen, identity.is_some())?;
     let mut readable = identity.as_ref().map(Identity::directories).unwrap_or_default();
     readable.extend(fortunes.directories());
     let descriptors = fortunes.descriptors();
-    let site = Site::new(fortunes, sockets.https_port().map_err(prepare)?);
+    let site = Site::new(fortunes, sockets::https_port(&listeners).map_err(prepare)?);
 
     let limits = Limits {
         idle: Duration::from_secs(arguments.idle_timeout.into()),
@@ -103,14 +103,17 @@ fn live() -> Result<Infallible, Error> {
         most: arguments.max_connections,
         most_per_source: arguments.max_per_source.unwrap_or_else(|| arguments.max_connections.div_ceil(2)),
     };
-    serve::raise_descriptor_limit(limits.most, server::SPARE_DESCRIPTORS * sockets.len() + descriptors)?;
-    sys::stop_and_reload_signals().and_then(|signals| Ok(dup2_stdin(signals)?)).map_err(prepare)?;
+    serve::raise_descriptor_limit(limits.most, server::SPARE_DESCRIPTORS * listeners.len() + descriptors)?;
+    sys::daemon_signals().and_then(|signals| Ok(dup2_stdin(signals)?)).map_err(prepare)?;
     let manager = Manager::connect(Instant::now()).map_err(serve::DaemonError::Manager)?;
     let guard = runtime.enter();
-    let server = Server::new(site, identity.zip(acceptor), sockets, limits).map_err(prepare)?;
+    let server = Server::new(site, identity.zip(acceptor), listeners, limits).map_err(prepare)?;
     drop(guard);
 
     sandbox::lock_down_but(policy::Service::Lunchd, policy::Peer::ListenersAndFiles, &readable, arguments.sandbox)?;
+    for notice in &notices {
+        report::notice(notice);
+    }
     let outcome = tokio::task::LocalSet::new().block_on(&runtime, server.serve(manager));
     // Exits at once, as all services do: taking the runtime apart needs calls that the policy does not have.
     let outcome = outcome.map_err(serve::DaemonError::Wait);

@@ -31,7 +31,7 @@ use super::answer::{MOST_FIELDS, Site};
 use super::body::Body;
 use super::connections::Connections;
 use super::guarded::Guarded;
-use super::sockets::{Listener, Scheme, Sockets};
+use super::sockets::{Listener, Scheme};
 use super::tls::Identity;
 use crate::manager::Manager;
 use crate::{report, sys};
@@ -125,11 +125,11 @@ impl Server {
     pub(super) fn new(
         site: Site,
         identity: Option<(Identity, TlsAcceptor)>,
-        sockets: Sockets,
+        listeners: Vec<(Scheme, Listener)>,
         limits: Limits,
     ) -> io::Result<Self> {
         let (identity, acceptor) = identity.unzip();
-        let sockets = sockets.into_inner().into_iter().map(|(scheme, listener)| {
+        let sockets = listeners.into_iter().map(|(scheme, listener)| {
             Ok(match listener {
                 Listener::Tcp(listener) => (scheme, Waiting::Tcp(TcpListener::from_std(listener)?)),
                 Listener::Unix(listener) => (scheme, Waiting::Unix(UnixListener::from_std(listener)?)),
@@ -231,6 +231,7 @@ impl Shared {
     }
 
     async fn accept(self: Rc<Self>, socket: Waiting, scheme: Scheme) {
+        let mut refusals = report::Repeated::default();
         loop {
             let accepted = match &socket {
                 Waiting::Tcp(socket) => socket.accept().await.map(|(stream, from)| {
@@ -241,7 +242,8 @@ impl Shared {
             let Err(error) = accepted else { continue };
             match Errno::from_io_error(&error) {
                 Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
-                    report::warning(&format!("cannot take a connection: {error}; trying again in a second"));
+                    let message = format!("cannot take a connection: {error}; trying again every second");
+                    refusals.warning(std::time::Instant::now(), &message);
                     self.connections.borrow_mut().let_oldest_go();
                     sleep(PAUSE).await;
                 }

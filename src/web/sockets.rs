@@ -41,23 +41,21 @@ impl fmt::Display for Scheme {
 }
 
 /// An address of `--listen`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Address {
     scheme: Scheme,
-    address: SocketAddr,
+    /// One, or all of a name's.
+    addresses: Vec<SocketAddr>,
 }
 
 impl FromStr for Address {
-    type Err = &'static str;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parts = text.split_once("://");
-        parts
-            .and_then(|(scheme, address)| Some((Scheme::named(scheme)?, address.parse().ok()?)))
-            .map(|(scheme, address)| Self { scheme, address })
-            .ok_or(
-                "write http or https, a numeric address and a port, such as http://127.0.0.1:8080 or https://[::]:8443",
-            )
+        let parts = text.split_once("://").and_then(|(scheme, rest)| Some((Scheme::named(scheme)?, rest)));
+        let (scheme, rest) = parts
+            .ok_or("write http or https, an address and a port, such as http://127.0.0.1:8080 or https://[::]:8443")?;
+        Ok(Self { scheme, addresses: activation::addresses(rest)? })
     }
 }
 
@@ -87,7 +85,7 @@ pub(super) enum Listener {
 
 /// What a service manager passed, with the names, in order.
 #[derive(Debug)]
-pub(super) struct Passed(Vec<(OwnedFd, String)>);
+pub(super) struct Passed(Vec<(OwnedFd, Option<String>)>);
 
 impl Passed {
     /// So many descriptors from 3 on are free afterwards.
@@ -95,21 +93,26 @@ impl Passed {
 
     /// Takes it over, and says on the log how it was announced.
     pub(super) fn take() -> Result<Self, activation::Error> {
-        for name in ["LISTEN_FDS", "LISTEN_FDNAMES"] {
-            match env::var_os(name) {
+        let variables = ["LISTEN_FDS", "LISTEN_FDNAMES"].map(|name| (name, env::var_os(name)));
+        let passed = sys::take_passed_sockets()?;
+        for (name, value) in variables.into_iter().filter(|_| !passed.is_empty()) {
+            match value {
                 Some(value) => report::notice(&format!("{name}={}", value.display())),
                 None => report::notice(&format!("{name} is not set")),
             }
         }
-        let passed = sys::take_passed_sockets()?;
         let moved = passed.iter().map(|(socket, name)| Ok((fcntl_dupfd_cloexec(socket, Self::FREE)?, name.clone())));
         Ok(Self(moved.collect::<io::Result<_>>()?))
     }
 }
 
 /// All that it serves on.
-#[derive(Debug)]
-pub(super) struct Sockets(Vec<(Scheme, Listener)>);
+#[derive(Debug, Default)]
+pub(super) struct Sockets {
+    pub(super) listeners: Vec<(Scheme, Listener)>,
+    /// What there is to say of them on the log, once nothing keeps the program from serving them.
+    pub(super) notices: Vec<String>,
+}
 
 impl Sockets {
     /// What was passed, or what was asked for, or else the default: HTTPS on port 8443 with a certificate, HTTP on
@@ -122,30 +125,42 @@ impl Sockets {
         if !listen.is_empty() {
             return Err(activation::Error::Both.into());
         }
-        let mut sockets = Vec::new();
+        let mut sockets = Self::default();
         for (descriptor, (socket, name)) in (3..).zip(passed) {
+            let kind = activation::kind(socket.as_fd(), descriptor)?;
+            let name = match (name, kind) {
+                (Some(name), _) => name,
+                (None, Some(kind)) => activation::address(socket.as_fd(), kind)?,
+                (None, None) => "by nobody".to_owned(),
+            };
             let Some(scheme) = Scheme::named(&name) else {
                 report::warning(&format!(
                     "ignoring descriptor {descriptor}, named {name}: it is neither http nor https"
                 ));
                 continue;
             };
-            if activation::kind(socket.as_fd(), descriptor)? != Some(Kind::Listener) {
+            if kind != Some(Kind::Listener) {
                 return Err(Error::Kind { descriptor, name }.into());
             }
             if scheme == Scheme::Https && !certificate {
                 return Err(Error::NoCertificate.into());
             }
             let (listener, at) = listener(socket).map_err(|source| Error::Use { name: scheme, source })?;
-            report::notice(&format!("serving {scheme} on {at}"));
-            sockets.push((scheme, listener));
+            sockets.notices.push(format!("serving {scheme} on {at}"));
+            sockets.listeners.push((scheme, listener));
         }
-        if sockets.is_empty() { Err(Error::NoName.into()) } else { Ok(Self(sockets)) }
+        if sockets.listeners.is_empty() { Err(Error::NoName.into()) } else { Ok(sockets) }
     }
 
     fn listen(listen: &[Address], certificate: bool) -> Result<Self, Error> {
-        let default = |scheme, ip: std::net::IpAddr, port| Address { scheme, address: (ip, port).into() };
-        let open_all = |addresses: &[Address]| addresses.iter().map(open_one).collect::<Result<_, _>>().map(Self);
+        let default = |scheme, ip: std::net::IpAddr, port| Address { scheme, addresses: vec![(ip, port).into()] };
+        let open_all = |listen: &[Address]| {
+            let mut sockets = Self::default();
+            for Address { scheme, addresses } in listen {
+                activation::at_each(addresses, source, |address| sockets.open_one(*scheme, address))?;
+            }
+            Ok(sockets)
+        };
         if !certificate && listen.iter().any(|one| one.scheme == Scheme::Https) {
             return Err(Error::NoCertificate);
         }
@@ -164,33 +179,30 @@ impl Sockets {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Where a client finds HTTPS: 443 if it is served there, else the first port, else 443 again, where somebody may well
-    /// have put the Unix-domain socket. `None` if HTTPS is not served.
-    pub(super) fn https_port(&self) -> io::Result<Option<u16>> {
-        let https = self.0.iter().filter(|(scheme, _)| *scheme == Scheme::Https).map(|(_, listener)| listener);
-        let ports = https.map(|listener| match listener {
-            Listener::Tcp(listener) => Ok(Some(listener.local_addr()?.port())),
-            Listener::Unix(_) => Ok(None),
-        });
-        let ports: Vec<_> = ports.collect::<io::Result<_>>()?;
-        let tcp = ports.iter().flatten().find(|port| **port == 443).or(ports.iter().flatten().next());
-        Ok((!ports.is_empty()).then_some(tcp.copied().unwrap_or(443)))
-    }
-
-    pub(super) fn into_inner(self) -> Vec<(Scheme, Listener)> {
-        self.0
+    fn open_one(&mut self, scheme: Scheme, address: SocketAddr) -> Result<(), Error> {
+        let opened = activation::listening(address).and_then(|socket| listener(socket.into()));
+        let (listener, at) = opened.map_err(|source| Error::Bind { scheme, address, source })?;
+        self.notices.push(format!("serving on {scheme}://{at}; Ctrl-C ends it"));
+        self.listeners.push((scheme, listener));
+        Ok(())
     }
 }
 
-fn open_one(&Address { scheme, address }: &Address) -> Result<(Scheme, Listener), Error> {
-    let opened = activation::listening(address).and_then(|socket| listener(socket.into()));
-    let (listener, at) = opened.map_err(|source| Error::Bind { scheme, address, source })?;
-    report::notice(&format!("serving on {scheme}://{at}; Ctrl-C ends it"));
-    Ok((scheme, listener))
+fn source(error: &Error) -> Option<&io::Error> {
+    if let Error::Bind { source, .. } = error { Some(source) } else { None }
+}
+
+/// Where a client finds HTTPS: 443 if it is served there, else the first port, else 443 again, where somebody may well
+/// have put the Unix-domain socket. `None` if HTTPS is not served.
+pub(super) fn https_port(listeners: &[(Scheme, Listener)]) -> io::Result<Option<u16>> {
+    let https = listeners.iter().filter(|(scheme, _)| *scheme == Scheme::Https).map(|(_, listener)| listener);
+    let ports = https.map(|listener| match listener {
+        Listener::Tcp(listener) => Ok(Some(listener.local_addr()?.port())),
+        Listener::Unix(_) => Ok(None),
+    });
+    let ports: Vec<_> = ports.collect::<io::Result<_>>()?;
+    let tcp = ports.iter().flatten().find(|port| **port == 443).or(ports.iter().flatten().next());
+    Ok((!ports.is_empty()).then_some(tcp.copied().unwrap_or(443)))
 }
 
 /// Makes the socket ready for the event loop, and says where it is.
@@ -221,9 +233,8 @@ mod tests {
     #[test]
     fn an_address_has_a_scheme() {
         let address = "[::]:8443".parse().expect("an address");
-        assert_eq!("https://[::]:8443".parse(), Ok(Address { scheme: Scheme::Https, address }));
-        for bad in ["", "[::]:8443", "ftp://[::]:8443", "http://localhost:80", "http://127.0.0.1", "http:127.0.0.1:80"]
-        {
+        assert_eq!("https://[::]:8443".parse(), Ok(Address { scheme: Scheme::Https, addresses: vec![address] }));
+        for bad in ["", "[::]:8443", "ftp://[::]:8443", "http://localhost", "http://127.0.0.1", "http:127.0.0.1:80"] {
             assert!(bad.parse::<Address>().is_err(), "{bad}");
         }
     }

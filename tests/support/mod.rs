@@ -229,9 +229,12 @@ impl Process {
         String::from_utf8(line).unwrap()
     }
 
-    /// The address that it says it serves on, in the next line that it writes to its piped descriptor 2.
+    /// The address that it says it serves on, in the next line that it writes to its piped descriptor 2 but for warnings.
     pub fn serving_on(&mut self, scheme: &str) -> SocketAddr {
-        let line = self.line();
+        let mut line = self.line();
+        while !line.is_empty() && !line.contains("serving on ") {
+            line = self.line();
+        }
         let address = line.split_once("serving on ").and_then(|(_, rest)| rest.strip_prefix(scheme)?.split(';').next());
         address.unwrap_or_else(|| panic!("no address in {line:?}")).parse().unwrap()
     }
