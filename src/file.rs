@@ -120,9 +120,10 @@ impl Version {
 /// A directory that stays readable after the lock-down, with everything beneath it.
 #[derive(Debug)]
 pub struct Readable {
-    pub(crate) directory: PathBuf,
+    /// Which.
+    pub directory: PathBuf,
     /// One thing in it that nobody reads again.
-    pub(crate) more: Option<OsString>,
+    pub more: Option<OsString>,
 }
 
 impl Readable {

@@ -4,19 +4,23 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use small_services::sandbox::policy::{self, Peer, Service};
 use support::attack::{bounded, write_page};
 use support::machine::Machine;
-use support::{Folder, helper};
+use support::{Folder, Process, helper};
 
 #[path = "escapes/expected.rs"]
 mod expected;
+#[path = "escapes/reach.rs"]
+mod reach;
 
 /// By a filter of system calls.
 const SIGSYS: i32 = 31;
@@ -38,13 +42,22 @@ fn acts() -> Vec<(String, String)> {
     list.lines().map(|line| line.split_once('\t').unwrap()).map(|(family, act)| (family.into(), act.into())).collect()
 }
 
-/// What there is to attack: somebody who listens on TCP and on local sockets, and a folder to write to.
+/// What there is to attack: somebody who listens on TCP and on local sockets, two who take datagrams on these, and a folder
+/// to write to.
 struct Surroundings {
     tcp: TcpListener,
     name: String,
     _named: UnixListener,
     _service: UnixListener,
+    manager: UnixDatagram,
+    other: UnixDatagram,
     folder: Folder,
+}
+
+fn datagrams(folder: &Folder, name: &str) -> UnixDatagram {
+    let socket = UnixDatagram::bind(folder.path().join(name)).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    socket
 }
 
 impl Surroundings {
@@ -55,6 +68,8 @@ impl Surroundings {
             tcp: TcpListener::bind("127.0.0.1:0").unwrap(),
             _named: UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap(),
             _service: UnixListener::bind(folder.path().join("service")).unwrap(),
+            manager: datagrams(&folder, "manager"),
+            other: datagrams(&folder, "other"),
             name,
             folder,
         }
@@ -71,12 +86,17 @@ impl Surroundings {
             .env("TCP", self.tcp.local_addr().unwrap().port().to_string())
             .env("ABSTRACT", &self.name)
             .env("SERVICE", self.folder.path().join("service"))
+            .env("MANAGER", self.folder.path().join("manager"))
+            .env("OTHER", self.folder.path().join("other"))
             .env("SCRATCH", self.folder.path())
             .stdin(connection.try_clone().unwrap())
             .stdout(connection)
             .output()
             .unwrap();
         drop(client);
+        for socket in [&self.manager, &self.other] {
+            while socket.recv(&mut [0; 4096]).is_ok() {} // there is room for a few only
+        }
         match (output.status.code(), output.status.signal()) {
             (Some(0), _) => Outcome::Done,
             (Some(101), _) => panic!("{act}: {}", String::from_utf8_lossy(&output.stderr)),
@@ -299,6 +319,128 @@ fn landlock_without_seccomp_stops_every_act_that_it_has_a_right_for() {
 
 const LANDLOCK: &str = "NoNewPrivileges,Landlock";
 
+/// A call, with which arguments and on what.
+type Done = [String; 3];
+
+/// What is done of all that the hijacked program tries with the calls that it is allowed.
+fn reached(service: Service, peer: Peer, layers: &str) -> BTreeSet<Done> {
+    let folder = Folder::new(&format!("reach-{service:?}-{peer:?}-{layers}"));
+    let output = Command::new(helper("hijacked"))
+        .args([&format!("{service:?}"), &format!("{peer:?}"), layers, "reach"])
+        .env("SCRATCH", folder.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let tried = printed.lines().map(|line| line.split('\t').map(str::to_owned).collect::<Vec<_>>());
+    let done = tried.map(|line| <[String; 4]>::try_from(line).unwrap()).filter(|line| line[3] == "Done");
+    done.map(|[call, how, on, _]| [call, how, on]).collect()
+}
+
+/// What a list says about a process.
+fn listed_for(list: &[reach::Reach], service: Service, peer: Peer) -> BTreeSet<Done> {
+    let mut set = BTreeSet::new();
+    for line in list.iter().filter(|line| line.services.contains(&service) && line.peers.contains(&peer)) {
+        let kinds =
+            line.on.iter().flat_map(|(name, kinds)| if kinds.is_empty() { vec![*name] } else { kinds.to_vec() });
+        for on in kinds {
+            let done = [line.call, line.how, on].map(str::to_owned);
+            assert!(set.insert(done), "{} {} on {on}: listed twice", line.call, line.how);
+        }
+    }
+    set
+}
+
+#[test]
+fn a_hijacked_process_can_do_what_the_page_lists_and_nothing_else() {
+    if !is_root() {
+        return; // the kernel refuses others more
+    }
+    for line in reach::LIST {
+        assert!(reach::PROCESSES.iter().any(|(peers, _)| peers == &line.peers), "not on the page: {}", line.means);
+    }
+    let compare = |what: &str, done: &BTreeSet<Done>, listed: &BTreeSet<Done>| {
+        let (more, less): (Vec<_>, Vec<_>) = (done.difference(listed).collect(), listed.difference(done).collect());
+        assert!(
+            more.is_empty() && less.is_empty(),
+            "{what}: done and not listed: {more:?}; listed and not done: {less:?}"
+        );
+    };
+    for (service, peer) in policy::combinations() {
+        let mut listed = listed_for(reach::LIST, service, peer);
+        compare(&format!("{service:?} on {peer:?}"), &reached(service, peer, "all"), &listed);
+        listed.extend(listed_for(reach::BY_LANDLOCK, service, peer));
+        compare(&format!("{service:?} on {peer:?}, seccomp alone"), &reached(service, peer, "Seccomp"), &listed);
+    }
+}
+
+#[test]
+fn the_descriptors_of_the_programs_have_the_numbers_that_were_tried() {
+    let folder = Folder::new("numbers");
+    let cookies = folder.file("cookies", "one\n%\ntwo\n");
+    let cookies = cookies.to_str().unwrap();
+    let both = &["--listen", "tcp://127.0.0.1:0", "--listen", "udp://127.0.0.1:0"][..];
+    let mut programs = vec![
+        ("qotd", Service::Qotd, Peer::Sockets, both.to_vec()),
+        ("qotd", Service::Qotd, Peer::SocketsAndFiles, [both, &[cookies]].concat()),
+        ("qotd", Service::Qotd, Peer::ListenersAndFiles, [&both[..2], &[cookies]].concat()),
+        ("echo", Service::Echo, Peer::Sockets, both.to_vec()),
+        ("echo", Service::Echo, Peer::Listeners, both[..2].to_vec()),
+        ("daytime", Service::Daytime, Peer::Sockets, both.to_vec()),
+        ("discard", Service::Discard, Peer::Sockets, both.to_vec()),
+        ("chargen", Service::Chargen, Peer::Sockets, both.to_vec()),
+        ("time", Service::Time, Peer::Sockets, both.to_vec()),
+    ];
+    if cfg!(feature = "web") {
+        let listen = vec!["--listen", "http://127.0.0.1:0", "--fortunes", cookies];
+        programs.push(("lunchd", Service::Lunchd, Peer::ListenersAndFiles, listen));
+    }
+    for (number, (name, service, peer, arguments)) in programs.into_iter().enumerate() {
+        let path = folder.path().join(format!("notify-{number}"));
+        let manager = UnixDatagram::bind(&path).unwrap();
+        manager.set_read_timeout(Some(support::HUNG)).unwrap();
+        let mut command = Command::new(support::program(name));
+        command.args(arguments).env("NOTIFY_SOCKET", path).stdin(Stdio::null()).stderr(Stdio::null());
+        let process = Process::start(&mut command);
+        let mut said = [0; 64];
+        let length = manager.recv(&mut said).unwrap();
+        assert_eq!(&said[..length], b"READY=1");
+        let open: BTreeMap<i32, String> = fs::read_dir(format!("/proc/{}/fd", process.0.id()))
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|entry| (entry.file_name().to_str().unwrap().parse().unwrap(), fs::read_link(entry.path()).unwrap()))
+            .map(|(number, link)| (number, link.to_str().unwrap().to_owned()))
+            .collect();
+        let printed = Command::new(helper("hijacked"))
+            .args([&format!("{service:?}"), &format!("{peer:?}"), "numbers"])
+            .output()
+            .unwrap();
+        let mut assumed = 0;
+        for line in String::from_utf8(printed.stdout).unwrap().lines() {
+            let (number, kind) = line.split_once('\t').unwrap();
+            let number = number.parse().unwrap();
+            if number == 2 || number >= 12 {
+                continue; // whatever the log is; and what has no meaning by its number
+            }
+            let link = match kind {
+                "the signals" => "anon_inode:[signalfd]",
+                "the event loop" => "anon_inode:[eventpoll]",
+                "what wakes the event loop" => "anon_inode:[eventfd]",
+                "a number that is kept" => "/",
+                "the service manager" | "a UDP socket" => "socket:",
+                _ => panic!("{kind}"),
+            };
+            assert!(open[&number].starts_with(link), "{name} on {peer:?}: {number} is {}, not {kind}", open[&number]);
+            assumed += 1;
+        }
+        assert_eq!(assumed, 11, "{name} on {peer:?}");
+        for (number, link) in open.range(12..) {
+            let own = Path::new(link).starts_with(folder.path());
+            assert!(link.starts_with("socket:") || own, "{name} on {peer:?}: {number} is {link}");
+        }
+    }
+}
+
 #[test]
 fn the_unit_alone_stops_every_act_but_those_that_the_page_lists() {
     let acts = names();
@@ -379,6 +521,29 @@ fn page(table: &str) -> String {
         .replace("@daemons@", &list(expected::DAEMONS_UNITS_LEAVE))
         .replace("@readers@", &list(expected::READERS_LEAVE))
         .replace("@landlock@", &list(expected::LANDLOCK_LEAVES))
+        .replace("@reach@", &reach_table())
+}
+
+/// What a hijacked process can still do, by kind of process.
+fn reach_table() -> String {
+    let names = |services: &mut dyn Iterator<Item = Service>| {
+        services.map(|service| format!("{service:?}").to_lowercase()).collect::<BTreeSet<_>>()
+    };
+    let mut rows = Vec::new();
+    for (peers, process) in reach::PROCESSES {
+        rows.push(vec![format!("**{process}**"), String::new(), String::new(), String::new()]);
+        let there_are = policy::combinations().filter(|(_, peer)| peers.contains(peer));
+        let there_are = names(&mut there_are.map(|(service, _)| service));
+        for line in reach::LIST.iter().filter(|line| line.peers == *peers) {
+            let some = names(&mut line.services.iter().copied());
+            let some: Vec<_> = there_are.intersection(&some).map(String::as_str).collect();
+            let services = if some.len() == there_are.len() { "all".to_owned() } else { some.join(", ") };
+            let call = format!("`{}` {}", line.call, line.how);
+            let on: Vec<_> = line.on.iter().map(|(name, _)| *name).collect();
+            rows.push(vec![call.trim().to_owned(), on.join(", "), services, line.means.to_owned()]);
+        }
+    }
+    support::attack::table(&["call", "on", "services", "so that an attacker"], &rows)
 }
 
 const DONE: &str = "**done**";
@@ -400,8 +565,9 @@ fn show(outcome: Outcome, meaningful: bool) -> String {
 #[test]
 fn the_page_says_what_is_expected() {
     const WRITE: &str = "docs/escapes.md is another than `make attack` writes";
-    let committed = std::fs::read_to_string(support::repository().join("docs/escapes.md")).unwrap();
-    let rows: Vec<_> = committed.lines().filter(|line| line.starts_with('|')).collect();
+    let committed = fs::read_to_string(support::repository().join("docs/escapes.md")).unwrap();
+    let rows = committed.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
+    let rows: Vec<_> = rows.collect();
     assert_eq!(page(&(rows.join("\n") + "\n")), committed, "{WRITE}");
     for (family, act) in acts() {
         let row = rows.iter().find(|row| row.starts_with(&format!("| {act} |")));

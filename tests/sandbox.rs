@@ -183,14 +183,12 @@ fn the_table_pins_these_arguments() {
             &[Service::Lunchd],
             Peer::ListenersAndFiles,
             &[
-                "accept4 3=0x80800",
-                "close",
-                "epoll_ctl",
-                "epoll_wait",
+                "epoll_ctl 0=3..5",
+                "epoll_wait 0=3..5",
                 "getrandom",
-                "recvfrom 3=0",
-                "sendto 3=0x4000 5=0",
-                "shutdown 1=1",
+                "recvfrom 0=12.. 3=0",
+                "sendto 0=12.. 3=0x4000 5=0",
+                "shutdown 0=12.. 1=1",
                 "write 0=4",
             ],
         ),
@@ -202,12 +200,12 @@ fn the_table_pins_these_arguments() {
             add(&["ppoll 1=1 2=0 3=0"]);
         }
         if !matches!(peer, Peer::Connection | Peer::Filter) {
-            add(&["brk", "clock_gettime", "write 0=1"]);
+            add(&["accept4 0=12.. 3=0x80800", "brk", "clock_gettime 0=0..1", "close 0=12..", "write 0=1"]);
             if cfg!(debug_assertions) {
                 add(&["fcntl 1=1"]);
             }
             if services != [Service::Lunchd] {
-                add(&["accept4 0=12.. 3=0x80800", "close 0=12..", "epoll_ctl 0=3", "epoll_pwait 0=3"]);
+                add(&["epoll_ctl 0=3", "epoll_pwait 0=3"]);
             }
         }
         if matches!(peer, Peer::Sockets | Peer::SocketsAndFiles) {
@@ -216,11 +214,17 @@ fn the_table_pins_these_arguments() {
                 add(&["sendmmsg 0=4..11 3=0x40"]);
             }
         }
-        if matches!(peer, Peer::Listeners | Peer::Sockets) {
+        if !matches!(peer, Peer::Connection | Peer::Filter) {
             add(&["read 0=0"]);
         }
         if matches!(peer, Peer::ListenersAndFiles | Peer::SocketsAndFiles) {
-            add(&["fstat", "getdents64", "openat 0=0xffffff9c 2=0x80900", "pread64", "read"]);
+            add(&[
+                "fstat 0=12..",
+                "getdents64 0=12..",
+                "openat 0=0xffffff9c 2=0x80900",
+                "pread64 0=12..",
+                "read 0=12..",
+            ]);
         }
         for &service in services {
             let row = |rule: &policy::Rule| {

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use crate::file::Readable;
+pub use crate::file::Readable;
 use crate::report;
 use policy::{Peer, Service};
 

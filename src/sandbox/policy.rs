@@ -150,7 +150,7 @@ const FILES: &[Peer] = &[ListenersAndFiles, SocketsAndFiles];
 const NO_FILES: &[Peer] = &[Listeners, Sockets];
 
 // The numbers of descriptors in one process for all clients. Where the table tells kinds of descriptors apart, it is by
-// number: src/serve/descriptors.rs puts each where it belongs, and leaves no number below the last free.
+// number: src/serve/descriptors.rs puts each where it belongs, and leaves no number below `FIRST_FREE` free.
 
 /// The event loop's.
 pub const EVENTS: u32 = 3;
@@ -170,8 +170,15 @@ const EVENT_LOOP: Pin = is(0, EVENTS);
 const DATAGRAM_SOCKET: Pin = within(0, FIRST_DATAGRAMS, LAST_DATAGRAMS);
 /// Not one of those that have a meaning by their number.
 const STREAM: Pin = within(0, FIRST_FREE, u32::MAX);
-/// What wakes lunchd's event loop, an eventfd: src/web/mod.rs sees to its number.
-const WAKER: Pin = is(0, 4);
+/// The same: a file or directory that was opened after the numbers below were taken.
+const FILE: Pin = STREAM;
+/// lunchd's event loop: what waits, what wakes it, and what registers with it, as tokio opens them. Nothing is open below them
+/// but 0 to 2 then (src/web/mod.rs).
+const RUNTIME: Pin = within(0, EVENTS, EVENTS + 2);
+/// What wakes it, an eventfd.
+const WAKER: Pin = is(0, EVENTS + 1);
+/// `CLOCK_REALTIME` and `CLOCK_MONOTONIC`. Other clocks tell how busy other processes are, whoever they belong to.
+const CLOCKS: Pin = within(0, 0, 1);
 const SHUT_WR: Pin = is(1, 1);
 const SOL_SOCKET: Pin = is(1, 1);
 const SO_SNDBUF: Pin = is(2, 7);
@@ -225,7 +232,7 @@ pub const TABLE: &[Rule] = &[
     allow(SMALL,      ALL, EPOLL_PWAIT, &[EVENT_LOOP], "wait for clients"),
     allow(SMALL,      ALL, EPOLL_CTL,   &[EVENT_LOOP], "wait for one more client, or for what it can do next"),
     allow(SMALL,      ALL, ACCEPT4,     &[STREAM, NONBLOCK_CLOEXEC], "take a connection"),
-    allow(SMALL,      ALL, CLOSE,       &[STREAM], "end a connection"),
+    allow(SMALL,      ALL, CLOSE,       &[STREAM], "end a connection, or be done with a file"),
     allow(SMALL,      ALL, RECVFROM,    &[STREAM, MSG_TRUNC], "drop what was sent, or what has been sent back"),
     allow(REPLYING,   ALL, SENDTO,      &[STREAM, MSG_NOSIGNAL_MORE, NO_ADDRESS], "send the reply"),
     allow(REPLYING,   ALL, SHUTDOWN,    &[STREAM, SHUT_WR], "say that the reply is complete"),
@@ -237,29 +244,30 @@ pub const TABLE: &[Rule] = &[
     allow(&[Qotd, Daytime, Time, Echo, Chargen], DATAGRAMS, SENDMMSG, &[DATAGRAM_SOCKET, MSG_DONTWAIT], "answer datagrams"),
     allow(SMALL,      NO_FILES, READ,   &[INPUT], "learn that it is time to stop"),
     allow(SMALL,      ALL, WRITE,       &[OUTPUT], "tell the service manager: ready, alive, stopping"),
-    allow(SMALL,      ALL, CLOCK_GETTIME, &[], "tell the time where the vDSO cannot"),
+    allow(SMALL,      ALL, CLOCK_GETTIME, &[CLOCKS], "tell the time where the vDSO cannot"),
     allow(SMALL,      ALL, BRK,         &[], "keep a record of one more connection, or the rest of a long reply"),
 
     // Files that are read again: fortunes when they change, and a certificate. Where they may lie is Landlock's part, which sees
     // openat only: no other call may take a path. (statx and newfstatat take one whatever their flags are.)
     allow(FOLLOWING,  FILES, OPENAT, &[AT_FDCWD, READ_ONLY], "open a file to read it, or a directory to list it"),
-    allow(FOLLOWING,  FILES, FSTAT, &[], "see what was opened, and whether it was changed"),
-    allow(FOLLOWING,  FILES, GETDENTS64, &[], "list a directory"),
-    allow(FOLLOWING,  FILES, READ, &[], "read a file; learn that it is time to stop, or to read again"),
-    allow(FOLLOWING,  FILES, PREAD64, &[], "read a fortune by its index"),
+    allow(FOLLOWING,  FILES, FSTAT, &[FILE], "see what was opened, and whether it was changed"),
+    allow(FOLLOWING,  FILES, GETDENTS64, &[FILE], "list a directory"),
+    allow(FOLLOWING,  FILES, READ, &[INPUT], "learn that it is time to stop, or to read again"),
+    allow(FOLLOWING,  FILES, READ, &[FILE], "read a file"),
+    allow(FOLLOWING,  FILES, PREAD64, &[FILE], "read a fortune by its index"),
 
     // The web, with one thread.
-    allow(&[Lunchd],  &[ListenersAndFiles], EPOLL_WAIT,  &[], "wait for clients, time limits and signals"),
-    allow(&[Lunchd],  &[ListenersAndFiles], EPOLL_CTL,   &[], "wait for one more client"),
-    allow(&[Lunchd],  &[ListenersAndFiles], ACCEPT4,     &[NONBLOCK_CLOEXEC], "take a connection"),
-    allow(&[Lunchd],  &[ListenersAndFiles], CLOSE,       &[], "end a connection"),
-    allow(&[Lunchd],  &[ListenersAndFiles], RECVFROM,    &[NO_FLAGS], "read what a client sent"),
-    allow(&[Lunchd],  &[ListenersAndFiles], SENDTO,      &[MSG_NOSIGNAL, NO_ADDRESS], "answer"),
-    allow(&[Lunchd],  &[ListenersAndFiles], SHUTDOWN,    &[SHUT_WR], "say that the answer is complete"),
+    allow(&[Lunchd],  &[ListenersAndFiles], EPOLL_WAIT,  &[RUNTIME], "wait for clients, time limits and signals"),
+    allow(&[Lunchd],  &[ListenersAndFiles], EPOLL_CTL,   &[RUNTIME], "wait for one more client"),
+    allow(&[Lunchd],  &[ListenersAndFiles], ACCEPT4,     &[STREAM, NONBLOCK_CLOEXEC], "take a connection"),
+    allow(&[Lunchd],  &[ListenersAndFiles], CLOSE,       &[STREAM], "end a connection, or be done with a file"),
+    allow(&[Lunchd],  &[ListenersAndFiles], RECVFROM,    &[STREAM, NO_FLAGS], "read what a client sent"),
+    allow(&[Lunchd],  &[ListenersAndFiles], SENDTO,      &[STREAM, MSG_NOSIGNAL, NO_ADDRESS], "answer"),
+    allow(&[Lunchd],  &[ListenersAndFiles], SHUTDOWN,    &[STREAM, SHUT_WR], "say that the answer is complete"),
     allow(&[Lunchd],  &[ListenersAndFiles], WRITE,       &[WAKER], "wake the event loop for an earlier time limit"),
     allow(&[Lunchd],  &[ListenersAndFiles], WRITE,       &[OUTPUT], "tell the service manager: ready, alive, stopping"),
     allow(&[Lunchd],  &[ListenersAndFiles], GETRANDOM,   &[], "draw the keys of a TLS connection"),
-    allow(&[Lunchd],  &[ListenersAndFiles], CLOCK_GETTIME, &[], "tell the time where the vDSO cannot"),
+    allow(&[Lunchd],  &[ListenersAndFiles], CLOCK_GETTIME, &[CLOCKS], "tell the time where the vDSO cannot"),
     allow(&[Lunchd],  &[ListenersAndFiles], BRK,         &[], "keep a connection's state"),
 
     allow(SERVICES,   DEBUGGED, FCNTL,   &[F_GETFD], "assert that a descriptor is open, as the standard library does before it closes one"),

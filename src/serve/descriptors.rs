@@ -1,5 +1,6 @@
 //! The numbers of a daemon's descriptors. Its policy tells kinds of descriptors apart by number, so each kind has its own:
-//! 0 the signals, 1 the service manager, 2 the log, 3 the event loop, then datagram sockets, then everything else.
+//! 0 the signals, 1 the service manager, 2 the log, 3 the event loop, then datagram sockets (what the runtime needs, in
+//! lunchd), then everything else.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -42,17 +43,16 @@ impl Arranged {
         for socket in &mut sockets {
             socket.descriptor = above(&socket.descriptor)?;
         }
-        let nothing = above(&open("/", OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?)?;
-        let mut kept = (EVENTS..FIRST_FREE).map(|number| exactly(&nothing, number.cast_signed()));
-        let mut events = kept.next().unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()))?;
+        let mut kept = keep_numbers()?.into_iter();
+        let first = kept.next().filter(|first| first.as_raw_fd() == EVENTS.cast_signed());
+        let mut events = first.ok_or_else(|| io::Error::from(io::ErrorKind::AlreadyExists))?;
         dup3(epoll::create(CreateFlags::CLOEXEC)?, &mut events, DupFlags::CLOEXEC)?;
-        let mut kept = kept.collect::<io::Result<Vec<_>>>()?;
         for socket in sockets.iter_mut().filter(|socket| socket.kind == Kind::Datagrams) {
-            let mut number = kept.remove(0);
+            let mut number = kept.next().ok_or_else(|| io::Error::from(io::ErrorKind::AlreadyExists))?;
             dup3(&socket.descriptor, &mut number, DupFlags::CLOEXEC)?;
             socket.descriptor = number;
         }
-        Ok(Self { events, sockets, kept })
+        Ok(Self { events, sockets, kept: kept.collect() })
     }
 
     /// Whether any of the sockets is for datagrams.
@@ -67,10 +67,18 @@ fn above(descriptor: &OwnedFd) -> io::Result<OwnedFd> {
     Ok(fcntl_dupfd_cloexec(descriptor, FIRST_FREE.cast_signed())?)
 }
 
-/// The same under just this number, which has to be free.
-fn exactly(descriptor: &OwnedFd, number: i32) -> io::Result<OwnedFd> {
-    let other = fcntl_dupfd_cloexec(descriptor, number)?;
-    if other.as_raw_fd() == number { Ok(other) } else { Err(io::ErrorKind::AlreadyExists.into()) }
+/// Takes every number that has a meaning and is free, in order, for what is good for nothing. As long as these are open, nothing
+/// that is opened later gets such a number.
+pub(crate) fn keep_numbers() -> io::Result<Vec<OwnedFd>> {
+    let nothing = above(&open("/", OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?)?;
+    let mut kept = Vec::new();
+    loop {
+        let next = fcntl_dupfd_cloexec(&nothing, EVENTS.cast_signed())?;
+        if next.as_raw_fd() >= FIRST_FREE.cast_signed() {
+            return Ok(kept);
+        }
+        kept.push(next);
+    }
 }
 
 /// Makes room for so many connections, and for sockets and files besides.

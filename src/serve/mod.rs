@@ -14,7 +14,7 @@ mod table;
 pub use daemon::{Daemon, Error as DaemonError, Limits};
 pub use descriptors::Arranged;
 #[cfg(feature = "web")]
-pub(crate) use descriptors::raise_descriptor_limit;
+pub(crate) use descriptors::{keep_numbers, raise_descriptor_limit};
 pub use stream::{Error, Prepared};
 #[cfg(feature = "web")]
 pub(crate) use table::Table;

@@ -84,11 +84,12 @@ fn live() -> Result<Infallible, Error> {
     if let Some(Err(error)) = dates {
         report::warning(&error.to_string());
     }
-    // One thread: every layer of the lock-down holds for all of the program. Descriptors 3 and up are free here: 3 is the
-    // event loop, and 4 what wakes it, which the policy pins.
+    // One thread: every layer of the lock-down holds for all of the program. Descriptors 3 and up are free here: the runtime
+    // opens 3 to 5, which the policy pins, and sockets and files are above all numbers with a meaning.
     let passed = Passed::take()?;
     let prepare = |error: io::Error| serve::DaemonError::Prepare(error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(prepare)?;
+    let _kept = serve::keep_numbers().map_err(prepare)?;
     // Before a socket is bound: a mistake in it leaves none behind that clients wait on.
     let fortunes = fortunes(options)?;
     let Sockets { listeners, notices } = Sockets::open(passed, &arguments.listen, identity.is_some())?;

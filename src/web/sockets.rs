@@ -13,6 +13,7 @@ use rustix::net::AddressFamily;
 use rustix::net::sockopt::{set_tcp_nodelay, socket_domain};
 
 use crate::activation::{self, Kind};
+use crate::sandbox::policy::FIRST_FREE;
 use crate::serve::buffers::Buffers;
 use crate::{report, sys};
 
@@ -88,10 +89,8 @@ pub(super) enum Listener {
 pub(super) struct Passed(Vec<(OwnedFd, Option<String>)>);
 
 impl Passed {
-    /// So many descriptors from 3 on are free afterwards.
-    const FREE: i32 = 16;
-
-    /// Takes it over, and says on the log how it was announced.
+    /// Takes it over, and says on the log how it was announced. Every descriptor that has a meaning by its number is free
+    /// afterwards.
     pub(super) fn take() -> Result<Self, activation::Error> {
         let variables = ["LISTEN_FDS", "LISTEN_FDNAMES"].map(|name| (name, env::var_os(name)));
         let passed = sys::take_passed_sockets()?;
@@ -101,7 +100,9 @@ impl Passed {
                 None => report::notice(&format!("{name} is not set")),
             }
         }
-        let moved = passed.iter().map(|(socket, name)| Ok((fcntl_dupfd_cloexec(socket, Self::FREE)?, name.clone())));
+        let moved = passed
+            .iter()
+            .map(|(socket, name)| Ok((fcntl_dupfd_cloexec(socket, FIRST_FREE.cast_signed())?, name.clone())));
         Ok(Self(moved.collect::<io::Result<_>>()?))
     }
 }

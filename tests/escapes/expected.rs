@@ -30,7 +30,8 @@ pub const NOT_EVERYWHERE: &[&str] = &[
 ];
 
 /// Families that are about files, or about networks and other services.
-pub const FILES_AND_NETWORKS: &[&str] = &["files", "execution", "new sockets", "connections", "local sockets"];
+pub const FILES_AND_NETWORKS: &[&str] =
+    &["files", "execution", "new sockets", "connections", "local sockets", "sockets that it was given"];
 
 /// Acts with files and networks that Landlock alone does not stop: it has no right for them.
 pub const LANDLOCK_LEAVES: &[(&[&str], &str)] = &[
@@ -83,6 +84,22 @@ pub const LANDLOCK_LEAVES: &[(&[&str], &str)] = &[
         &["take an abstract name", "connect to a service's socket in the file system"],
         "abstract names of others are out of reach, names of its own and paths are not",
     ),
+    (GIVEN, "no right for that up to ABI 8: what is open may be used"),
+];
+
+/// What is done with sockets that it was given.
+const GIVEN: &[&str] = &[
+    "write to another service on the service manager's socket",
+    "write to another service on the log's socket",
+    "write to another service in a batch on the service manager's socket",
+    "write to another service in a batch on the log's socket",
+    "pass a descriptor to the service manager",
+    "pass a descriptor to the log",
+    "pass a descriptor to another service",
+    "pass a descriptor over a connection",
+    "pass a descriptor by a number for datagram sockets",
+    "be passed a descriptor",
+    "be passed a descriptor by a number for datagram sockets",
 ];
 
 /// Acts that the program alone does not stop where it reads files again after the lock-down (`ListenersAndFiles`, `SocketsAndFiles`).
@@ -106,6 +123,10 @@ pub const UNITS_LEAVE: &[(&[&str], &str)] = &[
             "list the host's interfaces through it",
             "be signalled by it",
             "bind it to an interface",
+            "have it kept alive",
+            "have it end in another way",
+            "set an option of TCP's",
+            "set an option of IP's",
             "ask who the client is",
             "have it block or not",
         ],
@@ -150,5 +171,10 @@ pub const DAEMONS_UNITS_LEAVE: &[(&[&str], &str)] = &[
     (
         &["turn the client's connection to another host"],
         "`connect` is what the program needs to reach the service manager, and its connections are in the host's network",
+    ),
+    (
+        GIVEN,
+        "`sendto`, `sendmmsg` and `recvmmsg` are how it answers and takes datagrams: a unit's filter does not look at the \
+         sockets and addresses that they are for, and the program's own does",
     ),
 ];

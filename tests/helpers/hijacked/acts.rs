@@ -20,6 +20,7 @@ pub const FAMILIES: &[(&str, &[Act])] = &[
     ("connections", super::network::CONNECTIONS),
     ("local sockets", super::network::LOCAL),
     ("the client's socket", super::network::OWN),
+    ("sockets that it was given", super::network::GIVEN),
     ("signals", super::processes::SIGNALS),
     ("other processes' memory", super::processes::TRACING),
     ("namespaces and mounts", super::kernel::NAMESPACES),

@@ -7,6 +7,8 @@
 //!   `begun` with systemd's name for this run of the unit, and then that code, if the process lives to say it and the client
 //!   can still be told. It is the exit code too, 255 in place of 0: systemd keeps nothing about a success.
 //! - `hijacked SERVICE PEER Seccomp survivors` prints the numbers of the system calls that do not kill.
+//! - `hijacked SERVICE PEER LAYERS reach` prints what can be done with each call that is allowed, on each kind of descriptor;
+//!   `hijacked SERVICE PEER numbers` prints what numbers these have.
 #![allow(unsafe_code)] // an attacker is not bound to safe calls
 
 mod acts;
@@ -15,6 +17,7 @@ mod kernel;
 mod memory;
 mod network;
 mod processes;
+mod reach;
 mod survivors;
 
 use std::io;
@@ -34,6 +37,8 @@ fn main() {
         // Executed by an act.
         ["say-done"] => say("0\n"),
         [service, peer, "Seccomp", "survivors"] => survivors::print(service_named(service), peer_named(peer)),
+        [service, peer, layers, "reach"] => reach::print(service_named(service), peer_named(peer), layers),
+        [service, peer, "numbers"] => reach::print_numbers(service_named(service), peer_named(peer)),
         [service, peer, "served"] => served(service_named(service), peer_named(peer)),
         [service, peer, layers, act] => end(done(service_named(service), peer_named(peer), layers, act)),
         _ => panic!("hijacked list, or SERVICE PEER and LAYERS ACT or served"),

@@ -7,7 +7,9 @@ use std::os::fd::IntoRawFd;
 
 use libc::{AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX, AF_VSOCK, SOCK_DGRAM, SOCK_RAW, SOCK_STREAM};
 
-use super::acts::{Act, Ready, call, client, flags, memory, one, one_or, text, with};
+use small_services::sandbox::policy;
+
+use super::acts::{Act, Ready, call, client, flags, memory, one, one_or, open, text, with};
 
 fn socket(family: c_int, kind: c_int) -> io::Result<c_long> {
     call(libc::SYS_socket, [family.into(), kind.into(), 0])
@@ -48,7 +50,7 @@ pub const NEW: &[Act] = &[
 ];
 
 /// 127.0.0.1 with a port, as the kernel wants it, and its length.
-fn loopback(port: u16) -> [c_long; 2] {
+pub fn loopback(port: u16) -> [c_long; 2] {
     let address = libc::sockaddr_in {
         sin_family: 2,
         sin_port: port.to_be(),
@@ -133,7 +135,7 @@ pub const CONNECTIONS: &[Act] = &[
 ];
 
 /// The address of a Unix-domain socket and its length; an abstract name starts with a zero octet.
-fn local(name: &[u8]) -> [c_long; 2] {
+pub fn local(name: &[u8]) -> [c_long; 2] {
     let mut address = [0_u8; 110];
     address[0] = 1;
     address[2..][..name.len()].copy_from_slice(name);
@@ -160,8 +162,20 @@ pub const LOCAL: &[Act] = &[
     }),
 ];
 
+/// The same under the lowest free number from another one on.
+fn from(number: c_long, descriptor: c_long) -> io::Result<c_long> {
+    call(libc::SYS_fcntl, [descriptor, libc::F_DUPFD.into(), number])
+}
+
+/// A number that connections have in one process for all.
+const CONNECTION: c_long = policy::FIRST_FREE as c_long;
+/// A number that is for datagram sockets there.
+const DATAGRAMS: c_long = policy::LAST_DATAGRAMS as c_long;
+
 fn set(level: c_int, option: c_int, value: c_long, length: c_long) -> Ready {
-    one(libc::SYS_setsockopt, [client(), level.into(), option.into(), value, length])
+    with(from(CONNECTION, client()), move |socket| {
+        call(libc::SYS_setsockopt, [socket, level.into(), option.into(), value, length])
+    })
 }
 
 pub const OWN: &[Act] = &[
@@ -189,6 +203,10 @@ pub const OWN: &[Act] = &[
     ("bind it to an interface", || set(libc::SOL_SOCKET, libc::SO_BINDTODEVICE, text("lo"), 2)),
     ("repair it", || set(libc::IPPROTO_TCP, 19, memory(0_i32), 4)),
     ("give it a larger buffer than others", || set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, memory(1 << 24_i32), 4)),
+    ("have it kept alive", || set(libc::SOL_SOCKET, libc::SO_KEEPALIVE, memory(1_i32), 4)),
+    ("have it end in another way", || set(libc::SOL_SOCKET, libc::SO_LINGER, memory([1_i32, 0]), 8)),
+    ("set an option of TCP's", || set(libc::IPPROTO_TCP, libc::TCP_NODELAY, memory(1_i32), 4)),
+    ("set an option of IP's", || set(libc::IPPROTO_IP, libc::IP_TTL, memory(64_i32), 4)),
     ("ask who the client is", || one(libc::SYS_getpeername, [client(), memory([0_u8; 128]), memory(128_i32)])),
     ("have it block or not", || one(libc::SYS_fcntl, [client(), libc::F_SETFL.into(), libc::O_NONBLOCK.into()])),
     ("send a descriptor", || {
@@ -206,5 +224,136 @@ pub const OWN: &[Act] = &[
         // Nothing to splice is allowed wherever something is.
         let socket = client();
         with(pipe, move |pipe| call(libc::SYS_splice, [socket, 0, pipe, 0, 0, 0]))
+    }),
+];
+
+fn variable(name: &str, otherwise: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| otherwise.to_owned())
+}
+
+/// A local service that takes datagrams, and that the process has nothing to do with: the journal, if the test has none.
+fn another_service() -> [c_long; 2] {
+    local(variable("OTHER", "/run/systemd/journal/socket").as_bytes())
+}
+
+/// A socket to the service manager, as one process for all has it on descriptor 1; and so it has one to syslog on 2.
+fn to_manager(number: c_long) -> io::Result<c_long> {
+    let [address, length] = local(variable("MANAGER", "/run/systemd/notify").as_bytes());
+    let socket = socket(AF_UNIX, SOCK_DGRAM)?;
+    call(libc::SYS_connect, [socket, address, length])?;
+    call(libc::SYS_dup3, [socket, number, 0])
+}
+
+/// A connection to a local service, under the number of one in one process for all.
+fn to_service() -> io::Result<c_long> {
+    let [address, length] = local(variable("SERVICE", "/run/systemd/journal/stdout").as_bytes());
+    let socket = socket(AF_UNIX, SOCK_STREAM)?;
+    call(libc::SYS_connect, [socket, address, length])?;
+    from(CONNECTION, socket)
+}
+
+/// What it says there: a line that says who wrote it, and lies.
+const LINE: &str = "MESSAGE=hijacked\nSYSLOG_IDENTIFIER=sshd\nPRIORITY=7\n";
+
+/// One message for sendmmsg(2) or recvmmsg(2): to an address, with a control message, or with neither.
+pub fn message(octets: &str, [address, length]: [c_long; 2], control: &[u64]) -> c_long {
+    let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
+    let octets = octets.as_bytes().to_vec().leak();
+    let vector = libc::iovec { iov_base: octets.as_mut_ptr().cast(), iov_len: octets.len() };
+    message.msg_hdr.msg_iov = memory(vector) as *mut _;
+    message.msg_hdr.msg_iovlen = 1;
+    message.msg_hdr.msg_name = address as *mut _;
+    message.msg_hdr.msg_namelen = u32::try_from(length).unwrap_or(0);
+    if !control.is_empty() {
+        message.msg_hdr.msg_control = control.to_vec().leak().as_mut_ptr().cast();
+        message.msg_hdr.msg_controllen = size_of_val(control);
+    }
+    memory(message)
+}
+
+pub const NO_ADDRESS: [c_long; 2] = [0; 2];
+
+/// The control message that passes descriptor 0.
+pub const RIGHTS: [u64; 3] = [20, 1 | (1 << 32), 0];
+
+fn sends(socket: io::Result<c_long>, address: [c_long; 2]) -> Ready {
+    let (line, length) = (text(LINE), flags(LINE.len()));
+    with(socket, move |socket| {
+        call(libc::SYS_sendto, [socket, line, length, libc::MSG_NOSIGNAL.into(), address[0], address[1]])
+    })
+}
+
+fn sends_message(socket: io::Result<c_long>, message: c_long) -> Ready {
+    with(socket, move |socket| call(libc::SYS_sendmmsg, [socket, message, 1, libc::MSG_DONTWAIT.into()]))
+}
+
+/// A Unix-domain socket that somebody passes descriptors to: itself, and the descriptor is its own.
+fn mailbox() -> io::Result<c_long> {
+    let socket = socket(AF_UNIX, SOCK_DGRAM)?;
+    // Units allow no bind(2). A socket that wants to know who sends gets a name when it connects, and keeps it.
+    let know_senders = |value: i32| {
+        call(libc::SYS_setsockopt, [socket, libc::SOL_SOCKET.into(), libc::SO_PASSCRED.into(), memory(value), 4])
+    };
+    know_senders(1)?;
+    for [address, length] in [another_service(), nowhere()] {
+        call(libc::SYS_connect, [socket, address, length])?;
+    }
+    know_senders(0)?; // that would be a control message too
+    let (name, size) = (memory([0_u8; 110]), memory(110_i32));
+    call(libc::SYS_getsockname, [socket, name, size])?;
+    let own = message("x", [name, unsafe { *(size as *const i32) }.into()], &RIGHTS);
+    call(libc::SYS_sendmmsg, [socket, own, 1, libc::MSG_DONTWAIT.into()])?;
+    from(CONNECTION, socket)
+}
+
+/// Takes what was passed, if anything was.
+fn is_passed_one(socket: c_long, message: c_long) -> io::Result<c_long> {
+    call(libc::SYS_recvmmsg, [socket, message, 1, libc::MSG_DONTWAIT.into(), 0])?;
+    let truncated = unsafe { (*(message as *const libc::mmsghdr)).msg_hdr.msg_flags } & libc::MSG_CTRUNC != 0;
+    let length = unsafe { (*(message as *const libc::mmsghdr)).msg_hdr.msg_controllen };
+    if length == 0 || truncated { Err(io::Error::from_raw_os_error(libc::ENOMSG)) } else { Ok(0) }
+}
+
+fn room() -> c_long {
+    message("  ", NO_ADDRESS, &[0; 16])
+}
+
+/// Puts a descriptor where one process for all has datagram sockets only, in the place of what is there.
+fn under_number_for_datagrams(socket: c_long) -> io::Result<c_long> {
+    call(libc::SYS_close, [DATAGRAMS])?;
+    call(libc::SYS_dup3, [socket, DATAGRAMS, 0]) // accept4 gives the lowest free number, to the same effect
+}
+
+pub const GIVEN: &[Act] = &[
+    ("write to another service on the service manager's socket", || sends(to_manager(1), another_service())),
+    ("write to another service on the log's socket", || sends(to_manager(2), another_service())),
+    ("write to another service in a batch on the service manager's socket", || {
+        sends_message(to_manager(1), message(LINE, another_service(), &[]))
+    }),
+    ("write to another service in a batch on the log's socket", || {
+        sends_message(to_manager(2), message(LINE, another_service(), &[]))
+    }),
+    ("pass a descriptor to the service manager", || sends_message(to_manager(1), message(LINE, NO_ADDRESS, &RIGHTS))),
+    ("pass a descriptor to the log", || sends_message(to_manager(2), message(LINE, NO_ADDRESS, &RIGHTS))),
+    ("pass a descriptor to another service", || {
+        sends_message(to_manager(1), message(LINE, another_service(), &RIGHTS))
+    }),
+    ("pass a descriptor over a connection", || sends_message(to_service(), message(LINE, NO_ADDRESS, &RIGHTS))),
+    ("pass a descriptor by a number for datagram sockets", || {
+        let message = message(LINE, NO_ADDRESS, &RIGHTS);
+        let kept = open("/", libc::O_PATH).and_then(|root| call(libc::SYS_dup3, [root, DATAGRAMS, 0]));
+        with(kept.and_then(|_| to_service()), move |connection| {
+            let socket = under_number_for_datagrams(connection)?;
+            call(libc::SYS_sendmmsg, [socket, message, 1, libc::MSG_DONTWAIT.into()])
+        })
+    }),
+    ("be passed a descriptor", || {
+        let room = room();
+        with(mailbox(), move |socket| is_passed_one(socket, room))
+    }),
+    ("be passed a descriptor by a number for datagram sockets", || {
+        let room = room();
+        let kept = open("/", libc::O_PATH).and_then(|root| call(libc::SYS_dup3, [root, DATAGRAMS, 0]));
+        with(kept.and_then(|_| mailbox()), move |socket| is_passed_one(under_number_for_datagrams(socket)?, room))
     }),
 ];

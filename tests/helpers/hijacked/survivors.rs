@@ -34,15 +34,13 @@ pub fn print(service: Service, peer: Peer) {
     for rule in policy::rules(service, peer) {
         for pin in rule.arguments {
             let (min, max) = (c_long::from(pin.min), c_long::from(pin.max));
-            // Not one that another rule allows.
-            let below = if min == max { max + 64 } else { min - 1 };
-            for wrong in [below, max + 64, min ^ 1 << 31, -1 - min] {
-                // As the kernel's half of the argument has it: a range up to the greatest number ends nowhere.
-                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-                let seen = wrong as u32;
+            for wrong in [min - 1, max + 1, max + 64, min ^ 1 << 31, -1 - min] {
                 let mut arguments = pinned(rule);
                 arguments[pin.position as usize] = wrong;
-                if !(pin.min..=pin.max).contains(&seen) && survives(service, peer, native(rule), arguments) {
+                let is_allowed = policy::rules(service, peer).any(|other| {
+                    native(other) == native(rule) && other.arguments.iter().all(|pin| is_within(*pin, arguments))
+                });
+                if !is_allowed && survives(service, peer, native(rule), arguments) {
                     println!(
                         "{} with argument {} {wrong:#x} outside of {min:#x} to {max:#x}",
                         rule.call.name, pin.position
@@ -53,13 +51,20 @@ pub fn print(service: Service, peer: Peer) {
     }
 }
 
-fn pinned(rule: &policy::Rule) -> [c_long; 6] {
+/// Whether an argument is what the policy wants, as the kernel's half of it has it: a range up to the greatest number ends nowhere.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn is_within(pin: policy::Pin, arguments: [c_long; 6]) -> bool {
+    (pin.min..=pin.max).contains(&(arguments[pin.position as usize] as u32))
+}
+
+/// What the policy wants of a call's arguments; the others are zero.
+pub fn pinned(rule: &policy::Rule) -> [c_long; 6] {
     let mut arguments = [0; 6];
     rule.arguments.iter().for_each(|pin| arguments[pin.position as usize] = pin.min.into());
     arguments
 }
 
-fn native(rule: &policy::Rule) -> c_long {
+pub fn native(rule: &policy::Rule) -> c_long {
     if cfg!(target_arch = "aarch64") { rule.call.aarch64 } else { rule.call.x86_64 }
 }
 
