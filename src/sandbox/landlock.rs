@@ -1,6 +1,7 @@
 //! landlock(7): every right that the running kernel can forbid is forbidden; the one exception is to read files in
 //! directories that are named, and to list these.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use landlock::{
@@ -9,6 +10,7 @@ use landlock::{
 };
 
 use super::LayerError;
+use crate::sys;
 
 /// The newest rights that the `landlock` crate knows; it leaves out those that the kernel does not know.
 const NEWEST: ABI = ABI::V9;
@@ -23,7 +25,11 @@ pub(super) fn forbid_everything_but(readable: &[PathBuf]) -> Result<(), LayerErr
         .no_new_privs(false) // a layer of its own
         .restrict_self()?;
     if status.ruleset == RulesetStatus::NotEnforced {
-        return Err(LayerError::NoLandlock);
+        // The crate does not tell why.
+        return Err(match sys::ask_for_landlock() {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => LayerError::ForbiddenLandlock,
+            _ => LayerError::NoLandlock,
+        });
     }
     Ok(())
 }

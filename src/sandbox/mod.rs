@@ -101,6 +101,9 @@ pub enum LayerError {
     /// Nothing: there is no Landlock.
     #[error("this kernel has no Landlock, or it was not enabled at boot by lsm=")]
     NoLandlock,
+    /// That nobody may ask: a kernel never answers so.
+    #[error("a filter outside of the program forbids the Landlock calls, that of a container perhaps")]
+    ForbiddenLandlock,
     /// To the filter.
     #[error(transparent)]
     Seccomp(#[from] seccompiler::Error),
@@ -116,7 +119,7 @@ impl LayerError {
         };
         match self {
             Self::System(errno) => missing(Some(errno.raw_os_error())),
-            Self::NoLandlock => true,
+            Self::NoLandlock | Self::ForbiddenLandlock => true,
             Self::Seccomp(seccompiler::Error::Prctl(error) | seccompiler::Error::Seccomp(error)) => {
                 missing(error.raw_os_error())
             }
