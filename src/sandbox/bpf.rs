@@ -57,6 +57,7 @@ enum Target {
 
 /// A program in the making. Labels stand for places; the first two are the verdicts.
 struct Assembler {
+    architecture: u32,
     code: Vec<(u16, u32, Target, Target)>,
     labels: Vec<usize>,
 }
@@ -91,7 +92,7 @@ pub fn compile<'a>(
         }
     }
     calls.sort_by_key(|(number, _)| *number);
-    let mut assembler = Assembler { code: Vec::new(), labels: vec![0, 0] };
+    let mut assembler = Assembler { architecture, code: Vec::new(), labels: vec![0, 0] };
     assembler.load(ARCHITECTURE);
     assembler.jump(IF_EQUAL, architecture, Target::Next, KILLED);
     assembler.load(NUMBER);
@@ -151,7 +152,8 @@ impl Assembler {
         for (index, rule) in rules.iter().enumerate() {
             let next_rule = self.label();
             let otherwise = if index + 1 == rules.len() { KILLED } else { Target::Label(next_rule) };
-            for (index, &Pin { position, min, max }) in rule.arguments.iter().enumerate() {
+            for (index, pin) in rule.arguments.iter().enumerate() {
+                let Pin { position, min, max } = pin.on(self.architecture == AARCH64);
                 if loaded != Some(position) {
                     self.load(ARGUMENTS + 8 * u32::from(position));
                 }
@@ -212,7 +214,8 @@ mod tests {
             let condition = |position, compare, value: u32| {
                 SeccompCondition::new(position, SeccompCmpArgLen::Dword, compare, value.into())
             };
-            let pins = rule.arguments.iter().flat_map(|&Pin { position, min, max }| {
+            let pins = rule.arguments.iter().flat_map(|pin| {
+                let Pin { position, min, max } = pin.on(architecture == TargetArch::aarch64);
                 if min == max {
                     vec![condition(position, SeccompCmpOp::Eq, min)]
                 } else {
@@ -282,7 +285,8 @@ mod tests {
                     // Every value that is pinned for it, its neighbours, and some that are not.
                     let rules =
                         policy::rules(service, peer).filter(|rule| u32::try_from(number_of(rule)) == Ok(number));
-                    let pinned = rules.flat_map(|rule| rule.arguments).flat_map(|pin| [pin.min, pin.max]);
+                    let pinned =
+                        rules.flat_map(|rule| rule.arguments).flat_map(|pin| [pin.min, pin.max, pin.on(true).min]);
                     let mut values: Vec<u32> = pinned
                         .flat_map(|it| [it, it.wrapping_add(1), it.wrapping_sub(1)])
                         .chain([0, 7, 0x4040])
@@ -302,6 +306,23 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_directory_is_opened_by_the_flag_of_the_target_whatever_the_compiler_runs_on() {
+        type Column = fn(&Rule) -> i64;
+        let architectures: [(u32, Column, u32, u32); 2] = [
+            (X86_64, |rule| rule.call.x86_64, 0x9_0800, 0x8_4800),
+            (AARCH64, |rule| rule.call.aarch64, 0x8_4800, 0x9_0800),
+        ];
+        for (audit, number_of, own, other) in architectures {
+            let rules = || policy::rules(policy::Service::Qotd, policy::Peer::ListenersAndFiles);
+            let program = compile(rules(), number_of, audit).expect("a table that holds");
+            let openat = rules().find(|rule| rule.call.name == "openat").map(number_of).expect("it opens files");
+            let openat = u32::try_from(openat).expect("a number");
+            let decide = |flags| verdict(&program, audit, openat, [0xffff_ff9c, 0, flags, 0, 0, 0]);
+            assert_eq!((decide(own), decide(other)), (ALLOW, KILL), "{audit:#x}");
         }
     }
 

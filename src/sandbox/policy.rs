@@ -61,6 +61,15 @@ pub struct Pin {
     pub max: u32,
 }
 
+impl Pin {
+    /// The same pin on the architecture that the programs are for, which need not be that of the compiler: `O_DIRECTORY` is the one
+    /// flag of the table that has another value there.
+    #[must_use]
+    pub fn on(self, aarch64: bool) -> Self {
+        if aarch64 && self == DIRECTORY { DIRECTORY_AARCH64 } else { self }
+    }
+}
+
 /// One line of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
@@ -192,8 +201,10 @@ const F_GETFD: Pin = is(1, 1);
 const AT_FDCWD: Pin = is(0, 0xffff_ff9c);
 /// `O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC`.
 const READ_ONLY: Pin = is(2, 0x8_0900);
-/// `O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC`.
-const DIRECTORY: Pin = is(2, if cfg!(target_arch = "aarch64") { 0x8_4800 } else { 0x9_0800 });
+/// `O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC`, as `x86_64` has it.
+const DIRECTORY: Pin = is(2, 0x9_0800);
+/// The same on `aarch64`.
+const DIRECTORY_AARCH64: Pin = is(2, 0x8_4800);
 const AT_EMPTY_PATH: u32 = 0x1000;
 const NO_FLAGS: Pin = is(3, 0);
 const MSG_PEEK: Pin = is(3, 0x2);

@@ -33,6 +33,7 @@ pub fn print(service: Service, peer: Peer) {
     // Of the calls in the table, with one pinned argument wrong.
     for rule in policy::rules(service, peer) {
         for pin in rule.arguments {
+            let pin = pin.on(cfg!(target_arch = "aarch64"));
             let (min, max) = (c_long::from(pin.min), c_long::from(pin.max));
             // Not one that another rule allows.
             let below = if min == max { max + 64 } else { min - 1 };
@@ -55,7 +56,8 @@ pub fn print(service: Service, peer: Peer) {
 
 fn pinned(rule: &policy::Rule) -> [c_long; 6] {
     let mut arguments = [0; 6];
-    rule.arguments.iter().for_each(|pin| arguments[pin.position as usize] = pin.min.into());
+    let pins = rule.arguments.iter().map(|pin| pin.on(cfg!(target_arch = "aarch64")));
+    pins.for_each(|pin| arguments[pin.position as usize] = pin.min.into());
     arguments
 }
 
