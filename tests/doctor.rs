@@ -181,7 +181,12 @@ fn faults_of_services_and_of_access_are_named() {
             "{add} && systemctl start fortune-daemon.socket && (nc -d -w 1 127.0.0.1 17 || true) && \
              until [ $(systemctl show -P NRestarts fortune-daemon.service) -ge 1 ]; do :; done"
         ),
-        &["problem: fortune-daemon.service", "it does not stay up", "was started again"],
+        &[
+            "problem: fortune-daemon.service",
+            "it does not stay up",
+            "was started again",
+            "it said last: unexpected argument '--bad' found",
+        ],
         &format!(
             "{remove} && systemctl stop fortune-daemon.socket fortune-daemon.service && systemctl start fortune.socket"
         ),
@@ -197,12 +202,7 @@ fn faults_of_services_and_of_access_are_named() {
         "fortune@.service",
         "[Service]\\nExecStart=\\nExecStart=/usr/local/libexec/small-services/qotd /no/such/file\\n",
     );
-    names(
-        &machine,
-        &add,
-        &["problem: fortune.socket", "gets no answer", "journalctl -p err -u 'fortune@*.service'"],
-        &remove,
-    );
+    names(&machine, &add, &["problem: fortune@.service", "/no/such/file cannot be read: No such file"], &remove);
 }
 
 #[test]
@@ -254,7 +254,7 @@ fn faults_of_lunchd_are_named() {
              -out /etc/lunchd/certificate.pem 2>/dev/null && ! {restart} 2>&1 && \
              until [ $(systemctl show -P NRestarts lunchd.service) -ge 1 ]; do :; done"
         ),
-        &["problem: lunchd.service", "it does not stay up", "journalctl -p err -u lunchd.service"],
+        &["problem: lunchd.service", "it does not stay up", "it said last: ", "journalctl -u lunchd.service"],
         &format!("cp /run/good/* /etc/lunchd && systemctl stop lunchd.service && {restart}"),
     );
     // A socket that came too late.
@@ -292,4 +292,166 @@ fn a_kernel_without_a_layer_is_named() {
         assert!(text.contains(&format!("the sandbox layer {layer} is missing")), "{text}");
         assert!(text.contains("boot a kernel with Landlock and seccomp"), "{text}");
     }
+    let forbidden = machine.shell(&format!("! {} forbidden small-services doctor", helper("old_kernel").display()));
+    assert!(forbidden.contains("a filter outside of the program forbids the Landlock calls"), "{forbidden}");
+    assert!(forbidden.contains("have the container's filter allow the landlock_* calls"), "{forbidden}");
+    // Units that do without say so, and then nothing is wrong.
+    machine.shell(
+        "for unit in fortune:qotd echo:echo daytime:daytime discard:discard chargen:chargen time:time; do \
+            folder=/run/systemd/system/${unit%:*}@.service.d && mkdir -p $folder && \
+            printf '[Service]\nExecStart=\nExecStart=/usr/local/libexec/small-services/%s --sandbox best-effort\n' ${unit#*:} \
+            > $folder/best.conf; done && systemctl daemon-reload",
+    );
+    let text = machine.shell(&format!("{} landlock small-services doctor", helper("old_kernel").display()));
+    assert!(text.contains("Landlock is missing") && text.contains("best-effort serves all the same"), "{text}");
+    // What is too old, and what is switched off.
+    machine.shell("rm -r /run/systemd/system/*@.service.d && systemctl daemon-reload");
+    machine.shell(
+        "mkdir /run/old && printf '#!/bin/sh\n[ \"$1\" = --version ] && echo systemd 247 && exit\nexec /bin/systemctl \"$@\"\n' \
+         > /run/old/systemctl && chmod +x /run/old/systemctl && echo 5.10.0-33-amd64 > /run/old/kernel && echo 0 > /run/old/none",
+    );
+    let text = machine.shell("! PATH=/run/old:$PATH small-services doctor");
+    assert!(text.contains("its systemd 247 is older than the 249"), "{text}");
+    names(
+        &machine,
+        "mount --bind /run/old/kernel /proc/sys/kernel/osrelease",
+        &["problem: this host: its kernel 5.10 is older than 5.13", "--sandbox best-effort"],
+        "umount /proc/sys/kernel/osrelease",
+    );
+    names(
+        &machine,
+        "mount --bind /run/old/none /proc/sys/user/max_user_namespaces",
+        &["problem: fortune@.service", "user.max_user_namespaces is 0", "PrivateUsers=no"],
+        "umount /proc/sys/user/max_user_namespaces",
+    );
+}
+
+#[test]
+fn faults_of_files_and_of_what_was_read_of_them_are_named() {
+    let machine = Machine::with_services("files", "");
+    let programs = "/usr/local/libexec/small-services";
+    // An option that nobody knows: what the program itself says of it.
+    let misspelt = format!("[Service]\\nExecStart=\\nExecStart={programs}/qotd --dayly\\n");
+    let (add, remove) = drop_in("fortune@.service", &misspelt);
+    names(
+        &machine,
+        &add,
+        &[
+            "problem: fortune.socket",
+            "gets no answer",
+            "it said last: unexpected argument '--dayly' found",
+            "journalctl -u 'fortune@*.service'",
+        ],
+        &remove,
+    );
+    // A drop-in that systemd has not read, and one that it does not understand.
+    let (_, remove) = drop_in("echo.socket", "");
+    let folder = "/run/systemd/system/echo.socket.d";
+    names(
+        &machine,
+        &format!("mkdir {folder} && printf '[Socket]\nBacklog=7\n' > {folder}/late.conf"),
+        &["problem: echo.socket", "its files were changed since systemd read them", "systemctl daemon-reload"],
+        &remove,
+    );
+    let (add, remove) = drop_in("echo.socket", "[Socket]\\nMaxConnectoins=5\\n");
+    names(&machine, &add, &["problem: echo.socket", "MaxConnectoins", "systemctl edit echo.socket"], &remove);
+    // A program that is not static, and no root directory.
+    names(
+        &machine,
+        &format!("cp -p {programs}/time /run/time && install -m 711 /bin/true {programs}/time"),
+        &["problem: time@.service", "is linked dynamically"],
+        &format!("install -m 711 /run/time {programs}/time"),
+    );
+    let root = machine.shell("systemctl show -P RootDirectory time@1.service");
+    let root = root.trim();
+    names(
+        &machine,
+        &format!("mv {root} {root}.away"),
+        &["problem: time@.service", &format!("its root directory {root} is missing"), "make install"],
+        &format!("rm -rf {root}; mv {root}.away {root}"),
+    );
+    // Fortunes that are not there for it.
+    let cookies = "/usr/share/games/fortunes";
+    machine.shell(&format!("rm -rf {cookies} && mkdir -p {cookies} /srv/own && echo own > /srv/own/own"));
+    let serve = |path: &str| {
+        drop_in("fortune@.service", &format!("[Service]\\nExecStart=\\nExecStart={programs}/qotd {path}\\n"))
+    };
+    let (add, remove) = serve(cookies);
+    names(&machine, &add, &["problem: fortune@.service", "there is nothing in /usr/share/games/fortunes"], &remove);
+    let (add, remove) = serve("/srv/own");
+    names(
+        &machine,
+        &add,
+        &["it cannot see /srv/own: it has a root directory of its own", "BindReadOnlyPaths=/srv/own"],
+        &remove,
+    );
+    let (add, remove) = serve(&format!("{cookies}/own"));
+    names(
+        &machine,
+        &format!("{add} && install -m 600 /srv/own/own {cookies}/own"),
+        &["fortunes/own may not be read by the user that it runs as", "chmod o+r /usr/share/games/fortunes/own"],
+        &format!("{remove} && rm {cookies}/own"),
+    );
+    for (path, by) in [("/srv/own", "InaccessiblePaths="), ("/home/own", "ProtectHome=")] {
+        machine.shell("mkdir -p /home/own && echo own > /home/own/own");
+        let line = format!("[Service]\\nExecStart=\\nExecStart={programs}/qotd {path}\\n");
+        let (add, remove) = drop_in("fortune-daemon.service", &line);
+        names(
+            &machine,
+            &format!("{add} && systemctl start fortune-daemon.socket"),
+            &["problem: fortune-daemon.service", &format!("it cannot see {path}: {by} hides it")],
+            &format!("{remove} && systemctl stop fortune-daemon.socket && systemctl start fortune.socket"),
+        );
+    }
+    // A program that was replaced while it runs.
+    machine.shell("systemctl start time-daemon.socket && nc 127.0.0.1 37 </dev/null | wc -c");
+    names(
+        &machine,
+        &format!("install -m 711 /run/time {programs}/time"),
+        &["problem: time-daemon.service", "a program that was replaced", "systemctl restart time-daemon.service"],
+        "systemctl restart time-daemon.service",
+    );
+}
+
+#[test]
+fn sockets_that_only_look_wrong_are_told_from_those_that_are() {
+    let machine = Machine::with_services("looks", "");
+    // As often as anybody likes.
+    machine.shell("for i in {1..12}; do systemctl restart echo.socket; done");
+    let (add, remove) = drop_in("echo.socket", "[Unit]\\nStartLimitIntervalSec=1min\\nStartLimitBurst=2\\n");
+    names(
+        &machine,
+        &format!("{add} && for i in {{1..4}}; do systemctl restart echo.socket || true; done 2>/dev/null"),
+        &["problem: echo.socket", "failed on a limit (start-limit-hit)", "StartLimitIntervalSec=0"],
+        &format!("{remove} && systemctl reset-failed echo.socket && systemctl start echo.socket"),
+    );
+    // An address that is not there yet, and a device: no client of this host reaches them.
+    let (add, remove) =
+        drop_in("daytime.socket", "[Socket]\\nListenStream=\\nListenStream=192.0.2.1:13\\nFreeBind=yes\\n");
+    machine.shell(&format!("{add} && systemctl restart daytime.socket"));
+    let (well, text) = doctor(&machine);
+    assert!(well && text.contains("192.0.2.1 is no address of this host now"), "{text}");
+    machine.shell(&format!("{remove} && systemctl restart daytime.socket"));
+    machine.client("ip link add other type dummy || ip link add other type veth peer name another");
+    let (add, remove) = drop_in("daytime.socket", "[Socket]\\nBindToDevice=other\\n");
+    machine.shell(&format!("{add} && systemctl restart daytime.socket"));
+    let (well, text) = doctor(&machine);
+    assert!(well && text.contains("only clients on other may connect (BindToDevice=)"), "{text}");
+    machine.shell(&format!("{remove} && systemctl restart daytime.socket"));
+    // Another program has one address of a UDP port.
+    let thief = machine.folder().file(
+        "thief",
+        "import socket\nthief = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+         thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\nthief.bind((\"127.0.0.1\", 37))\nthief.recv(1)\n",
+    );
+    let code = std::fs::read_to_string(thief).unwrap();
+    names(
+        &machine,
+        &format!(
+            "printf '%s' '{code}' > /run/thief.py && systemctl start time-daemon.socket && \
+             systemd-run --quiet --unit=thief python3 /run/thief.py && until ss -Hlun sport = :37 | grep -q 127.0.0.1; do :; done"
+        ),
+        &["problem: time-daemon.socket", "datagrams to udp port 37 at 127.0.0.1 go to python3 (process"],
+        "systemctl stop thief",
+    );
 }

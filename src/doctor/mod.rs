@@ -3,8 +3,14 @@
 //! It asks systemd, the kernel and the services themselves, changes nothing, and runs under no lock-down: it is started by a
 //! person.
 
+mod answers;
 mod checks;
+mod credentials;
+mod fortunes;
+mod host;
+mod listening;
 mod ports;
+mod starting;
 mod systemd;
 
 use std::process::ExitCode;

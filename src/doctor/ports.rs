@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{IpAddr, UdpSocket};
+use std::path::Path;
 
 /// The TCP state of a listening socket.
 const LISTEN: &str = "0A";
@@ -15,6 +16,25 @@ pub(super) fn holder(port: u16, protocol: &str) -> Option<String> {
     Some(process_with(&inode).unwrap_or_else(|| "another program".to_owned()))
 }
 
+/// The UDP sockets with a port that neither systemd nor this process has, each with the address that it is bound to, in words.
+pub(super) fn others_with_udp(port: u16, service: &str) -> Vec<(String, String)> {
+    let ours = |inode: &str| ["1", service].iter().any(|pid| has(&Path::new("/proc").join(pid), inode));
+    let tables = ["udp", "udp6"].map(|table| fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default());
+    let lines = tables.iter().flat_map(|table| table.lines().skip(1));
+    let found = lines.filter_map(|line| Some((address_of(line)?, inode_of(line, port, "udp")?)));
+    // Who that is, only root can see.
+    found.filter(|(_, inode)| !ours(inode)).filter_map(|(at, inode)| Some((at, process_with(&inode)?))).collect()
+}
+
+/// The address of a line, as the kernel writes it there.
+fn address_of(line: &str) -> Option<String> {
+    let (ip, _) = line.split_whitespace().nth(1)?.rsplit_once(':')?;
+    let words = ip.as_bytes().chunks(8).map(|word| u32::from_str_radix(std::str::from_utf8(word).ok()?, 16).ok());
+    let octets: Vec<u8> = words.collect::<Option<Vec<_>>>()?.into_iter().flat_map(u32::to_ne_bytes).collect();
+    let v4 = <[u8; 4]>::try_from(octets.as_slice()).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(octets.as_slice()).map(IpAddr::from)).ok().map(|ip| ip.to_string())
+}
+
 /// The socket of a line of /proc/net/{tcp,udp}, if it is open for clients on that port.
 pub(super) fn inode_of(line: &str, port: u16, protocol: &str) -> Option<String> {
     let fields: Vec<_> = line.split_whitespace().collect();
@@ -25,14 +45,21 @@ pub(super) fn inode_of(line: &str, port: u16, protocol: &str) -> Option<String> 
 }
 
 fn process_with(inode: &str) -> Option<String> {
-    let link = format!("socket:[{inode}]");
     fs::read_dir("/proc").ok()?.flatten().find_map(|process| {
         let pid: u32 = process.file_name().to_str()?.parse().ok()?;
-        let mut descriptors = fs::read_dir(process.path().join("fd")).ok()?.flatten();
-        descriptors
-            .find(|descriptor| fs::read_link(descriptor.path()).is_ok_and(|to| to.as_os_str() == link.as_str()))?;
+        has(&process.path(), inode).then_some(())?;
         let name = fs::read_to_string(process.path().join("comm")).ok()?;
         Some(format!("{} (process {pid})", name.trim()))
+    })
+}
+
+/// Whether a process has a socket.
+fn has(process: &Path, inode: &str) -> bool {
+    let link = format!("socket:[{inode}]");
+    fs::read_dir(process.join("fd")).is_ok_and(|descriptors| {
+        descriptors
+            .flatten()
+            .any(|descriptor| fs::read_link(descriptor.path()).is_ok_and(|to| to.as_os_str() == link.as_str()))
     })
 }
 
@@ -54,6 +81,18 @@ mod tests {
         assert!(found.ends_with(&format!(" (process {})", std::process::id())), "{found}");
         drop(listener);
         assert_eq!(holder(port, "tcp"), None);
+    }
+
+    #[test]
+    fn others_with_a_udp_port_are_found_with_their_address() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let socket = UdpSocket::bind(address).expect("a port");
+            let at = socket.local_addr().expect("an address");
+            let own = std::process::id().to_string();
+            let found = others_with_udp(at.port(), "0");
+            assert!(found.len() == 1 && found[0].0 == at.ip().to_string(), "{found:?}");
+            assert_eq!(others_with_udp(at.port(), &own), []);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::SystemTime;
 
 /// The properties of one unit, as `systemctl show` prints them.
 #[derive(Debug, Default)]
@@ -69,6 +70,27 @@ impl Unit {
             .collect()
     }
 
+    /// The command line of `ExecStart=`, the program's name first.
+    pub(super) fn arguments(&self) -> Vec<&str> {
+        let line = self.get("ExecStart").split_once("argv[]=").map_or("", |(_, rest)| rest);
+        line.split_once(" ;").map_or("", |(line, _)| line).split(' ').collect()
+    }
+
+    /// What an option on it is set to.
+    pub(super) fn option(&self, name: &str) -> Option<&str> {
+        let words = self.arguments();
+        let at = words.iter().position(|word| word.split('=').next() == Some(name))?;
+        words[at].split_once('=').map(|(_, value)| value).or_else(|| words.get(at + 1).copied())
+    }
+
+    /// The lines of a report that are about one of its files.
+    pub(super) fn complaints<'a>(&self, report: &'a str) -> Vec<&'a str> {
+        let files =
+            [self.get("FragmentPath"), self.get("DropInPaths")].map(str::split_whitespace).into_iter().flatten();
+        let heads: Vec<_> = files.map(|file| format!("{file}:")).collect();
+        report.lines().filter(|line| heads.iter().any(|head| line.starts_with(head.as_str()))).collect()
+    }
+
     /// The program of `ExecStart=`.
     pub(super) fn program(&self) -> Option<&Path> {
         let start = self.get("ExecStart").split_once("path=")?.1;
@@ -79,6 +101,36 @@ impl Unit {
 /// Whether systemd runs this host (`sd_booted(3)`).
 pub(super) fn is_running() -> bool {
     sd_notify::booted().unwrap_or(false)
+}
+
+/// Its version.
+pub(super) fn version() -> Option<u32> {
+    run("systemctl", &["--version"])?.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// What `systemd-analyze verify` says of the files of these units.
+pub(super) fn verify(names: &[String]) -> String {
+    let arguments: Vec<_> =
+        ["verify", "--no-pager", "--"].into_iter().chain(names.iter().map(String::as_str)).collect();
+    run_for(Printed::Errors, "systemd-analyze", &arguments).unwrap_or_default()
+}
+
+/// What a unit's processes said last, or systemd about them.
+pub(super) fn last_words(unit: &str, since: Option<SystemTime>) -> Option<String> {
+    run("journalctl", &["--sync"]);
+    let since = since.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+    let since = since.map_or_else(|| "--boot".to_owned(), |time| format!("--since=@{}", time.as_secs()));
+    let ask = |more: &[&str]| {
+        let arguments =
+            [&["--quiet", "--no-pager", "--output=cat", "--lines=20", &since, "--unit", unit], more].concat();
+        run("journalctl", &arguments)
+    };
+    let last = |text: String, good: fn(&str) -> bool| text.lines().rev().find(|line| good(line)).map(str::to_owned);
+    last(ask(&["_TRANSPORT=stdout", "_TRANSPORT=syslog"])?, |line| !line.is_empty()).or_else(|| {
+        let all = ask(&[])?;
+        last(all.clone(), |line| line.contains("Failed at step") || line.contains("Failed to set up"))
+            .or_else(|| last(all, |line| line.contains("process exited") || line.contains("Failed")))
+    })
 }
 
 /// The exposure that `systemd-analyze security` computes, from 0.0 to 10.0.
@@ -116,10 +168,21 @@ fn files_of(unit: &str) -> BTreeMap<String, String> {
 /// What a program prints; `None` if it cannot be run. It gets so many seconds (timeout(1)): a manager that hangs must not
 /// take the doctor with it.
 pub(super) fn run(program: &str, arguments: &[&str]) -> Option<String> {
+    run_for(Printed::Output, program, arguments)
+}
+
+/// What of it is wanted.
+#[derive(Clone, Copy, PartialEq)]
+enum Printed {
+    Output,
+    Errors,
+}
+
+fn run_for(wanted: Printed, program: &str, arguments: &[&str]) -> Option<String> {
     let mut command = Command::new("timeout");
-    command.args(["20", program]).args(arguments).env("LC_ALL", "C").stdin(Stdio::null()).stderr(Stdio::null());
-    let output = command.output().ok()?;
-    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+    let output = command.args(["20", program]).args(arguments).env("LC_ALL", "C").stdin(Stdio::null()).output().ok()?;
+    let printed = if wanted == Printed::Output { output.stdout } else { output.stderr };
+    Some(String::from_utf8_lossy(&printed).into_owned())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! landlock(7): every right that the running kernel can forbid is forbidden; the one exception is to read and to list what is
 //! beneath directories that are named.
 
+use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -12,6 +13,7 @@ use rustix::fs::{CWD, Mode, OFlags, fstat, openat, stat};
 use super::LayerError;
 use crate::file::Readable;
 use crate::report::same_file;
+use crate::sys;
 
 /// The newest rights that the `landlock` crate knows; it leaves out those that the kernel does not know.
 const NEWEST: ABI = ABI::V9;
@@ -28,7 +30,11 @@ pub(super) fn forbid_everything_but(readable: &[Readable]) -> Result<(), LayerEr
         .no_new_privs(false) // a layer of its own
         .restrict_self()?;
     if status.ruleset == RulesetStatus::NotEnforced {
-        return Err(LayerError::NoLandlock);
+        // The crate does not tell why.
+        return Err(match sys::ask_for_landlock() {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => LayerError::ForbiddenLandlock,
+            _ => LayerError::NoLandlock,
+        });
     }
     Ok(())
 }

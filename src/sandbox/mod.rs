@@ -105,6 +105,9 @@ pub enum LayerError {
     /// Not asked: a directory that is to stay readable is the root.
     #[error("{} is the root directory", .0.display())]
     Everything(PathBuf),
+    /// That nobody may ask: a kernel never answers so.
+    #[error("a filter outside of the program forbids the Landlock calls, that of a container perhaps")]
+    ForbiddenLandlock,
     /// To the filter.
     #[error(transparent)]
     Seccomp(#[from] seccompiler::Error),
@@ -120,7 +123,7 @@ impl LayerError {
         };
         match self {
             Self::System(errno) => missing(Some(errno.raw_os_error())),
-            Self::NoLandlock => true,
+            Self::NoLandlock | Self::ForbiddenLandlock => true,
             Self::Seccomp(seccompiler::Error::Prctl(error) | seccompiler::Error::Seccomp(error)) => {
                 missing(error.raw_os_error())
             }

@@ -1,0 +1,140 @@
+//! What a client of this host gets.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::checks::{Service, Socket};
+use super::{Findings, ports};
+
+/// How long a service may take to answer the doctor.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Socket {
+    /// A client's view, from this host, where that may connect.
+    pub(super) fn ask_for_an_answer(&self, service: &Service, findings: &mut Findings) {
+        let (deny, allow) = (self.unit.get("IPAddressDeny"), self.unit.get("IPAddressAllow"));
+        if !deny.is_empty() && !allow.contains("127.0.0.0/8") {
+            return;
+        }
+        let device = self.unit.get("BindToDevice");
+        if !matches!(device, "" | "lo") {
+            let text =
+                format!("only clients on {device} may connect (BindToDevice=); the doctor is none, and did not ask");
+            return findings.state(&self.name, text);
+        }
+        let asked = SystemTime::now();
+        for (address, kind) in self.unit.listens_on() {
+            let Ok(address) = address.parse::<SocketAddr>() else { continue };
+            // FreeBind=: systemd listens there all the same.
+            if !ports::is_local(address.ip()) {
+                let text = format!("{} is no address of this host now, so nobody can connect to it", address.ip());
+                findings.state(&self.name, text);
+                continue;
+            }
+            let address = SocketAddr::new(reachable(address.ip()), address.port());
+            let answer = if kind == "Datagram" { ask(service.name, address) } else { converse(service.name, address) };
+            if let Err(error) = answer {
+                let protocol = if kind == "Datagram" { "udp" } else { "tcp" };
+                findings.problem(
+                    Some(&self.name),
+                    format!("a client of {protocol} {address} gets no answer: {error}{}", self.last_words(Some(asked))),
+                    format!("`journalctl -u '{}'` has the rest", self.starts.replace("@.", "@*.")),
+                );
+            }
+        }
+    }
+}
+
+/// Where a client on this host finds a service that listens on all addresses.
+fn reachable(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(v4) if v4.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        // IPv6 may be switched off; systemd's [::] takes IPv4 as well.
+        IpAddr::V6(v6) if v6.is_unspecified() && ports::is_local(Ipv6Addr::LOCALHOST.into()) => {
+            Ipv6Addr::LOCALHOST.into()
+        }
+        IpAddr::V6(v6) if v6.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        other => other,
+    }
+}
+
+const QUESTION: &[u8] = b"small-services doctor\r\n";
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+
+/// Talks to a service as its RFC says.
+fn converse(name: &str, address: SocketAddr) -> io::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut connection = TcpStream::connect_timeout(&address, PATIENCE)?;
+    connection.set_write_timeout(Some(PATIENCE))?;
+    match name {
+        "echo" | "discard" => {
+            connection.write_all(QUESTION)?;
+            connection.shutdown(Shutdown::Write)?;
+        }
+        // Of HTTPS this will do: whoever speaks TLS refuses it with an alert.
+        "lunchd-http" | "lunchd-https" => connection.write_all(REQUEST)?,
+        _ => {}
+    }
+    let mut answer = Vec::new();
+    let mut piece = [0; 1024];
+    // Of chargen's, which never ends, the beginning will do.
+    while answer.len() < piece.len() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(late());
+        }
+        connection.set_read_timeout(Some(left))?;
+        match connection.read(&mut piece) {
+            Ok(0) => break,
+            Ok(count) => answer.extend_from_slice(&piece[..count]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(late()),
+            Err(error) => return Err(error),
+        }
+    }
+    right(name, &answer)
+}
+
+/// Asks for a datagram; a lost one is no fault, so more than once.
+fn ask(name: &str, address: SocketAddr) -> io::Result<()> {
+    const ATTEMPTS: u32 = 3;
+    if name == "discard" {
+        return Ok(());
+    }
+    let client = UdpSocket::bind((
+        if address.is_ipv4() { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() },
+        0,
+    ))?;
+    client.connect(address)?;
+    client.set_read_timeout(Some(PATIENCE / ATTEMPTS))?;
+    let mut answer = [0; 1024];
+    for _ in 0..ATTEMPTS {
+        client.send(QUESTION)?;
+        match client.recv(&mut answer) {
+            Ok(count) if name == "chargen" && count == 0 => return Ok(()),
+            Ok(count) => return right(name, &answer[..count]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(late())
+}
+
+fn late() -> io::Error {
+    io::Error::other(format!("not within {} seconds", PATIENCE.as_secs()))
+}
+
+/// The kind of a TLS record (RFC 8446, section 5.1).
+const TLS_ALERT: u8 = 21;
+
+fn right(name: &str, answer: &[u8]) -> io::Result<()> {
+    let right = match name {
+        "echo" => answer == QUESTION,
+        "discard" => answer.is_empty(),
+        "time" => answer.len() == 4,
+        "lunchd-http" => answer.starts_with(b"HTTP/1.1 "),
+        "lunchd-https" => answer.first() == Some(&TLS_ALERT),
+        _ => !answer.is_empty(),
+    };
+    if right { Ok(()) } else { Err(io::Error::other(format!("{} octets came", answer.len()))) }
+}

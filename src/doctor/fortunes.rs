@@ -1,0 +1,83 @@
+//! The cookie files that a service is told to read, as far as it could see them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::Findings;
+use super::checks::Socket;
+
+/// What `ProtectHome=` hides.
+const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
+
+impl Socket {
+    /// Each file and directory on its command line.
+    pub(super) fn examine_fortunes(&self, findings: &mut Findings) {
+        let arguments = self.started.arguments();
+        // Of lunchd's options, others name files too.
+        let from = arguments.iter().position(|word| *word == "--fortunes").unwrap_or(0);
+        if from == 0 && !self.name.starts_with("fortune") {
+            return;
+        }
+        for path in arguments[from..].iter().skip(1).filter(|word| word.starts_with('/')) {
+            if let Some((text, advice)) =
+                missing(Path::new(path)).or_else(|| self.hidden(path)).or_else(|| unreadable(Path::new(path)))
+            {
+                findings.problem(Some(&self.starts), text, advice);
+            }
+        }
+    }
+
+    /// What its unit hides from it.
+    fn hidden(&self, path: &str) -> Option<(String, String)> {
+        let unit = &self.started;
+        let below = |directory: &str| Path::new(path).starts_with(directory.trim_start_matches(['-', '+']));
+        let bound: Vec<_> =
+            unit.get("BindReadOnlyPaths").split_whitespace().filter_map(|it| it.split(':').next()).collect();
+        if bound.iter().any(|directory| below(directory)) {
+            return None;
+        }
+        let edit = format!("`systemctl edit {}`, and add BindReadOnlyPaths={path}", self.starts);
+        if !matches!(unit.get("RootDirectory"), "" | "/") {
+            return Some((format!("it cannot see {path}: it has a root directory of its own"), edit));
+        }
+        let by = if unit.get("ProtectHome") != "no" && HOMES.into_iter().any(below) {
+            "ProtectHome="
+        } else if unit.get("InaccessiblePaths").split_whitespace().any(below) {
+            "InaccessiblePaths="
+        } else {
+            return None;
+        };
+        Some((
+            format!("it cannot see {path}: {by} hides it"),
+            "keep it elsewhere, below /usr/local/share say".to_owned(),
+        ))
+    }
+}
+
+fn missing(path: &Path) -> Option<(String, String)> {
+    let error = fs::metadata(path).err()?;
+    Some((format!("{} cannot be read: {error}", path.display()), "put it there, or correct ExecStart=".to_owned()))
+}
+
+/// Why a user of no group could not read it.
+fn unreadable(path: &Path) -> Option<(String, String)> {
+    let file = fs::metadata(path).ok()?;
+    let readable = if file.is_dir() { 0o005 } else { 0o004 };
+    let closed =
+        path.ancestors().skip(1).find(|it| fs::metadata(it).is_ok_and(|it| it.permissions().mode() & 0o001 == 0));
+    if file.permissions().mode() & readable != readable || closed.is_some() {
+        let at = closed.unwrap_or(path).display();
+        let advice = format!("`chmod o+r{} {at}`", if file.is_dir() || closed.is_some() { "x" } else { "" });
+        return Some((
+            format!("{} may not be read by the user that it runs as: see the mode of {at}", path.display()),
+            advice,
+        ));
+    }
+    if file.is_dir() && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none()) {
+        let advice =
+            "install collections, as `apt install fortunes` does, or leave the path out for those that are built in";
+        return Some((format!("there is nothing in {}", path.display()), advice.to_owned()));
+    }
+    None
+}

@@ -1,0 +1,126 @@
+//! Why a socket does not listen, or no client reaches it.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+
+use super::checks::{Service, Socket};
+use super::{Findings, ports};
+
+impl Socket {
+    /// Why it does not listen, if it does not.
+    pub(super) fn examine_state(&self, service: &Service, findings: &mut Findings) {
+        let (name, unit) = (self.name.as_str(), &self.unit);
+        let again = format!("`systemctl reset-failed {name}`, then `systemctl start {name}`");
+        if unit.get("Result").ends_with("-limit-hit") {
+            findings.problem(
+                Some(name),
+                format!("it failed on a limit ({}), and the port stays closed", unit.get("Result")),
+                match unit.get("Result") {
+                    "start-limit-hit" => {
+                        format!("set StartLimitIntervalSec=0 in [Unit], as the shipped unit does; {again}")
+                    }
+                    _ => format!("set TriggerLimitIntervalSec=0, as the shipped unit does; {again}"),
+                },
+            );
+            return;
+        }
+        if unit.is_active() {
+            if unit.listens_on().iter().any(|(_, kind)| *kind == "Datagram") {
+                for (at, by) in ports::others_with_udp(service.port, self.started.get("MainPID")) {
+                    findings.problem(
+                        Some(name),
+                        format!("datagrams to udp port {} at {at} go to {by}", service.port),
+                        format!("stop that program, then `systemctl restart {name}`"),
+                    );
+                }
+            }
+            return;
+        }
+        for (address, kind) in unit.listens_on() {
+            let protocol = if kind == "Datagram" { "udp" } else { "tcp" };
+            if let Ok(address) = address.parse::<SocketAddr>()
+                && !ports::is_local(address.ip())
+            {
+                findings.problem(
+                    Some(name),
+                    format!("{} is no address of this host", address.ip()),
+                    "correct ListenStream= or ListenDatagram=, set FreeBind=yes, or add the address",
+                );
+                return;
+            }
+            let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(service.port);
+            if let Some(by) = ports::holder(port, protocol) {
+                let by = if by == "systemd (process 1)" {
+                    "another socket unit; see `systemctl list-sockets`".to_owned()
+                } else {
+                    by
+                };
+                let ours = service.sockets.iter().any(|other| other.unit.is_active());
+                // The other socket of the same service has it: that is how it should be.
+                if !ours || unit.get("ActiveState") == "failed" {
+                    findings.problem(
+                        Some(name),
+                        format!("{protocol} port {port} is taken by {by}"),
+                        format!("stop that program; {again}"),
+                    );
+                }
+                return;
+            }
+        }
+        if unit.get("Accept") != "yes" && self.started.is_active() {
+            findings.problem(
+                Some(name),
+                format!(
+                    "it is enabled, but {}, while {} runs: it has to be there first",
+                    unit.get("ActiveState"),
+                    self.starts
+                ),
+                format!("`systemctl stop {}`, then `systemctl start {name}`", self.starts),
+            );
+            return;
+        }
+        let reason = match (unit.get("ActiveState"), unit.get("Result")) {
+            ("failed", result) => format!("it failed ({result})"),
+            (state, _) => format!("it is enabled, but {state}"),
+        };
+        findings.problem(Some(name), reason, format!("look at `journalctl -u {name}`; {again}"));
+    }
+
+    /// What stands between a client and the socket.
+    pub(super) fn examine_access(&self, findings: &mut Findings) {
+        let (name, unit) = (self.name.as_str(), &self.unit);
+        if unit.get("PrivateNetwork") == "yes" {
+            findings.problem(
+                Some(name),
+                "PrivateNetwork=yes puts its sockets where no client is",
+                "remove PrivateNetwork= from the socket unit; it belongs to the service",
+            );
+        }
+        let (deny, allow) = (unit.get("IPAddressDeny"), unit.get("IPAddressAllow"));
+        let denies_all = deny.split_whitespace().any(|network| matches!(network, "0.0.0.0/0" | "::/0"));
+        if denies_all && allow.is_empty() {
+            findings.problem(
+                Some(name),
+                format!("IPAddressDeny={deny} keeps clients out, and there is no IPAddressAllow="),
+                format!("`systemctl edit {name}`, and add IPAddressAllow= with those who may connect"),
+            );
+        } else if denies_all {
+            findings.state(name, format!("only {allow} may connect (IPAddressAllow=)"));
+        }
+        for (path, _) in unit.listens_on().into_iter().filter(|(path, _)| path.starts_with('/')) {
+            match fs::metadata(path) {
+                Err(error) if unit.is_active() => {
+                    let advice = format!("`systemctl restart {name}` makes it anew");
+                    findings.problem(Some(name), format!("clients cannot find {path}: {error}"), advice);
+                }
+                Ok(file) if file.permissions().mode() & 0o022 == 0 => findings.problem(
+                    Some(name),
+                    format!("nobody but the owner of {path} may connect (SocketMode={})", unit.get("SocketMode")),
+                    format!("`systemctl edit {name}`, and set SocketMode=0666, or SocketGroup= and SocketMode=0660"),
+                ),
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Why a service does not start, or is not what its files say.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::Path;
+use std::time::SystemTime;
+
+use super::Findings;
+use super::checks::Socket;
+use super::systemd;
+
+/// The shipped units are below this.
+const HIGHEST_EXPOSURE: f64 = 0.5;
+
+impl Socket {
+    /// The service behind it: it is the socket that has to be enabled, and its program has to be there.
+    pub(super) fn examine_service(&self, findings: &mut Findings) {
+        if !self.started.is_loaded() {
+            return;
+        }
+        let restarts = self.started.get("NRestarts");
+        let (state, again) = (self.started.get("ActiveState"), !matches!(restarts, "" | "0"));
+        if state == "failed" || (again && state != "active") {
+            findings.problem(
+                Some(&self.starts),
+                format!(
+                    "it does not stay up ({state}), and was started again {restarts} times{}",
+                    self.last_words(None)
+                ),
+                format!("`journalctl -u {}` has the rest", self.starts),
+            );
+        }
+        let wanted: Vec<_> = self.started.wanted_by().into_iter().filter(|by| !by.ends_with(".socket")).collect();
+        if !wanted.is_empty() && !self.unit.is_enabled() {
+            findings.problem(
+                Some(&self.starts),
+                format!("it is enabled (by {}), and its socket {} is not", wanted.join(", "), self.name),
+                format!("`systemctl disable {}`, then `systemctl enable --now {}`", self.starts, self.name),
+            );
+        }
+        self.examine_files(findings);
+        self.examine_process(findings);
+        if self.is_meant_to_run()
+            && let Some(level) = self.exposure().filter(|&level| level > HIGHEST_EXPOSURE)
+        {
+            findings.problem(
+                Some(&self.starts),
+                format!("its exposure is {level:.1}, more than the {HIGHEST_EXPOSURE} of the shipped unit"),
+                format!("look at `systemctl cat {}` and `systemd-analyze security`", self.starts),
+            );
+        }
+    }
+
+    /// What it said last, and if it said nothing, what systemd says of it; since some time, or since the boot.
+    pub(super) fn last_words(&self, since: Option<SystemTime>) -> String {
+        let unit = self.starts.replace("@.", "@*.");
+        systemd::last_words(&unit, since).map_or_else(String::new, |words| format!("; it said last: {words}"))
+    }
+
+    /// What is on the disk and what systemd has read of it, for the socket and for the service;
+    /// `verified` is what systemd-analyze says.
+    pub(super) fn examine_loading(&self, verified: &str, findings: &mut Findings) {
+        for (name, unit) in [(&self.name, &self.unit), (&self.starts, &self.started)] {
+            if unit.get("NeedDaemonReload") == "yes" {
+                let text = "its files were changed since systemd read them";
+                findings.problem(
+                    Some(name),
+                    text,
+                    format!("`systemctl daemon-reload`, then `systemctl restart {}`", self.name),
+                );
+            }
+            for line in unit.complaints(verified) {
+                let advice = format!("correct that line, with `systemctl edit {name}` where it is a drop-in's");
+                findings.problem(Some(name), line, advice);
+            }
+        }
+    }
+
+    /// The program and its root directory.
+    fn examine_files(&self, findings: &mut Findings) {
+        let root = self.started.get("RootDirectory");
+        if !root.is_empty() && !Path::new(root).is_dir() {
+            findings.problem(
+                Some(&self.starts),
+                format!("its root directory {root} is missing"),
+                "run `make install` again; below /run, `systemd-tmpfiles --create` makes it",
+            );
+        }
+        if let Some(program) = self.started.program()
+            && let Err(reason) = is_executable(program)
+        {
+            findings.problem(
+                Some(&self.starts),
+                format!("its program {} {reason}", program.display()),
+                "run `make install` again, or correct ExecStart=",
+            );
+        }
+        if let Some(program) = self.started.program()
+            && is_dynamic(program).unwrap_or(false)
+        {
+            findings.problem(
+                Some(&self.starts),
+                format!(
+                    "its program {} is linked dynamically, and the unit has no libraries for it",
+                    program.display()
+                ),
+                "build it with `make`, which links it statically, and `make install` it",
+            );
+        }
+    }
+
+    /// A process that goes on with a program that is no longer there.
+    fn examine_process(&self, findings: &mut Findings) {
+        let pid = self.started.get("MainPID");
+        let deleted = fs::read_link(format!("/proc/{pid}/exe"));
+        if self.started.is_active() && deleted.is_ok_and(|path| path.to_string_lossy().ends_with(" (deleted)")) {
+            findings.problem(
+                Some(&self.starts),
+                "it runs a program that was replaced since it was started",
+                format!("`systemctl restart {}`; its sockets stay open meanwhile", self.starts),
+            );
+        }
+    }
+}
+
+fn is_executable(program: &Path) -> Result<(), String> {
+    match fs::metadata(program) {
+        Err(error) => Err(format!("cannot be found: {error}")),
+        Ok(file) if file.permissions().mode() & 0o001 == 0 => Err("may not be executed by every user".to_owned()),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// Whether a program needs libraries: whether it names an interpreter (`PT_INTERP` in elf(5)).
+fn is_dynamic(program: &Path) -> io::Result<bool> {
+    const INTERPRETER: u32 = 3;
+    let file = fs::File::open(program)?;
+    let mut head = [0; 64];
+    file.read_exact_at(&mut head, 0)?;
+    let number = |octets: &[u8]| octets.iter().rev().fold(0, |number, &octet| number << 8 | u64::from(octet));
+    let (table, size, count) = (number(&head[32..40]), number(&head[54..56]), number(&head[56..58]));
+    for entry in 0..count {
+        let mut kind = [0; 4];
+        file.read_exact_at(&mut kind, table.saturating_add(entry * size))?;
+        if u32::from_le_bytes(kind) == INTERPRETER {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dynamic_program_is_told_from_a_static_one() {
+        assert!(is_dynamic(Path::new("/bin/sh")).is_ok_and(|dynamic| dynamic));
+        assert!(is_dynamic(&std::env::current_exe().expect("this one")).is_ok_and(|dynamic| !dynamic));
+        assert!(is_dynamic(Path::new("/dev/null")).is_err());
+    }
+}
