@@ -1,5 +1,5 @@
 # make            build the programs
-# make run        try QOTD out on 127.0.0.1:1717
+# make run        try QOTD out on 127.0.0.1:1717; ARGS='--daily' for its options
 # make test       all tests; installs what they need first (root on Debian or Ubuntu)
 # make install    programs, systemd units and documentation; reloads systemd on a live root
 # make uninstall  the opposite
@@ -13,6 +13,9 @@
 #
 # Variables: PREFIX, DESTDIR, unitdir, libexecdir, rootdir, bindir, docdir, datadir, gamesdir.
 # `make install FORTUNE=yes` also installs qotd as PREFIX/games/fortune.
+#
+# CARGOFLAGS=--offline builds without a network, builddir=DIR somewhere else: say builddir=DIR to `make install` as well.
+# CARGO_TARGET_DIR and RUSTFLAGS of the environment are used as they are.
 
 PREFIX     = /usr/local
 DESTDIR    =
@@ -23,6 +26,7 @@ docdir     = $(PREFIX)/share/doc/small-services
 datadir    = $(PREFIX)/share/small-services
 gamesdir   = $(PREFIX)/games
 unitdir    = $(PREFIX)/lib/systemd/system
+builddir   = target
 
 CARGO    = cargo
 INSTALL  = install
@@ -41,16 +45,39 @@ SYSTEMD_EMPTY  = $(addprefix /run/systemd/journal/,dev-log socket stdout)
 OURS     = $(libexecdir) $(docdir) $(datadir)/xinetd.d $(datadir) $(rootdir)
 FILES    = $(addprefix $(libexecdir)/,$(PROGRAMS) $(WEB)) $(bindir)/qotd $(bindir)/small-services \
 	$(addprefix $(docdir)/,$(notdir $(DOCS))) $(addprefix $(datadir)/,$(EXAMPLES)) $(addprefix $(unitdir)/,$(UNITS))
-release  = target/$(shell rustc --print host-tuple)/release
+# What is built is found here without cargo, which root often does not have.
+programs = $(builddir)/programs
+
+# RUSTFLAGS takes the place of the flags in .cargo/config.toml. So they are added to it.
+STATIC := -C target-feature=+crt-static -C relocation-model=pie
+ifneq ($(RUSTFLAGS),)
+override RUSTFLAGS := $(RUSTFLAGS) $(if $(findstring +crt-static,$(RUSTFLAGS)),,$(STATIC))
+export RUSTFLAGS
+endif
+ifneq ($(CARGO_ENCODED_RUSTFLAGS),)
+empty :=
+separator := $(shell printf '\037')
+encoded := $(separator)$(subst $(empty) $(empty),$(separator),$(STATIC))
+override CARGO_ENCODED_RUSTFLAGS := $(CARGO_ENCODED_RUSTFLAGS)$(if $(findstring +crt-static,$(CARGO_ENCODED_RUSTFLAGS)),,$(encoded))
+export CARGO_ENCODED_RUSTFLAGS
+endif
 
 .PHONY: all build run test install uninstall lint bench fuzz attack soak sbom clean
 
-all build:
-	$(CARGO) build --release --locked
-	$(CARGO) build --release --locked --features web --bin lunchd
+# Only cargo knows where it puts a program (CARGO_TARGET_DIR, its configuration, another target), and it says so in JSON.
+compile = mkdir -p $(programs) && \
+	$(CARGO) build --release --locked $(if $(filter file,$(origin builddir)),,--target-dir $(builddir)) $(CARGOFLAGS) $(1) \
+		--message-format json-render-diagnostics >$(programs)/messages && \
+	sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' $(programs)/messages | sed "s|^$$(cd $(programs)/.. && pwd)/|../|" | \
+	while read -r program; do ln -sf "$$program" $(programs) || exit 1; done
 
-run: build
-	@$(release)/qotd --listen 127.0.0.1:1717
+all build:
+	@$(call compile,--features services)
+	@$(call compile,--features web --bin lunchd)
+
+run:
+	@$(call compile,--features services --bin qotd)
+	@$(programs)/qotd --listen 127.0.0.1:1717 $(ARGS)
 
 # A path ends up in units, in files of other super-servers and in shells, and each reads some characters in a way of its own. So
 # there are none of these: `make install` and `make uninstall` refuse them before they do anything.
@@ -81,13 +108,13 @@ fill  = rm -f "$(2)" && \
 # the connection or the memory of one that has just been started (ptrace(2), pidfd_getfd(2)).
 install:
 	$(checked)
-	@test -x $(release)/lunchd || { echo 'make install: the programs are not built yet; run `make` first' >&2; exit 1; }
+	@test -x $(programs)/lunchd || { echo 'make install: the programs are not built yet; run `make` first' >&2; exit 1; }
 	umask 022 && mkdir -p $(addprefix $(DESTDIR),$(bindir) $(unitdir) $(if $(filter yes,$(FORTUNE)),$(gamesdir)))
 	umask 022 && $(INSTALL) -d -m 755 $(addprefix $(DESTDIR),$(OURS) $(addprefix $(rootdir),$(MOUNTS)))
 	$(INSTALL) -m 644 /dev/null $(DESTDIR)$(rootdir)$(EMPTY)
-	$(INSTALL) -m 711 $(PROGRAMS:%=$(release)/%) $(WEB:%=$(release)/%) $(DESTDIR)$(libexecdir)
-	$(INSTALL) -m 711 $(release)/qotd $(DESTDIR)$(bindir)
-	$(INSTALL) -m 755 $(release)/small-services $(DESTDIR)$(bindir)
+	$(INSTALL) -m 711 $(addprefix $(programs)/,$(PROGRAMS) $(WEB)) $(DESTDIR)$(libexecdir)
+	$(INSTALL) -m 711 $(programs)/qotd $(DESTDIR)$(bindir)
+	$(INSTALL) -m 755 $(programs)/small-services $(DESTDIR)$(bindir)
 	$(INSTALL) -m 644 $(DOCS) $(DESTDIR)$(docdir)
 	@umask 022; for unit in $(UNITS); do $(call fill,"units/$$unit",$(DESTDIR)$(unitdir)/$$unit); done
 	@umask 022; for example in $(EXAMPLES); do \
@@ -144,8 +171,9 @@ soak:
 
 sbom:
 	mkdir -p target/sbom
-	"$$(tests/tools cargo-cyclonedx)" cyclonedx --features web --format json --spec-version 1.5 --no-build-deps --target $(shell rustc --print host-tuple)
+	"$$(tests/tools cargo-cyclonedx)" cyclonedx --features services,web --format json --spec-version 1.5 --no-build-deps --target $(shell rustc --print host-tuple)
 	mv small-services.cdx.json target/sbom
 
 clean:
 	$(CARGO) clean
+	rm -rf $(programs)

@@ -50,6 +50,28 @@ fn tree(folder: &Path) -> BTreeMap<PathBuf, Option<u32>> {
 }
 
 #[test]
+fn root_needs_no_rust_to_install() {
+    let folder = Folder::new("install-without-rust");
+    // All that there is: what every host has that can run `make`.
+    let tools = folder.path().join("tools");
+    fs::create_dir(&tools).unwrap();
+    for tool in ["sh", "mkdir", "install", "rm", "sed", "chmod", "ln", "find", "rmdir", "readlink", "stat"] {
+        let found = Command::new("sh").args(["-c", &format!("command -v {tool}")]).output().unwrap();
+        let found = String::from_utf8(found.stdout).unwrap();
+        symlink(found.trim_end(), tools.join(tool)).unwrap();
+    }
+    let destination = folder.path().join("root");
+    let path = format!("PATH={}", tools.display());
+    let assignments = [path.as_str(), "export PATH"];
+    for target in ["install", "uninstall"] {
+        let output = try_make("022", &["--eval", assignments[1], assignments[0], target], &destination);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && said.is_empty(), "{target}: {said}");
+        assert_eq!(destination.join(LIBEXEC).join("lunchd").exists(), target == "install");
+    }
+}
+
+#[test]
 fn modes_do_not_depend_on_the_umask() {
     let mut trees = ["022", "000", "077"].map(|umask| {
         let folder = Folder::new(&format!("install-{umask}"));
