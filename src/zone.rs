@@ -60,11 +60,12 @@ pub(crate) fn named(setting: &'static str, name: &str) -> Result<TimeZone, Error
     zone.map_err(|source| Error::Unknown { setting, name: name.to_owned(), source })
 }
 
-/// Reads a zone file; nothing that is too large to be one, and no device or FIFO, whatever the name is.
+/// Reads a zone file; an empty one is UTC, as in C: it is what systemd mounts a zone over, and stays when there is none any
+/// more. Nothing that is too large to be one, and no device or FIFO, whatever the name is.
 fn read(path: &Path) -> io::Result<TimeZone> {
     let mut file = Vec::new();
     open_regular(path)?.take(LARGEST_ZONE).read_to_end(&mut file)?;
-    parse(&file)
+    if file.is_empty() { Ok(TimeZone::UTC) } else { parse(&file) }
 }
 
 /// A zone file's content (RFC 9636).

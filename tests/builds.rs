@@ -63,21 +63,19 @@ fn make_run_builds_one_static_program_wherever_and_with_whatever_flags() {
     let encoded = FLAGS.join("\x1f");
     let where_to = [format!("builddir={}", folder().display()), format!("programs={}", elsewhere.display())];
     let target = folder().display().to_string();
-    let cases: [(&[String], &[(&str, &str)], PathBuf); 2] = [
-        (&where_to[..1], &[("RUSTFLAGS", &FLAGS.join(" "))], folder().join("programs")),
-        (&where_to[1..], &[("CARGO_ENCODED_RUSTFLAGS", &encoded), ("CARGO_TARGET_DIR", &target)], elsewhere.clone()),
-    ];
     let _ = fs::remove_dir_all(folder().join("programs"));
-    for (arguments, variables, programs) in cases {
+    let builds = |argument: &str, variables: &[(&str, &str)], programs: &Path| {
         let mut make = Command::new("make");
-        make.args(["--no-print-directory", "run", "ARGS=--version"]).args(arguments);
+        make.args(["--no-print-directory", "run", "ARGS=--version", argument]);
         make.envs(variables.iter().copied()).env("CARGO_NET_OFFLINE", "true");
         let output = run(&mut make);
         assert!(output.status.success(), "{variables:?}: {}", text(&output.stderr));
         assert_eq!(text(&output.stdout), concat!("qotd ", env!("CARGO_PKG_VERSION"), "\n"));
-        assert_eq!(names(&programs), ["qotd"]);
+        assert_eq!(names(programs), ["qotd"]);
         assert!(!needs_loader(&programs.join("qotd")), "{variables:?}");
-    }
+    };
+    builds(&where_to[0], &[("RUSTFLAGS", &FLAGS.join(" "))], &folder().join("programs"));
+    builds(&where_to[1], &[("CARGO_ENCODED_RUSTFLAGS", &encoded), ("CARGO_TARGET_DIR", &target)], &elsewhere);
 }
 
 #[test]
