@@ -43,7 +43,7 @@ PROGRAMS = qotd echo daytime discard chargen time
 WEB      = lunchd
 UNITS    = $(filter %.socket %.service %.slice,$(notdir $(wildcard units/*)))
 EXAMPLES = inetd.conf tcpserver $(PROGRAMS:%=xinetd.d/%)
-DOCS     = README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE $(wildcard docs/*.md)
+DOCS     = README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE NOTICE $(wildcard docs/*.md)
 # What the units hide from the services (ProtectHome=, PrivateTmp= and the like), and what those of one process for all close.
 HIDDEN   = /home /root /run/user /tmp /var/tmp /dev /proc /sys
 CLOSED   = /boot /efi /lost+found /media /mnt /opt /srv /var/lib /var/log /var/spool /var/cache /var/mail
