@@ -1,8 +1,8 @@
 //! Time zones, from the host's zone files.
 
-use std::env;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 use jiff::tz::TimeZone;
 
@@ -44,6 +44,17 @@ pub(crate) fn local() -> Result<TimeZone, Error> {
             other => other.map_err(Error::Local),
         },
     }
+}
+
+/// The directory of the zones that [`local`] may be some day, if it can become another one: TZ holds for as long as the process
+/// lives. Not the directory of `/etc/localtime`: that is a link, and much else is there.
+pub(crate) fn may_change_in() -> Option<PathBuf> {
+    if env::var_os("TZ").is_some() {
+        return None;
+    }
+    let local = fs::canonicalize(LOCALTIME).unwrap_or_default();
+    let zones = local.ancestors().find(|path| path.ends_with("zoneinfo")).unwrap_or(Path::new(ZONES));
+    zones.is_dir().then(|| zones.to_owned())
 }
 
 /// A zone as TZ names it (tzset(3)): a name, a path, or a rule such as CET-1CEST.

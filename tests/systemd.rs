@@ -579,6 +579,48 @@ fn daytime_is_utc_on_a_host_without_a_time_zone() {
 }
 
 #[test]
+fn daytime_for_all_clients_follows_the_zone_of_the_host_at_sighup() {
+    let machine = Machine::boot("zone-changes");
+    make(&machine, "install");
+    machine.shell("ln -sf /usr/share/zoneinfo/Asia/Tokyo /etc/localtime && systemctl start daytime-daemon.socket");
+    machine.shell("nc 127.0.0.1 13 </dev/null | grep :");
+    for zone in ["America/New_York", "Asia/Kolkata"] {
+        machine.shell(&format!("ln -sf /usr/share/zoneinfo/{zone} /etc/localtime"));
+        machine.shell("systemctl reload daytime-daemon.service");
+        machine.wait_for("nc 127.0.0.1 13 </dev/null | grep \"$(LC_ALL=C date +'%a %b %e %H:')\"");
+    }
+    // None any more: UTC. What is no zone, or cannot be read: as before.
+    machine.shell("rm /etc/localtime && systemctl reload daytime-daemon.service");
+    machine.wait_for("nc 127.0.0.1 13 </dev/null | grep \"$(LC_ALL=C date -u +'%a %b %e %H:')\"");
+    machine.shell("cp /usr/share/zoneinfo/Asia/Tokyo /etc/localtime && systemctl reload daytime-daemon.service");
+    machine.wait_for(
+        "journalctl --sync && journalctl -q --no-pager -p err _COMM=daytime | grep 'going on with the time zone'",
+    );
+    machine.shell("nc 127.0.0.1 13 </dev/null | grep \"$(LC_ALL=C date -u +'%a %b %e %H:')\"");
+    assert_eq!(machine.shell("systemctl show -P NRestarts daytime-daemon.service"), "0\n");
+}
+
+#[test]
+fn the_units_do_without_user_namespaces_as_the_page_says() {
+    let machine = Machine::boot("namespaces");
+    make(&machine, "install");
+    let page = std::fs::read_to_string(support::repository().join("docs/operating.md")).unwrap();
+    let lines = page.split("```ini\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a drop-in");
+    let own = machine.shell("readlink /proc/self/ns/user");
+    for (unit, instance, exposure) in
+        [("fortune@.service", "fortune@1.service", "0.5"), ("echo-daemon.service", "echo-daemon.service", "0.4")]
+    {
+        drop_in(&machine, unit, &lines.replace('\n', "\\n"));
+        let shown = machine.shell(&format!("systemd-analyze security --no-pager {instance} | grep Overall"));
+        assert!(shown.contains(&format!(": {exposure} ")) && page.contains(exposure), "{shown}");
+    }
+    assert_both_kinds_answer(&machine);
+    let namespace = "readlink /proc/$(systemctl show -P MainPID echo-daemon.service)/ns/user";
+    assert_eq!(machine.shell(namespace), own);
+    assert_eq!(machine.shell("grep CapBnd /proc/$(pgrep -x echo)/status"), "CapBnd:\t0000000000000000\n");
+}
+
+#[test]
 fn no_socket_is_enabled_by_what_a_distribution_enables_by_default() {
     let machine = Machine::boot("presets");
     make(&machine, "install");

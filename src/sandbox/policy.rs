@@ -132,7 +132,9 @@ pub const SERVICES: &[Service] = &[Qotd, Echo, Daytime, Discard, Chargen, Time, 
 /// Those of the RFCs.
 const SMALL: &[Service] = &[Qotd, Echo, Daytime, Discard, Chargen, Time];
 /// Those with files that are read again.
-const FOLLOWING: &[Service] = &[Qotd, Lunchd];
+const FOLLOWING: &[Service] = &[Qotd, Daytime, Lunchd];
+/// Those of them that look for changes, and list directories.
+const WATCHING: &[Service] = &[Qotd, Lunchd];
 /// Those that send one reply and close.
 const REPLYING: &[Service] = &[Qotd, Daytime, Time];
 /// Those that go on for as long as the client likes.
@@ -232,15 +234,15 @@ pub const TABLE: &[Rule] = &[
     allow(SMALL,      ALL, CLOCK_GETTIME, &[], "tell the time where the vDSO cannot"),
     allow(SMALL,      ALL, BRK,         &[], "keep a record of one more connection, or the rest of a long reply"),
 
-    // Files that are read again: fortunes when they change, and a certificate. Where they may lie is Landlock's part.
+    // Files that are read again: fortunes when they change, a time zone, and a certificate. Where they may lie is Landlock's part.
     allow(FOLLOWING,  FILES, STATX, &[AT_FDCWD, is(2, 0)], "see whether a file was changed"),
-    allow(FOLLOWING,  FILES, STATX, &[is(2, AT_EMPTY_PATH)], "see whether an open file was changed"),
+    allow(WATCHING,   FILES, STATX, &[is(2, AT_EMPTY_PATH)], "see whether an open file was changed"),
     allow(FOLLOWING,  FILES, OPENAT, &[AT_FDCWD, READ_ONLY], "open a file to read it"),
-    allow(FOLLOWING,  FILES, OPENAT, &[AT_FDCWD, DIRECTORY], "open a directory to list it"),
-    allow(FOLLOWING,  FILES, NEWFSTATAT, &[is(3, AT_EMPTY_PATH)], "learn how to read a directory"),
-    allow(FOLLOWING,  FILES, GETDENTS64, &[], "list a directory"),
+    allow(WATCHING,   FILES, OPENAT, &[AT_FDCWD, DIRECTORY], "open a directory to list it"),
+    allow(WATCHING,   FILES, NEWFSTATAT, &[is(3, AT_EMPTY_PATH)], "learn how to read a directory"),
+    allow(WATCHING,   FILES, GETDENTS64, &[], "list a directory"),
     allow(FOLLOWING,  FILES, READ, &[], "read a file; learn that it is time to stop, or to read again"),
-    allow(FOLLOWING,  FILES, PREAD64, &[], "read a fortune by its index"),
+    allow(WATCHING,   FILES, PREAD64, &[], "read a fortune by its index"),
 
     // The web, with one thread.
     allow(&[Lunchd],  &[ListenersAndFiles], EPOLL_WAIT,  &[], "wait for clients, time limits and signals"),
