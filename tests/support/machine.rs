@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use super::{Folder, Process, assert_fortune, built_in_fortunes, repository, wait_until};
@@ -15,25 +15,19 @@ pub struct Machine {
 impl Machine {
     /// Boots one.
     pub fn boot(name: &str) -> Self {
-        Self::boot_from(name, Path::new("/"))
+        Self::boot_release(name, "bookworm")
     }
 
-    /// Boots one whose root is that of a Debian release, with the systemd of that.
+    /// Boots one with what another Debian release has, its systemd above all.
     pub fn boot_release(name: &str, release: &str) -> Self {
-        let made =
-            Command::new(repository().join("tests/root")).arg(release).stderr(Stdio::inherit()).output().unwrap();
-        assert!(made.status.success(), "no root of {release}");
-        Self::boot_from(name, Path::new(String::from_utf8(made.stdout).unwrap().trim_end()))
-    }
-
-    fn boot_from(name: &str, root: &Path) -> Self {
         let folder = Folder::new(&format!("machine-{name}"));
         let process = Process::start(
             Command::new("setpriv")
                 .args(["--pdeathsig", "TERM"]) // should the test be killed
                 .arg(script())
                 .arg("boot")
-                .args([folder.path(), root])
+                .arg(folder.path())
+                .arg(release)
                 .stdin(Stdio::null()),
         );
         let mut machine = Self { folder, process };
