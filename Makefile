@@ -1,5 +1,5 @@
 # make            build the programs
-# make run        try QOTD out on 127.0.0.1:1717
+# make run        try QOTD out on 127.0.0.1:1717; ARGS='--daily' for its options
 # make test       all tests; installs what they need first (root on Debian or Ubuntu)
 # make install    programs, systemd units and documentation; reloads systemd on a live root
 # make uninstall  the opposite
@@ -11,18 +11,31 @@
 # make soak       mixed load on all services, for SOAK=300 seconds
 # make sbom       what is inside the programs, in CycloneDX's form: target/sbom/small-services.cdx.json
 #
-# Variables: PREFIX, DESTDIR, unitdir, libexecdir, rootdir, bindir, docdir, datadir, gamesdir.
+# Variables: PREFIX, DESTDIR, unitdir, libexecdir, rootdir, bindir, docdir, datadir, gamesdir, tmpfilesdir, presetdir.
 # `make install FORTUNE=yes` also installs qotd as PREFIX/games/fortune.
+#
+# CARGOFLAGS=--offline builds without a network, builddir=DIR somewhere else: say builddir=DIR to `make install` as well.
+# CARGO_TARGET_DIR and RUSTFLAGS of the environment are used as they are.
 
 PREFIX     = /usr/local
 DESTDIR    =
 bindir     = $(PREFIX)/bin
 libexecdir = $(PREFIX)/libexec/small-services
-rootdir    = $(PREFIX)/lib/small-services
+rootdir    = /run/small-services
 docdir     = $(PREFIX)/share/doc/small-services
 datadir    = $(PREFIX)/share/small-services
 gamesdir   = $(PREFIX)/games
-unitdir    = $(PREFIX)/lib/systemd/system
+unitdir    = $(if $(early),$(PREFIX)/lib/systemd/system,/etc/systemd/system)
+tmpfilesdir = $(configdir)/tmpfiles.d
+presetdir  = $(configdir)/systemd/system-preset
+builddir   = target
+
+# systemd reads units below /usr and /usr/local, and those of the boot before it mounts anything. So units of other prefixes go
+# to /etc, and those of a /usr/local that is not on the file system of / or /usr.
+mounted   := $(shell device() { stat -L -c %d "$$1"; }; test ! -e /usr/local || test "$$(device /usr/local)" = "$$(device /)" || \
+	test "$$(device /usr/local)" = "$$(device /usr)" || echo /usr/local)
+early      = $(filter-out $(if $(DESTDIR),,$(mounted)),$(filter /usr /usr/local,$(PREFIX:%/=%)))
+configdir  = $(if $(filter %/systemd/system,$(unitdir)),$(unitdir:%/systemd/system=%),/etc)
 
 CARGO    = cargo
 INSTALL  = install
@@ -30,31 +43,52 @@ PROGRAMS = qotd echo daytime discard chargen time
 WEB      = lunchd
 UNITS    = $(filter %.socket %.service %.slice,$(notdir $(wildcard units/*)))
 EXAMPLES = inetd.conf tcpserver $(PROGRAMS:%=xinetd.d/%)
-DOCS     = README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE $(wildcard docs/*.md)
-# What is mounted in the root directory of a process for one connection, the empty file that a time zone is mounted over, and
-# what systemd makes there by itself (252 the first; 257 the others, and a link).
-MOUNTS   = $(libexecdir) /usr/share/games/fortunes /usr/share/zoneinfo /etc /dev /proc /root /run /sys /tmp /var/tmp
-EMPTY    = /etc/localtime
-SYSTEMD_MOUNTS = /run/systemd/incoming /run/systemd/journal /run/host/.os-release-stage
-SYSTEMD_EMPTY  = $(addprefix /run/systemd/journal/,dev-log socket stdout)
+DOCS     = README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE NOTICE $(wildcard docs/*.md)
+# What the units hide from the services (ProtectHome=, PrivateTmp= and the like), and what those of one process for all close.
+HIDDEN   = /home /root /run/user /tmp /var/tmp /dev /proc /sys
+CLOSED   = /boot /efi /lost+found /media /mnt /opt /srv /var/lib /var/log /var/spool /var/cache /var/mail
 # The directories that are ours alone. Others are shared: they are made where they are missing, and stay as they are.
-OURS     = $(libexecdir) $(docdir) $(datadir)/xinetd.d $(datadir) $(rootdir)
+OURS     = $(libexecdir) $(docdir) $(datadir)/xinetd.d $(datadir)
 FILES    = $(addprefix $(libexecdir)/,$(PROGRAMS) $(WEB)) $(bindir)/qotd $(bindir)/small-services \
-	$(addprefix $(docdir)/,$(notdir $(DOCS))) $(addprefix $(datadir)/,$(EXAMPLES)) $(addprefix $(unitdir)/,$(UNITS))
-release  = target/$(shell rustc --print host-tuple)/release
+	$(addprefix $(docdir)/,$(notdir $(DOCS))) $(addprefix $(datadir)/,$(EXAMPLES)) $(addprefix $(unitdir)/,$(UNITS)) \
+	$(tmpfilesdir)/small-services.conf $(presetdir)/80-small-services.preset
+# What is built is found here without cargo, which root often does not have.
+programs = $(builddir)/programs
+
+# RUSTFLAGS takes the place of the flags in .cargo/config.toml. So they are added to it.
+STATIC := -C target-feature=+crt-static -C relocation-model=pie
+ifneq ($(RUSTFLAGS),)
+override RUSTFLAGS := $(RUSTFLAGS) $(if $(findstring +crt-static,$(RUSTFLAGS)),,$(STATIC))
+export RUSTFLAGS
+endif
+ifneq ($(CARGO_ENCODED_RUSTFLAGS),)
+empty :=
+separator := $(shell printf '\037')
+encoded := $(separator)$(subst $(empty) $(empty),$(separator),$(STATIC))
+override CARGO_ENCODED_RUSTFLAGS := $(CARGO_ENCODED_RUSTFLAGS)$(if $(findstring +crt-static,$(CARGO_ENCODED_RUSTFLAGS)),,$(encoded))
+export CARGO_ENCODED_RUSTFLAGS
+endif
 
 .PHONY: all build run test install uninstall lint bench fuzz attack soak sbom clean
 
-all build:
-	$(CARGO) build --release --locked
-	$(CARGO) build --release --locked --features web --bin lunchd
+# Only cargo knows where it puts a program (CARGO_TARGET_DIR, its configuration, another target), and it says so in JSON.
+compile = mkdir -p $(programs) && \
+	$(CARGO) build --release --locked $(if $(filter file,$(origin builddir)),,--target-dir $(builddir)) $(CARGOFLAGS) $(1) \
+		--message-format json-render-diagnostics >$(programs)/messages && \
+	sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' $(programs)/messages | sed "s|^$$(cd $(programs)/.. && pwd)/|../|" | \
+	while read -r program; do ln -sf "$$program" $(programs) || exit 1; done
 
-run: build
-	@$(release)/qotd --listen 127.0.0.1:1717
+all build:
+	@$(call compile,--features services)
+	@$(call compile,--features web --bin lunchd)
+
+run:
+	@$(call compile,--features services --bin qotd)
+	@$(programs)/qotd --listen 127.0.0.1:1717 $(ARGS)
 
 # A path ends up in units, in files of other super-servers and in shells, and each reads some characters in a way of its own. So
 # there are none of these: `make install` and `make uninstall` refuse them before they do anything.
-DIRECTORIES = bindir libexecdir rootdir docdir datadir gamesdir unitdir
+DIRECTORIES = bindir libexecdir rootdir docdir datadir gamesdir unitdir tmpfilesdir presetdir
 PLAIN := a b c d e f g h i j k l m n o p q r s t u v w x y z A B C D E F G H I J K L M N O P Q R S T U V W X Y Z \
 	0 1 2 3 4 5 6 7 8 9 + , - . / @ _ ~
 # The characters of $(2) that are not in the list $(1).
@@ -68,11 +102,22 @@ below   = $(if $(and $(filter /%,$($(1))),$(subst /,,$($(1)))),,$(error $(1) is 
 checked = $(foreach name,PREFIX DESTDIR $(DIRECTORIES),$(call check,$(name)))$(foreach name,$(DIRECTORIES),$(call below,$(name))) \
 	$(if $(filter -% ~%,$(DESTDIR)),$(error DESTDIR is '$(DESTDIR)'; choose a path that begins with / or a name))
 
+# Where the programs will really be, links on the way followed; in a DESTDIR, who knows.
+resolve  = $(or $(realpath $(1)),$(call resolve,$(or $(patsubst %/,%,$(dir $(1))),/))/$(notdir $(1)))
+physical = $(if $(DESTDIR),,$(call resolve,$(libexecdir)))
+# The directories of the list $(1) that hold the programs.
+around   = $(foreach directory,$(1),$(if $(filter $(addsuffix /%,$(directory) $(realpath $(directory))),$(libexecdir) $(physical)),$(directory)))
+seen     = $(foreach directory,$(call around,$(HIDDEN)),$(error The units hide $(directory) from the services, \
+	so they could not start the programs in $(libexecdir); choose a PREFIX elsewhere))
+# Once, when it is needed.
+closed   = $(eval closed := $(addprefix -,$(filter-out $(call around,$(CLOSED)),$(CLOSED))))$(closed)
+
 # Fills in the lines that stand for a part (@hardening@ for units/parts/hardening.conf) and the paths.
 parts = $(patsubst units/parts/%.conf,%,$(wildcard units/parts/*.conf))
 fill  = rm -f "$(2)" && \
 	sed $(foreach part,$(parts),-e '/^@$(part)@$$/{r units/parts/$(part).conf' -e 'd}') $(1) | \
-	sed -e 's|@libexecdir@|$(libexecdir)|g' -e 's|@rootdir@|$(rootdir)|g' -e 's|@docdir@|$(docdir)|g' > "$(2)" || exit 1
+	sed -e 's|@libexecdir@|$(libexecdir)|g' -e 's|@rootdir@|$(rootdir)|g' -e 's|@docdir@|$(docdir)|g' \
+	-e 's|@closed@|$(closed)|' > "$(2)" || exit 1
 
 # Not built here: `make` as yourself, `make install` as root. Modes do not depend on its umask.
 #
@@ -80,22 +125,27 @@ fill  = rm -f "$(2)" && \
 # instruction on, before the program itself can say so: no other process of the same user, under inetd's `nobody` say, gets
 # the connection or the memory of one that has just been started (ptrace(2), pidfd_getfd(2)).
 install:
-	$(checked)
-	@test -x $(release)/lunchd || { echo 'make install: the programs are not built yet; run `make` first' >&2; exit 1; }
-	umask 022 && mkdir -p $(addprefix $(DESTDIR),$(bindir) $(unitdir) $(if $(filter yes,$(FORTUNE)),$(gamesdir)))
-	umask 022 && $(INSTALL) -d -m 755 $(addprefix $(DESTDIR),$(OURS) $(addprefix $(rootdir),$(MOUNTS)))
-	$(INSTALL) -m 644 /dev/null $(DESTDIR)$(rootdir)$(EMPTY)
-	$(INSTALL) -m 711 $(PROGRAMS:%=$(release)/%) $(WEB:%=$(release)/%) $(DESTDIR)$(libexecdir)
-	$(INSTALL) -m 711 $(release)/qotd $(DESTDIR)$(bindir)
-	$(INSTALL) -m 755 $(release)/small-services $(DESTDIR)$(bindir)
+	$(checked)$(seen)
+	@test -x $(programs)/lunchd || { echo 'make install: the programs are not built yet; run `make` first' >&2; exit 1; }
+	umask 022 && mkdir -p $(addprefix $(DESTDIR),$(bindir) $(unitdir) $(tmpfilesdir) $(presetdir) \
+		$(if $(filter yes,$(FORTUNE)),$(gamesdir)))
+	umask 022 && $(INSTALL) -d -m 755 $(addprefix $(DESTDIR),$(OURS))
+	$(INSTALL) -m 711 $(addprefix $(programs)/,$(PROGRAMS) $(WEB)) $(DESTDIR)$(libexecdir)
+	$(INSTALL) -m 711 $(programs)/qotd $(DESTDIR)$(bindir)
+	$(INSTALL) -m 755 $(programs)/small-services $(DESTDIR)$(bindir)
 	$(INSTALL) -m 644 $(DOCS) $(DESTDIR)$(docdir)
 	@umask 022; for unit in $(UNITS); do $(call fill,"units/$$unit",$(DESTDIR)$(unitdir)/$$unit); done
 	@umask 022; for example in $(EXAMPLES); do \
 		$(call fill,"units/super-servers/$$example",$(DESTDIR)$(datadir)/$$example); \
 	done
 	chmod 755 $(DESTDIR)$(datadir)/tcpserver
+	@umask 022; $(call fill,units/tmpfiles.conf,$(DESTDIR)$(tmpfilesdir)/small-services.conf)
+	@# No port is opened but by who says so, whatever a distribution enables of the units that it finds.
+	@umask 022; printf 'disable %s\n' $(filter %.socket,$(UNITS)) >$(DESTDIR)$(presetdir)/80-small-services.preset
 	$(if $(filter yes,$(FORTUNE)),ln -sf $(bindir)/qotd $(DESTDIR)$(gamesdir)/fortune)
+	$(if $(live),systemd-tmpfiles --create $(tmpfilesdir)/small-services.conf)
 	$(reload)
+	$(if $(early),,@echo 'The units are in $(unitdir): systemd reads none below $(PREFIX) when it boots.')
 
 # Connections in progress end as well. What somebody else has put into our directories stays, and so do the directories that
 # others may use.
@@ -107,16 +157,13 @@ uninstall:
 	rm -f $(addprefix $(DESTDIR),$(FILES))
 	@# Only if it is ours.
 	test "$$(readlink $(DESTDIR)$(gamesdir)/fortune)" != $(bindir)/qotd || rm $(DESTDIR)$(gamesdir)/fortune
-	@! cd $(DESTDIR)$(rootdir) 2>/dev/null || { \
-		find $(patsubst /%,%,$(EMPTY) $(SYSTEMD_EMPTY)) -maxdepth 0 -type f -empty -delete; \
-		find run/host/os-release -maxdepth 0 -type l -lname '*.os-release-stage/*' -delete; \
-		for directory in $(patsubst /%,%,$(MOUNTS) $(SYSTEMD_MOUNTS)); do rmdir -p $$directory; done; \
-	} 2>/dev/null || true
+	@# Of what is there only while the host is up, all that systemd makes: directories, empty files, links.
+	$(if $(live),@! test -d $(rootdir) || find $(rootdir) -xdev -depth \( -type d -o -type l -o -empty \) -delete)
 	@for directory in $(addprefix $(DESTDIR),$(OURS)); do \
 		rmdir $$directory 2>/dev/null || ! test -e $$directory || \
 			echo "make uninstall: $$directory stays: there is something in it that make install did not put there"; \
 	done
-	@rmdir $(DESTDIR)$(unitdir) 2>/dev/null || true
+	@rmdir $(addprefix $(DESTDIR),$(filter $(PREFIX)/%,$(unitdir) $(tmpfilesdir) $(presetdir))) 2>/dev/null || true
 	$(reload)
 
 # The live root is the one without DESTDIR on a host that systemd runs.
@@ -144,8 +191,9 @@ soak:
 
 sbom:
 	mkdir -p target/sbom
-	"$$(tests/tools cargo-cyclonedx)" cyclonedx --features web --format json --spec-version 1.5 --no-build-deps --target $(shell rustc --print host-tuple)
+	"$$(tests/tools cargo-cyclonedx)" cyclonedx --features services,web --format json --spec-version 1.5 --no-build-deps --target $(shell rustc --print host-tuple)
 	mv small-services.cdx.json target/sbom
 
 clean:
 	$(CARGO) clean
+	rm -rf $(programs)

@@ -77,6 +77,13 @@ macro_rules! program {
         $crate::program!(run = $crate::run::<$service>);
     };
     (run = $run:path) => {
+        // A loader makes system calls that the units do not allow: the program would be killed before it could say why.
+        #[cfg(not(any(target_feature = "crt-static", doc)))]
+        ::core::compile_error!(
+            "the programs have to be static, and RUSTFLAGS has taken the place of the flags in .cargo/config.toml: build with \
+             `make`, which adds them, or add `-C target-feature=+crt-static` to RUSTFLAGS"
+        );
+
         #[allow(unsafe_code)] // the name is C's: nothing else in the program may have it
         #[unsafe(no_mangle)]
         extern "C" fn main() -> core::ffi::c_int {

@@ -1,8 +1,8 @@
 //! Time zones, from the host's zone files.
 
-use std::env;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 use jiff::tz::TimeZone;
 
@@ -46,6 +46,17 @@ pub(crate) fn local() -> Result<TimeZone, Error> {
     }
 }
 
+/// The directory of the zones that [`local`] may be some day, if it can become another one: TZ holds for as long as the process
+/// lives. Not the directory of `/etc/localtime`: that is a link, and much else is there.
+pub(crate) fn may_change_in() -> Option<PathBuf> {
+    if env::var_os("TZ").is_some() {
+        return None;
+    }
+    let local = fs::canonicalize(LOCALTIME).unwrap_or_default();
+    let zones = local.ancestors().find(|path| path.ends_with("zoneinfo")).unwrap_or(Path::new(ZONES));
+    zones.is_dir().then(|| zones.to_owned())
+}
+
 /// A zone as TZ names it (tzset(3)): a name, a path, or a rule such as CET-1CEST.
 ///
 /// # Errors
@@ -60,11 +71,12 @@ pub(crate) fn named(setting: &'static str, name: &str) -> Result<TimeZone, Error
     zone.map_err(|source| Error::Unknown { setting, name: name.to_owned(), source })
 }
 
-/// Reads a zone file; nothing that is too large to be one, and no device or FIFO, whatever the name is.
+/// Reads a zone file; an empty one is UTC, as in C: it is what systemd mounts a zone over, and stays when there is none any
+/// more. Nothing that is too large to be one, and no device or FIFO, whatever the name is.
 fn read(path: &Path) -> io::Result<TimeZone> {
     let mut file = Vec::new();
     open_regular(path)?.0.take(LARGEST_ZONE).read_to_end(&mut file)?;
-    parse(&file)
+    if file.is_empty() { Ok(TimeZone::UTC) } else { parse(&file) }
 }
 
 /// A zone file's content (RFC 9636).

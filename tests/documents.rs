@@ -3,6 +3,7 @@
 mod support;
 
 use std::fs;
+use std::process::Command;
 
 use support::repository;
 
@@ -34,4 +35,38 @@ fn nc_is_called_as_each_of_them_understands_it() {
         called += text.matches("</dev/null").count();
     }
     assert!(called >= 5, "{called}");
+}
+
+#[test]
+fn the_notice_names_all_that_is_linked_with_its_licence() {
+    let notice = fs::read_to_string(repository().join("NOTICE")).unwrap();
+    let mut linked = 0;
+    for target in ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"] {
+        let output = Command::new(env!("CARGO"))
+            .args(["tree", "--quiet", "--locked", "--offline", "--features", "services,web", "--prefix", "none"])
+            .args(["--edges", "normal,no-proc-macro", "--format", "{p}", "--target", target])
+            .current_dir(repository())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        for line in String::from_utf8(output.stdout).unwrap().lines() {
+            let mut words = line.split_whitespace();
+            let (Some(name), Some(version)) = (words.next(), words.next()) else { continue };
+            if name != env!("CARGO_PKG_NAME") {
+                let entry = format!("{name} {}", version.trim_start_matches('v'));
+                // In the list, and above a text.
+                assert!(notice.contains(&format!("\n{entry}: ")), "{entry}");
+                assert!(
+                    notice.lines().any(|line| line.split(", ").any(|word| word == entry)),
+                    "the licence of {entry}"
+                );
+                linked += 1;
+            }
+        }
+    }
+    assert!(linked >= 100, "only {linked} crates");
+    for other in ["The GNU C Library: LGPL-2.1-or-later", "The Rust standard library: MIT or Apache-2.0"] {
+        assert!(notice.contains(other), "{other}");
+    }
+    assert!(notice.contains("GNU LESSER GENERAL PUBLIC LICENSE\n                       Version 2.1"));
 }

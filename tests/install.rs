@@ -12,7 +12,6 @@ use std::process::{Command, Output, Stdio};
 use support::{Folder, Process, helper, repository};
 
 const LIBEXEC: &str = "usr/local/libexec/small-services";
-const ROOT: &str = "usr/local/lib/small-services";
 
 /// Runs make, and returns what came of it.
 fn try_make(umask: &str, arguments: &[&str], destination: &Path) -> Output {
@@ -50,6 +49,28 @@ fn tree(folder: &Path) -> BTreeMap<PathBuf, Option<u32>> {
 }
 
 #[test]
+fn root_needs_no_rust_to_install() {
+    let folder = Folder::new("install-without-rust");
+    // All that there is: what every host has that can run `make`.
+    let tools = folder.path().join("tools");
+    fs::create_dir(&tools).unwrap();
+    for tool in ["sh", "mkdir", "install", "rm", "sed", "chmod", "ln", "find", "rmdir", "readlink", "stat"] {
+        let found = Command::new("sh").args(["-c", &format!("command -v {tool}")]).output().unwrap();
+        let found = String::from_utf8(found.stdout).unwrap();
+        symlink(found.trim_end(), tools.join(tool)).unwrap();
+    }
+    let destination = folder.path().join("root");
+    let path = format!("PATH={}", tools.display());
+    let assignments = [path.as_str(), "export PATH"];
+    for target in ["install", "uninstall"] {
+        let output = try_make("022", &["--eval", assignments[1], assignments[0], target], &destination);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && said.is_empty(), "{target}: {said}");
+        assert_eq!(destination.join(LIBEXEC).join("lunchd").exists(), target == "install");
+    }
+}
+
+#[test]
 fn modes_do_not_depend_on_the_umask() {
     let mut trees = ["022", "000", "077"].map(|umask| {
         let folder = Folder::new(&format!("install-{umask}"));
@@ -57,8 +78,6 @@ fn modes_do_not_depend_on_the_umask() {
         let link = fs::read_link(folder.path().join("usr/local/games/fortune")).unwrap();
         assert_eq!(link, Path::new("/usr/local/bin/qotd"));
         // Once more, over what an install without care has left.
-        let placeholder = folder.path().join(ROOT).join("etc/localtime");
-        fs::set_permissions(&placeholder, Permissions::from_mode(0o666)).unwrap();
         fs::set_permissions(folder.path().join(LIBEXEC), Permissions::from_mode(0o777)).unwrap();
         let first = tree(folder.path());
         make(umask, &["install", "FORTUNE=yes"], folder.path());
@@ -68,7 +87,7 @@ fn modes_do_not_depend_on_the_umask() {
     });
     for (folder, tree) in &mut trees {
         for file in
-            ["lib/systemd/system/fortune.socket", "lib/small-services/etc/localtime", "libexec/small-services/lunchd"]
+            ["lib/systemd/system/fortune.socket", "lib/tmpfiles.d/small-services.conf", "libexec/small-services/lunchd"]
         {
             assert!(tree.contains_key(&Path::new("usr/local").join(file)), "{file}");
         }
@@ -107,15 +126,6 @@ fn directories_that_others_use_keep_their_modes() {
 fn uninstall_removes_what_install_made_and_nothing_else() {
     let folder = Folder::new("uninstall");
     make("022", &["install", "FORTUNE=yes"], folder.path());
-    // What systemd makes there for the mounts of its own: 252 the first of them, 257 the others as well.
-    let run = folder.path().join(ROOT).join("run");
-    for directory in ["systemd/incoming", "systemd/journal", "host/.os-release-stage"] {
-        fs::create_dir_all(run.join(directory)).unwrap();
-    }
-    for file in ["dev-log", "socket", "stdout"] {
-        fs::write(run.join("systemd/journal").join(file), "").unwrap();
-    }
-    symlink(".os-release-stage/os-release", run.join("host/os-release")).unwrap();
     make("022", &["uninstall"], folder.path());
     let left: Vec<_> = tree(folder.path()).into_keys().filter(|path| !folder.path().join(path).is_dir()).collect();
     assert_eq!(left, Vec::<PathBuf>::new());
@@ -128,11 +138,10 @@ fn uninstall_removes_what_install_made_and_nothing_else() {
     // What somebody else has put there: files, empty ones, links, directories.
     make("022", &["install"], folder.path());
     let theirs = [
-        format!("{ROOT}/etc/their-file"),
-        format!("{ROOT}/tmp/their-empty-file"),
-        format!("{ROOT}/usr/local/share/quotes/their-link"),
-        format!("{ROOT}/run/their-directory"),
         format!("{LIBEXEC}/their-program"),
+        format!("{LIBEXEC}/their-empty-file"),
+        format!("{LIBEXEC}/their-link"),
+        format!("{LIBEXEC}/their-directory"),
         "usr/local/bin/their-program".to_owned(),
         "usr/local/games/fortune".to_owned(),
         "usr/local/lib/systemd/system/fortune.socket.d/their.conf".to_owned(),
@@ -151,13 +160,8 @@ fn uninstall_removes_what_install_made_and_nothing_else() {
             fs::write(&path, if name.ends_with("-empty-file") { "" } else { "theirs\n" }).unwrap();
         }
     }
-    // And what they have put in the place of something of ours.
-    let placeholder = folder.path().join(ROOT).join("etc/localtime");
-    fs::remove_file(&placeholder).unwrap();
-    symlink("/usr/share/zoneinfo/UTC", &placeholder).unwrap();
     let printed = make("022", &["uninstall"], folder.path());
     let mut expected: Vec<_> = theirs.iter().map(PathBuf::from).collect();
-    expected.push(Path::new(ROOT).join("etc/localtime"));
     expected.sort();
     let left: Vec<_> = tree(folder.path())
         .into_keys()
@@ -167,7 +171,7 @@ fn uninstall_removes_what_install_made_and_nothing_else() {
         })
         .collect();
     assert_eq!(left, expected);
-    for directory in [ROOT, LIBEXEC, "usr/local/share/doc/small-services"] {
+    for directory in [LIBEXEC, "usr/local/share/doc/small-services"] {
         assert!(printed.contains(&format!("/{directory} stays")), "{printed}");
     }
 }
@@ -197,7 +201,7 @@ fn a_path_that_a_unit_or_a_shell_would_read_differently_is_refused() {
         refused(&[&format!("PREFIX=/opt/a{blank}b")], &["PREFIX has a blank", "choose a path"]);
         refused(&[&format!("PREFIX=/opt/a{blank}")], &["PREFIX has a blank"]);
     }
-    for name in ["bindir", "libexecdir", "rootdir", "docdir", "datadir", "gamesdir", "unitdir"] {
+    for name in ["bindir", "libexecdir", "rootdir", "docdir", "datadir", "gamesdir", "unitdir", "tmpfilesdir"] {
         refused(&[&format!("{name}=/opt/a&b")], &[&format!("{name} has '&'")]);
         for path in ["", "opt", "/", "//", "/opt/../x", "/opt/.", "~/x"] {
             refused(&[&format!("{name}={path}")], &[&format!("{name} is '{path}'"), "below /"]);
@@ -214,10 +218,10 @@ fn a_path_of_all_characters_that_are_allowed_is_installed_below() {
     let folder = Folder::new("install-allowed");
     let prefix = "/opt/aA9+b,c-d.e@f_g~h";
     make("022", &["install", &format!("PREFIX={prefix}")], folder.path());
-    let unit = folder.path().join(&prefix[1..]).join("lib/systemd/system/fortune@.service");
+    let unit = folder.path().join("etc/systemd/system/fortune@.service");
     let unit = fs::read_to_string(unit).unwrap();
     assert!(unit.contains(&format!("\nExecStart={prefix}/libexec/small-services/qotd\n")), "{unit}");
-    assert!(unit.contains(&format!("\nRootDirectory={prefix}/lib/small-services\n")), "{unit}");
+    assert!(unit.contains("\nRootDirectory=/run/small-services\n"), "{unit}");
     make("022", &["uninstall", &format!("PREFIX={prefix}")], folder.path());
     let tree = tree(folder.path());
     assert!(tree.keys().all(|path| folder.path().join(path).is_dir()), "{:?}", tree.keys());

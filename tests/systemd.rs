@@ -190,11 +190,7 @@ fn every_unit_has_its_limits() {
         );
         expect(
             &format!("{unit}@1.service"),
-            &[
-                "RootDirectory=/usr/local/lib/small-services",
-                "NoExecPaths=+/run +/tmp +/var/tmp +/",
-                "InaccessiblePaths=+/sys",
-            ],
+            &["RootDirectory=/run/small-services", "NoExecPaths=+/run +/tmp +/var/tmp +/", "InaccessiblePaths=+/sys"],
         );
         expect(&format!("{unit}-daemon.service"), &both);
         expect(&format!("{unit}-daemon.service"), &["NoExecPaths=+/", "ProtectKernelTunables=yes"]);
@@ -241,7 +237,7 @@ fn a_connection_has_a_dynamic_user_and_nothing_else() {
         let root = format!("/proc/{pid}/root");
         assert_eq!(
             machine.shell(&format!("ls {root}/etc {root}/usr/local/libexec | grep -v ^/ | xargs")),
-            "localtime small-services\n"
+            "small-services\n"
         );
         machine
             .shell(&format!("[ -z \"$(ls -A {root}/sys)\" ] && [ -e {root}/proc/self ] && [ ! -e {root}/proc/sys ]"));
@@ -478,26 +474,193 @@ fn one_ipv6_network_gets_no_more_of_one_process_for_all_than_one_address() {
     assert_eq!((count(&some[..12]), some[12], some[13]), (6, true, true), "{some:?}");
 }
 
+/// Runs `make` in the machine with these arguments, and returns what it prints.
+fn make(machine: &Machine, arguments: &str) -> String {
+    machine.shell(&format!("make --no-print-directory -C {} {arguments}", support::repository().display()))
+}
+
+/// Asserts that a service of each kind answers.
+fn assert_both_kinds_answer(machine: &Machine) {
+    machine.shell("systemctl enable --now fortune.socket echo-daemon.socket 2>&1");
+    assert_fortune(machine.shell("nc 127.0.0.1 17 </dev/null").as_bytes());
+    assert_eq!(machine.shell("echo hello | nc -N 127.0.0.1 7"), "hello\n");
+}
+
+/// A drop-in for a unit.
+fn drop_in(machine: &Machine, unit: &str, lines: &str) {
+    machine.shell(&format!(
+        "mkdir -p /run/systemd/system/{unit}.d && printf '{lines}' > /run/systemd/system/{unit}.d/own.conf && \
+         systemctl daemon-reload"
+    ));
+}
+
 #[test]
 fn it_serves_from_below_a_prefix_of_every_character_that_is_allowed() {
     let machine = Machine::boot("prefix");
-    let install = "PREFIX=/usr/aA9+b,c-d.e@f_g~h unitdir=/etc/systemd/system";
-    let make = format!("make -C {} {install}", support::repository().display());
-    machine.shell(&format!("{make} install && systemctl enable --now fortune.socket echo-daemon.socket 2>&1"));
-    assert_fortune(machine.shell("nc -d 127.0.0.1 17").as_bytes());
-    assert_eq!(machine.shell("echo hello | nc -N 127.0.0.1 7"), "hello\n");
+    make(&machine, "PREFIX=/usr/aA9+b,c-d.e@f_g~h install");
+    assert_both_kinds_answer(&machine);
     let warnings = "systemd-analyze verify fortune.socket fortune@1.service echo-daemon.service 2>&1";
     assert_eq!(machine.shell(warnings), "");
-    let root = machine.shell("systemctl show -P RootDirectory fortune@1.service");
-    assert_eq!(root, "/usr/aA9+b,c-d.e@f_g~h/lib/small-services\n");
-    machine.shell(&format!("{make} uninstall"));
-    assert_eq!(machine.shell("find /usr/aA9* ! -type d"), "");
+    make(&machine, "PREFIX=/usr/aA9+b,c-d.e@f_g~h uninstall");
+    assert_eq!(machine.shell("find /usr/aA9* /etc/systemd/system /etc/tmpfiles.d -type f"), "");
+}
+
+#[test]
+fn it_serves_from_below_opt_and_srv_and_home_is_refused() {
+    let machine = Machine::boot("prefixes");
+    // The other directories stay closed.
+    for (prefix, closed) in [("/opt/x", "/srv"), ("/srv/x", "/opt")] {
+        let printed = make(&machine, &format!("PREFIX={prefix} install"));
+        assert!(printed.contains("The units are in /etc/systemd/system"), "{printed}");
+        assert_both_kinds_answer(&machine);
+        let paths = machine.shell("systemctl show -P InaccessiblePaths echo-daemon.service");
+        assert!(paths.contains(closed) && !paths.contains(&prefix[..4]), "{paths}");
+        make(&machine, &format!("PREFIX={prefix} uninstall"));
+    }
+    // By its name, and by where a link leads.
+    machine.shell("mkdir -p /home/somebody && ln -s /home/somebody /usr/theirs");
+    for prefix in ["/home/somebody", "/usr/theirs", "/root/x"] {
+        let make = format!("make -C {} install PREFIX={prefix}", support::repository().display());
+        let said = machine.shell(&format!("{make} 2>&1 && echo installed || true"));
+        assert!(said.contains("The units hide") && said.contains("choose a PREFIX elsewhere"), "{said}");
+        assert!(!said.contains("installed"), "{said}");
+    }
+    assert_eq!(machine.shell("ls -A /home/somebody"), "");
+}
+
+#[test]
+fn it_serves_from_a_usr_local_that_is_a_link_or_a_mount_of_its_own() {
+    let machine = Machine::boot("usr-local");
+    machine.shell("rm -rf /usr/local && mkdir -p /var/usrlocal && ln -s ../var/usrlocal /usr/local");
+    make(&machine, "install");
+    assert_both_kinds_answer(&machine);
+    assert!(machine.shell("ls -d /var/usrlocal/lib/systemd/system").ends_with("system\n"), "of the same file system");
+    make(&machine, "uninstall");
+    // The units are where systemd finds them before it mounts anything.
+    machine.shell("rm /usr/local && mkdir /usr/local && mount -t tmpfs none /usr/local");
+    let printed = make(&machine, "install");
+    assert!(printed.contains("The units are in /etc/systemd/system"), "{printed}");
+    assert_both_kinds_answer(&machine);
+    for file in ["systemd/system/fortune.socket", "tmpfiles.d/small-services.conf"] {
+        machine.shell(&format!("[ -f /etc/{file} ] && [ ! -e /usr/local/lib/{file} ]"));
+    }
+    make(&machine, "uninstall");
+    assert_eq!(machine.shell("find /etc -name '*small-services*' -o -name '*fortune*'"), "");
+}
+
+/// /usr cannot be written to once all is installed; and each version of systemd mounts other things.
+fn serves_with_usr_read_only(machine: &Machine) {
+    make(machine, "install");
+    machine.shell("mount --bind /usr /usr && mount -o remount,bind,ro /usr && ! touch /usr/local/new 2>/dev/null");
+    assert_both_kinds_answer(machine);
+    machine.shell("systemctl start daytime.socket && nc 127.0.0.1 13 </dev/null | grep :");
+    // Cookie files of the host's own, where nothing of ours ever was.
+    machine.shell("mkdir -p /var/quotes && echo of this host > /var/quotes/own");
+    let lines = "[Service]\nExecStart=\nExecStart=/usr/local/libexec/small-services/qotd /var/quotes\nBindReadOnlyPaths=/var/quotes\n";
+    drop_in(machine, "fortune@.service", lines);
+    assert_eq!(machine.shell("nc 127.0.0.1 17 </dev/null"), "of this host\r\n");
+    assert_eq!(machine.journal("--priority=err -u 'fortune*' -u 'echo*' -u 'daytime*'"), "");
+}
+
+#[test]
+fn it_serves_with_a_read_only_usr() {
+    serves_with_usr_read_only(&Machine::boot("read-only"));
+}
+
+#[test]
+fn it_serves_with_a_read_only_usr_under_a_newer_systemd() {
+    let machine = Machine::boot_release("read-only-newer", "trixie");
+    assert!(machine.shell("systemctl --version").starts_with("systemd 257 "));
+    serves_with_usr_read_only(&machine);
+}
+
+#[test]
+fn daytime_is_utc_on_a_host_without_a_time_zone() {
+    let machine = Machine::boot("zone");
+    make(&machine, "install");
+    let utc = |port| {
+        // Before and after: the hour may change meanwhile.
+        let before = machine.shell("LC_ALL=C date -u +'%a %b %e %H'");
+        let daytime = machine.shell(&format!("nc 127.0.0.1 {port} </dev/null"));
+        let after = machine.shell("LC_ALL=C date -u +'%a %b %e %H'");
+        assert!(
+            daytime.starts_with(before.trim_end()) || daytime.starts_with(after.trim_end()),
+            "{daytime} at {before}"
+        );
+    };
+    for socket in ["daytime.socket", "daytime-daemon.socket"] {
+        // A zone at first: its mount point stays when the zone is gone.
+        machine.shell("ln -sf /usr/share/zoneinfo/Asia/Tokyo /etc/localtime");
+        machine.shell(&format!("systemctl start {socket} && nc 127.0.0.1 13 </dev/null | grep :"));
+        let restart = "systemctl stop daytime-daemon.service";
+        machine.shell(&format!("rm /etc/localtime && {restart}"));
+        utc(13);
+        machine.shell(&format!("ln -s /no/such/zone /etc/localtime && {restart}"));
+        utc(13);
+        machine.shell(&format!("rm /etc/localtime && touch /etc/localtime && {restart}"));
+        utc(13);
+    }
+}
+
+#[test]
+fn daytime_for_all_clients_follows_the_zone_of_the_host_at_sighup() {
+    let machine = Machine::boot("zone-changes");
+    make(&machine, "install");
+    machine.shell("ln -sf /usr/share/zoneinfo/Asia/Tokyo /etc/localtime && systemctl start daytime-daemon.socket");
+    machine.shell("nc 127.0.0.1 13 </dev/null | grep :");
+    for zone in ["America/New_York", "Asia/Kolkata"] {
+        machine.shell(&format!("ln -sf /usr/share/zoneinfo/{zone} /etc/localtime"));
+        machine.shell("systemctl reload daytime-daemon.service");
+        machine.wait_for("nc 127.0.0.1 13 </dev/null | grep \"$(LC_ALL=C date +'%a %b %e %H:')\"");
+    }
+    // None any more: UTC. What is no zone, or cannot be read: as before.
+    machine.shell("rm /etc/localtime && systemctl reload daytime-daemon.service");
+    machine.wait_for("nc 127.0.0.1 13 </dev/null | grep \"$(LC_ALL=C date -u +'%a %b %e %H:')\"");
+    machine.shell("cp /usr/share/zoneinfo/Asia/Tokyo /etc/localtime && systemctl reload daytime-daemon.service");
+    machine.wait_for(
+        "journalctl --sync && journalctl -q --no-pager -p err _COMM=daytime | grep 'going on with the time zone'",
+    );
+    machine.shell("nc 127.0.0.1 13 </dev/null | grep \"$(LC_ALL=C date -u +'%a %b %e %H:')\"");
+    assert_eq!(machine.shell("systemctl show -P NRestarts daytime-daemon.service"), "0\n");
+}
+
+#[test]
+fn the_units_do_without_user_namespaces_as_the_page_says() {
+    let machine = Machine::boot("namespaces");
+    make(&machine, "install");
+    let page = std::fs::read_to_string(support::repository().join("docs/operating.md")).unwrap();
+    let lines = page.split("```ini\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a drop-in");
+    let own = machine.shell("readlink /proc/self/ns/user");
+    for (unit, instance, exposure) in
+        [("fortune@.service", "fortune@1.service", "0.5"), ("echo-daemon.service", "echo-daemon.service", "0.4")]
+    {
+        drop_in(&machine, unit, &lines.replace('\n', "\\n"));
+        let shown = machine.shell(&format!("systemd-analyze security --no-pager {instance} | grep Overall"));
+        assert!(shown.contains(&format!(": {exposure} ")) && page.contains(exposure), "{shown}");
+    }
+    assert_both_kinds_answer(&machine);
+    let namespace = "readlink /proc/$(systemctl show -P MainPID echo-daemon.service)/ns/user";
+    assert_eq!(machine.shell(namespace), own);
+    assert_eq!(machine.shell("grep CapBnd /proc/$(pgrep -x echo)/status"), "CapBnd:\t0000000000000000\n");
+}
+
+#[test]
+fn no_socket_is_enabled_by_what_a_distribution_enables_by_default() {
+    let machine = Machine::boot("presets");
+    make(&machine, "install");
+    machine.shell(
+        "printf 'enable *\n' > /usr/lib/systemd/system-preset/99-all.preset && systemctl preset-all 2>/dev/null",
+    );
+    let sockets = machine
+        .shell("systemctl list-unit-files --no-legend {fortune,echo,daytime,discard,chargen,time,lunchd}*.socket");
+    assert_eq!(sockets.lines().count(), 14, "{sockets}");
+    assert!(sockets.lines().all(|line| line.split_whitespace().nth(1) == Some("disabled")), "{sockets}");
 }
 
 #[test]
 fn uninstall_leaves_nothing() {
     let machine = Machine::boot("uninstall");
-    let files = "find /usr /etc ! -type d -newer /run/before | sort";
+    let files = "find /usr /etc /run/small-services ! -type d -newer /run/before 2>/dev/null | sort || true";
     machine.shell("touch /run/before");
     let make = format!("make -C {}", support::repository().display());
     machine
@@ -510,7 +673,12 @@ fn uninstall_leaves_nothing() {
     assert!(machine.shell("qotd").ends_with('\n'), "qotd is in the PATH");
     machine.shell(&format!("{make} uninstall"));
     assert_eq!(machine.shell(files), "");
-    assert_eq!(machine.shell("find / -xdev -name '*small-services*' -path '/usr/*'"), "");
+    assert_eq!(
+        machine.shell(
+            "find / /run -xdev -name '*small-services*' ! -path '*/cgroup/*' ! -path '/tmp/*' ! -path '/work/*'"
+        ),
+        ""
+    );
     for unit in ["fortune*", "echo*", "time-daemon*", "time.socket", "*smallservices*"] {
         assert_eq!(machine.shell(&format!("systemctl list-units --all --no-legend '{unit}'")), "", "{unit}");
     }

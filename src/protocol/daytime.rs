@@ -1,5 +1,6 @@
 //! Daytime, [RFC 867](https://www.rfc-editor.org/rfc/rfc867).
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use jiff::civil::date;
@@ -7,7 +8,9 @@ use jiff::fmt::strtime::{BrokenDownTime, Config, PosixCustom};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
+use crate::file::Readable;
 use crate::fortune::text::LONGEST_REPLY;
+use crate::report;
 use crate::sandbox::policy;
 use crate::service::{LineEnd, Replies, Reply, Service, Work};
 use crate::zone;
@@ -55,16 +58,19 @@ impl Service for Daytime {
     const IDLE_TIMEOUT: u16 = 3;
     const POLICY: policy::Service = policy::Service::Daytime;
 
-    fn prepare(options: &Options, _: Replies) -> Result<Work, crate::Error> {
+    fn prepare(options: &Options, replies: Replies) -> Result<Work, crate::Error> {
         let zone = if options.utc { TimeZone::UTC } else { zone::local().map_err(Error::from)? };
         // Tried out in this zone, so that composing cannot fail with a client waiting.
         options.format.line(&Timestamp::now().to_zoned(zone.clone()))?;
-        Ok(Work::Reply(Box::new(Clock { zone, format: options.format.clone() })))
+        let directory = (replies == Replies::Many && !options.utc).then(zone::may_change_in).flatten();
+        Ok(Work::Reply(Box::new(Clock { zone, directory, format: options.format.clone() })))
     }
 }
 
 struct Clock {
     zone: TimeZone,
+    /// Where the host's zone may be, if it is the host's.
+    directory: Option<PathBuf>,
     format: Format,
 }
 
@@ -72,6 +78,26 @@ impl Reply for Clock {
     fn compose(&mut self, line_end: LineEnd, octets: &mut Vec<u8>) {
         let line = self.format.line(&Timestamp::now().to_zoned(self.zone.clone())).unwrap_or_default();
         line_end.append(&line, octets);
+    }
+
+    fn directories(&self) -> Vec<Readable> {
+        // There is nothing but zones beneath it.
+        self.directory.iter().map(|directory| Readable { directory: directory.clone(), more: None }).collect()
+    }
+
+    /// The host's time zone may be another one now.
+    fn reload(&mut self) {
+        let read = zone::local().map_err(Error::from).and_then(|zone| {
+            self.format.line(&Timestamp::now().to_zoned(zone.clone()))?;
+            Ok(zone)
+        });
+        match read {
+            Ok(zone) => {
+                self.zone = zone;
+                report::notice("the time zone was read again");
+            }
+            Err(error) => report::error(&format!("{error}; going on with the time zone that was read before")),
+        }
     }
 
     /// That of a Wednesday in September, which has the longest names. It is a good measure and no limit: a zone's name may be
@@ -191,7 +217,7 @@ mod tests {
         for (format, longest) in
             [("ctime", 26), ("rfc867", "Wednesday, September 30, 2026 22:22:22-UTC\r\n".len()), ("%d", 4)]
         {
-            let clock = Clock { zone: TimeZone::UTC, format: format.parse().expect("a format") };
+            let clock = Clock { zone: TimeZone::UTC, directory: None, format: format.parse().expect("a format") };
             assert_eq!(clock.longest(), longest, "{format}");
         }
     }

@@ -131,7 +131,9 @@ pub const SERVICES: &[Service] = &[Qotd, Echo, Daytime, Discard, Chargen, Time, 
 /// Those of the RFCs.
 const SMALL: &[Service] = &[Qotd, Echo, Daytime, Discard, Chargen, Time];
 /// Those with files that are read again.
-const FOLLOWING: &[Service] = &[Qotd, Lunchd];
+const FOLLOWING: &[Service] = &[Qotd, Daytime, Lunchd];
+/// Those of them that look for changes, and list directories.
+const WATCHING: &[Service] = &[Qotd, Lunchd];
 /// Those that send one reply and close.
 const REPLYING: &[Service] = &[Qotd, Daytime, Time];
 /// Those that go on for as long as the client likes.
@@ -247,14 +249,14 @@ pub const TABLE: &[Rule] = &[
     allow(SMALL,      ALL, CLOCK_GETTIME, &[CLOCKS], "tell the time where the vDSO cannot"),
     allow(SMALL,      ALL, BRK,         &[], "keep a record of one more connection, or the rest of a long reply"),
 
-    // Files that are read again: fortunes when they change, and a certificate. Where they may lie is Landlock's part, which sees
+    // Files that are read again: fortunes when they change, a time zone, and a certificate. Where they may lie is Landlock's part, which sees
     // openat only: no other call may take a path. (statx and newfstatat take one whatever their flags are.)
     allow(FOLLOWING,  FILES, OPENAT, &[AT_FDCWD, READ_ONLY], "open a file to read it, or a directory to list it"),
     allow(FOLLOWING,  FILES, FSTAT, &[FILE], "see what was opened, and whether it was changed"),
-    allow(FOLLOWING,  FILES, GETDENTS64, &[FILE], "list a directory"),
+    allow(WATCHING,   FILES, GETDENTS64, &[FILE], "list a directory"),
     allow(FOLLOWING,  FILES, READ, &[INPUT], "learn that it is time to stop, or to read again"),
     allow(FOLLOWING,  FILES, READ, &[FILE], "read a file"),
-    allow(FOLLOWING,  FILES, PREAD64, &[FILE], "read a fortune by its index"),
+    allow(WATCHING,   FILES, PREAD64, &[FILE], "read a fortune by its index"),
 
     // The web, with one thread.
     allow(&[Lunchd],  &[ListenersAndFiles], EPOLL_WAIT,  &[RUNTIME], "wait for clients, time limits and signals"),

@@ -43,6 +43,8 @@ const REPLYING: &[Service] = &[Qotd, Daytime, Time];
 const READING: &[Service] = &[Echo, Discard];
 /// All but discard.
 const SENDING: &[Service] = &[Qotd, Echo, Daytime, Chargen, Time, Lunchd];
+/// Those that list directories.
+const WATCHING: &[Service] = &[Qotd, Lunchd];
 const STREAMING: &[Service] = &[Echo, Discard, Chargen];
 
 const ITS_CONNECTION: Kinds =
@@ -123,10 +125,10 @@ pub const LIST: &[Reach] = &[
     may(DATAGRAMS, SENDING, ("sendmmsg", "from another address of the host's"), &[UDP], "does so from whatever address the host has"),
     may(DATAGRAMS, SMALL, ("epoll_ctl", "to wait for it"), &[UDP], "learns when a datagram comes"),
 
-    may(FILES, EVERY, plain("openat"), &[("a file that it follows", &[]), ("a directory that it follows", &[])], "opens what is beneath the directories of its fortunes, or of lunchd's certificate and key, to read it: Landlock refuses other paths, and the policy to write"),
-    may(FILES, EVERY, plain("getdents64"), &[("an open directory", &[])], "lists these directories"),
+    may(FILES, EVERY, plain("openat"), &[("a file that it follows", &[]), ("a directory that it follows", &[])], "opens what is beneath the directories of its fortunes, of lunchd's certificate and key, or of time zones, to read it: Landlock refuses other paths, and the policy to write"),
+    may(FILES, WATCHING, plain("getdents64"), &[("an open directory", &[])], "lists these directories"),
     may(FILES, EVERY, plain("read"), &[("an open file", &[])], "reads these files"),
-    may(FILES, EVERY, plain("pread64"), &[("an open file", &[])], "does the same"),
+    may(FILES, WATCHING, plain("pread64"), &[("an open file", &[])], "does the same"),
     may(FILES, EVERY, plain("read"), &[CONNECTIONS], "takes what any client of this process says"),
     may(FILES, EVERY, plain("close"), &[("an open file", &[]), ("an open directory", &[])], "is done with them"),
     may(FILES, EVERY, plain("fstat"), &[("an open file", &[]), ("an open directory", &[]), CONNECTIONS, LISTENING], "learns the size, the mode, the owner and the times of what it has open"),

@@ -15,6 +15,11 @@ pub struct Machine {
 impl Machine {
     /// Boots one.
     pub fn boot(name: &str) -> Self {
+        Self::boot_release(name, "bookworm")
+    }
+
+    /// Boots one with what another Debian release has, its systemd above all.
+    pub fn boot_release(name: &str, release: &str) -> Self {
         let folder = Folder::new(&format!("machine-{name}"));
         let process = Process::start(
             Command::new("setpriv")
@@ -22,6 +27,7 @@ impl Machine {
                 .arg(script())
                 .arg("boot")
                 .arg(folder.path())
+                .arg(release)
                 .stdin(Stdio::null()),
         );
         let mut machine = Self { folder, process };
