@@ -35,8 +35,8 @@ const EPOLL_WAIT: u64 = 232;
 const EPOLL_CTL: u64 = 233;
 const SENDTO: u64 = 44;
 const RECVFROM: u64 = 45;
-/// They cannot fail for want of memory or time: `rt_sigaction`, `shutdown`, and `getrandom` once the system is up.
-const CANNOT_FAIL: [u64; 3] = [RT_SIGACTION, 48, 318];
+/// They cannot fail for want of memory or time: `rt_sigaction`, `getpid`, `shutdown`, and `getrandom` once the system is up.
+const CANNOT_FAIL: [u64; 4] = [RT_SIGACTION, 39, 48, 318];
 const ERRORS: [&str; 3] = ["EINTR", "EAGAIN", "ENOMEM"];
 /// `read`, `write`, `pread64`, those of a socket; `recvmmsg` and `sendmmsg`, by datagrams.
 const CAN_BE_SHORT: [u64; 7] = [0, 1, 17, SENDTO, RECVFROM, 299, 307];

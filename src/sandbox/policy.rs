@@ -267,6 +267,7 @@ pub const TABLE: &[Rule] = &[
     allow(&[Lunchd],  &[ListenersAndFiles], SENDTO,      &[STREAM, MSG_NOSIGNAL, NO_ADDRESS], "answer"),
     allow(&[Lunchd],  &[ListenersAndFiles], SHUTDOWN,    &[STREAM, SHUT_WR], "say that the answer is complete"),
     allow(&[Lunchd],  &[ListenersAndFiles], WRITE,       &[WAKER], "wake the event loop for an earlier time limit"),
+    allow(&[Lunchd],  &[ListenersAndFiles], READ,        &[WAKER], "start that count over, should it be full"),
     allow(&[Lunchd],  &[ListenersAndFiles], WRITE,       &[OUTPUT], "tell the service manager: ready, alive, stopping"),
     allow(&[Lunchd],  &[ListenersAndFiles], GETRANDOM,   &[], "draw the keys of a TLS connection"),
     allow(&[Lunchd],  &[ListenersAndFiles], CLOCK_GETTIME, &[CLOCKS], "tell the time where the vDSO cannot"),

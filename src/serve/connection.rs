@@ -188,10 +188,9 @@ impl Connection {
         // Exactly that much: what stayed would be sent twice.
         let mut rest = sent;
         while rest > 0 {
-            match taken(retry_on_intr(|| recv(&self.socket, &mut buffer[..rest], RecvFlags::TRUNC)))? {
-                Some((_, 0)) => return Ok(Next::Over),
-                Some((_, count)) => rest -= count.min(rest),
-                None => break, // an out-of-band octet was shown, and is not there to read
+            match retry_on_intr(|| recv(&self.socket, &mut buffer[..rest], RecvFlags::TRUNC))? {
+                (_, 0) => return Ok(Next::Over),
+                (_, count) => rest -= count.min(rest),
             }
         }
         Ok(Next::Active(if sent == seen { EventFlags::IN } else { EventFlags::OUT }))

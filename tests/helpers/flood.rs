@@ -374,18 +374,14 @@ impl Flood<'_> {
             socket
         };
         let networks: Vec<_> = (0..200).map(|network| socket([127, 1, network, 9])).collect();
-        let client = socket([127, 2, 0, 9]);
-        client.set_read_timeout(Some(Duration::from_secs(1))).expect("a socket");
+        // Three, of which the best counts: one may share its bucket with a network that is forged.
+        let clients = [2, 3, 4].map(|network| socket([127, network, 0, 9]));
+        for client in &clients {
+            client.set_read_timeout(Some(Duration::from_secs(1))).expect("a socket");
+        }
         let over = AtomicBool::new(false);
-        let mut counted = Count::default();
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                // Some 2,000 a second, evenly: ten for each network.
-                for network in networks.iter().cycle().take_while(|_| !over.load(Relaxed)) {
-                    let _ = network.send(b"");
-                    std::thread::sleep(Duration::from_micros(400));
-                }
-            });
+        let ask = |client: &UdpSocket| {
+            let mut counted = Count::default();
             for _ in 0..count {
                 let start = Instant::now();
                 let mut reply = [0; 2048];
@@ -397,9 +393,22 @@ impl Flood<'_> {
                 }) += 1;
                 std::thread::sleep(Duration::from_secs(1).saturating_sub(start.elapsed()));
             }
+            counted
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Some 2,000 a second, evenly: ten for each network.
+                for network in networks.iter().cycle().take_while(|_| !over.load(Relaxed)) {
+                    let _ = network.send(b"");
+                    std::thread::sleep(Duration::from_micros(400));
+                }
+            });
+            let asking: Vec<_> = clients.iter().map(|client| scope.spawn(move || ask(client))).collect();
+            let counted = asking.into_iter().map(|client| client.join().expect("a client"));
+            let best = counted.max_by_key(|counted| counted.served).unwrap_or_default();
             over.store(true, Relaxed);
-        });
-        counted
+            best
+        })
     }
 
     fn answer(&self) {
