@@ -16,10 +16,12 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use hunker::Layer;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
-use small_services::sandbox::{Layer, policy};
+use small_services::audit;
+use small_services::policy::Peer;
 use support::{Goal, Result, Rows, Server, connect_and_read, given, micros, peer, per_second, program};
 
 const ROUNDS: usize = 600;
@@ -148,7 +150,7 @@ fn time_layers() -> Result<()> {
     let mut line = String::with_capacity(256);
     for layer in Layer::ALL {
         let start = Instant::now();
-        layer.apply(policy::Service::Qotd, policy::Peer::Filter)?;
+        layer.apply(&audit::policy("qotd", Peer::Filter))?;
         write!(line, "{} ", micros(start.elapsed()))?;
     }
     // All that the policy still allows.

@@ -11,8 +11,27 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use hunker::{Pin, Rule, Syscall};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
+
+use crate::numbers::FILE;
+
+/// Files that are read again: fortunes when they change, a time zone, and a certificate. Where they may lie is Landlock's part,
+/// which sees openat only: no other call may take a path. (statx and newfstatat take one whatever their flags are.)
+pub(crate) const READ: &[Rule] = &[
+    Rule::new(
+        Syscall::OPENAT,
+        // AT_FDCWD; O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC, the same number on both architectures.
+        &[Pin::is(0, 0xffff_ff9c), Pin::is(2, 0x8_0900)],
+        "open a file to read it, or a directory to list it",
+    ),
+    Rule::new(Syscall::FSTAT, &[FILE], "see what was opened, and whether it was changed"),
+    Rule::new(Syscall::READ, &[FILE], "read a file"),
+];
+
+/// Directories that are read again.
+pub(crate) const LIST: &[Rule] = &[Rule::new(Syscall::GETDENTS64, &[FILE], "list a directory")];
 
 /// Opens whatever is there, and asks the descriptor what it is.
 fn open(path: &Path) -> io::Result<(File, Stat)> {

@@ -9,12 +9,18 @@
 
 pub mod activation;
 mod arguments;
+#[doc(hidden)]
+pub mod audit;
 mod doctor;
 mod file;
 pub mod fortune;
 #[doc(hidden)]
 pub mod fuzz;
 mod manager;
+#[doc(hidden)]
+pub mod numbers;
+#[doc(hidden)]
+pub mod policy;
 pub mod protocol;
 mod random;
 pub mod report;
@@ -35,7 +41,7 @@ use std::time::Duration;
 
 use activation::Activation;
 use arguments::Arguments;
-use sandbox::policy::Peer;
+use policy::{Peer, Policies};
 use service::{Replies, Service};
 
 /// Why a program ended without serving, one sentence each.
@@ -131,7 +137,7 @@ fn live<S: Service>() -> Result<Infallible, Error> {
             }
             let work = S::prepare(&arguments.options, replies)?;
             let mut prepared = serve::Prepared::new(work, peer, idle(&arguments, S::IDLE_TIMEOUT))?;
-            sandbox::lock_down(S::POLICY, peer, arguments.sandbox)?;
+            sandbox::lock_down(policies::<S>().of(peer), peer, &[], arguments.sandbox)?;
             end::<S>(prepared.serve().map_err(Error::from))
         }
     }
@@ -160,11 +166,16 @@ fn live_for_all<S: Service>(
     };
     let (idle, stay) = (idle(arguments, S::IDLE_TIMEOUT), idle(arguments, arguments::STAY));
     let mut daemon = serve::Daemon::new(work, arranged, until, &arguments.limits, idle, stay)?;
-    sandbox::lock_down_but(S::POLICY, peer, &readable, arguments.sandbox)?;
+    sandbox::lock_down(policies::<S>().of(peer), peer, &readable, arguments.sandbox)?;
     for notice in notices {
         report::notice(notice);
     }
     end::<S>(daemon.serve().map_err(Error::from))
+}
+
+/// Compiled with the program.
+fn policies<S: Service>() -> &'static Policies {
+    const { &Policies::new(&S::RULES) }
 }
 
 fn idle<S: Service>(arguments: &Arguments<S>, default: u16) -> Duration {

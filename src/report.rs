@@ -9,11 +9,13 @@ use std::os::unix::net::UnixDatagram;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use hunker::{Rule, Syscall};
 use rustix::fs::{FileType, Stat, fstat};
 use rustix::net::AddressFamily;
 use rustix::net::sockopt::socket_domain;
 use rustix::stdio::{dup2_stderr, stderr, stdin, stdout};
 
+use crate::numbers;
 use crate::sys;
 
 /// The socket that every syslog daemon, journald included, listens on.
@@ -23,6 +25,9 @@ const FACILITY_DAEMON: u8 = 3 << 3;
 
 /// The longest message, in octets.
 const LONGEST: usize = 1000;
+
+/// What every program needs, to say why it ends.
+pub(crate) const RULES: &[Rule] = &[Rule::new(Syscall::WRITE, &[numbers::LOG], "say on the log what failed")];
 
 static LOG: OnceLock<Log> = OnceLock::new();
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::Error;
 use crate::file::Readable;
 use crate::fortune::text::LONGEST_REPLY;
+use crate::policy::Rules;
 use crate::report;
-use crate::sandbox::policy;
 
 /// One RFC service: its arguments, its preparation and its policy.
 pub trait Service {
@@ -27,8 +27,8 @@ pub trait Service {
     /// Whether `--listen IP:PORT` means UDP as well as TCP.
     const UDP_UNASKED: bool = true;
 
-    /// Whose rows of the policy table hold for this service.
-    const POLICY: policy::Service;
+    /// The system calls that it makes after the lock-down: those of what serves it, and its own.
+    const RULES: Rules;
 
     /// Prints what the options ask for instead of a reply, if they do, and returns the exit code. Only for a program that
     /// is a filter: nothing of it is for a client.

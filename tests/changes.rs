@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
-use small_services::sandbox::policy;
+use small_services::numbers;
 use support::{Daemon, Folder, Process, program, read_all, wait_until};
 
 fn reply(daemon: &Daemon) -> String {
@@ -239,7 +239,7 @@ fn what_lies_elsewhere_cannot_be_read_after_the_lock_down() {
 }
 
 /// Behind what every daemon has: the numbers that have a meaning, and its port.
-const NEXT: u64 = policy::FIRST_FREE as u64 + 1;
+const NEXT: u64 = numbers::FIRST_FREE as u64 + 1;
 const ENOUGH: u64 = 200;
 
 /// Makes a daemon have no descriptor of this number or above.

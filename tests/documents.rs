@@ -2,9 +2,13 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
+use hunker::Rule;
+use small_services::audit;
+use small_services::policy::Peer;
 use support::repository;
 
 #[test]
@@ -52,7 +56,8 @@ fn the_notice_names_all_that_is_linked_with_its_licence() {
         for line in String::from_utf8(output.stdout).unwrap().lines() {
             let mut words = line.split_whitespace();
             let (Some(name), Some(version)) = (words.next(), words.next()) else { continue };
-            if name != env!("CARGO_PKG_NAME") {
+            // Not ours, which are in folders.
+            if !line.contains(" (/") {
                 let entry = format!("{name} {}", version.trim_start_matches('v'));
                 // In the list, and above a text.
                 assert!(notice.contains(&format!("\n{entry}: ")), "{entry}");
@@ -69,4 +74,87 @@ fn the_notice_names_all_that_is_linked_with_its_licence() {
         assert!(notice.contains(other), "{other}");
     }
     assert!(notice.contains("GNU LESSER GENERAL PUBLIC LICENSE\n                       Version 2.1"));
+}
+
+/// The parameters of the calls in the policies, as in section 2 of the manual.
+fn parameters(call: &str) -> &'static [&'static str] {
+    match call {
+        "accept4" => &["sockfd", "addr", "addrlen", "flags"],
+        "clock_gettime" => &["clockid", "tp"],
+        "close" | "exit_group" | "brk" => &["fd"],
+        "epoll_ctl" => &["epfd", "op", "fd", "event"],
+        "epoll_pwait" | "epoll_wait" => &["epfd", "events", "maxevents", "timeout", "sigmask"],
+        "fcntl" => &["fd", "op"],
+        "fstat" | "getdents64" | "pread64" | "read" | "write" => &["fd"],
+        "openat" => &["dirfd", "path", "flags", "mode"],
+        "ppoll" => &["fds", "nfds", "timeout", "sigmask"],
+        "recvfrom" => &["sockfd", "buf", "size", "flags", "src_addr", "addrlen"],
+        "recvmmsg" | "sendmmsg" => &["sockfd", "msgvec", "vlen", "flags"],
+        "sendto" => &["sockfd", "buf", "size", "flags", "dest_addr", "addrlen"],
+        "setsockopt" => &["sockfd", "level", "optname", "optval", "optlen"],
+        "shutdown" => &["sockfd", "how"],
+        _ => &[],
+    }
+}
+
+/// A rule as a line of the page.
+fn line(rule: &Rule) -> String {
+    let names = parameters(rule.call().name());
+    let number = |value: u32| match value {
+        0xffff_ff9c => "AT_FDCWD".to_owned(),
+        0..16 => value.to_string(),
+        _ => format!("{value:#x}"),
+    };
+    let pins = rule.pins().iter().map(|pin| {
+        let name = names[usize::from(pin.position())];
+        match (pin.min(), pin.max()) {
+            (min, max) if min == max => format!("{name} = {}", number(min)),
+            (min, u32::MAX) => format!("{name} ≥ {}", number(min)),
+            (min, max) => format!("{name} = {} to {}", number(min), number(max)),
+        }
+    });
+    format!("| `{}` | {} | {} |\n", rule.call().name(), pins.collect::<Vec<_>>().join(", "), rule.reason())
+}
+
+fn policies() -> String {
+    let mut programs: Vec<(String, BTreeMap<&str, Vec<&str>>)> = Vec::new();
+    for (service, peer) in audit::combinations() {
+        let rules = audit::rules(service, peer).filter(|rule| rule.call().name() != "fcntl"); // of debug builds
+        let table: String = rules.map(line).collect();
+        let peer_name = match peer {
+            Peer::Connection => "one connection",
+            Peer::Filter => "a filter",
+            Peer::Listeners => "one process for all, over TCP",
+            Peer::Sockets => "one process for all, over TCP and UDP",
+            Peer::ListenersAndFiles => "one process for all, over TCP, with files",
+            Peer::SocketsAndFiles => "one process for all, over TCP and UDP, with files",
+        };
+        let services = match programs.iter_mut().find(|(known, _)| *known == table) {
+            Some((_, services)) => services,
+            None => {
+                programs.push((table, BTreeMap::new()));
+                &mut programs.last_mut().unwrap().1
+            }
+        };
+        services.entry(peer_name).or_default().push(service);
+    }
+    programs.iter().fold(include_str!("policies.md").to_owned(), |page, (table, services)| {
+        let services = services.iter().map(|(peer, services)| format!("{} ({peer})", services.join(", ")));
+        let services = services.collect::<Vec<_>>().join("; ");
+        format!("{page}\n## {services}\n\n| call | arguments | so that it can |\n|---|---|---|\n{table}")
+    })
+}
+
+#[test]
+#[cfg_attr(not(feature = "web"), ignore = "lunchd is on the page")]
+fn the_page_of_policies_shows_the_rules_that_the_programs_have() {
+    let path = repository().join("docs/policies.md");
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(&path, policies()).unwrap();
+    }
+    assert_eq!(
+        policies(),
+        fs::read_to_string(&path).unwrap(),
+        "write docs/policies.md anew: UPDATE=yes tests/run documents"
+    );
 }

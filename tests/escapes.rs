@@ -12,7 +12,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use small_services::sandbox::policy::{self, Peer, Service};
+use small_services::audit;
+use small_services::policy::Peer;
 use support::attack::{bounded, write_page};
 use support::machine::Machine;
 use support::{Folder, Process, helper};
@@ -76,13 +77,13 @@ impl Surroundings {
     }
 
     /// Has the hijacked program try an act, in namespaces that it cannot harm.
-    fn outcome(&self, service: Service, peer: Peer, layers: &str, act: &str) -> Outcome {
+    fn outcome(&self, service: &str, peer: Peer, layers: &str, act: &str) -> Outcome {
         let (client, connection) = support::connection();
         // The shell is the process that it attacks.
         let output = Command::new("unshare")
             .args(["--mount", "--uts", "--ipc", "sh", "-c", r#""$@"; exit $?"#, "sh"])
             .arg(helper("hijacked"))
-            .args([&format!("{service:?}"), &format!("{peer:?}"), layers, act])
+            .args([service, &format!("{peer:?}"), layers, act])
             .env("TCP", self.tcp.local_addr().unwrap().port().to_string())
             .env("ABSTRACT", &self.name)
             .env("SERVICE", self.folder.path().join("service"))
@@ -139,7 +140,7 @@ with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
 struct Unit {
     socket: String,
     name: String,
-    service: Service,
+    service: &'static str,
     peer: Peer,
     port: u16,
     /// Where on the page it is.
@@ -152,12 +153,12 @@ const COLUMNS: [&str; 3] = ["the unit alone", "the daemon's unit alone", "lunchd
 /// All units, or for `make test` those of one service and lunchd's.
 fn units() -> Vec<Unit> {
     let small = [
-        ("echo", Service::Echo, 7),
-        ("fortune", Service::Qotd, 17),
-        ("daytime", Service::Daytime, 13),
-        ("discard", Service::Discard, 9),
-        ("chargen", Service::Chargen, 19),
-        ("time", Service::Time, 37),
+        ("echo", "echo", 7),
+        ("fortune", "qotd", 17),
+        ("daytime", "daytime", 13),
+        ("discard", "discard", 9),
+        ("chargen", "chargen", 19),
+        ("time", "time", 37),
     ];
     let mut units = Vec::new();
     for &(name, service, port) in &small[..bounded(1, small.len())] {
@@ -168,7 +169,7 @@ fn units() -> Vec<Unit> {
         }
     }
     let (socket, name) = ("lunchd-http.socket".to_owned(), "lunchd.service".to_owned());
-    units.push(Unit { socket, name, service: Service::Lunchd, peer: Peer::ListenersAndFiles, port: 80, column: 2 });
+    units.push(Unit { socket, name, service: "lunchd", peer: Peer::ListenersAndFiles, port: 80, column: 2 });
     units
 }
 
@@ -177,7 +178,7 @@ fn hijack(machine: &Machine, Unit { name, service, peer, .. }: &Unit) {
     let alone = if *peer == Peer::Connection { "" } else { "Type=simple\nRestart=no\nWatchdogSec=0\n" };
     machine.shell(&format!(
         "mkdir -p /run/systemd/system/{name}.d && printf '[Service]\nExecStart=\n\
-         ExecStart=/usr/local/libexec/small-services/hijacked {service:?} {peer:?} served\n\
+         ExecStart=/usr/local/libexec/small-services/hijacked {service} {peer:?} served\n\
          Environment=TCP=4444\n{alone}' > /run/systemd/system/{name}.d/hijacked.conf"
     ));
 }
@@ -269,7 +270,7 @@ fn the_acts_are_many_and_possible_without_the_lock_down() {
     }
     let surroundings = Surroundings::new("without");
     for (_, act) in acts.iter().filter(|(_, act)| !expected::NOT_EVERYWHERE.contains(&act.as_str())) {
-        assert_eq!(surroundings.outcome(Service::Qotd, Peer::Connection, "none", act), Outcome::Done, "{act}");
+        assert_eq!(surroundings.outcome("qotd", Peer::Connection, "none", act), Outcome::Done, "{act}");
     }
 }
 
@@ -277,7 +278,7 @@ fn the_acts_are_many_and_possible_without_the_lock_down() {
 fn the_program_alone_stops_every_act_of_every_service() {
     let surroundings = Surroundings::new("program");
     let acts = names();
-    for (service, peer) in policy::combinations() {
+    for (service, peer) in audit::combinations() {
         assert_eq!(surroundings.outcome(service, peer, "all", "nothing"), Outcome::Done);
         for act in &acts {
             let outcome = surroundings.outcome(service, peer, "all", act);
@@ -286,7 +287,7 @@ fn the_program_alone_stops_every_act_of_every_service() {
             let refused = reads && matches!(outcome, Outcome::Refused(_));
             let left = reads && listed(expected::READERS_LEAVE, act);
             let stopped = refused || outcome == Outcome::Killed(SIGSYS);
-            assert!(stopped || left, "{service:?} on {peer:?}: {act}: {outcome:?}");
+            assert!(stopped || left, "{service} on {peer:?}: {act}: {outcome:?}");
         }
     }
 }
@@ -294,7 +295,7 @@ fn the_program_alone_stops_every_act_of_every_service() {
 #[test]
 fn seccomp_without_landlock_stops_every_act() {
     let surroundings = Surroundings::new("seccomp");
-    for (service, peer) in [(Service::Qotd, Peer::Connection), (Service::Echo, Peer::Sockets)] {
+    for (service, peer) in [("qotd", Peer::Connection), ("echo", Peer::Sockets)] {
         assert_eq!(surroundings.outcome(service, peer, "Seccomp", "nothing"), Outcome::Done);
         for act in names() {
             assert_eq!(surroundings.outcome(service, peer, "Seccomp", &act), Outcome::Killed(SIGSYS), "{act}");
@@ -310,7 +311,7 @@ fn landlock_without_seccomp_stops_every_act_that_it_has_a_right_for() {
     let surroundings = Surroundings::new("landlock");
     for (family, act) in acts() {
         if expected::FILES_AND_NETWORKS.contains(&family.as_str()) {
-            let outcome = surroundings.outcome(Service::Qotd, Peer::Connection, LANDLOCK, &act);
+            let outcome = surroundings.outcome("qotd", Peer::Connection, LANDLOCK, &act);
             let left = listed(expected::LANDLOCK_LEAVES, &act);
             assert_eq!(outcome == Outcome::Done, left, "{act}: {outcome:?}");
         }
@@ -323,10 +324,10 @@ const LANDLOCK: &str = "NoNewPrivileges,Landlock";
 type Done = [String; 3];
 
 /// What is done of all that the hijacked program tries with the calls that it is allowed.
-fn reached(service: Service, peer: Peer, layers: &str) -> BTreeSet<Done> {
-    let folder = Folder::new(&format!("reach-{service:?}-{peer:?}-{layers}"));
+fn reached(service: &str, peer: Peer, layers: &str) -> BTreeSet<Done> {
+    let folder = Folder::new(&format!("reach-{service}-{peer:?}-{layers}"));
     let output = Command::new(helper("hijacked"))
-        .args([&format!("{service:?}"), &format!("{peer:?}"), layers, "reach"])
+        .args([service, &format!("{peer:?}"), layers, "reach"])
         .env("SCRATCH", folder.path())
         .output()
         .unwrap();
@@ -338,7 +339,7 @@ fn reached(service: Service, peer: Peer, layers: &str) -> BTreeSet<Done> {
 }
 
 /// What a list says about a process.
-fn listed_for(list: &[reach::Reach], service: Service, peer: Peer) -> BTreeSet<Done> {
+fn listed_for(list: &[reach::Reach], service: &str, peer: Peer) -> BTreeSet<Done> {
     let mut set = BTreeSet::new();
     for line in list.iter().filter(|line| line.services.contains(&service) && line.peers.contains(&peer)) {
         let kinds =
@@ -366,11 +367,11 @@ fn a_hijacked_process_can_do_what_the_page_lists_and_nothing_else() {
             "{what}: done and not listed: {more:?}; listed and not done: {less:?}"
         );
     };
-    for (service, peer) in policy::combinations() {
+    for (service, peer) in audit::combinations() {
         let mut listed = listed_for(reach::LIST, service, peer);
-        compare(&format!("{service:?} on {peer:?}"), &reached(service, peer, "all"), &listed);
+        compare(&format!("{service} on {peer:?}"), &reached(service, peer, "all"), &listed);
         listed.extend(listed_for(reach::BY_LANDLOCK, service, peer));
-        compare(&format!("{service:?} on {peer:?}, seccomp alone"), &reached(service, peer, "Seccomp"), &listed);
+        compare(&format!("{service} on {peer:?}, seccomp alone"), &reached(service, peer, "Seccomp"), &listed);
     }
 }
 
@@ -381,19 +382,19 @@ fn the_descriptors_of_the_programs_have_the_numbers_that_were_tried() {
     let cookies = cookies.to_str().unwrap();
     let both = &["--listen", "tcp://127.0.0.1:0", "--listen", "udp://127.0.0.1:0"][..];
     let mut programs = vec![
-        ("qotd", Service::Qotd, Peer::Sockets, both.to_vec()),
-        ("qotd", Service::Qotd, Peer::SocketsAndFiles, [both, &[cookies]].concat()),
-        ("qotd", Service::Qotd, Peer::ListenersAndFiles, [&both[..2], &[cookies]].concat()),
-        ("echo", Service::Echo, Peer::Sockets, both.to_vec()),
-        ("echo", Service::Echo, Peer::Listeners, both[..2].to_vec()),
-        ("daytime", Service::Daytime, Peer::Sockets, both.to_vec()),
-        ("discard", Service::Discard, Peer::Sockets, both.to_vec()),
-        ("chargen", Service::Chargen, Peer::Sockets, both.to_vec()),
-        ("time", Service::Time, Peer::Sockets, both.to_vec()),
+        ("qotd", "qotd", Peer::Sockets, both.to_vec()),
+        ("qotd", "qotd", Peer::SocketsAndFiles, [both, &[cookies]].concat()),
+        ("qotd", "qotd", Peer::ListenersAndFiles, [&both[..2], &[cookies]].concat()),
+        ("echo", "echo", Peer::Sockets, both.to_vec()),
+        ("echo", "echo", Peer::Listeners, both[..2].to_vec()),
+        ("daytime", "daytime", Peer::Sockets, both.to_vec()),
+        ("discard", "discard", Peer::Sockets, both.to_vec()),
+        ("chargen", "chargen", Peer::Sockets, both.to_vec()),
+        ("time", "time", Peer::Sockets, both.to_vec()),
     ];
     if cfg!(feature = "web") {
         let listen = vec!["--listen", "http://127.0.0.1:0", "--fortunes", cookies];
-        programs.push(("lunchd", Service::Lunchd, Peer::ListenersAndFiles, listen));
+        programs.push(("lunchd", "lunchd", Peer::ListenersAndFiles, listen));
     }
     for (number, (name, service, peer, arguments)) in programs.into_iter().enumerate() {
         let path = folder.path().join(format!("notify-{number}"));
@@ -411,10 +412,8 @@ fn the_descriptors_of_the_programs_have_the_numbers_that_were_tried() {
             .map(|entry| (entry.file_name().to_str().unwrap().parse().unwrap(), fs::read_link(entry.path()).unwrap()))
             .map(|(number, link)| (number, link.to_str().unwrap().to_owned()))
             .collect();
-        let printed = Command::new(helper("hijacked"))
-            .args([&format!("{service:?}"), &format!("{peer:?}"), "numbers"])
-            .output()
-            .unwrap();
+        let printed =
+            Command::new(helper("hijacked")).args([service, &format!("{peer:?}"), "numbers"]).output().unwrap();
         let mut assumed = 0;
         for line in String::from_utf8(printed.stdout).unwrap().lines() {
             let (number, kind) = line.split_once('\t').unwrap();
@@ -496,7 +495,7 @@ fn table(units: &Measured) -> String {
             row.resize(4 + COLUMNS.len(), String::new());
             rows.push(row);
         }
-        let one = |layers: &str| show(surroundings.outcome(Service::Qotd, Peer::Connection, layers, &act), true);
+        let one = |layers: &str| show(surroundings.outcome("qotd", Peer::Connection, layers, &act), true);
         let unit = |column| units.get(&(act.clone(), column)).map_or(String::new(), |it| show(it.0, it.1));
         let mut row = vec![act.clone(), one("none"), one(LANDLOCK), one("all")];
         row.extend((0..COLUMNS.len()).map(unit));
@@ -526,13 +525,11 @@ fn page(table: &str) -> String {
 
 /// What a hijacked process can still do, by kind of process.
 fn reach_table() -> String {
-    let names = |services: &mut dyn Iterator<Item = Service>| {
-        services.map(|service| format!("{service:?}").to_lowercase()).collect::<BTreeSet<_>>()
-    };
+    let names = |services: &mut dyn Iterator<Item = &'static str>| services.map(str::to_owned).collect::<BTreeSet<_>>();
     let mut rows = Vec::new();
     for (peers, process) in reach::PROCESSES {
         rows.push(vec![format!("**{process}**"), String::new(), String::new(), String::new()]);
-        let there_are = policy::combinations().filter(|(_, peer)| peers.contains(peer));
+        let there_are = audit::combinations().filter(|(_, peer)| peers.contains(peer));
         let there_are = names(&mut there_are.map(|(service, _)| service));
         for line in reach::LIST.iter().filter(|line| line.peers == *peers) {
             let some = names(&mut line.services.iter().copied());

@@ -1,7 +1,7 @@
 //! Stopped (SIGSTOP, or Ctrl-Z in a shell) and continued at each call that it can be blocked in, a program goes on where it
 //! was.
 //!
-//! What the kernel does with a blocked call then, for every call of the policy table that can be blocked:
+//! What the kernel does with a blocked call then, for every call of the policies that can be blocked:
 //!
 //! | call | after SIGCONT |
 //! |---|---|

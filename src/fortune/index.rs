@@ -9,9 +9,12 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use hunker::{Rule, Syscall};
+
 use super::cookie::{BYTE_ORDER_MARK, Format};
 use super::layout::{COMMENTS, Header, LONGEST_HEADER, Misfit, ORDERED, RANDOM, ROTATED};
 use crate::file::open_regular;
+use crate::numbers::FILE;
 
 pub use crate::file::Version;
 
@@ -330,6 +333,8 @@ pub(crate) fn path_beside(cookie: &Path) -> PathBuf {
     path.push(".dat");
     path.into()
 }
+
+pub(crate) const READ_BY_INDEX: &[Rule] = &[Rule::new(Syscall::PREAD64, &[FILE], "read a fortune by its index")];
 
 /// Reads until the buffer is full or the file ends.
 pub(crate) fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

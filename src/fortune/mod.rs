@@ -15,6 +15,7 @@ mod sources;
 pub mod text;
 mod watch;
 
+pub(crate) use index::READ_BY_INDEX;
 pub use options::{Manner, Options};
 pub use order::{Key, Order};
 pub use pattern::{Error as PatternError, Pattern, compile as compile_pattern};

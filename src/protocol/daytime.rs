@@ -8,10 +8,11 @@ use jiff::fmt::strtime::{BrokenDownTime, Config, PosixCustom};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
-use crate::file::Readable;
+use crate::file::{self, Readable};
 use crate::fortune::text::LONGEST_REPLY;
+use crate::policy::Rules;
 use crate::report;
-use crate::sandbox::policy;
+use crate::serve;
 use crate::service::{LineEnd, Replies, Reply, Service, Work};
 use crate::zone;
 
@@ -56,7 +57,8 @@ impl Service for Daytime {
     const NAME: &'static str = "daytime";
     const ABOUT: &'static str = "Daytime (RFC 867): sends the date and time, then closes";
     const IDLE_TIMEOUT: u16 = 3;
-    const POLICY: policy::Service = policy::Service::Daytime;
+    // A zone has one name, and is read again when the program is told to.
+    const RULES: Rules = Rules { files: &[file::READ], ..serve::REPLY };
 
     fn prepare(options: &Options, replies: Replies) -> Result<Work, crate::Error> {
         let zone = if options.utc { TimeZone::UTC } else { zone::local().map_err(Error::from)? };

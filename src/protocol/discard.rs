@@ -1,7 +1,8 @@
 //! Discard, [RFC 863](https://www.rfc-editor.org/rfc/rfc863).
 
 use crate::Error;
-use crate::sandbox::policy;
+use crate::policy::Rules;
+use crate::serve;
 use crate::service::{NoOptions, Replies, Service, Work};
 
 /// Throws away whatever the client sends, and sends nothing.
@@ -13,7 +14,7 @@ impl Service for Discard {
     const NAME: &'static str = "discard";
     const ABOUT: &'static str = "Discard (RFC 863): throws away what it receives";
     const IDLE_TIMEOUT: u16 = 60;
-    const POLICY: policy::Service = policy::Service::Discard;
+    const RULES: Rules = serve::DISCARD;
 
     fn prepare(_: &NoOptions, _: Replies) -> Result<Work, Error> {
         Ok(Work::Discard)

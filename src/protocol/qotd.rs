@@ -4,10 +4,12 @@ use std::io;
 use std::time::Duration;
 
 use crate::Error;
+use crate::file;
 use crate::file::Readable;
 use crate::fortune::{self, Chosen, Fortunes, Manner, SourcesError};
+use crate::policy::Rules;
 use crate::report;
-use crate::sandbox::policy;
+use crate::serve;
 use crate::service::{LineEnd, Replies, Reply, Service, Work};
 
 /// Sends one fortune of fewer than 512 octets and closes; what the client sends is thrown away.
@@ -53,7 +55,11 @@ impl Service for Qotd {
     const NAME: &'static str = "qotd";
     const ABOUT: &'static str = "Quote of the Day (RFC 865): sends one fortune, then closes";
     const IDLE_TIMEOUT: u16 = 3;
-    const POLICY: policy::Service = policy::Service::Qotd;
+    const RULES: Rules = Rules {
+        filter: &[serve::PRINT, serve::PAUSE, serve::WAIT],
+        files: &[file::READ, file::LIST, fortune::READ_BY_INDEX],
+        ..serve::REPLY
+    };
 
     fn print(options: &Options) -> Result<Option<u8>, Error> {
         Ok(quiet(options.print(Manner::Service))?)
@@ -69,7 +75,7 @@ impl Service for Fortune {
     const NAME: &'static str = "fortune";
     const ABOUT: &'static str = "fortune(6): prints a fortune by chance";
     const IDLE_TIMEOUT: u16 = Qotd::IDLE_TIMEOUT;
-    const POLICY: policy::Service = Qotd::POLICY;
+    const RULES: Rules = Qotd::RULES;
 
     fn print(options: &Options) -> Result<Option<u8>, Error> {
         Ok(quiet(options.print(Manner::Fortune))?)

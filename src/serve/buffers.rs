@@ -6,6 +6,9 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use hunker::{Pin, Rule, Syscall};
+
+use crate::numbers::STREAM;
 use crate::service::Work;
 use crate::sys;
 
@@ -18,6 +21,16 @@ pub struct Buffers {
     /// For what it has not acknowledged.
     pub send: u32,
 }
+
+/// For streams, when there are more than [`MAX_LARGE`].
+pub(super) const SHRINK: &[Rule] = &[
+    Rule::new(Syscall::SETSOCKOPT, &[STREAM, SOL_SOCKET, SO_RCVBUF], SMALLER),
+    Rule::new(Syscall::SETSOCKOPT, &[STREAM, SOL_SOCKET, SO_SNDBUF], SMALLER),
+];
+const SMALLER: &str = "take the large buffers from a connection, when there are many";
+const SOL_SOCKET: Pin = Pin::is(1, 1);
+const SO_SNDBUF: Pin = Pin::is(2, 7);
+const SO_RCVBUF: Pin = Pin::is(2, 8);
 
 impl Buffers {
     /// For replies, and lunchd's answers: what a client says meanwhile is dropped, and a long reply is sent bit by bit.

@@ -4,14 +4,44 @@ use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
+use hunker::{Pin, Rule, Syscall};
 use rustix::event::epoll::EventFlags;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
 use super::buffers::MAX_KEPT;
 use super::stream::{CHUNK, DISCARDED, LINGER};
+use crate::numbers::STREAM;
 use crate::protocol::chargen;
 use crate::service::{LineEnd, Work};
+
+/// What every connection takes.
+pub(super) const DROP: &[Rule] = &[Rule::new(
+    Syscall::RECVFROM,
+    // MSG_TRUNC: drop in the kernel, copy nothing.
+    &[STREAM, Pin::is(3, 0x20)],
+    "drop what was sent, or what has been sent back",
+)];
+
+pub(super) const REPLY: &[Rule] = &[
+    // MSG_NOSIGNAL | MSG_MORE
+    Rule::new(Syscall::SENDTO, &[STREAM, Pin::is(3, 0xc000), NO_ADDRESS], "send the reply"),
+    Rule::new(Syscall::SHUTDOWN, &[STREAM, Pin::is(1, 1)], "say that the reply is complete"),
+];
+
+pub(super) const ECHO: &[Rule] = &[Rule::new(
+    Syscall::RECVFROM,
+    // MSG_PEEK
+    &[STREAM, Pin::is(3, 0x2)],
+    "look at what arrives: what cannot be sent back yet stays in the kernel",
+)];
+
+pub(super) const SEND: &[Rule] =
+    // MSG_NOSIGNAL
+    &[Rule::new(Syscall::SENDTO, &[STREAM, Pin::is(3, 0x4000), NO_ADDRESS], "send it back; send the characters")];
+
+/// The length of the address to send to: none, so that it goes where the socket is connected.
+const NO_ADDRESS: Pin = Pin::is(5, 0);
 
 /// How much of what a client sends is looked at to begin with, in octets.
 const LOOK: usize = 16 * 1024;

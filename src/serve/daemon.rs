@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
+use hunker::{Pin, Rule, Syscall};
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
@@ -21,6 +22,7 @@ use super::limiter::TOTAL;
 use super::stream::WORTH_WAKING;
 use crate::activation::{Kind, Socket, Until};
 use crate::manager::Manager;
+use crate::numbers::{EVENT_LOOP, INPUT, OUTPUT, STREAM};
 use crate::service::Work;
 use crate::{report, sys};
 
@@ -39,6 +41,45 @@ const CLOSING: Duration = Duration::from_millis(1);
 /// Event data from here on means a socket, by its index, and below it a connection, by its descriptor.
 const SOCKETS: u64 = 1 << 32;
 const SIGNALS: u64 = u64::MAX;
+
+/// The event loop's own calls.
+pub(super) const RULES: &[Rule] = &[
+    Rule::new(Syscall::EPOLL_PWAIT, &[EVENT_LOOP], "wait for clients"),
+    Rule::new(Syscall::EPOLL_CTL, &[EVENT_LOOP], "wait for one more client, or for what it can do next"),
+    ACCEPT,
+    CLOSE,
+    BE_TOLD,
+    TELL,
+    TELL_TIME,
+    Rule::new(Syscall::BRK, &[], "keep a record of one more connection, or the rest of a long reply"),
+    #[cfg(debug_assertions)]
+    CHECK_BEFORE_CLOSING,
+];
+
+// lunchd makes these too.
+pub(crate) const ACCEPT: Rule = Rule::new(
+    Syscall::ACCEPT4,
+    // SOCK_NONBLOCK | SOCK_CLOEXEC
+    &[STREAM, Pin::is(3, 0x8_0800)],
+    "take a connection",
+);
+pub(crate) const CLOSE: Rule = Rule::new(Syscall::CLOSE, &[STREAM], "end a connection, or be done with a file");
+pub(crate) const BE_TOLD: Rule = Rule::new(Syscall::READ, &[INPUT], "learn that it is time to stop, or to read again");
+pub(crate) const TELL: Rule = Rule::new(Syscall::WRITE, &[OUTPUT], "tell the service manager: ready, alive, stopping");
+pub(crate) const TELL_TIME: Rule = Rule::new(
+    Syscall::CLOCK_GETTIME,
+    // CLOCK_REALTIME and CLOCK_MONOTONIC. Other clocks tell how busy other processes are, whoever they belong to.
+    &[Pin::within(0, 0, 1)],
+    "tell the time where the vDSO cannot",
+);
+/// Nobody's in what is installed.
+#[cfg(debug_assertions)]
+pub(crate) const CHECK_BEFORE_CLOSING: Rule = Rule::new(
+    Syscall::FCNTL,
+    // F_GETFD
+    &[Pin::is(1, 1)],
+    "assert that a descriptor is open, as the standard library does before it closes one",
+);
 
 /// How much one process serves.
 #[derive(clap::Args, Clone, Debug)]
@@ -200,7 +241,7 @@ impl Daemon {
         })
     }
 
-    /// Serves all clients until it is time to end, with the system calls of the policy table and no others.
+    /// Serves all clients until it is time to end, with the system calls of its policy and no others.
     ///
     /// # Errors
     ///

@@ -5,14 +5,23 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
+use hunker::{Pin, Rule, Syscall};
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
 use super::limiter::{HEADERS, Limiter, Payer};
+use crate::numbers::DATAGRAM_SOCKET;
 use crate::protocol::chargen;
 use crate::random;
 use crate::service::{LineEnd, Work};
 use crate::sys::Batch;
+
+pub(super) const RECEIVE: &[Rule] = &[Rule::new(Syscall::RECVMMSG, &[DATAGRAM_SOCKET, MSG_DONTWAIT], "take datagrams")];
+
+pub(super) const ANSWER: &[Rule] =
+    &[Rule::new(Syscall::SENDMMSG, &[DATAGRAM_SOCKET, MSG_DONTWAIT], "answer datagrams")];
+
+const MSG_DONTWAIT: Pin = Pin::is(3, 0x40);
 
 /// A flood of datagrams gets so many batches before connections have their turn.
 const BATCHES: usize = 16;

@@ -12,7 +12,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::DaemonError as Error;
 use crate::activation::{Kind, Socket};
-use crate::sandbox::policy::{EVENTS, FIRST_DATAGRAMS, FIRST_FREE, LAST_DATAGRAMS};
+use crate::numbers::{EVENTS, FIRST_DATAGRAMS, FIRST_FREE, LAST_DATAGRAMS};
 
 /// How many sockets for datagrams one process serves.
 const MAX_DATAGRAM_SOCKETS: usize = (LAST_DATAGRAMS - FIRST_DATAGRAMS + 1) as usize;

@@ -3,7 +3,7 @@
 pub mod buffers;
 mod connection;
 mod connections;
-mod daemon;
+pub(crate) mod daemon;
 mod datagrams;
 mod descriptors;
 mod limiter;
@@ -16,5 +16,44 @@ pub use descriptors::Arranged;
 #[cfg(feature = "web")]
 pub(crate) use descriptors::{keep_numbers, raise_descriptor_limit};
 pub use stream::{Error, Prepared};
+pub(crate) use stream::{PAUSE, PRINT, WAIT};
 #[cfg(feature = "web")]
 pub(crate) use table::Table;
+
+use crate::policy::Rules;
+
+/// What takes a reply.
+pub(crate) const REPLY: Rules = Rules {
+    connection: &[stream::REPLY],
+    filter: &[PRINT, WAIT],
+    listeners: &[daemon::RULES, connection::DROP, connection::REPLY],
+    datagrams: &[datagrams::RECEIVE, datagrams::ANSWER],
+    files: &[],
+};
+
+/// What takes an echo.
+pub(crate) const ECHO: Rules = Rules {
+    connection: &[stream::ECHO],
+    filter: &[stream::ECHO, WAIT],
+    listeners: &[daemon::RULES, connection::DROP, connection::ECHO, connection::SEND, buffers::SHRINK],
+    datagrams: &[datagrams::RECEIVE, datagrams::ANSWER],
+    files: &[],
+};
+
+/// What takes to discard.
+pub(crate) const DISCARD: Rules = Rules {
+    connection: &[stream::DISCARD],
+    filter: &[stream::SWALLOW, WAIT],
+    listeners: &[daemon::RULES, connection::DROP, buffers::SHRINK],
+    datagrams: &[datagrams::RECEIVE],
+    files: &[],
+};
+
+/// What takes to send characters for as long as the client likes.
+pub(crate) const CHARACTERS: Rules = Rules {
+    connection: &[stream::SEND_CHARACTERS, stream::DISCARD_MEANWHILE],
+    filter: &[stream::SEND_CHARACTERS, WAIT],
+    listeners: &[daemon::RULES, connection::DROP, connection::SEND, buffers::SHRINK],
+    datagrams: &[datagrams::RECEIVE, datagrams::ANSWER],
+    files: &[],
+};

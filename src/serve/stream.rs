@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
+use hunker::{Pin, Rule, Syscall};
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, ioctl_fionbio, read, retry_on_intr, write};
@@ -12,8 +13,9 @@ use rustix::net::{AddressFamily, RecvFlags, Shutdown, recv, shutdown};
 use rustix::stdio::{stdin, stdout};
 
 use super::buffers::Buffers;
+use crate::numbers::{INPUT, OUTPUT};
+use crate::policy::Peer;
 use crate::protocol::chargen;
-use crate::sandbox::policy::Peer;
 use crate::service::{LineEnd, Work};
 use crate::sys;
 
@@ -101,7 +103,7 @@ impl Prepared {
         Ok(Self { peer, task })
     }
 
-    /// Does the work, with the system calls of the policy table and no others: not even memory is allocated or freed.
+    /// Does the work, with the system calls of its policy and no others: not even memory is allocated or freed.
     ///
     /// # Errors
     ///
@@ -132,6 +134,37 @@ fn linger(peer: Peer) -> usize {
     }
 }
 
+/// A reply to a connection.
+pub(super) const REPLY: &[Rule] = &[
+    Rule::new(Syscall::WRITE, &[OUTPUT], "send the reply"),
+    Rule::new(Syscall::SHUTDOWN, &[OUTPUT, SHUT_WR], "say that the reply is complete"),
+    Rule::new(
+        Syscall::RECVFROM,
+        // Drop in the kernel, and go on until the end, the time limit or the length given: MSG_TRUNC | MSG_WAITALL.
+        &[INPUT, Pin::is(3, 0x120)],
+        "drop what the client sent: closing over it would reset the reply",
+    ),
+];
+
+/// A reply that a filter prints.
+pub(crate) const PRINT: &[Rule] = &[Rule::new(Syscall::WRITE, &[OUTPUT], "print the reply")];
+
+/// Time to read it.
+pub(crate) const PAUSE: &[Rule] = &[Rule::new(
+    Syscall::PPOLL,
+    &[NO_DESCRIPTORS, Pin::within(2, 1, u32::MAX), KEEP_SIGNALS],
+    "let a person read it (-w)",
+)];
+
+const SHUT_WR: Pin = Pin::is(1, 1);
+// Of ppoll(2), which takes descriptors in memory, how many. It tells whether they are ready, and does nothing with them.
+const NO_DESCRIPTORS: Pin = Pin::is(1, 0);
+const ONE_DESCRIPTOR: Pin = Pin::is(1, 1);
+/// No time limit.
+const FOR_EVER: Pin = Pin::is(2, 0);
+/// No other signals are blocked meanwhile.
+const KEEP_SIGNALS: Pin = Pin::is(3, 0);
+
 fn reply(octets: &[u8], dropped: &mut Vec<u8>, pause: Duration, peer: Peer) -> Result<(), Error> {
     if !write_all(octets, peer)? {
         return Ok(());
@@ -151,6 +184,9 @@ fn reply(octets: &[u8], dropped: &mut Vec<u8>, pause: Duration, peer: Peer) -> R
     Ok(())
 }
 
+pub(super) const ECHO: &[Rule] =
+    &[Rule::new(Syscall::READ, &[INPUT], "take what arrives"), Rule::new(Syscall::WRITE, &[OUTPUT], "send it back")];
+
 fn echo(buffer: &mut Vec<u8>, peer: Peer) -> Result<(), Error> {
     loop {
         buffer.clear();
@@ -164,6 +200,13 @@ fn echo(buffer: &mut Vec<u8>, peer: Peer) -> Result<(), Error> {
         }
     }
 }
+
+pub(super) const DISCARD: &[Rule] =
+    // MSG_TRUNC: drop in the kernel, copy nothing.
+    &[Rule::new(Syscall::RECVFROM, &[INPUT, Pin::is(3, 0x20)], "drop what arrives")];
+
+/// The same from what is no socket.
+pub(super) const SWALLOW: &[Rule] = &[Rule::new(Syscall::READ, &[INPUT], "drop what arrives")];
 
 fn discard(buffer: &mut Vec<u8>, peer: Peer) -> Result<(), Error> {
     loop {
@@ -183,6 +226,12 @@ fn discard(buffer: &mut Vec<u8>, peer: Peer) -> Result<(), Error> {
         }
     }
 }
+
+pub(super) const SEND_CHARACTERS: &[Rule] = &[Rule::new(Syscall::WRITE, &[OUTPUT], "send the characters")];
+
+pub(super) const DISCARD_MEANWHILE: &[Rule] =
+    // MSG_TRUNC | MSG_DONTWAIT
+    &[Rule::new(Syscall::RECVFROM, &[INPUT, Pin::is(3, 0x60)], "drop what arrives meanwhile")];
 
 fn characters(pattern: &[u8], period: usize, dropped: &mut Vec<u8>, peer: Peer) -> Result<(), Error> {
     let mut position = 0;
@@ -209,6 +258,13 @@ fn write_all(mut octets: &[u8], peer: Peer) -> Result<bool, Error> {
     }
     Ok(true)
 }
+
+/// A filter's descriptor that does not block.
+pub(crate) const WAIT: &[Rule] = &[Rule::new(
+    Syscall::PPOLL,
+    &[ONE_DESCRIPTOR, FOR_EVER, KEEP_SIGNALS],
+    "wait for a descriptor that somebody has made non-blocking",
+)];
 
 /// Makes a call again that was interrupted, and in a filter also one that would have had to wait, once it need not.
 ///

@@ -12,6 +12,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
+use hunker::{Rule, Syscall};
 use rustix::fs::{Stat, fstat};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 #[cfg(feature = "web")]
@@ -94,14 +95,6 @@ pub(crate) fn allocate_by_brk() {
     unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, libc::c_int::MAX) };
 }
 
-/// Asks the kernel which Landlock it has; the answer is in the error, if there is one.
-pub(crate) fn ask_for_landlock() -> io::Result<()> {
-    const VERSION: libc::c_uint = 1;
-    // SAFETY: with this flag, the call takes no memory of ours and changes nothing.
-    let answer = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, ptr::null::<()>(), 0_usize, VERSION) };
-    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
 /// The signals that mean something to every program that serves all clients: they are read from a descriptor instead of ending
 /// the process (`signalfd(2)`). SIGTERM and SIGINT stop it; SIGHUP has it read its files again, if it has any, and never ends
 /// it, be it a supervisor's or that of a terminal that was closed (docs/operating.md).
@@ -164,6 +157,9 @@ pub(crate) fn replace_standard_error() {
     unsafe { libc::close(2) };
     occupy(2);
 }
+
+/// What every program needs, to end.
+pub(crate) const RULES: &[Rule] = &[Rule::new(Syscall::EXIT_GROUP, &[], "end")];
 
 /// Ends the process at once (`_exit(2)`): no destructors and no clean-up of the runtime, which would need system calls
 /// that the policy does not have.

@@ -18,15 +18,19 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use hunker::{Pin, Policy, Rule, Syscall};
 use rustix::stdio::dup2_stdin;
 
 use crate::fortune::text::{Eligible, LONGEST_TEXT};
 use crate::fortune::{self, Fortunes, Manner, Order};
 use crate::manager::Manager;
+use crate::numbers::{EVENTS, STREAM};
+use crate::policy::{Peer, Rules};
 use crate::protocol::QotdOptions;
-use crate::sandbox::{self, policy};
+use crate::sandbox;
+use crate::serve::daemon;
 use crate::service::Replies;
-use crate::{activation, random, report, serve, sys};
+use crate::{activation, file, random, report, serve, sys};
 use arguments::Arguments;
 use server::{Limits, Server};
 use sockets::{Passed, Sockets};
@@ -36,6 +40,45 @@ pub(crate) use answer::Site;
 pub(crate) use sockets::Scheme;
 
 const NAME: &str = "lunchd";
+
+/// The event loop is tokio's: what waits, what wakes it, and what registers with it. Nothing is open below them but 0 to 2 then.
+const RUNTIME: Pin = Pin::within(0, EVENTS, EVENTS + 2);
+/// What wakes it, an eventfd.
+const WAKER: Pin = Pin::is(0, EVENTS + 1);
+/// On aarch64, the C library makes it an `epoll_pwait`.
+const EPOLL_WAIT: Syscall = Syscall::new("epoll_wait", Some(232), Some(22));
+
+/// The web, with one thread.
+const WEB: &[Rule] = &[
+    Rule::new(EPOLL_WAIT, &[RUNTIME], "wait for clients, time limits and signals"),
+    Rule::new(Syscall::EPOLL_CTL, &[RUNTIME], "wait for one more client"),
+    daemon::ACCEPT,
+    daemon::CLOSE,
+    Rule::new(Syscall::RECVFROM, &[STREAM, Pin::is(3, 0)], "read what a client sent"),
+    // MSG_NOSIGNAL, and no address.
+    Rule::new(Syscall::SENDTO, &[STREAM, Pin::is(3, 0x4000), Pin::is(5, 0)], "answer"),
+    Rule::new(Syscall::SHUTDOWN, &[STREAM, Pin::is(1, 1)], "say that the answer is complete"),
+    Rule::new(Syscall::WRITE, &[WAKER], "wake the event loop for an earlier time limit"),
+    Rule::new(Syscall::READ, &[WAKER], "start that count over, should it be full"),
+    daemon::BE_TOLD,
+    daemon::TELL,
+    daemon::TELL_TIME,
+    Rule::new(Syscall::GETRANDOM, &[], "draw the keys of a TLS connection"),
+    Rule::new(Syscall::BRK, &[], "keep a connection's state"),
+    #[cfg(debug_assertions)]
+    daemon::CHECK_BEFORE_CLOSING,
+];
+
+/// Fortunes and a certificate that are read again, always.
+pub(crate) const RULES: Rules = Rules {
+    connection: &[],
+    filter: &[],
+    listeners: &[],
+    datagrams: &[],
+    files: &[WEB, file::READ, file::LIST, fortune::READ_BY_INDEX],
+};
+static POLICY: Policy = Policy::new(&RULES.of(Peer::ListenersAndFiles));
+
 /// What there is for lunch, in fortune(6)'s format.
 const LUNCH: &str = include_str!("../../data/lunch");
 
@@ -111,7 +154,7 @@ fn live() -> Result<Infallible, Error> {
     let server = Server::new(site, identity.zip(acceptor), listeners, limits).map_err(prepare)?;
     drop(guard);
 
-    sandbox::lock_down_but(policy::Service::Lunchd, policy::Peer::ListenersAndFiles, &readable, arguments.sandbox)?;
+    sandbox::lock_down(&POLICY, Peer::ListenersAndFiles, &readable, arguments.sandbox)?;
     for notice in &notices {
         report::notice(notice);
     }

@@ -13,7 +13,7 @@ use rustix::net::AddressFamily;
 use rustix::net::sockopt::{set_tcp_nodelay, socket_domain};
 
 use crate::activation::{self, Kind};
-use crate::sandbox::policy::FIRST_FREE;
+use crate::numbers::FIRST_FREE;
 use crate::serve::buffers::Buffers;
 use crate::{report, sys};
 

@@ -1,8 +1,7 @@
 //! What a hijacked process can still do with the calls and descriptors that it has: all of it, and what it means.
 
-use super::{Peer, Service};
+use super::Peer;
 use Peer::{Connection, Filter, Listeners, ListenersAndFiles, Sockets, SocketsAndFiles};
-use Service::{Chargen, Daytime, Discard, Echo, Lunchd, Qotd, Time};
 
 /// Kinds of descriptors with a name for all of them; or a name that is itself the kind.
 pub type Kinds = (&'static str, &'static [&'static str]);
@@ -10,7 +9,7 @@ pub type Kinds = (&'static str, &'static [&'static str]);
 /// What the process of a service can do.
 pub struct Reach {
     pub peers: &'static [Peer],
-    pub services: &'static [Service],
+    pub services: &'static [&'static str],
     pub call: &'static str,
     /// With which arguments, in words; nothing for those that the service itself would choose.
     pub how: &'static str,
@@ -37,15 +36,15 @@ const ALL: &[Peer] = &[Listeners, Sockets, ListenersAndFiles, SocketsAndFiles];
 const DATAGRAMS: &[Peer] = &[Sockets, SocketsAndFiles];
 const FILES: &[Peer] = &[ListenersAndFiles, SocketsAndFiles];
 
-const EVERY: &[Service] = &[Qotd, Echo, Daytime, Discard, Chargen, Time, Lunchd];
-const SMALL: &[Service] = &[Qotd, Echo, Daytime, Discard, Chargen, Time];
-const REPLYING: &[Service] = &[Qotd, Daytime, Time];
-const READING: &[Service] = &[Echo, Discard];
+const EVERY: &[&str] = &["qotd", "echo", "daytime", "discard", "chargen", "time", "lunchd"];
+const SMALL: &[&str] = &["qotd", "echo", "daytime", "discard", "chargen", "time"];
+const REPLYING: &[&str] = &["qotd", "daytime", "time"];
+const READING: &[&str] = &["echo", "discard"];
 /// All but discard.
-const SENDING: &[Service] = &[Qotd, Echo, Daytime, Chargen, Time, Lunchd];
+const SENDING: &[&str] = &["qotd", "echo", "daytime", "chargen", "time", "lunchd"];
 /// Those that list directories.
-const WATCHING: &[Service] = &[Qotd, Lunchd];
-const STREAMING: &[Service] = &[Echo, Discard, Chargen];
+const WATCHING: &[&str] = &["qotd", "lunchd"];
+const STREAMING: &[&str] = &["echo", "discard", "chargen"];
 
 const ITS_CONNECTION: Kinds =
     ("its connection", &["the connection over TCP", "the connection over a Unix-domain socket"]);
@@ -68,7 +67,7 @@ const UDP: Kinds = ("a UDP socket", &[]);
 
 const fn may(
     peers: &'static [Peer],
-    services: &'static [Service],
+    services: &'static [&'static str],
     (call, how): (&'static str, &'static str),
     on: &'static [Kinds],
     means: &'static str,
@@ -89,36 +88,36 @@ pub const LIST: &[Reach] = &[
     may(ANY, EVERY, plain("write"), &[LOGS], TERMINAL),
     may(ANY, EVERY, plain("exit_group"), &[("the process", &[])], "ends, with any exit code"),
 
-    may(ONE, &[Echo], plain("read"), &[ITS_CONNECTION], "takes what this client says"),
-    may(ONE, &[Qotd, Daytime, Discard, Chargen, Time], plain("recvfrom"), &[ITS_CONNECTION], "drops what this client says; takes it, over a Unix-domain socket"),
+    may(ONE, &["echo"], plain("read"), &[ITS_CONNECTION], "takes what this client says"),
+    may(ONE, &["qotd", "daytime", "discard", "chargen", "time"], plain("recvfrom"), &[ITS_CONNECTION], "drops what this client says; takes it, over a Unix-domain socket"),
     may(ONE, SENDING, plain("write"), &[ITS_CONNECTION], "says to this client what it likes"),
     may(ONE, REPLYING, plain("shutdown"), &[ITS_CONNECTION], "tells this client that nothing follows"),
 
     may(FILTER, READING, plain("read"), &[INPUTS], "takes what was meant for the filter"),
     may(FILTER, SENDING, plain("write"), &[OUTPUTS, ("a socket as output", &[])], TERMINAL),
-    may(FILTER, &[Qotd], plain("ppoll"), &[("a while", &[])], "waits"),
+    may(FILTER, &["qotd"], plain("ppoll"), &[("a while", &[])], "waits"),
     may(FILTER, SMALL, plain("ppoll"), &[INPUTS, OUTPUTS, ("a socket as output", &[]), LOGS, ("the journal", &[]), ("syslog", &[])], "learns when one of them can be read or written, and no more"),
 
     may(ALL, EVERY, plain("accept4"), &[LISTENING], "takes the service's clients: who connects to its sockets, and nobody else"),
     may(ALL, EVERY, plain("recvfrom"), &[CONNECTIONS], "takes or drops what any client of this process says"),
     may(ALL, SENDING, plain("sendto"), &[CONNECTIONS], "says to any client of this process what it likes"),
     may(ALL, SENDING, ("sendto", "to an address of no length"), &[CONNECTIONS], "does the same: where a connection leads cannot be changed"),
-    may(ALL, &[Qotd, Daytime, Time, Lunchd], plain("shutdown"), &[CONNECTIONS], "tells any client of this process that nothing follows"),
-    may(ALL, &[Qotd, Daytime, Time, Lunchd], plain("shutdown"), &[LISTENING], "changes nothing: who listens sends nothing that could end"),
+    may(ALL, &["qotd", "daytime", "time", "lunchd"], plain("shutdown"), &[CONNECTIONS], "tells any client of this process that nothing follows"),
+    may(ALL, &["qotd", "daytime", "time", "lunchd"], plain("shutdown"), &[LISTENING], "changes nothing: who listens sends nothing that could end"),
     may(ALL, EVERY, plain("close"), &[CONNECTIONS, LISTENING], "ends connections, or serves no more; what comes then waits in the kernel"),
     may(ALL, STREAMING, plain("setsockopt"), &[CONNECTIONS, LISTENING], "has the kernel buffer more for each connection, up to `net.core.rmem_max` and `wmem_max`; a unit's `MemoryMax=` counts it, and ends the process. A listening socket keeps its sizes until the next process sets them"),
     may(ALL, EVERY, plain("read"), &[("the signals", &[])], "is told to stop, and does not: the manager kills it after `TimeoutStopSec=`"),
     may(ALL, EVERY, plain("write"), &[("the service manager", &[])], "says of its own unit what sd_notify(3) knows: that it is ready and alive, any line of status, that stopping takes longer; `systemctl kill --signal=KILL` does not ask it"),
     may(ALL, EVERY, plain("write"), &[OUTPUTS], "does there, where it was not started by a manager that is to be told, what it does on its log"),
-    may(ALL, &[Lunchd], plain("write"), &[("what wakes the event loop", &[])], "wakes itself"),
+    may(ALL, &["lunchd"], plain("write"), &[("what wakes the event loop", &[])], "wakes itself"),
     may(ALL, SMALL, plain("epoll_pwait"), &[("the event loop", &[])], "waits, if it likes for ever: a unit's `WatchdogSec=` ends that"),
-    may(ALL, &[Lunchd], plain("epoll_wait"), &[("the event loop", &[])], "waits, if it likes for ever: a unit's `WatchdogSec=` ends that"),
+    may(ALL, &["lunchd"], plain("epoll_wait"), &[("the event loop", &[])], "waits, if it likes for ever: a unit's `WatchdogSec=` ends that"),
     may(ALL, EVERY, ("epoll_ctl", "to wait with it"), &[("the event loop", &[])], "waits for what it has"),
     may(ALL, EVERY, ("epoll_ctl", "to wait for it"), &[SYSTEM, READY, CONNECTIONS, LISTENING], "learns when one of them can be read or written, and no more"),
-    may(ALL, &[Lunchd], ("epoll_ctl", "to wait for it"), &[("what wakes the event loop", &[])], "the same"),
+    may(ALL, &["lunchd"], ("epoll_ctl", "to wait for it"), &[("what wakes the event loop", &[])], "the same"),
     may(ALL, EVERY, plain("clock_gettime"), &[("the time of day", &[]), ("the time since the start", &[])], "knows the time; not how long other processes run, which other clocks would tell"),
     may(ALL, EVERY, plain("brk"), &[("memory", &[])], "takes memory, until a unit's `MemoryMax=` ends the process"),
-    may(ALL, &[Lunchd], plain("getrandom"), &[("random octets", &[])], "takes some: there are always enough"),
+    may(ALL, &["lunchd"], plain("getrandom"), &[("random octets", &[])], "takes some: there are always enough"),
 
     may(DATAGRAMS, SMALL, plain("recvmmsg"), &[UDP], "takes the datagrams that come to the service"),
     may(DATAGRAMS, SENDING, ("sendmmsg", "to any host"), &[UDP], "sends datagrams anywhere, to services of this host too, from the service's port"),

@@ -22,9 +22,9 @@ mod survivors;
 
 use std::io;
 
-use small_services::report;
-use small_services::sandbox::Layer;
-use small_services::sandbox::policy::{self, Peer, Service};
+use hunker::Layer;
+use small_services::policy::Peer;
+use small_services::{audit, report};
 
 fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -36,24 +36,20 @@ fn main() {
         }
         // Executed by an act.
         ["say-done"] => say("0\n"),
-        [service, peer, "Seccomp", "survivors"] => survivors::print(service_named(service), peer_named(peer)),
-        [service, peer, layers, "reach"] => reach::print(service_named(service), peer_named(peer), layers),
-        [service, peer, "numbers"] => reach::print_numbers(service_named(service), peer_named(peer)),
-        [service, peer, "served"] => served(service_named(service), peer_named(peer)),
-        [service, peer, layers, act] => end(done(service_named(service), peer_named(peer), layers, act)),
+        [service, peer, "Seccomp", "survivors"] => survivors::print(service, peer_named(peer)),
+        [service, peer, layers, "reach"] => reach::print(service, peer_named(peer), layers),
+        [service, peer, "numbers"] => reach::print_numbers(service, peer_named(peer)),
+        [service, peer, "served"] => served(service, peer_named(peer)),
+        [service, peer, layers, act] => end(done(service, peer_named(peer), layers, act)),
         _ => panic!("hijacked list, or SERVICE PEER and LAYERS ACT or served"),
     }
 }
 
-fn service_named(name: &str) -> Service {
-    *policy::SERVICES.iter().find(|&known| format!("{known:?}") == name).expect("a service")
-}
-
 fn peer_named(name: &str) -> Peer {
-    *policy::PEERS.iter().find(|&known| format!("{known:?}") == name).expect("a peer")
+    *Peer::ALL.iter().find(|&known| format!("{known:?}") == name).expect("a peer")
 }
 
-fn done(service: Service, peer: Peer, layers: &str, name: &str) -> i32 {
+fn done(service: &str, peer: Peer, layers: &str, name: &str) -> i32 {
     let act: acts::Ready = match name {
         // Done while the process is dumpable: another process of the same user may then read and steer it.
         "be dumpable" => Box::new(|| match unsafe { libc::prctl(libc::PR_GET_DUMPABLE) } {
@@ -68,7 +64,7 @@ fn done(service: Service, peer: Peer, layers: &str, name: &str) -> i32 {
     };
     for layer in Layer::ALL {
         if layers == "all" || layers.split(',').any(|name| name == format!("{layer:?}")) {
-            layer.apply(service, peer).expect("a kernel with every layer");
+            layer.apply(&audit::policy(service, peer)).expect("a kernel with every layer");
         }
     }
     act().err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EINVAL))
@@ -85,7 +81,7 @@ fn say(what: &str) {
 }
 
 /// A service's process that an attacker has got hold of, and steers through the connection.
-fn served(service: Service, peer: Peer) -> ! {
+fn served(service: &str, peer: Peer) -> ! {
     unsafe {
         let client = match peer {
             Peer::Connection | Peer::Filter => 0,

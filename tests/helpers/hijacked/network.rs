@@ -7,7 +7,7 @@ use std::os::fd::IntoRawFd;
 
 use libc::{AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX, AF_VSOCK, SOCK_DGRAM, SOCK_RAW, SOCK_STREAM};
 
-use small_services::sandbox::policy;
+use small_services::numbers;
 
 use super::acts::{Act, Ready, call, client, flags, memory, one, one_or, open, text, with};
 
@@ -168,9 +168,9 @@ fn from(number: c_long, descriptor: c_long) -> io::Result<c_long> {
 }
 
 /// A number that connections have in one process for all.
-const CONNECTION: c_long = policy::FIRST_FREE as c_long;
+const CONNECTION: c_long = numbers::FIRST_FREE as c_long;
 /// A number that is for datagram sockets there.
-const DATAGRAMS: c_long = policy::LAST_DATAGRAMS as c_long;
+const DATAGRAMS: c_long = numbers::LAST_DATAGRAMS as c_long;
 
 fn set(level: c_int, option: c_int, value: c_long, length: c_long) -> Ready {
     with(from(CONNECTION, client()), move |socket| {

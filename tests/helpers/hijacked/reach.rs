@@ -12,8 +12,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use small_services::sandbox::policy::{self, EVENTS, FIRST_DATAGRAMS, FIRST_FREE, Peer, Rule, Service};
-use small_services::sandbox::{self, Layer, Mode, Readable};
+use hunker::{Layer, Rule};
+use small_services::audit;
+use small_services::numbers::{EVENTS, FIRST_DATAGRAMS, FIRST_FREE};
+use small_services::policy::Peer;
+use small_services::sandbox::{self, Mode, Readable};
 
 use super::acts::{flags, memory, scratch, text};
 use super::network::{NO_ADDRESS, RIGHTS, local, loopback, message};
@@ -26,7 +29,7 @@ type Descriptor = (&'static str, RawFd);
 const ELSEWHERE: RawFd = 64;
 
 /// The descriptors of a process, in each of the ways that it can have them. What is there twice is the same.
-fn layouts(service: Service, peer: Peer) -> Vec<Vec<Descriptor>> {
+fn layouts(service: &str, peer: Peer) -> Vec<Vec<Descriptor>> {
     const TCP: &str = "the connection over TCP";
     const UNIX: &str = "the connection over a Unix-domain socket";
     const LOGS: [&str; 5] = ["the journal", "syslog", "a terminal as log", "a pipe as log", "a file as log"];
@@ -60,10 +63,10 @@ fn layouts(service: Service, peer: Peer) -> Vec<Vec<Descriptor>> {
     }
 }
 
-fn for_all(service: Service, peer: Peer, output: &'static str, log: &'static str) -> Vec<Descriptor> {
+fn for_all(service: &str, peer: Peer, output: &'static str, log: &'static str) -> Vec<Descriptor> {
     let [events, datagrams, free] = [EVENTS, FIRST_DATAGRAMS, FIRST_FREE].map(u32::cast_signed);
     let mut all = vec![("the signals", 0), (output, 1), (log, 2), ("the event loop", events)];
-    if service == Service::Lunchd {
+    if service == "lunchd" {
         all.extend([("what wakes the event loop", events + 1), ("the event loop", events + 2)]);
     } else if has_datagrams(peer) {
         all.push(("a UDP socket", datagrams));
@@ -279,7 +282,7 @@ fn attempts(rule: &Rule, layout: &[Descriptor], ends: &Ends) -> Vec<Attempt> {
     let mut on_each = |how, arguments: &dyn Fn(c_long) -> [c_long; 6]| {
         all.extend(layout.iter().map(|&(kind, number)| (how, kind, arguments(number.into()))));
     };
-    match rule.call.name {
+    match rule.call().name() {
         "write" => on_each(PLAIN, &|it| [it, octets, 8, 0, 0, 0]),
         "read" | "pread64" => on_each(PLAIN, &|it| [it, room, 4096, 0, 0, 0]),
         "getdents64" => on_each(PLAIN, &|it| [it, room, 4096, 0, 0, 0]),
@@ -358,12 +361,12 @@ enum Outcome {
 }
 
 /// Prints the number and the kind of each descriptor, in a unit that tells the service manager.
-pub fn print_numbers(service: Service, peer: Peer) {
+pub fn print_numbers(service: &str, peer: Peer) {
     layouts(service, peer)[0].iter().for_each(|(kind, number)| println!("{number}\t{kind}"));
 }
 
 /// Prints of every call, how and on what it was tried, and how that ended at best; tab-separated.
-pub fn print(service: Service, peer: Peer, layers: &str) {
+pub fn print(service: &str, peer: Peer, layers: &str) {
     let root = File::open("/").expect("a root directory");
     while unsafe { libc::dup(root.as_raw_fd()) } < ELSEWHERE {}
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
@@ -374,18 +377,18 @@ pub fn print(service: Service, peer: Peer, layers: &str) {
     for layout in layouts(service, peer) {
         // Some are tried in another layout already.
         let new: Vec<_> = layout.iter().filter(|it| !tried.contains(*it)).copied().collect();
-        for rule in policy::rules(service, peer) {
+        for rule in audit::rules(service, peer) {
             for (how, on, arguments) in attempts(rule, &new, &ends) {
                 ends.unix = UnixStream::pair().expect("a connection");
                 let child = start(service, peer, layers, &layout, &ends, native(rule), arguments);
                 let mut outcome = end(child).unwrap_or_else(|error| {
-                    panic!("{service:?} on {peer:?}: {} {how} on {on}: {error}", rule.call.name)
+                    panic!("{service} on {peer:?}: {} {how} on {on}: {error}", rule.call().name())
                 });
                 let passed = ends.were_passed_a_descriptor();
                 if how == WITH_A_DESCRIPTOR && outcome == Outcome::Done && !passed {
                     outcome = Outcome::Refused(libc::ENOMSG); // it was sent, and the descriptor was not
                 }
-                let best = outcomes.entry((rule.call.name, how, on)).or_insert(outcome);
+                let best = outcomes.entry((rule.call().name(), how, on)).or_insert(outcome);
                 *best = outcome.max(*best);
             }
         }
@@ -398,7 +401,7 @@ pub fn print(service: Service, peer: Peer, layers: &str) {
 }
 
 fn start(
-    service: Service,
+    service: &str,
     peer: Peer,
     layers: &str,
     layout: &[Descriptor],
@@ -426,12 +429,13 @@ fn start(
     }
 }
 
-fn lock_down(service: Service, peer: Peer, layers: &str, folder: &Path) {
+fn lock_down(service: &str, peer: Peer, layers: &str, folder: &Path) {
     if layers == "Seccomp" {
-        return Layer::Seccomp.apply(service, peer).expect("a kernel with seccomp");
+        return Layer::Seccomp.apply(&audit::policy(service, peer)).expect("a kernel with seccomp");
     }
     let followed = reads_files(peer).then(|| Readable { directory: folder.join("followed"), more: None });
-    sandbox::lock_down_but(service, peer, followed.as_slice(), Mode::Strict).expect("a kernel with every layer");
+    sandbox::lock_down(&audit::policy(service, peer), peer, followed.as_slice(), Mode::Strict)
+        .expect("a kernel with every layer");
 }
 
 fn end(child: libc::pid_t) -> Result<Outcome, String> {

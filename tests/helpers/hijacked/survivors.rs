@@ -2,8 +2,9 @@
 
 use std::ffi::c_long;
 
-use small_services::sandbox::Layer;
-use small_services::sandbox::policy::{self, Peer, Service};
+use hunker::{Architecture, Layer, Pin, Rule};
+use small_services::audit;
+use small_services::policy::Peer;
 
 /// `uretprobe` and `uprobe`: the kernel shows them to no filter (from 6.14 and 6.18 on), and refuses them (`SIGILL`, `ENXIO`)
 /// to everybody but a trampoline that it has put into the process itself.
@@ -22,28 +23,29 @@ const HOSTILE: [[c_long; 6]; 7] = [
 ];
 
 /// Tries every number in a process of its own, with hostile arguments and with those that the policy wants.
-pub fn print(service: Service, peer: Peer) {
+pub fn print(service: &str, peer: Peer) {
     let hostile = if std::env::var("ATTACK").is_ok_and(|it| it == "full") { &HOSTILE[..] } else { &HOSTILE[..3] };
     for number in (0..=1024).filter(|number| !SHOWN_TO_NO_FILTER.contains(number)) {
-        let fitting = policy::rules(service, peer).filter(|rule| native(rule) == number).map(pinned);
+        let fitting = audit::rules(service, peer).filter(|rule| native(rule) == number).map(pinned);
         if fitting.chain(hostile.iter().copied()).any(|arguments| survives(service, peer, number, arguments)) {
             println!("{number}");
         }
     }
     // Of the calls in the table, with one pinned argument wrong.
-    for rule in policy::rules(service, peer) {
-        for pin in rule.arguments {
-            let (min, max) = (c_long::from(pin.min), c_long::from(pin.max));
+    for rule in audit::rules(service, peer) {
+        for pin in rule.pins() {
+            let (min, max) = (c_long::from(pin.min()), c_long::from(pin.max()));
             for wrong in [min - 1, max + 1, max + 64, min ^ 1 << 31, -1 - min] {
                 let mut arguments = pinned(rule);
-                arguments[pin.position as usize] = wrong;
-                let is_allowed = policy::rules(service, peer).any(|other| {
-                    native(other) == native(rule) && other.arguments.iter().all(|pin| is_within(*pin, arguments))
+                arguments[usize::from(pin.position())] = wrong;
+                let is_allowed = audit::rules(service, peer).any(|other| {
+                    native(other) == native(rule) && other.pins().iter().all(|pin| is_within(*pin, arguments))
                 });
                 if !is_allowed && survives(service, peer, native(rule), arguments) {
                     println!(
                         "{} with argument {} {wrong:#x} outside of {min:#x} to {max:#x}",
-                        rule.call.name, pin.position
+                        rule.call().name(),
+                        pin.position()
                     );
                 }
             }
@@ -53,25 +55,25 @@ pub fn print(service: Service, peer: Peer) {
 
 /// Whether an argument is what the policy wants, as the kernel's half of it has it: a range up to the greatest number ends nowhere.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-fn is_within(pin: policy::Pin, arguments: [c_long; 6]) -> bool {
-    (pin.min..=pin.max).contains(&(arguments[pin.position as usize] as u32))
+fn is_within(pin: Pin, arguments: [c_long; 6]) -> bool {
+    (pin.min()..=pin.max()).contains(&(arguments[usize::from(pin.position())] as u32))
 }
 
 /// What the policy wants of a call's arguments; the others are zero.
-pub fn pinned(rule: &policy::Rule) -> [c_long; 6] {
+pub fn pinned(rule: &Rule) -> [c_long; 6] {
     let mut arguments = [0; 6];
-    rule.arguments.iter().for_each(|pin| arguments[pin.position as usize] = pin.min.into());
+    rule.pins().iter().for_each(|pin| arguments[usize::from(pin.position())] = pin.min().into());
     arguments
 }
 
-pub fn native(rule: &policy::Rule) -> c_long {
-    if cfg!(target_arch = "aarch64") { rule.call.aarch64 } else { rule.call.x86_64 }
+pub fn native(rule: &Rule) -> c_long {
+    rule.call().number(Architecture::TARGET).expect("a number").into()
 }
 
-fn survives(service: Service, peer: Peer, number: c_long, arguments: [c_long; 6]) -> bool {
+fn survives(service: &str, peer: Peer, number: c_long, arguments: [c_long; 6]) -> bool {
     match unsafe { libc::fork() } {
         0 => {
-            Layer::Seccomp.apply(service, peer).expect("a kernel with seccomp");
+            Layer::Seccomp.apply(&audit::policy(service, peer)).expect("a kernel with seccomp");
             unsafe {
                 let [a, b, c, rest @ ..] = arguments;
                 libc::syscall(number, a, b, c, rest[0], rest[1], rest[2]);

@@ -4,11 +4,11 @@ use rustix::fs::{FileType, fstat};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use rustix::stdio::{stderr, stdout};
 
-use super::LayerError;
+use crate::LayerError;
 
 const NONE: Rlimit = Rlimit { current: Some(0), maximum: Some(0) };
 
-pub(super) fn set() -> Result<(), LayerError> {
+pub(crate) fn set() -> Result<(), LayerError> {
     setrlimit(Resource::Nproc, NONE)?;
     setrlimit(Resource::Core, NONE)?;
     // A filter's output or log may be a file of the user's, which has to grow.
@@ -21,12 +21,16 @@ pub(super) fn set() -> Result<(), LayerError> {
     Ok(())
 }
 
-/// Every program has done so already when it started (`sys::start`), without a look at the answer: here it counts.
-pub(super) fn forbid_dumping() -> Result<(), LayerError> {
+pub(crate) fn forbid_dumping() -> Result<(), LayerError> {
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
-/// The opposite, for a debugger.
-pub(super) fn allow_dumping() -> Result<(), LayerError> {
+/// The opposite of that layer, for a debugger: where a process that is not to be locked down made itself undumpable before it
+/// knew.
+///
+/// # Errors
+///
+/// What the kernel answered.
+pub fn allow_dumping() -> Result<(), LayerError> {
     Ok(set_dumpable_behavior(DumpableBehavior::Dumpable)?)
 }

@@ -6,13 +6,13 @@ use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, remove_capability_from_bounding_set, set_capabilities,
 };
 
-use super::LayerError;
+use crate::LayerError;
 
 /// Empties every capability set; the bounding set only where the process holds `CAP_SETPCAP`, which it takes to do so
 /// (elsewhere `no_new_privs` makes it meaningless).
 ///
 /// The ambient set needs no call of its own: it holds nothing that is not both permitted and inheritable.
-pub(super) fn drop_all() -> Result<(), LayerError> {
+pub(crate) fn drop_all() -> Result<(), LayerError> {
     let held = capabilities(None)?;
     // First the bounding set: emptying it takes a capability that the next step gives away.
     if held.effective.contains(CapabilitySet::SETPCAP) {

@@ -1,0 +1,102 @@
+//! landlock(7): every right that the running kernel can forbid is forbidden; the one exception is to read and to list what is
+//! beneath directories that are named.
+
+use std::fmt;
+use std::ops::BitOr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, BitFlags, PathBeneath, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
+    Scope,
+};
+use rustix::fs::{CWD, Mode, OFlags, fstat, openat, stat};
+use rustix::io::Errno;
+
+use crate::{LayerError, sys};
+
+/// The newest rights that the `landlock` crate knows; it leaves out those that the kernel does not know.
+const NEWEST: ABI = ABI::V9;
+
+/// Rights that Landlock can forbid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rights {
+    /// On files.
+    pub files: BitFlags<AccessFs>,
+    /// On the network.
+    pub network: BitFlags<AccessNet>,
+    /// To reach what is outside of the process's domain.
+    pub scopes: BitFlags<Scope>,
+}
+
+impl Rights {
+    fn of(abi: ABI) -> Self {
+        Self { files: AccessFs::from_all(abi), network: AccessNet::from_all(abi), scopes: Scope::from_all(abi) }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl BitOr for Rights {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self {
+            files: self.files | other.files,
+            network: self.network | other.network,
+            scopes: self.scopes | other.scopes,
+        }
+    }
+}
+
+/// The names, with commas between them.
+impl fmt::Display for Rights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let files = self.files.iter().map(|it| format!("{it:?}"));
+        let network = self.network.iter().map(|it| format!("{it:?}"));
+        let scopes = self.scopes.iter().map(|it| format!("{it:?}"));
+        f.write_str(&files.chain(network).chain(scopes).collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// Returns the rights that the kernel does not know.
+pub(crate) fn forbid_everything_but(readable: &[PathBuf]) -> Result<Rights, LayerError> {
+    let directories: Vec<_> = readable.iter().map(|it| open(it)).collect::<Result<_, _>>()?;
+    let allowed = AccessFs::ReadFile | AccessFs::ReadDir;
+    let asked = Rights::of(NEWEST);
+    let status = Ruleset::default()
+        .handle_access(asked.files)?
+        .handle_access(asked.network)?
+        .scope(asked.scopes)?
+        .create()?
+        .add_rules(directories.into_iter().map(|it| Ok::<_, LayerError>(PathBeneath::new(it, allowed))))?
+        .no_new_privs(false) // a layer of its own
+        .restrict_self()?;
+    if status.ruleset == RulesetStatus::NotEnforced {
+        // The crate does not tell why.
+        return Err(match sys::ask_for_landlock() {
+            Err(Errno::PERM | Errno::ACCESS) => LayerError::ForbiddenLandlock,
+            _ => LayerError::NoLandlock,
+        });
+    }
+    let known = Rights::of(ABI::from(status.landlock));
+    Ok(Rights {
+        files: asked.files & !known.files,
+        network: asked.network & !known.network,
+        scopes: asked.scopes & !known.scopes,
+    })
+}
+
+/// Opens a directory to name it in a rule: any but the root, beneath which is everything.
+fn open(directory: &Path) -> Result<OwnedFd, LayerError> {
+    let open = openat(CWD, directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let (one, root) = (fstat(&open)?, stat("/")?);
+    if (one.st_dev, one.st_ino) == (root.st_dev, root.st_ino) {
+        return Err(LayerError::Everything(directory.to_owned()));
+    }
+    Ok(open)
+}

@@ -1,0 +1,223 @@
+#![doc = include_str!("../README.md")]
+#![warn(clippy::unwrap_used, clippy::expect_used)]
+
+mod capabilities;
+mod compile;
+mod landlock;
+mod limits;
+mod policy;
+mod sys;
+mod syscall;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+
+pub use crate::landlock::Rights;
+pub use compile::Instruction;
+pub use limits::allow_dumping;
+pub use policy::{Narrower, Pin, Policy, Rule};
+pub use syscall::Syscall;
+
+/// An architecture that policies are compiled for. Both are little endian, and have numbers of system calls of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Architecture {
+    /// `x86_64`
+    X86_64,
+    /// `aarch64`
+    Aarch64,
+}
+
+impl Architecture {
+    /// The one that is compiled for, which is not always the one that compiles.
+    #[cfg(target_arch = "x86_64")]
+    pub const TARGET: Self = Self::X86_64;
+    /// The one that is compiled for, which is not always the one that compiles.
+    #[cfg(target_arch = "aarch64")]
+    pub const TARGET: Self = Self::Aarch64;
+
+    /// The kernel's `AUDIT_ARCH_`.
+    const fn audit(self) -> u32 {
+        match self {
+            Self::X86_64 => 0xc000_003e,
+            Self::Aarch64 => 0xc000_00b7,
+        }
+    }
+}
+
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+compile_error!(
+    "hunker has numbers of system calls for Linux on x86_64 and aarch64 only: add a column to src/syscall.rs"
+);
+
+/// What to do where the kernel lacks a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Fail, unless every layer holds.
+    Strict,
+    /// Apply the layers that the kernel has, and report the others.
+    BestEffort,
+}
+
+/// One layer of the lock-down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// No capability in any set: effective, permitted, inheritable, ambient; bounding too where it may be changed.
+    Capabilities,
+    /// No new process, no core file, no growing file.
+    Limits,
+    /// Not dumpable: no ptrace(2) by the same user, /proc/self owned by root.
+    NotDumpable,
+    /// execve(2) grants nothing, for ever.
+    NoNewPrivileges,
+    /// No file, no TCP port, no abstract socket or process outside: every right that the kernel's Landlock knows.
+    Landlock,
+    /// Only the system calls of the policy, with its arguments; any other kills the process.
+    Seccomp,
+}
+
+impl Layer {
+    /// All layers, in the order in which they are applied.
+    pub const ALL: [Self; 6] =
+        [Self::Capabilities, Self::Limits, Self::NotDumpable, Self::NoNewPrivileges, Self::Landlock, Self::Seccomp];
+
+    /// Applies this layer alone: for tests of what it stops without the others.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answered when it did not take the layer.
+    pub fn apply(self, policy: &Policy) -> Result<(), LayerError> {
+        self.apply_but(policy, &[]).map(|_| ())
+    }
+
+    /// Returns the rights that the kernel's Landlock does not know.
+    fn apply_but(self, policy: &Policy, readable: &[PathBuf]) -> Result<Rights, LayerError> {
+        match self {
+            Self::Capabilities => capabilities::drop_all()?,
+            Self::Limits => limits::set()?,
+            Self::NotDumpable => limits::forbid_dumping()?,
+            Self::NoNewPrivileges => rustix::thread::set_no_new_privs(true)?,
+            Self::Landlock => return crate::landlock::forbid_everything_but(readable),
+            Self::Seccomp => {
+                #[cfg(debug_assertions)]
+                sys::trap::name_forbidden_calls()?;
+                sys::attach(policy.instructions())?;
+            }
+        }
+        Ok(Rights::default())
+    }
+}
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Capabilities => "dropped capabilities",
+            Self::Limits => "resource limits",
+            Self::NotDumpable => "not dumpable",
+            Self::NoNewPrivileges => "no_new_privs",
+            Self::Landlock => "Landlock",
+            Self::Seccomp => "seccomp",
+        })
+    }
+}
+
+/// What the kernel answered when it did not take a layer.
+#[derive(Debug, thiserror::Error)]
+pub enum LayerError {
+    /// To a plain system call.
+    #[error(transparent)]
+    System(#[from] Errno),
+    /// To a change of the bounding set.
+    #[error(transparent)]
+    Capabilities(#[from] caps::errors::CapsError),
+    /// To a Landlock call.
+    #[error(transparent)]
+    Landlock(#[from] ::landlock::RulesetError),
+    /// Nothing: there is no Landlock.
+    #[error("this kernel has no Landlock, or it was not enabled at boot by lsm=")]
+    NoLandlock,
+    /// That nobody may ask: a kernel never answers so.
+    #[error("a filter outside of the program forbids the Landlock calls, that of a container perhaps")]
+    ForbiddenLandlock,
+    /// Not asked: a directory that is to stay readable is the root, beneath which is every file of the host.
+    #[error("{} is the root directory", .0.display())]
+    Everything(PathBuf),
+}
+
+impl LayerError {
+    /// Whether the kernel, or the container around the program, does not have the layer. Otherwise it has it, and applying
+    /// it failed for a reason of the moment.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        let missing = |errno| matches!(errno, Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL | Errno::PERM);
+        match self {
+            Self::System(errno) => missing(*errno),
+            Self::NoLandlock | Self::ForbiddenLandlock => true,
+            Self::Landlock(error) => os_error(error).map(Errno::from_raw_os_error).is_some_and(missing),
+            Self::Capabilities(_) | Self::Everything(_) => false,
+        }
+    }
+}
+
+/// The system's answer at the bottom of an error.
+fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    match error.downcast_ref::<std::io::Error>() {
+        Some(error) => error.raw_os_error(),
+        None => error.source().and_then(os_error),
+    }
+}
+
+/// A layer is unavailable, and the process is not locked down.
+#[derive(Debug, thiserror::Error)]
+#[error("the sandbox layer {layer} {} ({reason})", if reason.is_missing() { "is missing" } else { "could not be applied" })]
+pub struct Error {
+    /// Which.
+    pub layer: Layer,
+    /// Why.
+    pub reason: LayerError,
+}
+
+/// What the kernel could not do.
+#[derive(Debug, Default)]
+#[must_use = "what is missing belongs on the log"]
+pub struct Report {
+    /// The layers that it does not have: none with [`Mode::Strict`].
+    pub missing: Vec<Error>,
+    /// The rights that its Landlock does not know, and so does not forbid.
+    pub unknown_rights: Rights,
+}
+
+/// Locks this process down, for good: applies every layer. Do this before the first byte from outside is read.
+///
+/// What is beneath the directories in `readable` can still be opened to read it, and listed, as far as the policy allows these
+/// calls.
+///
+/// # Errors
+///
+/// The first layer that could not be applied. With [`Mode::BestEffort`] those that the kernel does not have are in the report
+/// instead. After an error the process is locked down in part: end it.
+pub fn down(policy: &Policy, readable: &[PathBuf], mode: Mode) -> Result<Report, Error> {
+    let mut report = Report::default();
+    for layer in Layer::ALL {
+        match layer.apply_but(policy, readable) {
+            Ok(unknown) => report.unknown_rights = report.unknown_rights | unknown,
+            Err(reason) if mode == Mode::BestEffort && reason.is_missing() => {
+                report.missing.push(Error { layer, reason });
+            }
+            Err(reason) => return Err(Error { layer, reason }),
+        }
+    }
+    Ok(report)
+}
+
+/// Attaches one more filter to a process that is locked down already: a child that needs less than its parent, or the next
+/// stage of a program's life. The policy around it has to allow the call for it:
+/// `Rule::new(Syscall::SECCOMP, &[Pin::is(0, 1)], "narrow")`.
+///
+/// # Errors
+///
+/// What the kernel answered.
+pub fn narrow(child: &Narrower) -> Result<(), LayerError> {
+    Ok(sys::attach(child.policy.instructions())?)
+}

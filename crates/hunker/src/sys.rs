@@ -1,0 +1,100 @@
+//! The only unsafe code: system calls that no crate here has.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::ptr;
+
+use rustix::io::Errno;
+
+use crate::Instruction;
+
+/// Attaches a filter to this thread, for good. It takes `no_new_privs`, or `CAP_SYS_ADMIN`.
+pub(crate) fn attach(program: &[Instruction]) -> Result<(), Errno> {
+    let Ok(len) = u16::try_from(program.len()) else { return Err(Errno::TOOBIG) };
+    let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut().cast() };
+    // SAFETY: the kernel copies `len` instructions, which have the layout of its own, and changes none.
+    let answer = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0_u32, &raw const program) };
+    if answer < 0 { Err(last_error()) } else { Ok(()) }
+}
+
+/// Asks the kernel which Landlock it has; the answer is in the error, if there is one.
+pub(crate) fn ask_for_landlock() -> Result<(), Errno> {
+    const VERSION: libc::c_uint = 1;
+    // SAFETY: with this flag, the call takes no memory of ours and changes nothing.
+    let answer = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, ptr::null::<()>(), 0_usize, VERSION) };
+    if answer < 0 { Err(last_error()) } else { Ok(()) }
+}
+
+fn last_error() -> Errno {
+    Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+/// Debug builds say which call was forbidden. Their filters raise SIGSYS for it instead of killing the process.
+#[cfg(debug_assertions)]
+pub(crate) mod trap {
+    use std::ffi::c_int;
+    use std::mem::{self, MaybeUninit};
+    use std::ptr;
+
+    use rustix::io::Errno;
+
+    use crate::{Architecture, Syscall};
+
+    pub(crate) fn name_forbidden_calls() -> Result<(), Errno> {
+        // SAFETY: an action of zeros is one without flags and with an empty mask; the handler has the signature that
+        // SA_SIGINFO asks for, and does only what a handler may.
+        let answer = unsafe {
+            let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
+            action.sa_sigaction = name as *const () as usize;
+            // The default action is back when it returns. Then the return itself, rt_sigreturn(2), is what ends the process,
+            // unless the policy allows it.
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_RESETHAND;
+            libc::sigaction(libc::SIGSYS, &raw const action, ptr::null_mut())
+        };
+        if answer < 0 { Err(super::last_error()) } else { Ok(()) }
+    }
+
+    /// The first fields of `siginfo_t` with SIGSYS.
+    #[repr(C)]
+    struct Forbidden {
+        _number: c_int,
+        _errno: c_int,
+        _code: c_int,
+        _address: *const (),
+        call: c_int,
+    }
+
+    extern "C" fn name(_: c_int, info: *const Forbidden, _: *const ()) {
+        // SAFETY: the kernel passes a pointer to this structure, which is valid while the handler runs.
+        let number = unsafe { (*info).call };
+        let known = Syscall::ALL
+            .iter()
+            .find(|call| call.number(Architecture::TARGET).is_some_and(|it| i64::from(it) == i64::from(number)));
+        let mut digits = [0; 12];
+        let texts = [
+            b"hunker: the policy forbids ".as_slice(),
+            known.map_or(b"system call ", |call| call.name().as_bytes()),
+            if known.is_some() { b"" } else { decimal(number, &mut digits) },
+            b"\n",
+        ];
+        for text in texts {
+            // SAFETY: the memory is ours. If this call is forbidden as well, the process ends here.
+            unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
+        }
+    }
+
+    fn decimal(number: c_int, digits: &mut [u8; 12]) -> &[u8] {
+        let mut rest = number.unsigned_abs();
+        let mut at = digits.len();
+        loop {
+            at -= 1;
+            digits[at] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+            rest /= 10;
+            if rest == 0 {
+                return &digits[at..];
+            }
+        }
+    }
+
+    const _: () = assert!(mem::size_of::<Forbidden>() <= mem::size_of::<libc::siginfo_t>());
+}

@@ -1,0 +1,144 @@
+//! A crate outside of the workspace locks itself down with a policy of its own: the example of the crate's page, and programs that
+//! do what their policies forbid.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+const SIGSYS: i32 = 31;
+
+/// Opens a file, with a policy that has a rule for it or not, and with one that is narrowed.
+const OPENS: &str = r#"
+use hunker::{Mode, Narrower, Pin, Policy, Rule, Syscall};
+
+const SHARED: &[Rule] = &[
+    Rule::new(Syscall::WRITE, &[Pin::within(0, 1, 2)], "print"),
+    Rule::new(Syscall::EXIT_GROUP, &[], "end"),
+];
+const OPEN: &[Rule] = &[
+    Rule::new(Syscall::OPENAT, &[], "open the file"),
+    Rule::new(Syscall::SECCOMP, &[Pin::is(0, 1)], "narrow"),
+];
+static WITHOUT: Policy = Policy::new(&[SHARED]);
+static WITH: Policy = Policy::new(&[SHARED, OPEN]);
+static NARROWER: Narrower = Narrower::new(&[SHARED], &[SHARED, OPEN]);
+
+fn main() {
+    let how = std::env::args().nth(1).unwrap();
+    let path = c"/etc/passwd".as_ptr();
+    let readable: &[std::path::PathBuf] = if how == "readable" { &["/etc".into()] } else { &[] };
+    let policy = if how == "without" { &WITHOUT } else { &WITH };
+    hunker::down(policy, readable, Mode::Strict).unwrap();
+    if how == "narrowed" {
+        hunker::narrow(&NARROWER).unwrap();
+    }
+    unsafe {
+        let open = libc::openat(libc::AT_FDCWD, path, libc::O_RDONLY | libc::O_CLOEXEC);
+        libc::_exit(if open < 0 { *libc::__errno_location() } else { 0 })
+    }
+}
+"#;
+
+/// A policy that means nothing.
+const CONTRADICTS: &str = r#"
+use hunker::{Pin, Policy, Rule, Syscall};
+static POLICY: Policy = Policy::new(&[&[Rule::new(Syscall::OPENAT, &[Pin::is(1, 0), Pin::is(1, 1)], "never")]]);
+fn main() {
+    println!("{}", POLICY.instructions().len());
+}
+"#;
+
+/// A crate with one program.
+struct Scratch {
+    name: &'static str,
+    folder: PathBuf,
+}
+
+impl Scratch {
+    fn new(name: &'static str, program: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("hunker-{name}-{}", std::process::id()));
+        fs::create_dir_all(folder.join("src")).unwrap();
+        let hunker = Path::new(env!("CARGO_MANIFEST_DIR"));
+        // The versions that are known to work, and are here.
+        fs::copy(hunker.join("../../Cargo.lock"), folder.join("Cargo.lock")).unwrap();
+        let manifest = format!(
+            "[package]\nname = \"{name}\"\nedition = \"2024\"\n[dependencies]\nhunker.path = {:?}\nlibc = \"0.2\"\n[workspace]\n",
+            hunker.to_str().unwrap()
+        );
+        fs::write(folder.join("Cargo.toml"), manifest).unwrap();
+        fs::write(folder.join("src/main.rs"), program).unwrap();
+        Self { name, folder }
+    }
+
+    fn cargo(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO"));
+        command.arg("--offline").args(arguments).current_dir(&self.folder);
+        // What they depend on is built once.
+        command.env("CARGO_TARGET_DIR", env!("CARGO_TARGET_TMPDIR")).env_remove("CARGO_BUILD_TARGET").output().unwrap()
+    }
+
+    /// Builds it, statically as the calls are then those of the program alone, and runs it.
+    fn run(&self, profile: &str, arguments: &[&OsStr], input: &str) -> Output {
+        let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+        let flags = ["rustc", "--profile", profile, "--target", &triple, "--", "-C", "target-feature=+crt-static"];
+        let built = self.cargo(&flags);
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        let folder = if profile == "dev" { "debug" } else { profile };
+        let mut command =
+            Command::new(Path::new(env!("CARGO_TARGET_TMPDIR")).join(triple).join(folder).join(self.name));
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        // It may be gone before it reads.
+        let _ = process.stdin.take().unwrap().write_all(input.as_bytes());
+        process.wait_with_output().unwrap()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn text(octets: &[u8]) -> &str {
+    std::str::from_utf8(octets).unwrap()
+}
+
+#[test]
+fn the_example_of_the_page_works() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let example = page.split("```no_run\n").nth(1).unwrap().split("```").next().unwrap();
+    let scratch = Scratch::new("example", example);
+    for profile in ["dev", "release"] {
+        let output = scratch.run(profile, &[], "some octets\nand more");
+        assert!(output.status.success(), "{profile}: {:?} {}", output.status, text(&output.stderr));
+        assert_eq!(text(&output.stdout), "SOME OCTETS\nAND MORE", "{profile}");
+    }
+}
+
+#[test]
+fn what_a_policy_forbids_ends_the_process_and_a_debug_build_says_so() {
+    let scratch = Scratch::new("opens", OPENS);
+    for profile in ["dev", "release"] {
+        let run = |how: &str| scratch.run(profile, &[how.as_ref()], "");
+        for how in ["without", "narrowed"] {
+            let output = run(how);
+            assert_eq!(output.status.signal(), Some(SIGSYS), "{profile}, {how}: {:?}", output.status);
+            let said = if profile == "dev" { "hunker: the policy forbids openat\n" } else { "" };
+            assert_eq!(text(&output.stderr), said, "{profile}, {how}");
+        }
+        // Allowed by the policy, and forbidden by Landlock, but for a directory that is to stay readable.
+        assert_eq!(run("with").status.code(), Some(libc::EACCES), "{profile}");
+        assert_eq!(run("readable").status.code(), Some(0), "{profile}");
+    }
+}
+
+#[test]
+fn a_rule_that_contradicts_itself_does_not_compile_and_names_its_call() {
+    let checked = Scratch::new("contradicts", CONTRADICTS).cargo(&["check"]);
+    let said = text(&checked.stderr);
+    assert!(!checked.status.success() && said.contains("a rule for openat pins an argument twice"), "{said}");
+}

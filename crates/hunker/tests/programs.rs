@@ -1,0 +1,235 @@
+//! The programs that policies are compiled to: what they decide, beside the rules as they stand there and beside seccompiler's
+//! programs.
+
+use std::collections::BTreeMap;
+
+use hunker::{Architecture, Instruction, Narrower, Pin, Policy, Rule, Syscall};
+use proptest::prelude::*;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch, compile_from_json,
+};
+
+const ALLOW: u32 = 0x7fff_0000;
+/// `SECCOMP_RET_TRAP` in debug builds, `SECCOMP_RET_KILL_PROCESS` in others.
+const KILL: u32 = if cfg!(debug_assertions) { 0x0003_0000 } else { 0x8000_0000 };
+
+const ARCHITECTURES: [(Architecture, TargetArch, u32); 2] = [
+    (Architecture::X86_64, TargetArch::x86_64, 0xc000_003e),
+    (Architecture::Aarch64, TargetArch::aarch64, 0xc000_00b7),
+];
+
+/// What the kernel looks at (`struct seccomp_data`); of the arguments, their low halves. The high ones are not to be looked at.
+#[derive(Clone, Copy, Debug)]
+struct Made {
+    audit: u32,
+    number: u32,
+    arguments: [u32; 6],
+}
+
+/// Runs a program, and returns its verdict.
+fn verdict(program: &[Instruction], made: Made) -> u32 {
+    let (mut next, mut loaded) = (0, 0);
+    loop {
+        let Instruction { code, jt, jf, k } = program[next];
+        let then = |holds| usize::from(if holds { jt } else { jf });
+        let taken = match code {
+            0x20 => {
+                loaded = match k {
+                    0 => made.number,
+                    4 => made.audit,
+                    place => {
+                        assert_eq!(place % 8, 0, "the high half of an argument is looked at");
+                        made.arguments[(place as usize - 16) / 8]
+                    }
+                };
+                0
+            }
+            0x05 => k as usize,
+            0x06 => return k,
+            0x15 => then(loaded == k),
+            0x25 => then(loaded > k),
+            0x35 => then(loaded >= k),
+            other => panic!("no such instruction: {other:#x}"),
+        };
+        next += 1 + taken;
+    }
+}
+
+/// What the rules say themselves.
+fn allows(rules: &[Rule], architecture: Architecture, made: Made) -> bool {
+    rules.iter().any(|rule| {
+        rule.call().number(architecture) == Some(made.number)
+            && rule
+                .pins()
+                .iter()
+                .all(|pin| (pin.min()..=pin.max()).contains(&made.arguments[usize::from(pin.position())]))
+    })
+}
+
+/// The same rules as seccompiler compiles them. It knows no call that is both free and pinned.
+fn by_seccompiler(rules: &[Rule], architecture: Architecture, target: TargetArch) -> Vec<Instruction> {
+    let mut calls: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
+    let number = |rule: &Rule| i64::from(rule.call().number(architecture).unwrap());
+    for rule in rules {
+        if rules.iter().any(|it| number(it) == number(rule) && it.pins().is_empty()) {
+            calls.insert(number(rule), vec![]);
+            continue;
+        }
+        let condition = |position, compare, value: u32| {
+            SeccompCondition::new(position, SeccompCmpArgLen::Dword, compare, value.into()).unwrap()
+        };
+        let pins = rule.pins().iter().flat_map(|pin| {
+            [
+                condition(pin.position(), SeccompCmpOp::Ge, pin.min()),
+                condition(pin.position(), SeccompCmpOp::Le, pin.max()),
+            ]
+        });
+        calls.entry(number(rule)).or_default().push(SeccompRule::new(pins.collect()).unwrap());
+    }
+    let kill = if cfg!(debug_assertions) { SeccompAction::Trap } else { SeccompAction::KillProcess };
+    let program: BpfProgram =
+        SeccompFilter::new(calls, kill, SeccompAction::Allow, target).unwrap().try_into().unwrap();
+    program.into_iter().map(|it| Instruction { code: it.code, jt: it.jt, jf: it.jf, k: it.k }).collect()
+}
+
+/// Calls that both architectures have.
+fn calls() -> Vec<Syscall> {
+    let both = |call: &&Syscall| ARCHITECTURES.iter().all(|(it, ..)| call.number(*it).is_some());
+    Syscall::ALL.iter().filter(both).copied().collect()
+}
+
+fn pin() -> impl Strategy<Value = Pin> {
+    // Few values, so that rules meet; and both ends.
+    let value = prop_oneof![0_u32..8, Just(0x4000), Just(u32::MAX - 1), Just(u32::MAX)];
+    (0_u8..6, value.clone(), value)
+        .prop_map(|(position, one, other)| Pin::within(position, one.min(other), one.max(other)))
+}
+
+fn rule() -> impl Strategy<Value = Rule> {
+    let call = proptest::sample::select(calls()[..12].to_vec());
+    (call, proptest::collection::vec(pin(), 0..4)).prop_map(|(call, mut pins)| {
+        pins.sort_by_key(Pin::position);
+        pins.dedup_by_key(|pin| pin.position());
+        Rule::new(call, pins.leak(), "a test")
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_program_decides_as_its_rules_do_and_as_the_program_of_seccompiler_does(
+        rules in proptest::collection::vec(rule(), 1..16),
+        others in proptest::collection::vec(any::<u32>(), 8),
+    ) {
+        for (architecture, target, audit) in ARCHITECTURES {
+            let (one, other) = rules.split_at(rules.len() / 2);
+            let ours = Policy::for_architecture(&[one, other], architecture);
+            let theirs = by_seccompiler(&rules, architecture, target);
+            prop_assert!(ours.instructions().len() < theirs.len());
+            let pinned = rules.iter().flat_map(Rule::pins).flat_map(|pin| [pin.min(), pin.max()]);
+            let values: Vec<u32> = pinned
+                .flat_map(|it| [it, it.wrapping_add(1), it.wrapping_sub(1)])
+                .chain(others.iter().copied())
+                .collect();
+            let numbers = rules.iter().filter_map(|rule| rule.call().number(architecture));
+            for number in numbers.flat_map(|it| [it, it + 1, it | 0x4000_0000]).chain(others.iter().copied()) {
+                for (index, value) in values.iter().enumerate() {
+                    let arguments = std::array::from_fn(|position| values[(index * (position + 1)) % values.len()]);
+                    for arguments in [arguments, [*value; 6]] {
+                        let made = Made { audit, number, arguments };
+                        let expected = if allows(&rules, architecture, made) { ALLOW } else { KILL };
+                        prop_assert_eq!(verdict(ours.instructions(), made), expected, "{:?}", made);
+                        prop_assert_eq!(verdict(&theirs, made), expected, "seccompiler: {:?}", made);
+                        for audit in [0, 0x4000_0003, !audit] {
+                            prop_assert_eq!(verdict(ours.instructions(), Made { audit, ..made }), KILL);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_within_does_not_compile(outer in proptest::collection::vec(rule(), 1..8), inner in rule()) {
+        let (outer, inner) = (outer.leak(), vec![inner].leak());
+        let fits = std::panic::catch_unwind(|| Narrower::new(&[inner], &[outer])).is_ok();
+        // Exact for one outer rule of the call; several together may allow what none allows alone, which is refused too.
+        let (architecture, _, audit) = ARCHITECTURES[usize::from(cfg!(target_arch = "aarch64"))];
+        let number = inner[0].call().number(architecture).unwrap();
+        let corners = (0..64_usize).map(|corner| {
+            std::array::from_fn(|position| {
+                let pin = inner[0].pins().iter().find(|pin| usize::from(pin.position()) == position);
+                let (min, max) = pin.map_or((0, u32::MAX), |pin| (pin.min(), pin.max()));
+                if corner >> position & 1 == 0 { min } else { max }
+            })
+        });
+        let corners: Vec<_> = corners.map(|arguments| Made { audit, number, arguments }).collect();
+        let one_allows_all = outer.iter().any(|rule| corners.iter().all(|made| allows(&[*rule], architecture, *made)));
+        prop_assert_eq!(fits, one_allows_all);
+    }
+}
+
+#[test]
+fn identical_rules_are_one_and_a_free_call_needs_no_pins() {
+    const PINNED: Rule = Rule::new(Syscall::WRITE, &[Pin::is(0, 1)], "print");
+    const FREE: Rule = Rule::new(Syscall::WRITE, &[], "write anywhere");
+    const END: Rule = Rule::new(Syscall::EXIT_GROUP, &[], "end");
+    let program = |rules: &[Rule]| Policy::new(&[rules]).instructions().to_vec();
+    assert_eq!(program(&[PINNED, END, PINNED]), program(&[PINNED, END]));
+    let free = program(&[FREE, END]);
+    for rules in [[PINNED, FREE, END], [FREE, PINNED, END], [END, PINNED, FREE]] {
+        assert_eq!(program(&rules), free);
+    }
+    assert_eq!(Policy::new(&[&[END], &[], &[FREE]]).instructions(), free);
+}
+
+#[test]
+fn what_means_nothing_is_refused_with_the_name_of_its_call() {
+    let refused = |rule: Rule| {
+        let panic = std::panic::catch_unwind(|| Policy::new(&[&[rule]])).expect_err("refused");
+        panic.downcast_ref::<String>().cloned().or_else(|| Some((*panic.downcast_ref::<&str>()?).to_owned())).unwrap()
+    };
+    for (pins, why) in [
+        (vec![Pin::within(0, 2, 1)], "to no value"),
+        (vec![Pin::is(6, 0)], "the last one is 5"),
+        (vec![Pin::is(1, 0), Pin::is(1, 1)], "twice"),
+    ] {
+        let message = refused(Rule::new(Syscall::OPENAT, pins.leak(), ""));
+        assert!(message.contains("openat") && message.contains(why), "{message}");
+    }
+    let message = refused(Rule::new(Syscall::new("nonesuch", None, None), &[], ""));
+    assert!(message.contains("nonesuch does not exist on this architecture"), "{message}");
+}
+
+#[test]
+fn a_policy_holds_what_fits_and_refuses_more() {
+    const PINS: &[Pin] = &[Pin::is(0, 1), Pin::is(1, 1), Pin::is(2, 1)];
+    let many = |count| calls()[..count].iter().map(|call| Rule::new(*call, &[], "")).collect::<Vec<_>>();
+    assert_eq!(Policy::new(&[&many(64)]).instructions().last().map(|it| it.k), Some(KILL));
+    assert!(std::panic::catch_unwind(|| Policy::new(&[&many(65)])).is_err());
+    // Pinned three times each, they need more than 128 instructions.
+    let pinned: Vec<_> = calls()[..20].iter().map(|call| Rule::new(*call, PINS, "")).collect();
+    assert!(std::panic::catch_unwind(|| Policy::new(&[&pinned])).is_err());
+}
+
+#[test]
+fn the_numbers_are_those_of_the_names() {
+    for (architecture, target, _) in ARCHITECTURES {
+        for call in Syscall::ALL {
+            let json = format!(
+                r#"{{"it": {{"mismatch_action": "kill_process", "match_action": "allow", "filter": [{{"syscall": "{}"}}]}}}}"#,
+                call.name()
+            );
+            let by_name = compile_from_json(json.as_bytes(), target);
+            let Some(number) = call.number(architecture) else {
+                assert!(by_name.is_err(), "{} exists on {target:?}", call.name());
+                continue;
+            };
+            let rules = BTreeMap::from([(number.into(), vec![])]);
+            let filter =
+                SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, target).expect("fits");
+            let by_number = BpfProgram::try_from(filter).expect("fits");
+            assert_eq!(by_name.expect("a known name")["it"], by_number, "{} on {target:?}", call.name());
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Every policy that there is, for docs/policies.md and for tests.
+
+use hunker::{Policy, Rule};
+
+use crate::policy::{Peer, Rules};
+use crate::protocol;
+use crate::service::Service;
+
+/// Every service with its rules: what is shown in docs/policies.md, and tested.
+pub const SERVICES: &[(&str, Rules)] = &[
+    ("qotd", protocol::Qotd::RULES),
+    ("echo", protocol::Echo::RULES),
+    ("daytime", protocol::Daytime::RULES),
+    ("discard", protocol::Discard::RULES),
+    ("chargen", protocol::Chargen::RULES),
+    ("time", protocol::Time::RULES),
+    #[cfg(feature = "web")]
+    ("lunchd", crate::web::RULES),
+];
+
+/// The services, each with the peers that it can have.
+pub fn combinations() -> impl Iterator<Item = (&'static str, Peer)> {
+    SERVICES
+        .iter()
+        .flat_map(|(name, rules)| Peer::ALL.into_iter().filter(|&peer| rules.has(peer)).map(move |peer| (*name, peer)))
+}
+
+/// The rules that hold for one service and peer: none for a pair that is no combination.
+pub fn rules(service: &str, peer: Peer) -> impl Iterator<Item = &'static Rule> + use<> {
+    let known = SERVICES.iter().find(|(name, _)| *name == service);
+    known.into_iter().flat_map(move |(_, rules)| rules.of(peer)).flatten()
+}
+
+/// The policy of one service and peer, compiled at run time.
+///
+/// # Panics
+///
+/// If there is no such service.
+#[must_use]
+pub fn policy(service: &str, peer: Peer) -> Policy {
+    let known = SERVICES.iter().find(|(name, _)| *name == service);
+    known.map_or_else(|| panic!("there is no service {service}"), |(_, rules)| Policy::new(&rules.of(peer)))
+}
