@@ -81,11 +81,10 @@ fn parameters(call: &str) -> &'static [&'static str] {
     match call {
         "accept4" => &["sockfd", "addr", "addrlen", "flags"],
         "clock_gettime" => &["clockid", "tp"],
-        "close" | "exit_group" | "brk" => &["fd"],
         "epoll_ctl" => &["epfd", "op", "fd", "event"],
         "epoll_pwait" | "epoll_wait" => &["epfd", "events", "maxevents", "timeout", "sigmask"],
         "fcntl" => &["fd", "op"],
-        "fstat" | "getdents64" | "pread64" | "read" | "write" => &["fd"],
+        "close" | "fstat" | "getdents64" | "pread64" | "read" | "write" => &["fd"],
         "openat" => &["dirfd", "path", "flags", "mode"],
         "ppoll" => &["fds", "nfds", "timeout", "sigmask"],
         "recvfrom" => &["sockfd", "buf", "size", "flags", "src_addr", "addrlen"],
@@ -113,7 +112,8 @@ fn line(rule: &Rule) -> String {
             (min, max) => format!("{name} = {} to {}", number(min), number(max)),
         }
     });
-    format!("| `{}` | {} | {} |\n", rule.call().name(), pins.collect::<Vec<_>>().join(", "), rule.reason())
+    let pins = if rule.pins().is_empty() { "any".to_owned() } else { pins.collect::<Vec<_>>().join(", ") };
+    format!("| `{}` | {pins} | {} |\n", rule.call().name(), rule.reason())
 }
 
 fn policies() -> String {
@@ -129,14 +129,11 @@ fn policies() -> String {
             Peer::ListenersAndFiles => "one process for all, over TCP, with files",
             Peer::SocketsAndFiles => "one process for all, over TCP and UDP, with files",
         };
-        let services = match programs.iter_mut().find(|(known, _)| *known == table) {
-            Some((_, services)) => services,
-            None => {
-                programs.push((table, BTreeMap::new()));
-                &mut programs.last_mut().unwrap().1
-            }
-        };
-        services.entry(peer_name).or_default().push(service);
+        let known = programs.iter().position(|(known, _)| *known == table).unwrap_or_else(|| {
+            programs.push((table, BTreeMap::new()));
+            programs.len() - 1
+        });
+        programs[known].1.entry(peer_name).or_default().push(service);
     }
     programs.iter().fold(include_str!("policies.md").to_owned(), |page, (table, services)| {
         let services = services.iter().map(|(peer, services)| format!("{} ({peer})", services.join(", ")));
