@@ -604,6 +604,8 @@ fn serves_with_usr_read_only(machine: &Machine) {
     machine.shell("mount --bind /usr /usr && mount -o remount,bind,ro /usr && ! touch /usr/local/new 2>/dev/null");
     assert_both_kinds_answer(machine);
     machine.shell("systemctl start daytime.socket && nc 127.0.0.1 13 </dev/null | grep :");
+    // systemd asks for the address of each connection again when it reads its files, and that of one that has ended is an error.
+    machine.wait_for("! systemctl list-units --no-legend --plain {fortune,echo,daytime}@* | grep .");
     // Cookie files of the host's own, where nothing of ours ever was.
     machine.shell("mkdir -p /var/quotes && echo of this host > /var/quotes/own");
     let lines = "[Service]\nExecStart=\nExecStart=/usr/local/libexec/small-services/qotd /var/quotes\nBindReadOnlyPaths=/var/quotes\n";
@@ -799,6 +801,25 @@ fn an_image_with_one_program_and_no_right_at_all_serves_as_the_page_says() {
             }
         }
     }
+}
+
+#[test]
+fn an_upgrade_says_what_goes_on_with_the_old_programs_and_one_command_starts_it_again() {
+    let machine = Machine::boot("upgrade");
+    let notice = "goes on with the programs that were replaced";
+    assert!(!make(&machine, "install").contains(notice));
+    machine.shell("systemctl start fortune.socket echo-daemon.socket && echo hello | nc -N 127.0.0.1 7");
+    machine.shell("systemctl start time-daemon.socket && nc 127.0.0.1 37 </dev/null | wc -c");
+    let printed = make(&machine, "install");
+    let line = printed.lines().find(|line| line.contains(notice)).expect("a notice");
+    assert!(line.ends_with("`systemctl restart echo-daemon.service time-daemon.service`"), "{line}");
+    let page = std::fs::read_to_string(support::repository().join("README.md")).unwrap();
+    let command = page.lines().find_map(|line| line.strip_prefix("sudo systemctl try-restart ")).expect("a command");
+    machine.shell(&format!("systemctl try-restart {command}"));
+    let said = machine.shell("small-services doctor || true");
+    assert!(!said.contains("replaced"), "{said}");
+    assert_eq!(machine.shell("systemctl is-active fortune-daemon.service || true"), "inactive\n");
+    assert_eq!(machine.shell("echo hello | nc -N 127.0.0.1 7"), "hello\n");
 }
 
 #[test]
