@@ -415,6 +415,13 @@ fn faults_of_files_and_of_what_was_read_of_them_are_named() {
             &format!("{remove} && systemctl stop fortune-daemon.socket && systemctl start fortune.socket"),
         );
     }
+}
+
+#[test]
+fn a_program_that_was_replaced_is_named_whoever_started_it() {
+    let machine = Machine::with_services("replaced", "");
+    let programs = "/usr/local/libexec/small-services";
+    machine.shell(&format!("cp -p {programs}/time /run/time"));
     // A program that was replaced while it runs.
     machine.shell("systemctl start time-daemon.socket && nc 127.0.0.1 37 </dev/null | wc -c");
     names(
@@ -429,11 +436,7 @@ fn faults_of_files_and_of_what_was_read_of_them_are_named() {
     names(
         &machine,
         &format!("cp -p {programs}/echo /run/echo && install -m 711 /run/echo {programs}/echo"),
-        &[
-            &format!("problem: this host: process "),
-            &format!("`{listen}`, runs a program that was replaced"),
-            "do: `kill ",
-        ],
+        &["problem: this host: process ", &format!("`{listen}`, runs a program that was replaced"), "do: `kill "],
         "kill $(pgrep -x echo) && until ! pgrep -x echo; do :; done",
     );
     machine.shell(&format!(
