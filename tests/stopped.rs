@@ -406,6 +406,7 @@ fn answer(address: SocketAddr) -> Vec<u8> {
 fn wait_until_taken(process: Pid) {
     wait_until(|| {
         let status = fs::read_to_string(format!("/proc/{process}/status")).expect("it has not ended");
+        assert!(!status.contains("State:\tZ"), "it has ended");
         let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:")).unwrap();
         u64::from_str_radix(pending.trim(), 16) == Ok(0)
     });
