@@ -41,6 +41,7 @@ CARGO    = cargo
 INSTALL  = install
 PROGRAMS = qotd echo daytime discard chargen time
 WEB      = lunchd
+DAEMONS  = $(filter %-daemon.service $(WEB:%=%.service),$(UNITS))
 UNITS    = $(filter %.socket %.service %.slice,$(notdir $(wildcard units/*)))
 EXAMPLES = inetd.conf tcpserver $(PROGRAMS:%=xinetd.d/%)
 DOCS     = README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE NOTICE $(wildcard docs/*.md)
@@ -145,6 +146,9 @@ install:
 	$(if $(filter yes,$(FORTUNE)),ln -sf $(bindir)/qotd $(DESTDIR)$(gamesdir)/fortune)
 	$(if $(live),systemd-tmpfiles --create $(tmpfilesdir)/small-services.conf)
 	$(reload)
+	@# To start them again is their administrator's decision: connections in progress end.
+	$(if $(live),@running=$$(for unit in $(DAEMONS); do ! systemctl is-active --quiet $$unit || printf ' %s' $$unit; done); \
+		test -z "$$running" || echo "What runs goes on with the programs that were replaced: \`systemctl restart$$running\`")
 	$(if $(early),,@echo 'The units are in $(unitdir): systemd reads none below $(PREFIX) when it boots.')
 
 # Connections in progress end as well. What somebody else has put into our directories stays, and so do the directories that
@@ -153,7 +157,7 @@ uninstall:
 	$(checked)
 	$(if $(live),-systemctl disable --now $(filter %.socket,$(UNITS)))
 	$(if $(live),-systemctl stop $(patsubst %@.service,'%@*.service',$(filter %@.service,$(UNITS))) \
-		$(filter %-daemon.service $(WEB:%=%.service) %.slice,$(UNITS)))
+		$(DAEMONS) $(filter %.slice,$(UNITS)))
 	rm -f $(addprefix $(DESTDIR),$(FILES))
 	@# Only if it is ours.
 	test "$$(readlink $(DESTDIR)$(gamesdir)/fortune)" != $(bindir)/qotd || rm $(DESTDIR)$(gamesdir)/fortune

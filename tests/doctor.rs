@@ -378,6 +378,18 @@ fn faults_of_files_and_of_what_was_read_of_them_are_named() {
     };
     let (add, remove) = serve(cookies);
     names(&machine, &add, &["problem: fortune@.service", "there is nothing in /usr/share/games/fortunes"], &remove);
+    let (add, remove) = serve("all");
+    names(&machine, &add, &["problem: fortune@.service", "there is nothing in /usr/share/games/fortunes"], &remove);
+    let (add, remove) = serve(cookies);
+    names(
+        &machine,
+        &format!("{add} && install -m 600 /srv/own/own {cookies}/own"),
+        &[
+            "nothing in /usr/share/games/fortunes may be read by the user that it runs as",
+            "`chmod o+r` the files in /usr/share/games/fortunes",
+        ],
+        &format!("{remove} && rm {cookies}/own"),
+    );
     let (add, remove) = serve("/srv/own");
     names(
         &machine,
@@ -403,6 +415,13 @@ fn faults_of_files_and_of_what_was_read_of_them_are_named() {
             &format!("{remove} && systemctl stop fortune-daemon.socket && systemctl start fortune.socket"),
         );
     }
+}
+
+#[test]
+fn a_program_that_was_replaced_is_named_whoever_started_it() {
+    let machine = Machine::with_services("replaced", "");
+    let programs = "/usr/local/libexec/small-services";
+    machine.shell(&format!("cp -p {programs}/time /run/time"));
     // A program that was replaced while it runs.
     machine.shell("systemctl start time-daemon.socket && nc 127.0.0.1 37 </dev/null | wc -c");
     names(
@@ -411,6 +430,30 @@ fn faults_of_files_and_of_what_was_read_of_them_are_named() {
         &["problem: time-daemon.service", "a program that was replaced", "systemctl restart time-daemon.service"],
         "systemctl restart time-daemon.service",
     );
+    // The same where no unit of ours started it: by hand, and by a unit of somebody's own.
+    let listen = format!("{programs}/echo --listen 127.0.0.1:77");
+    machine.shell(&format!("({listen} &) >/dev/null 2>&1; until nc -z 127.0.0.1 77; do :; done"));
+    names(
+        &machine,
+        &format!("cp -p {programs}/echo /run/echo && install -m 711 /run/echo {programs}/echo"),
+        &["problem: this host: process ", &format!("`{listen}`, runs a program that was replaced"), "do: `kill "],
+        "kill $(pgrep -x echo) && until ! pgrep -x echo; do :; done",
+    );
+    machine.shell(&format!(
+        "systemd-run --quiet --unit=own {programs}/echo --listen 127.0.0.1:77 && until nc -z 127.0.0.1 77; do :; done"
+    ));
+    names(
+        &machine,
+        &format!("install -m 711 /run/echo {programs}/echo"),
+        &["problem: own.service: it runs a program that was replaced", "systemctl restart own.service"],
+        "systemctl stop own.service",
+    );
+    // A connection in progress goes on with what it was started with, and ends by itself.
+    machine.shell("mkfifo /run/in; (nc 127.0.0.1 7 < /run/in >/run/out &) 2>/dev/null >&2; (sleep 1000 > /run/in &) 2>/dev/null >&2");
+    machine.wait_for("pgrep -x echo");
+    machine.shell(&format!("install -m 711 /run/echo {programs}/echo"));
+    let (well, text) = doctor(&machine);
+    assert!(well, "{text}");
 }
 
 #[test]
@@ -432,6 +475,31 @@ fn sockets_that_only_look_wrong_are_told_from_those_that_are() {
     let (well, text) = doctor(&machine);
     assert!(well && text.contains("192.0.2.1 is no address of this host now"), "{text}");
     machine.shell(&format!("{remove} && systemctl restart daytime.socket"));
+    // No device, and no service any more when a client came: in systemd's words where it has any.
+    let (add, remove) = drop_in("daytime.socket", "[Socket]\\nBindToDevice=other\\n");
+    names(
+        &machine,
+        &format!("{add}; ! systemctl restart daytime.socket 2>&1"),
+        &[
+            "problem: daytime.socket",
+            "systemd says: daytime.socket: Failed to create listening socket ([::]:13): No such device",
+        ],
+        &format!("{remove} && systemctl reset-failed && systemctl restart daytime.socket"),
+    );
+    names(
+        &machine,
+        "systemctl mask --runtime time@.service 2>&1 && (nc 127.0.0.1 37 </dev/null || true) && \
+         until systemctl is-failed time.socket; do :; done && systemctl unmask --runtime time@.service 2>&1",
+        &["problem: time.socket: it failed (resources), and the port stays closed", "systemctl start time.socket"],
+        "systemctl reset-failed && systemctl start time.socket",
+    );
+    // systemd has lost its descriptors: it is active, and nobody gets in.
+    names(
+        &machine,
+        "systemctl mask --runtime time.socket 2>&1 && systemctl unmask --runtime time.socket 2>&1 && ! nc -z 127.0.0.1 37",
+        &["problem: time.socket", "Connection refused", "do: `systemctl restart time.socket`"],
+        "systemctl restart time.socket",
+    );
     machine.client("ip link add other type dummy || ip link add other type veth peer name another");
     let (add, remove) = drop_in("daytime.socket", "[Socket]\\nBindToDevice=other\\n");
     machine.shell(&format!("{add} && systemctl restart daytime.socket"));

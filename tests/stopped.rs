@@ -1,5 +1,5 @@
 //! Stopped (SIGSTOP, or Ctrl-Z in a shell) and continued at each call that it can be blocked in, a program goes on where it
-//! was.
+//! was; and so does one that serves all clients when its terminal hangs up (SIGHUP).
 //!
 //! What the kernel does with a blocked call then, for every call of the policies that can be blocked:
 //!
@@ -17,8 +17,8 @@ mod support;
 
 use std::ffi::c_long;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, PipeWriter, Read, Write};
-use std::net::Shutdown;
+use std::io::{self, BufRead, BufReader, ErrorKind, PipeWriter, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::{Command, Stdio};
@@ -328,7 +328,7 @@ fn one_process_for_all_goes_on_that_waits_for_its_manager() {
     manager.set_read_timeout(Some(HUNG)).unwrap();
     let mut message = [0; 100];
     while { manager.recv(&mut message).map(|length| message[..length].to_vec()).unwrap() } != b"READY=1" {}
-    let mut client = std::net::TcpStream::connect(address).unwrap();
+    let mut client = TcpStream::connect(address).unwrap();
     client.write_all(b"hello").unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(read_all(&mut client), b"hello");
@@ -348,12 +348,140 @@ fn a_message_that_the_log_does_not_take_yet_comes_in_the_end() {
     assert_eq!(process.wait().code(), Some(1));
 }
 
+/// How a program comes to serve all clients.
+#[derive(Clone, Copy, Debug)]
+enum Started {
+    /// By hand: `--listen`.
+    Listen,
+    /// By systemd: `LISTEN_FDS`.
+    Passed,
+    /// By inetd, which waits: a listening socket on descriptor 0.
+    Wait,
+}
+
+/// Starts a program that serves all clients with these variables, and returns the address of its TCP port.
+fn serving(started: Started, name: &str, arguments: &[&str], variables: &str) -> (Process, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let run = |command: &mut Command| {
+        let command = command.stdout(Stdio::null()).stderr(Stdio::piped());
+        Process::start(command)
+    };
+    let script = format!("{variables} exec \"$@\"");
+    let program = program(name);
+    let by_hand = ["-c", &script, "sh", program.to_str().unwrap()];
+    match started {
+        Started::Listen => {
+            let mut command = Command::new("sh");
+            command.args(by_hand).args(arguments).args(["--listen", "tcp://127.0.0.1:0"]).stdin(Stdio::null());
+            let mut process = run(&mut command);
+            let address = process.serving_on("tcp://");
+            (process, address)
+        }
+        Started::Passed => {
+            let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let sockets = [listener.into(), datagrams.into()];
+            let start = |command: &mut Command| run(command.stdin(Stdio::null()));
+            (support::passing(&program, &sockets.each_ref(), variables, arguments, start), address)
+        }
+        Started::Wait => {
+            let mut command = Command::new("sh");
+            (run(command.args(by_hand).args(arguments).stdin(OwnedFd::from(listener))), address)
+        }
+    }
+}
+
+/// What a new client gets that says something.
+fn answer(address: SocketAddr) -> Vec<u8> {
+    let mut client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(HUNG)).unwrap();
+    client.write_all(b"x").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    client.take(100).read_to_end(&mut answer).unwrap();
+    answer
+}
+
+/// Waits until a process has taken the signals that were sent to it.
+fn wait_until_taken(process: Pid) {
+    wait_until(|| {
+        let status = fs::read_to_string(format!("/proc/{process}/status")).expect("it has not ended");
+        assert!(!status.contains("State:\tZ"), "it has ended");
+        let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:")).unwrap();
+        u64::from_str_radix(pending.trim(), 16) == Ok(0)
+    });
+}
+
+#[test]
+fn sighup_ends_no_program_that_serves_all_clients_however_it_was_started() {
+    let folder = Folder::new("hangup");
+    let cookies = folder.file("cookies", "of a file\n").to_str().unwrap().to_owned();
+    let utc = ["--utc", "--format", "iso8601"];
+    let local = &utc[1..];
+    let cases: [(&str, &[&str], &str, &str); 13] = [
+        ("qotd", &[], "", "\r\n"),
+        ("qotd", &["--shuffle"], "", "\r\n"),
+        ("qotd", &["--daily"], "", "\r\n"),
+        ("qotd", &[&cookies], "", "of a file\r\n"),
+        ("echo", &[], "", "x"),
+        ("discard", &[], "", ""),
+        ("chargen", &[], "", " !\"#$%"),
+        ("time", &[], "", ""),
+        ("daytime", &[], "", "\r\n"),
+        // Another time zone than the host's: it stays.
+        ("daytime", &utc, "", "+00:00\r\n"),
+        ("daytime", &utc, "TZ=UTC-5", "+00:00\r\n"),
+        ("daytime", local, "TZ=UTC-5", "+05:00\r\n"),
+        ("daytime", local, "TZ=", "+00:00\r\n"),
+    ];
+    for started in [Started::Listen, Started::Passed, Started::Wait] {
+        for (name, arguments, variables, part) in cases {
+            let case = format!("{started:?} {variables} {name} {arguments:?}");
+            let (mut process, address) = serving(started, name, arguments, variables);
+            for _ in 0..3 {
+                let answer = String::from_utf8_lossy(&answer(address)).into_owned();
+                assert!(answer.contains(part) && answer.is_empty() == (name == "discard"), "{case}: {answer}");
+                assert_eq!(process.0.try_wait().unwrap(), None, "{case}");
+                process.signal("HUP");
+                wait_until_taken(Pid::from_child(&process.0));
+            }
+            process.signal("TERM");
+            assert!(process.wait().success(), "{case}");
+        }
+    }
+}
+
+#[test]
+fn what_serves_by_hand_goes_on_without_its_terminal() {
+    let folder = Folder::new("terminal");
+    let cookies = folder.file("cookies", "of a file\n").to_str().unwrap().to_owned();
+    for (name, arguments) in [("qotd", ""), ("qotd", cookies.as_str()), ("echo", ""), ("daytime", "--utc")] {
+        // The terminal is script(1)'s: it is gone with it, and the program is the leader of its session.
+        let line = format!("echo $$; exec {} {arguments} --listen tcp://127.0.0.1:0", program(name).display());
+        let mut command = Command::new("script");
+        command.args(["--quiet", "--command", &line, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut terminal = Process::start(&mut command);
+        let mut lines = BufReader::new(terminal.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let pid = Pid::from_raw(lines.next().unwrap().trim().parse().unwrap()).unwrap();
+        let said = lines.find(|line| line.contains("serving on tcp://")).unwrap();
+        let address = said.split_once("tcp://").unwrap().1.split([';', ' ']).next().unwrap().trim().parse().unwrap();
+        terminal.0.kill().unwrap();
+        terminal.0.wait().unwrap();
+        let answered = std::panic::catch_unwind(|| {
+            wait_until_taken(pid);
+            !answer(address).is_empty() && !answer(address).is_empty()
+        });
+        let _ = kill_process(pid, Signal::TERM);
+        assert!(answered.is_ok_and(|answered| answered), "{name} {arguments}");
+    }
+}
+
 #[test]
 #[cfg(feature = "web")]
 fn lunchd_goes_on() {
     let lunchd = support::web::Lunchd::start(&["--listen", "http://127.0.0.1:0"]);
     let address = lunchd.address("http");
-    let mut client = std::net::TcpStream::connect(address).unwrap();
+    let mut client = TcpStream::connect(address).unwrap();
     client.set_read_timeout(Some(HUNG)).unwrap();
     stopped_in(&lunchd.process, EPOLL, || {
         client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();

@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::process::{Command, Stdio};
+
 use support::assert_fortune;
 use support::machine::{Machine, assert_all_answer, assert_chargen_answers_over_udp};
 
@@ -385,6 +387,36 @@ fn clients_do_not_fill_the_journal() {
     assert!(lines() < before + 10, "{}", machine.journal("--lines=60"));
 }
 
+#[test]
+fn what_clients_that_reset_their_connections_write_into_the_journal_is_as_the_page_says() {
+    let machine = Machine::with_services("resets", "");
+    let script = machine.folder().file(
+        "resets",
+        "import socket, struct
+for _ in range(100):
+    client = socket.create_connection(('127.0.0.1', 7))
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    client.close()
+",
+    );
+    let lines = || {
+        let lines = || machine.journal("--lines=all | wc -l").trim().parse::<usize>().unwrap();
+        let before = lines();
+        machine.client(&format!("python3 {}", script.display()));
+        // It has taken them all once it answers the next.
+        assert_eq!(machine.shell("echo hello | nc -N 127.0.0.1 7"), "hello\n");
+        lines() - before
+    };
+    // A line of systemd's each, if the connection is gone before systemd takes it; how many that are, nobody knows.
+    assert!(lines() <= 110);
+    drop_in(&machine, "echo.socket", "[Socket]\nLogLevelMax=crit\n");
+    assert!(lines() < 10);
+    machine.shell("systemctl start echo-daemon.socket");
+    assert!(lines() < 10);
+    let page = std::fs::read_to_string(support::repository().join("docs/operating.md")).unwrap();
+    assert!(page.contains("`LogLevelMax=crit` in a drop-in"));
+}
+
 /// Gives the machine a network of IPv6 addresses, all of them its own.
 fn add_ipv6_network(machine: &Machine) {
     machine.client("ip -6 route add local 2001:db8::/32 dev lo");
@@ -548,12 +580,32 @@ fn it_serves_from_a_usr_local_that_is_a_link_or_a_mount_of_its_own() {
     assert_eq!(machine.shell("find /etc -name '*small-services*' -o -name '*fortune*'"), "");
 }
 
+#[test]
+fn sockets_start_at_boot_where_usr_local_is_mounted_during_it() {
+    let mut machine = Machine::boot("usr-local-boot");
+    // What is mounted at each boot, by /etc/fstab.
+    let mounted = "overlay /usr/local overlay lowerdir=/var/usr-local:/var/nothing 0 0";
+    machine.shell(&format!("mkdir /var/usr-local /var/nothing && echo '{mounted}' >> /etc/fstab"));
+    let install = |arguments: &str| {
+        machine.shell("mount -t tmpfs none /usr/local");
+        make(&machine, &format!("install {arguments}"));
+        machine.shell("systemctl enable fortune.socket echo-daemon.socket 2>&1 && cp -a /usr/local/. /var/usr-local && umount /usr/local");
+    };
+    install("");
+    machine.reboot();
+    assert_eq!(machine.shell("findmnt --noheadings --output FSTYPE /usr/local"), "overlay\n");
+    assert_eq!(machine.shell("systemctl is-active fortune.socket echo-daemon.socket"), "active\nactive\n");
+    assert_both_kinds_answer(&machine);
+}
+
 /// /usr cannot be written to once all is installed; and each version of systemd mounts other things.
 fn serves_with_usr_read_only(machine: &Machine) {
     make(machine, "install");
     machine.shell("mount --bind /usr /usr && mount -o remount,bind,ro /usr && ! touch /usr/local/new 2>/dev/null");
     assert_both_kinds_answer(machine);
     machine.shell("systemctl start daytime.socket && nc 127.0.0.1 13 </dev/null | grep :");
+    // systemd asks for the address of each connection again when it reads its files, and that of one that has ended is an error.
+    machine.wait_for("! systemctl list-units --no-legend --plain {fortune,echo,daytime}@* | grep .");
     // Cookie files of the host's own, where nothing of ours ever was.
     machine.shell("mkdir -p /var/quotes && echo of this host > /var/quotes/own");
     let lines = "[Service]\nExecStart=\nExecStart=/usr/local/libexec/small-services/qotd /var/quotes\nBindReadOnlyPaths=/var/quotes\n";
@@ -569,9 +621,33 @@ fn it_serves_with_a_read_only_usr() {
 
 #[test]
 fn it_serves_with_a_read_only_usr_under_a_newer_systemd() {
-    let machine = Machine::boot_release("read-only-newer", "trixie");
+    let machine = Machine::boot_release("read-only-newer", "trixie", &[]);
     assert!(machine.shell("systemctl --version").starts_with("systemd 257 "));
     serves_with_usr_read_only(&machine);
+}
+
+/// Whatever Debian sid has today: what other distributions have tomorrow. It is no fault of ours if it cannot be installed.
+#[test]
+fn it_serves_under_the_newest_systemd_that_debian_has() {
+    let root = Command::new(support::repository().join("tests/root")).arg("sid").output().unwrap();
+    if !root.status.success() {
+        return eprintln!("there is no Debian sid: {}", String::from_utf8_lossy(&root.stderr));
+    }
+    let machine = Machine::boot_release("newest", "sid", &[]);
+    let version = machine.shell("systemctl --version");
+    let version: u32 = version.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert!(version >= 262, "{version}");
+    serves_with_usr_read_only(&machine);
+    machine.enable_lunchd();
+    assert!(machine.shell("curl --silent http://localhost/").ends_with('\n'));
+    for names in [
+        "fortune.socket fortune@1.service",
+        "echo-daemon.socket echo-daemon.service",
+        "lunchd-http.socket lunchd.service",
+    ] {
+        assert_eq!(machine.shell(&format!("systemd-analyze verify {names} 2>&1")), "");
+    }
+    assert_eq!(machine.journal("--priority=err -u 'lunchd*' -u 'fortune*' -u 'echo*'"), "");
 }
 
 #[test]
@@ -626,10 +702,20 @@ fn daytime_for_all_clients_follows_the_zone_of_the_host_at_sighup() {
 
 #[test]
 fn the_units_do_without_user_namespaces_as_the_page_says() {
-    let machine = Machine::boot("namespaces");
+    // In a user namespace of its own, which has a limit of its own.
+    let machine = Machine::boot_release("namespaces", "bookworm", &["--private-users=identity"]);
     make(&machine, "install");
+    let limit = "echo 0 > /proc/sys/user/max_user_namespaces";
+    let leader = machine.leader();
+    assert!(Command::new("nsenter").args(["-t", &leader, "-U", "sh", "-c", limit]).status().unwrap().success());
+    // Nothing is served, and the doctor says what to do about it.
+    machine.shell("systemctl enable --now fortune.socket echo-daemon.socket 2>&1");
+    assert_eq!(machine.shell("nc 127.0.0.1 17 </dev/null"), "");
+    let said = machine.shell("! small-services doctor");
+    assert!(said.contains("problem: fortune@.service: user.max_user_namespaces is 0"), "{said}");
     let page = std::fs::read_to_string(support::repository().join("docs/operating.md")).unwrap();
     let lines = page.split("```ini\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a drop-in");
+    assert!(said.contains(lines.lines().last().unwrap()), "{said}");
     let own = machine.shell("readlink /proc/self/ns/user");
     for (unit, instance, exposure) in
         [("fortune@.service", "fortune@1.service", "0.5"), ("echo-daemon.service", "echo-daemon.service", "0.4")]
@@ -642,6 +728,98 @@ fn the_units_do_without_user_namespaces_as_the_page_says() {
     let namespace = "readlink /proc/$(systemctl show -P MainPID echo-daemon.service)/ns/user";
     assert_eq!(machine.shell(namespace), own);
     assert_eq!(machine.shell("grep CapBnd /proc/$(pgrep -x echo)/status"), "CapBnd:\t0000000000000000\n");
+    let said = machine.shell("small-services doctor");
+    assert!(said.contains("All is well."), "{said}");
+}
+
+/// A container of runc's, gone with the value.
+struct Container<'a>(&'a support::Folder, String);
+
+impl Container<'_> {
+    fn runc(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("runc");
+        command.arg("--root").arg(self.0.path().join("state")).args(arguments).arg(&self.1).stdin(Stdio::null());
+        command
+    }
+}
+
+impl Drop for Container<'_> {
+    fn drop(&mut self) {
+        let _ = self.runc(&["delete", "--force"]).status();
+    }
+}
+
+#[test]
+fn an_image_with_one_program_and_no_right_at_all_serves_as_the_page_says() {
+    let page = std::fs::read_to_string(support::repository().join("docs/operating.md")).unwrap();
+    let line = |word: &str| page.lines().find_map(|line| line.strip_prefix(word)).expect("a line of the image's");
+    let entry: serde_json::Value = serde_json::from_str(line("ENTRYPOINT ")).unwrap();
+    let (user, group) = line("USER ").split_once(':').unwrap();
+    for (number, name) in ["qotd", "echo"].into_iter().enumerate() {
+        let folder = support::Folder::new(&format!("image-{name}"));
+        std::fs::create_dir(folder.path().join("rootfs")).unwrap();
+        std::fs::copy(support::program(name), folder.path().join("rootfs").join(name)).unwrap();
+        let container = Container(&folder, format!("small-services-{}-{number}", std::process::id()));
+        assert!(Command::new("runc").args(["spec", "--bundle"]).arg(folder.path()).status().unwrap().success());
+        let file = folder.path().join("config.json");
+        let mut bundle: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let process = &mut bundle["process"];
+        process["terminal"] = false.into();
+        process["args"] = entry.clone();
+        process["args"][0] = format!("/{name}").into();
+        process["user"] =
+            serde_json::json!({ "uid": user.parse::<u32>().unwrap(), "gid": group.parse::<u32>().unwrap() });
+        process["capabilities"] = serde_json::json!({});
+        std::fs::write(&file, bundle.to_string()).unwrap();
+        let log = std::fs::File::create(folder.path().join("log")).unwrap();
+        let (bundle, pid) = (folder.path().to_str().unwrap(), folder.path().join("pid"));
+        let mut run = container.runc(&["run", "--detach", "--bundle", bundle, "--pid-file", pid.to_str().unwrap()]);
+        assert!(run.stdout(Stdio::null()).stderr(log).status().unwrap().success());
+        let said = || std::fs::read_to_string(folder.path().join("log")).unwrap();
+        support::wait_until(|| said().matches("serving on").count() == 2);
+        let pid = std::fs::read_to_string(pid).unwrap();
+        let ask = |protocol: &str| {
+            let script = format!(
+                "import socket\nclient = socket.socket(socket.AF_INET, socket.SOCK_{protocol})\nclient.settimeout(60)\n\
+                 client.connect((\"127.0.0.1\", 1717))\nclient.send(b\"hello\")\nprint(client.recv(1000).decode(), end=\"\")"
+            );
+            let output = Command::new("nsenter").args(["-n", "-t", &pid, "python3", "-c", &script]).output().unwrap();
+            assert!(
+                output.status.success(),
+                "{name} {protocol}: {}{}",
+                said(),
+                String::from_utf8_lossy(&output.stderr)
+            );
+            output.stdout
+        };
+        for protocol in ["STREAM", "DGRAM"] {
+            let answer = ask(protocol);
+            if name == "echo" {
+                assert_eq!(answer, b"hello");
+            } else {
+                assert_fortune(&answer);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_upgrade_says_what_goes_on_with_the_old_programs_and_one_command_starts_it_again() {
+    let machine = Machine::boot("upgrade");
+    let notice = "goes on with the programs that were replaced";
+    assert!(!make(&machine, "install").contains(notice));
+    machine.shell("systemctl start fortune.socket echo-daemon.socket && echo hello | nc -N 127.0.0.1 7");
+    machine.shell("systemctl start time-daemon.socket && nc 127.0.0.1 37 </dev/null | wc -c");
+    let printed = make(&machine, "install");
+    let line = printed.lines().find(|line| line.contains(notice)).expect("a notice");
+    assert!(line.ends_with("`systemctl restart echo-daemon.service time-daemon.service`"), "{line}");
+    let page = std::fs::read_to_string(support::repository().join("README.md")).unwrap();
+    let command = page.lines().find_map(|line| line.strip_prefix("sudo systemctl try-restart ")).expect("a command");
+    machine.shell(&format!("systemctl try-restart {command}"));
+    let said = machine.shell("small-services doctor || true");
+    assert!(!said.contains("replaced"), "{said}");
+    assert_eq!(machine.shell("systemctl is-active fortune-daemon.service || true"), "inactive\n");
+    assert_eq!(machine.shell("echo hello | nc -N 127.0.0.1 7"), "hello\n");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::{Findings, ports};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Socket {
-    /// A client's view, from this host, where that may connect.
+    /// A client's view, from this host, where that may connect. The first of its addresses where something is wrong will do.
     pub(super) fn ask_for_an_answer(&self, service: &Service, findings: &mut Findings) {
         let (deny, allow) = (self.unit.get("IPAddressDeny"), self.unit.get("IPAddressAllow"));
         if !deny.is_empty() && !allow.contains("127.0.0.0/8") {
@@ -36,10 +36,16 @@ impl Socket {
             let answer = if kind == "Datagram" { ask(service.name, address) } else { converse(service.name, address) };
             if let Err(error) = answer {
                 let protocol = if kind == "Datagram" { "udp" } else { "tcp" };
-                findings.problem(
+                let advice = if error.kind() == ErrorKind::ConnectionRefused {
+                    // Its descriptors are gone, after an upgrade of its file for example.
+                    format!("`systemctl restart {}`", self.name)
+                } else {
+                    format!("`journalctl -u '{}'` has the rest", self.starts.replace("@.", "@*."))
+                };
+                return findings.problem(
                     Some(&self.name),
                     format!("a client of {protocol} {address} gets no answer: {error}{}", self.last_words(Some(asked))),
-                    format!("`journalctl -u '{}'` has the rest", self.starts.replace("@.", "@*.")),
+                    advice,
                 );
             }
         }

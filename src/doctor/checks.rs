@@ -1,7 +1,7 @@
 //! The checks, in the order in which a person would look.
 
 use super::systemd::{self, Unit};
-use super::{Findings, Problem, host, ports};
+use super::{Findings, Problem, host, ports, processes};
 
 /// Services by the name of their units, with their port.
 const SERVICES: [(&str, u16); 6] =
@@ -14,12 +14,14 @@ const LUNCHD: &str = "lunchd.service";
 pub(super) fn examine() -> Findings {
     let mut findings = Findings::default();
     if !systemd::is_running() {
+        processes::examine(&[], &mut findings);
         let advice = "see inetd.conf, xinetd.d and tcpserver in share/small-services for other super-servers";
         findings.problem(None, "systemd does not run it", advice);
         return findings;
     }
     let small = SERVICES.iter().map(|&(name, port)| Service::ask(name, port));
     let services: Vec<_> = small.chain(WEB.iter().map(|&(name, port)| Service::ask_web(name, port))).collect();
+    processes::examine(&services, &mut findings);
     let installed: Vec<_> =
         services.iter().filter(|service| service.sockets.iter().any(|socket| socket.unit.exists())).collect();
     if installed.is_empty() {

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::Findings;
 use super::checks::Socket;
+use crate::fortune::search::DIRECTORIES;
 
 /// What `ProtectHome=` hides.
 const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
@@ -19,13 +20,25 @@ impl Socket {
         if from == 0 && !self.name.starts_with("fortune") {
             return;
         }
-        for path in arguments[from..].iter().skip(1).filter(|word| word.starts_with('/')) {
-            if let Some((text, advice)) =
-                missing(Path::new(path)).or_else(|| self.hidden(path)).or_else(|| unreadable(Path::new(path)))
-            {
+        for word in arguments[from..].iter().skip(1) {
+            let problem = match *word {
+                // The host's collections: one directory of them will do.
+                "all" => {
+                    let problems: Vec<_> = DIRECTORIES.iter().map(|path| self.wrong_with(path)).collect();
+                    if problems.contains(&None) { None } else { problems.into_iter().flatten().next() }
+                }
+                path if path.starts_with('/') => self.wrong_with(path),
+                _ => None,
+            };
+            if let Some((text, advice)) = problem {
                 findings.problem(Some(&self.starts), text, advice);
             }
         }
+    }
+
+    /// Why it cannot serve what is in a file or directory, and what to do about it.
+    fn wrong_with(&self, path: &str) -> Option<(String, String)> {
+        missing(Path::new(path)).or_else(|| self.hidden(path)).or_else(|| unreadable(Path::new(path)))
     }
 
     /// What its unit hides from it.
@@ -74,10 +87,20 @@ fn unreadable(path: &Path) -> Option<(String, String)> {
             advice,
         ));
     }
-    if file.is_dir() && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none()) {
+    if !file.is_dir() {
+        return None;
+    }
+    let entries: Vec<_> = fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    if entries.is_empty() {
         let advice =
             "install collections, as `apt install fortunes` does, or leave the path out for those that are built in";
         return Some((format!("there is nothing in {}", path.display()), advice.to_owned()));
+    }
+    // Those that it cannot read it leaves out, and says so.
+    let modes = entries.iter().filter_map(|entry| fs::metadata(entry).ok());
+    if modes.map(|entry| entry.permissions().mode()).all(|mode| mode & 0o004 == 0) {
+        let text = format!("nothing in {} may be read by the user that it runs as", path.display());
+        return Some((text, format!("`chmod o+r` the files in {}", path.display())));
     }
     None
 }

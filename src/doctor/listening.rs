@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 
 use super::checks::{Service, Socket};
-use super::{Findings, ports};
+use super::{Findings, ports, systemd};
 
 impl Socket {
     /// Why it does not listen, if it does not.
@@ -81,10 +81,17 @@ impl Socket {
             return;
         }
         let reason = match (unit.get("ActiveState"), unit.get("Result")) {
-            ("failed", result) => format!("it failed ({result})"),
+            ("failed", result) => {
+                let why = systemd::why_it_does_not_listen(name)
+                    .map_or_else(String::new, |why| format!("; systemd says: {why}"));
+                format!("it failed ({result}), and the port stays closed{why}")
+            }
             (state, _) => format!("it is enabled, but {state}"),
         };
-        findings.problem(Some(name), reason, format!("look at `journalctl -u {name}`; {again}"));
+        let advice = format!(
+            "{again}; if it fails again, `systemctl edit {name}`, LogLevelMax=info in [Socket], and `journalctl -u {name}` say why"
+        );
+        findings.problem(Some(name), reason, advice);
     }
 
     /// What stands between a client and the socket.

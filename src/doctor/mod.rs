@@ -10,6 +10,7 @@ mod fortunes;
 mod host;
 mod listening;
 mod ports;
+mod processes;
 mod starting;
 mod systemd;
 

@@ -40,7 +40,6 @@ impl Socket {
             );
         }
         self.examine_files(findings);
-        self.examine_process(findings);
         if self.is_meant_to_run()
             && let Some(level) = self.exposure().filter(|&level| level > HIGHEST_EXPOSURE)
         {
@@ -84,7 +83,7 @@ impl Socket {
             findings.problem(
                 Some(&self.starts),
                 format!("its root directory {root} is missing"),
-                "run `make install` again; below /run, `systemd-tmpfiles --create` makes it",
+                "`systemd-tmpfiles --create` makes it; if it does not, `make install` again",
             );
         }
         if let Some(program) = self.started.program()
@@ -106,19 +105,6 @@ impl Socket {
                     program.display()
                 ),
                 "build it with `make`, which links it statically, and `make install` it",
-            );
-        }
-    }
-
-    /// A process that goes on with a program that is no longer there.
-    fn examine_process(&self, findings: &mut Findings) {
-        let pid = self.started.get("MainPID");
-        let deleted = fs::read_link(format!("/proc/{pid}/exe"));
-        if self.started.is_active() && deleted.is_ok_and(|path| path.to_string_lossy().ends_with(" (deleted)")) {
-            findings.problem(
-                Some(&self.starts),
-                "it runs a program that was replaced since it was started",
-                format!("`systemctl restart {}`; its sockets stay open meanwhile", self.starts),
             );
         }
     }

@@ -133,6 +133,13 @@ pub(super) fn last_words(unit: &str, since: Option<SystemTime>) -> Option<String
     })
 }
 
+/// Why a socket unit does not listen, in the words of whoever tried to open it.
+pub(super) fn why_it_does_not_listen(unit: &str) -> Option<String> {
+    run("journalctl", &["--sync"]);
+    let lines = run("journalctl", &["--quiet", "--no-pager", "--output=cat", "--lines=20", "--boot", "--unit", unit])?;
+    lines.lines().rev().find(|line| line.contains(": Failed to create")).map(str::to_owned)
+}
+
 /// The exposure that `systemd-analyze security` computes, from 0.0 to 10.0.
 pub(super) fn exposure(unit: &str) -> Option<f64> {
     exposure_in(&run("systemd-analyze", &["security", "--no-pager", "--", unit])?)

@@ -69,9 +69,17 @@ pub enum Error {
         /// What it is instead.
         reason: String,
     },
+    /// The directories are empty.
+    #[error(
+        "there is no cookie file in {names}; install a collection there (Debian's package is `fortunes`), or name others"
+    )]
+    NoCookieFile {
+        /// The directories.
+        names: String,
+    },
     /// Everything could be read, and there was nothing to send.
     #[error(
-        "no fortune to send in {names}: it holds none, or only such as are empty, longer than {longest} octets as sent, \
+        "no fortune to send in {names}: there are none, or only such as are empty, longer than {longest} octets as sent, \
          not in the character set, with control characters, or left out by -s or -l; add one that is not, or change \
          --max-length"
     )]

@@ -63,6 +63,9 @@ pub(super) fn read(
     mut take: impl FnMut(usize, &Leaf, Sendable<'_>),
 ) -> Result<Vec<Leaf>, Error> {
     let mut leaves = cookie_files(sources)?;
+    if leaves.is_empty() {
+        return Err(Error::NoCookieFile { names: names(sources.list.iter()) });
+    }
     for (number, leaf) in leaves.iter_mut().enumerate() {
         let mut fortunes = 0;
         let outcome = read_file(&leaf.path, eligible, &mut |fortune| {
@@ -79,8 +82,12 @@ pub(super) fn read(
 }
 
 pub(super) fn nothing_eligible<'a>(sources: impl Iterator<Item = &'a Source>, eligible: Eligible) -> Error {
+    Error::NothingEligible { names: names(sources), longest: eligible.longest }
+}
+
+fn names<'a>(sources: impl Iterator<Item = &'a Source>) -> String {
     let names: Vec<_> = sources.flat_map(|source| &source.paths).map(|path| path.display().to_string()).collect();
-    Error::NothingEligible { names: names.join(", "), longest: eligible.longest }
+    names.join(", ")
 }
 
 /// The cookie files of a directory, by name: the order of the day must not depend on the host's file system. Directories

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::sources::Source;
 
 /// The distributions' directories.
-const DIRECTORIES: &[&str] = &[
+pub(crate) const DIRECTORIES: &[&str] = &[
     "/usr/share/games/fortunes",
     "/usr/share/fortune",
     "/usr/share/fortunes",

@@ -71,7 +71,7 @@ impl Service for Daytime {
 
 struct Clock {
     zone: TimeZone,
-    /// Where the host's zone may be, if it is the host's.
+    /// Where the host's zone may be, if it is the host's: the only place where it can be read again after the lock-down.
     directory: Option<PathBuf>,
     format: Format,
 }
@@ -89,6 +89,9 @@ impl Reply for Clock {
 
     /// The host's time zone may be another one now.
     fn reload(&mut self) {
+        if self.directory.is_none() {
+            return;
+        }
         let read = zone::local().map_err(Error::from).and_then(|zone| {
             self.format.line(&Timestamp::now().to_zoned(zone.clone()))?;
             Ok(zone)

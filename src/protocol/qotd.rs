@@ -111,7 +111,9 @@ fn quiet(printed: Result<Option<u8>, fortune::Error>) -> Result<Option<u8>, fort
 
 fn in_its_words(error: &fortune::Error) -> String {
     match error {
-        fortune::Error::NoneInstalled { .. } | fortune::Error::NothingEligible { .. } => "No fortunes found".to_owned(),
+        fortune::Error::NoneInstalled { .. }
+        | fortune::Error::NoCookieFile { .. }
+        | fortune::Error::NothingEligible { .. } => "No fortunes found".to_owned(),
         fortune::Error::Read { path, source } if source.kind() == io::ErrorKind::NotFound => {
             format!("{}: No such file or directory; No fortunes found", path.display())
         }

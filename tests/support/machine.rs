@@ -15,11 +15,11 @@ pub struct Machine {
 impl Machine {
     /// Boots one.
     pub fn boot(name: &str) -> Self {
-        Self::boot_release(name, "bookworm")
+        Self::boot_release(name, "bookworm", &[])
     }
 
-    /// Boots one with what another Debian release has, its systemd above all.
-    pub fn boot_release(name: &str, release: &str) -> Self {
+    /// Boots one with what some Debian release has, its systemd above all, and with more options for systemd-nspawn.
+    pub fn boot_release(name: &str, release: &str, options: &[&str]) -> Self {
         let folder = Folder::new(&format!("machine-{name}"));
         let process = Process::start(
             Command::new("setpriv")
@@ -28,15 +28,34 @@ impl Machine {
                 .arg("boot")
                 .arg(folder.path())
                 .arg(release)
+                .args(options)
                 .stdin(Stdio::null()),
         );
         let mut machine = Self { folder, process };
-        wait_until(|| {
-            let ended = machine.process.0.try_wait().unwrap();
-            assert!(ended.is_none(), "the machine did not boot");
-            machine.folder.path().join("leader").exists()
-        });
+        machine.wait_until_booted();
         machine
+    }
+
+    fn wait_until_booted(&mut self) {
+        wait_until(|| {
+            let ended = self.process.0.try_wait().unwrap();
+            assert!(ended.is_none(), "the machine did not boot");
+            self.folder.path().join("leader").exists()
+        });
+    }
+
+    /// Boots it again: what is on its disk stays.
+    pub fn reboot(&mut self) {
+        let before = self.leader();
+        // The command may not come back, since it ends with the machine.
+        self.command("run", "systemctl reboot");
+        wait_until(|| !self.folder.path().join("leader").exists() || self.leader() != before);
+        self.wait_until_booted();
+    }
+
+    /// Its PID 1, by its number outside.
+    pub fn leader(&self) -> String {
+        fs::read_to_string(self.folder.path().join("leader")).unwrap_or_default().trim().to_owned()
     }
 
     /// Boots one, runs `make install` in it as its administrator would, and enables the sockets: `NAME.socket`, or with the
@@ -87,12 +106,11 @@ impl Machine {
 
     /// Leaves no room for one more octet on its disk, which is memory of a fixed size from now on.
     pub fn fill_the_disk(&self) {
-        let leader = fs::read_to_string(self.folder.path().join("leader")).unwrap();
         let disk = self.folder.path().join("mem");
         let script = format!(
             "outside=$(ps -o ppid= -p {}) && used=$(nsenter -t $outside -m df --output=used -k {1} | tail -n 1) && \
              nsenter -t $outside -m mount -o remount,size=$((used + 1024))k {1}",
-            leader.trim(),
+            self.leader(),
             disk.display()
         );
         assert!(Command::new("bash").args(["-ec", &script]).status().unwrap().success());
