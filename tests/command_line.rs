@@ -50,7 +50,7 @@ fn files_that_cannot_be_served_are_named_with_the_reason() {
     folder.file("empty", "");
     folder.file("only-separators", "%\n%\n");
     folder.file("too-long", "x".repeat(512));
-    folder.file("escape", "red \x1b[31m alert\n");
+    folder.file("escape", "clear \x1b[2J screen\n");
     folder.file("latin-1", b"caf\xe9\n");
     folder.file("binary", b"\x7fELF\0\0");
     fs::create_dir(path("no-files")).unwrap();
