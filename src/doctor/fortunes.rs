@@ -6,7 +6,10 @@ use std::path::Path;
 
 use super::Findings;
 use super::checks::Socket;
+use crate::fortune::DIRECTORIES;
 
+const INSTALL: &str = "install collections, as `apt install fortunes` and `dnf install fortune-mod` do, or leave the path \
+     out for those that are built in";
 /// What `ProtectHome=` hides.
 const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
 
@@ -19,7 +22,18 @@ impl Socket {
         if from == 0 && !self.name.starts_with("fortune") {
             return;
         }
-        for path in arguments[from..].iter().skip(1).filter(|word| word.starts_with('/')) {
+        let named = &arguments[from..];
+        let mut paths: Vec<&str> = named.iter().skip(1).copied().filter(|word| word.starts_with('/')).collect();
+        if named.contains(&"all") {
+            let installed = DIRECTORIES.iter().copied();
+            let mut installed = installed.filter(|it| Path::new(it).is_dir() && !is_empty(Path::new(it))).peekable();
+            if installed.peek().is_none() {
+                let text = format!("there are no collections in {}", DIRECTORIES.join(", "));
+                findings.problem(Some(&self.starts), text, INSTALL);
+            }
+            paths.extend(installed);
+        }
+        for path in paths {
             if let Some((text, advice)) =
                 missing(Path::new(path)).or_else(|| self.hidden(path)).or_else(|| unreadable(Path::new(path)))
             {
@@ -74,10 +88,12 @@ fn unreadable(path: &Path) -> Option<(String, String)> {
             advice,
         ));
     }
-    if file.is_dir() && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none()) {
-        let advice =
-            "install collections, as `apt install fortunes` does, or leave the path out for those that are built in";
-        return Some((format!("there is nothing in {}", path.display()), advice.to_owned()));
+    if file.is_dir() && is_empty(path) {
+        return Some((format!("there is nothing in {}", path.display()), INSTALL.to_owned()));
     }
     None
+}
+
+fn is_empty(directory: &Path) -> bool {
+    fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none())
 }

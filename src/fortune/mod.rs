@@ -4,6 +4,7 @@ pub mod cookie;
 pub mod index;
 mod indexed;
 pub(crate) mod layout;
+pub(crate) mod locale;
 mod options;
 mod order;
 mod pattern;
@@ -19,6 +20,7 @@ pub use options::{Manner, Options};
 pub use order::{Key, Order};
 pub use pattern::{Error as PatternError, Pattern, compile as compile_pattern};
 pub use query::{list, matching};
+pub use search::DIRECTORIES;
 pub use sources::{Error as SourcesError, Source, parse as parse_sources};
 
 use std::borrow::Cow;
