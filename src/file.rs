@@ -121,6 +121,11 @@ impl Version {
         Ok(Self::new(&fstat(file)?))
     }
 
+    /// Whether nothing was written in between. A new name, another mode, and a rename over the name change `changed` only.
+    pub(crate) fn has_content_of(&self, earlier: &Self) -> bool {
+        (self.file, self.length, self.modified) == (earlier.file, earlier.length, earlier.modified)
+    }
+
     /// Whether it is of the file that was looked at.
     pub(crate) fn is_of(&self, stat: &Stat) -> bool {
         self.file == (stat.st_dev, stat.st_ino)
@@ -169,7 +174,7 @@ pub(crate) fn directories_of<'a>(files: impl IntoIterator<Item = &'a Path>) -> B
 }
 
 /// The directory of a path, and the name in it.
-fn split(path: &Path) -> (&Path, Option<&OsStr>) {
+pub(crate) fn split(path: &Path) -> (&Path, Option<&OsStr>) {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     (parent.unwrap_or(Path::new(".")), path.file_name())
 }

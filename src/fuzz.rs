@@ -7,7 +7,8 @@ use std::os::unix::net::SocketAddr;
 
 use jiff::Timestamp;
 
-use crate::fortune::search::{Kind, SearchPath, languages as languages_of};
+use crate::fortune::locale::languages_of;
+use crate::fortune::search::{Kind, SearchPath};
 use crate::fortune::{Source, parse_sources};
 use crate::{doctor, manager, protocol, report, strfile, zone};
 
@@ -26,7 +27,7 @@ pub fn collections(path: &OsStr, operands: &[OsString]) -> Option<Vec<Source>> {
     SearchPath::new(Some(path)).resolve(parse_sources(operands).ok()?, Kind::Both)
 }
 
-/// `LC_ALL`: the directories that a locale may have.
+/// `LC_ALL`, `LANGUAGE`: the directories that locales may have.
 #[must_use]
 pub fn languages(locale: &str) -> Vec<String> {
     languages_of(locale)

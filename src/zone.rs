@@ -12,12 +12,17 @@ const LOCALTIME: &str = "/etc/localtime";
 const ZONES: &str = "/usr/share/zoneinfo";
 /// In octets; the largest in use have a few thousand.
 const LARGEST_ZONE: u64 = 1024 * 1024;
+/// When the clock changes where a rule such as CET-1CEST does not say it. POSIX leaves that to the system; this is what C
+/// libraries take.
+const DEFAULT_RULE: &str = ",M3.2.0,M11.1.0";
 
 /// Why there is no time zone.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The name is no zone's.
-    #[error("the time zone {setting}={name} is unknown: {source}; use a name in {ZONES}, or UTC0")]
+    /// The name is no zone's, or that of one that will not do.
+    #[error(
+        "the time zone {setting}={name} cannot be used: {source}; use a name in {ZONES}, or a rule such as CET-1CEST,M3.5.0,M10.5.0/3"
+    )]
     Unknown {
         /// Where the name stands: `TZ`, or an option.
         setting: &'static str,
@@ -67,8 +72,13 @@ pub(crate) fn named(setting: &'static str, name: &str) -> Result<TimeZone, Error
     if matches!(bare, "" | "UTC") {
         return Ok(TimeZone::UTC); // also on a host without zone files
     }
-    let zone = read(&Path::new(ZONES).join(bare)).or_else(|error| TimeZone::posix(bare).map_err(|_| error));
+    let zone = read(&Path::new(ZONES).join(bare)).or_else(|error| rule(bare).ok_or(error));
     zone.map_err(|source| Error::Unknown { setting, name: name.to_owned(), source })
+}
+
+/// What a rule says.
+fn rule(rule: &str) -> Option<TimeZone> {
+    TimeZone::posix(rule).or_else(|_| TimeZone::posix(&format!("{rule}{DEFAULT_RULE}"))).ok()
 }
 
 /// Reads a zone file; an empty one is UTC, as in C: it is what systemd mounts a zone over, and stays when there is none any
@@ -81,5 +91,103 @@ fn read(path: &Path) -> io::Result<TimeZone> {
 
 /// A zone file's content (RFC 9636).
 pub(crate) fn parse(file: &[u8]) -> io::Result<TimeZone> {
+    if counts_leap_seconds(file) {
+        let reason = "it counts leap seconds, as the zones in `right/` do, so its time would be half a minute wrong";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+    }
     TimeZone::tzif("Local", file).map_err(io::Error::other)
+}
+
+/// Whether it has a table of leap seconds, in its first or its second part.
+fn counts_leap_seconds(file: &[u8]) -> bool {
+    const HEADER: usize = 44;
+    // The numbers of indicators (two kinds), leap seconds, transitions, types, and octets of abbreviations; and what each takes
+    // in the first part.
+    const COUNTS: usize = 20;
+    const SIZES: [usize; 6] = [1, 1, 8, 5, 6, 1];
+    let counts = |part: &[u8]| -> Option<[usize; 6]> {
+        let (octets, _) = part.strip_prefix(b"TZif").and(part.get(COUNTS..HEADER))?.as_chunks();
+        let mut counts = [0; 6];
+        for (count, octets) in counts.iter_mut().zip(octets) {
+            *count = usize::try_from(u32::from_be_bytes(*octets)).ok()?;
+        }
+        Some(counts)
+    };
+    let Some(first) = counts(file) else { return false };
+    let length =
+        first.iter().zip(SIZES).try_fold(HEADER, |sum, (&count, size)| sum.checked_add(count.checked_mul(size)?));
+    let second = length.and_then(|length| counts(file.get(length..)?));
+    first[2] > 0 || second.is_some_and(|second| second[2] > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    /// The offset from UTC in January and in July, in hours.
+    fn offsets(zone: &TimeZone) -> [i32; 2] {
+        ["2026-01-15T12:00:00Z", "2026-07-15T12:00:00Z"].map(|time| {
+            let time: Timestamp = time.parse().expect("a time");
+            zone.to_offset(time).seconds() / 3600
+        })
+    }
+
+    #[test]
+    fn a_rule_that_does_not_say_when_the_clock_changes_has_the_default_rule() {
+        for (name, expected) in
+            [("CET-1CEST", [1, 2]), ("EST5EDT", [-5, -4]), ("NZST-12NZDT", [12, 13]), ("<-03>3<-02>", [-3, -2])]
+        {
+            assert_eq!(rule(name).map(|zone| offsets(&zone)), Some(expected), "{name}");
+        }
+        // On these days of March it is summer in America already, and in Europe not yet.
+        let march: Timestamp = "2026-03-20T12:00:00Z".parse().expect("a time");
+        for (name, hours) in [("CET-1CEST", 2), ("CET-1CEST,M3.5.0,M10.5.0/3", 1)] {
+            assert_eq!(rule(name).expect("a rule").to_offset(march).seconds(), hours * 3600, "{name}");
+        }
+        assert_eq!(rule("CET-1").map(|zone| offsets(&zone)), Some([1, 1]));
+        for none in
+            ["", "CET", "Europe/Berlin", "CET-1CEST,", "CET-1CEST,M3", "CET-1CEST,M3.2.0", "1", ",M3.2.0,M11.1.0"]
+        {
+            assert!(rule(none).is_none(), "{none}");
+        }
+    }
+
+    /// A zone file of so many leap seconds in either part; nothing else is in it but UTC.
+    fn zone_file(leap_seconds: [u32; 2]) -> Vec<u8> {
+        let part = |number: u32, width: usize| {
+            let mut part = b"TZif2".to_vec();
+            part.extend([0; 15]);
+            for count in [0, 0, number, 0, 1, 4_u32] {
+                part.extend(count.to_be_bytes());
+            }
+            part.extend([0; 6]);
+            part.extend(b"UTC\0");
+            for second in 1..=number {
+                part.extend(vec![0; width - 4]);
+                part.extend((second * 100_000_000).to_be_bytes());
+                part.extend(second.to_be_bytes());
+            }
+            part
+        };
+        [part(leap_seconds[0], 4), part(leap_seconds[1], 8), b"\nUTC0\n".to_vec()].concat()
+    }
+
+    #[test]
+    fn a_zone_file_that_counts_leap_seconds_is_refused() {
+        assert_eq!(offsets(&parse(&zone_file([0, 0])).expect("a zone")), [0, 0]);
+        for leap_seconds in [[27, 27], [0, 27], [1, 0]] {
+            let error = parse(&zone_file(leap_seconds)).expect_err("leap seconds").to_string();
+            assert!(error.contains("leap seconds") && error.contains("right/"), "{error}");
+        }
+        // However it is cut, nothing is read beyond its end.
+        let file = zone_file([3, 3]);
+        for length in 0..file.len() {
+            assert!(parse(&file[..length]).is_err());
+        }
+        let mut most = file;
+        most[20..44].fill(0xff);
+        assert!(parse(&most).is_err());
+    }
 }

@@ -5,8 +5,12 @@ mod support;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use small_services::numbers;
@@ -81,6 +85,107 @@ fn sighup_reads_the_files_at_once() {
     daemon.process.signal("HUP");
     becomes(&daemon, "new\r\n", &["old\r\n"]);
     assert!(log(daemon).contains("read again"));
+}
+
+/// Waits until the last change of all that is in a folder is so old that there is no doubt that it is over.
+fn after_a_pause(folder: &Folder) {
+    let paths =
+        || fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).chain([folder.path().to_owned()]);
+    wait_until(|| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let old = i64::try_from(now).unwrap() - 2;
+        paths().all(|path| fs::metadata(path).unwrap().ctime() < old)
+    });
+}
+
+#[test]
+fn the_first_client_after_a_pause_has_what_is_new() {
+    // At the same time, since most of it is silence.
+    thread::scope(|scope| {
+        for (name, options, indexed) in [
+            ("plain", &[][..], false),
+            ("shuffled", &["--shuffle"], false),
+            ("indexed", &[], true),
+            ("of-a-directory", &[], false),
+        ] {
+            scope.spawn(move || the_first_client_has_what_is_new(name, options, indexed));
+        }
+    });
+}
+
+fn the_first_client_has_what_is_new(name: &str, options: &[&str], indexed: bool) {
+    let folder = Folder::new(&format!("changes-pause-{name}"));
+    let path = folder.file("cookies", "old\n");
+    if indexed {
+        make_index(&path);
+    }
+    let source = if name == "of-a-directory" { folder.path() } else { &path };
+    let daemon = Daemon::start("qotd", &[options, &[source.to_str().unwrap()]].concat());
+    assert_eq!(reply(&daemon), "old\r\n");
+    let has = |expected: &str, what: &str| {
+        after_a_pause(&folder);
+        assert_eq!(reply(&daemon), expected, "{name}: {what}");
+    };
+    replace(&path, "new\n");
+    has("new\r\n", "replaced");
+    fs::write(&path, "in place\n").unwrap();
+    has("in place\r\n", "written in place");
+    make_index(&path);
+    has("in place\r\n", "it has an index");
+    replace(&path, "without\n");
+    fs::remove_file(folder.path().join("cookies.dat")).unwrap();
+    has("without\r\n", "its index is gone");
+    fs::write(&path, "last\n").unwrap();
+    make_index(&path);
+    has("last\r\n", "it has an index again");
+}
+
+#[test]
+fn what_changes_but_its_content_is_read_all_the_same() {
+    let content: Vec<_> = ["a", "b"].map(|letter| format!("{letter}\n%\n").repeat(100_000)).into();
+    for (name, indexed) in
+        [("replaced", false), ("replaced-with-index", true), ("linked", false), ("changed-mode", false)]
+    {
+        let folder = Folder::new(&format!("changes-while-read-{name}"));
+        let path = folder.file("cookies", &content[0]);
+        let others: Vec<_> =
+            ["first", "second"].into_iter().zip(&content).map(|(name, it)| folder.file(name, it)).collect();
+        if indexed {
+            make_index(&path);
+        }
+        let (link, over) = (folder.path().join("link"), AtomicBool::new(false));
+        let failures = thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 0.. {
+                    if over.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    match name {
+                        "linked" => {
+                            fs::hard_link(&path, &link).unwrap();
+                            fs::remove_file(&link).unwrap();
+                        }
+                        "changed-mode" => {
+                            fs::set_permissions(&path, fs::Permissions::from_mode([0o600, 0o644][round % 2])).unwrap();
+                        }
+                        _ => {
+                            fs::hard_link(&others[round % 2], &link).unwrap();
+                            fs::rename(&link, &path).unwrap();
+                        }
+                    }
+                }
+            });
+            let run = || {
+                let output = Command::new(program("qotd")).arg(&path).stdin(Stdio::null()).output().unwrap();
+                let is_whole = matches!(output.stdout.as_slice(), b"a\n" | b"b\n");
+                if output.status.success() && is_whole { None } else { Some(format!("{output:?}")) }
+            };
+            let failures: Vec<_> = (0..60).filter_map(|_| run()).collect();
+            over.store(true, Ordering::Relaxed);
+            failures
+        });
+        assert_eq!(failures, [""; 0], "{name}");
+    }
 }
 
 #[test]

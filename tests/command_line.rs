@@ -50,7 +50,7 @@ fn files_that_cannot_be_served_are_named_with_the_reason() {
     folder.file("empty", "");
     folder.file("only-separators", "%\n%\n");
     folder.file("too-long", "x".repeat(512));
-    folder.file("escape", "red \x1b[31m alert\n");
+    folder.file("escape", "clear \x1b[2J screen\n");
     folder.file("latin-1", b"caf\xe9\n");
     folder.file("binary", b"\x7fELF\0\0");
     fs::create_dir(path("no-files")).unwrap();
@@ -212,7 +212,7 @@ fn the_fortune_of_the_day_is_the_same_all_day_for_everybody_with_the_key() {
         let seeded: HashSet<_> = (0..10).map(|_| shown(&[&["--seed", "7"], files].concat())).collect();
         assert_eq!(seeded.len(), 1);
     }
-    assert_mistake("qotd", &["--daily", "--zone", "Mars/Olympus"], 1, &["--zone=Mars/Olympus is unknown"]);
+    assert_mistake("qotd", &["--daily", "--zone", "Mars/Olympus"], 1, &["--zone=Mars/Olympus cannot be used"]);
     assert_mistake("qotd", &["--zone", "UTC"], 2, &["--daily"]);
     assert_mistake("qotd", &["--daily", "--shuffle"], 2, &["cannot be used with"]);
     assert_mistake("qotd", &["--daily", "--seed", "3"], 2, &["cannot be used with"]);
@@ -435,17 +435,36 @@ fn a_time_zone_that_is_no_zone_file_is_named() {
     let folder = Folder::new("zone");
     let fifo = folder.path().join("fifo");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    for zone in [fifo.to_str().unwrap(), "/dev/zero", "/etc/passwd", "No/Such/Zone", "../../../etc/passwd"] {
+    // The head of a zone file with a leap second.
+    let mut right = b"TZif2".to_vec();
+    right.resize(44, 0);
+    right[31] = 1;
+    let right = folder.file("right", right);
+    let named = [
+        fifo.to_str().unwrap(),
+        right.to_str().unwrap(),
+        "/dev/zero",
+        "/etc/passwd",
+        "No/Such/Zone",
+        "../../../etc/passwd",
+    ];
+    for zone in named {
         for zone in [zone.to_owned(), format!(":{zone}")] {
             let output = Command::new(program("daytime")).env("TZ", &zone).stdin(Stdio::null()).output().unwrap();
             let log = String::from_utf8(output.stderr).unwrap();
             assert_eq!((output.status.code(), log.lines().count()), (Some(1), 1), "{zone}: {log}");
             assert!(log.contains(&format!("TZ={zone} ")), "{log}");
+            assert_eq!(log.contains("it counts leap seconds"), zone.ends_with("right"), "{log}");
         }
     }
-    for (zone, ends) in
-        [("Asia/Tokyo", "+09:00\n"), (":Asia/Tokyo", "+09:00\n"), ("CET-1", "+01:00\n"), ("", "+00:00\n")]
-    {
+    for (zone, ends) in [
+        ("Asia/Tokyo", "+09:00\n"),
+        (":Asia/Tokyo", "+09:00\n"),
+        ("CET-1", "+01:00\n"),
+        ("", "+00:00\n"),
+        // The same all year, so that it does not matter when that is.
+        ("AAA-3BBB-3", "+03:00\n"),
+    ] {
         let mut command = Command::new(program("daytime"));
         let output = command.args(["--format", "iso8601"]).env("TZ", zone).stdin(Stdio::null()).output().unwrap();
         assert!(output.stdout.ends_with(ends.as_bytes()), "{zone}: {output:?}");

@@ -379,7 +379,15 @@ fn faults_of_files_and_of_what_was_read_of_them_are_named() {
     let (add, remove) = serve(cookies);
     names(&machine, &add, &["problem: fortune@.service", "there is nothing in /usr/share/games/fortunes"], &remove);
     let (add, remove) = serve("all");
-    names(&machine, &add, &["problem: fortune@.service", "there is nothing in /usr/share/games/fortunes"], &remove);
+    names(
+        &machine,
+        &add,
+        &[
+            "problem: fortune@.service",
+            "there are no collections in /usr/share/games/fortunes, /usr/share/games/fortune, ",
+        ],
+        &remove,
+    );
     let (add, remove) = serve(cookies);
     names(
         &machine,

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use hunker::Rule;
 use small_services::audit;
+use small_services::fortune::DIRECTORIES;
 use small_services::policy::Peer;
 use support::repository;
 
@@ -26,6 +27,17 @@ fn every_test_that_a_document_names_is_there() {
         }
     }
     assert!(named >= 20, "only {named} tests are named");
+}
+
+#[test]
+fn the_directories_of_distributions_are_shown_to_the_unit_and_named_in_the_pages() {
+    let unit = fs::read_to_string(repository().join("units/fortune@.service")).unwrap();
+    let shown: Vec<_> = unit.lines().filter_map(|line| line.strip_prefix("BindReadOnlyPaths=-")).collect();
+    assert_eq!(shown, DIRECTORIES);
+    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
+    for directory in DIRECTORIES {
+        assert!(readme.contains(&format!("`{directory}`")), "README.md: {directory}");
+    }
 }
 
 #[test]

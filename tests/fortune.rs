@@ -286,7 +286,6 @@ fn the_hosts_collections_are_found() {
         command.arg0("fortune").args(["-m", ""]).env("FORTUNE_PATH", &path).env("LC_ALL", "C.UTF-8").env(name, value);
         text(&command.stdin(Stdio::null()).output().unwrap().stdout)
     };
-    assert!(variable("LANG", "C").contains("common two"));
     assert!(variable("FORTUNE_PATH", second.to_str().unwrap()).starts_with("of the second"));
     assert!(variable("LC_ALL", "de_AT.UTF-8").starts_with("auf deutsch\n%\nof the second"));
     assert!(variable("LC_ALL", "../..").contains("common two"));
@@ -302,20 +301,110 @@ fn rotated_fortunes_are_printed_as_debians_prints_them() {
     assert_eq!(ours(&path).stdout, theirs(&path).stdout);
 }
 
+/// What `fortune` prints with these variables of the locale and no others, texts with ` | ` between them.
+fn in_locale(variables: &[(&str, &str)], arguments: &[&str]) -> String {
+    let mut command = Command::new(program("qotd"));
+    command.arg0("fortune").args(arguments).args(["-m", ""]).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        if matches!(name.to_str(), Some(name) if name.starts_with("LC_") || name.starts_with("LANG")) {
+            command.env_remove(name);
+        }
+    }
+    let output = command.envs(variables.iter().copied()).output().unwrap();
+    text(&output.stdout).trim_end_matches("\n%\n").replace("\n%\n", " | ")
+}
+
 #[test]
-fn the_locale_s_character_set_decides_unless_told_otherwise() {
+fn without_a_locale_and_in_the_locale_c_utf_8_is_printed_and_in_another_character_set_ascii_only() {
     let folder = Folder::new("fortune-locale");
     let file = folder.file("cookies", "plain\n%\nünicode\n");
-    let printed = |locale: &str, options: &[&str]| {
-        let mut command = Command::new(program("qotd"));
-        command.arg0("fortune").args(options).args(["-m", ""]).arg(&file).env("LC_ALL", locale).stdin(Stdio::null());
-        text(&command.output().unwrap().stdout)
+    let printed = |name: &str, locale: &str, options: &[&str]| {
+        in_locale(&[(name, locale)], &[options, &[file.to_str().unwrap()]].concat())
     };
-    assert_eq!(printed("de_DE.UTF-8", &[]), "plain\n%\nünicode\n%\n");
-    assert_eq!(printed("C", &[]), "plain\n%\n");
-    assert_eq!(printed("C", &["-u"]), "plain\n%\nünicode\n%\n");
-    assert_eq!(printed("C", &["--charset", "utf-8"]), "plain\n%\nünicode\n%\n");
-    assert_eq!(printed("C.UTF-8", &["--charset", "ascii"]), "plain\n%\n");
+    for all in ["de_DE.UTF-8", "de_DE.utf8", "C.UTF-8", "C", "POSIX", ""] {
+        for name in ["LC_ALL", "LC_CTYPE", "LANG"] {
+            assert_eq!(printed(name, all, &[]), "plain | ünicode", "{name}={all}");
+        }
+    }
+    for ascii in ["de_DE.ISO-8859-15@euro", "ru_RU.KOI8-R", "de_DE"] {
+        for name in ["LC_ALL", "LC_CTYPE", "LANG"] {
+            assert_eq!(printed(name, ascii, &[]), "plain", "{name}={ascii}");
+        }
+        assert_eq!(printed("LC_MESSAGES", ascii, &[]), "plain | ünicode", "it is for languages");
+        assert_eq!(printed("LANGUAGE", ascii, &[]), "plain | ünicode", "it is for languages");
+        assert_eq!(printed("LC_ALL", ascii, &["-u"]), "plain | ünicode");
+        assert_eq!(printed("LC_ALL", ascii, &["--charset", "utf-8"]), "plain | ünicode");
+    }
+    assert_eq!(printed("LC_ALL", "C.UTF-8", &["--charset", "ascii"]), "plain");
+}
+
+#[test]
+fn on_a_terminal_without_a_locale_its_own_word_decides() {
+    let folder = Folder::new("fortune-terminal");
+    let file = folder.file("cookies", "plain\n%\nünicode\n");
+    for (reads, locale, expected) in
+        [("iutf8", "C", true), ("-iutf8", "C", false), ("-iutf8", "", false), ("-iutf8", "C.UTF-8", true)]
+    {
+        let script = format!(
+            "stty {reads} && LC_ALL={locale} && export LC_ALL && unset LANG LC_CTYPE && exec -a fortune {} -m '' {}",
+            program("qotd").display(),
+            file.display()
+        );
+        let mut command = Command::new("script");
+        command.args(["-qec", &script, "/dev/null"]).env("SHELL", "/bin/bash").stdin(Stdio::null());
+        let shown = text(&command.output().unwrap().stdout);
+        assert!(shown.contains("plain\r\n") && shown.contains("ünicode") == expected, "{reads} {locale}: {shown:?}");
+    }
+}
+
+#[test]
+fn collections_are_looked_for_in_the_languages_of_the_reader_first() {
+    let folder = Folder::new("fortune-languages");
+    let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+    indexed(&first, "common", "common\n", &[]);
+    indexed(&first, "de/common", "gemeinsam\n", &[]);
+    indexed(&first, "de/zitate", "ein Zitat\n", &[]);
+    indexed(&first, "pt_BR/common", "comum\n", &[]);
+    indexed(&first, "off/rude", "ehqr\n", &["-x"]);
+    indexed(&first, "off/de/rude", "tebo\n", &["-x"]);
+    fs::create_dir(first.join("eo")).unwrap();
+    indexed(&first, "off/es/off/rude", "onfgb\n", &["-x"]);
+    indexed(&second, "fr/proverbes", "un proverbe\n", &[]);
+    let path = format!("{}:{}", first.display(), second.display());
+    // The same by another path is not there twice.
+    std::os::unix::fs::symlink("first", folder.path().join("link")).unwrap();
+    let path = format!("{}:{path}", folder.path().join("link").display());
+    let fortune = |variables: &[(&str, &str)], arguments: &[&str]| {
+        in_locale(variables, &[&["--fortune-path", &path], arguments].concat())
+    };
+    // Which variable holds.
+    let german = ("LANG", "de_DE.UTF-8");
+    assert_eq!(fortune(&[german], &[]), "gemeinsam | ein Zitat");
+    assert_eq!(fortune(&[german, ("LANGUAGE", "pt_BR:de")], &[]), "comum");
+    assert_eq!(fortune(&[german, ("LANGUAGE", "eo:pt:de")], &[]), "gemeinsam | ein Zitat");
+    assert_eq!(fortune(&[german, ("LANGUAGE", "pt_BR"), ("LC_MESSAGES", "C")], &[]), "common");
+    assert_eq!(fortune(&[("LC_ALL", "pt_BR.UTF-8"), ("LC_MESSAGES", "de")], &[]), "comum");
+    assert_eq!(fortune(&[("LC_ALL", ""), ("LC_MESSAGES", "de_AT")], &[]), "gemeinsam | ein Zitat");
+    assert_eq!(fortune(&[("LC_CTYPE", "de_DE.UTF-8")], &[]), "common", "it is for characters");
+    // By name.
+    assert_eq!(fortune(&[german], &["zitate"]), "ein Zitat");
+    assert_eq!(fortune(&[german], &["common"]), "gemeinsam");
+    assert_eq!(fortune(&[], &["common"]), "common");
+    assert_eq!(fortune(&[], &["zitate"]), "", "it is of another language");
+    assert_eq!(fortune(&[], &["de/zitate"]), "ein Zitat");
+    assert_eq!(fortune(&[german, ("LANGUAGE", "fr:de")], &["proverbes", "zitate"]), "un proverbe | ein Zitat");
+    assert_eq!(fortune(&[("LANG", "../second/fr")], &["proverbes"]), "");
+    // The offensive ones.
+    assert_eq!(fortune(&[], &["-o"]), "rude");
+    assert_eq!(fortune(&[("LANG", "eo")], &[]), "common", "there is nothing in it");
+    assert_eq!(fortune(&[german], &["-o"]), "grob");
+    assert_eq!(fortune(&[german], &["-a"]), "gemeinsam | ein Zitat | grob");
+    assert_eq!(fortune(&[german], &["off/rude"]), "rude");
+    assert_eq!(fortune(&[("LANG", "es_ES.UTF-8")], &["-o"]), "rude", "there are only directories in it");
+    // Under its own name as well.
+    let service =
+        run(Command::new(program("qotd")).env("LANG", "C"), &["--fortune-path", &path, "--charset", "ascii", "common"]);
+    assert_eq!(text(&service.stdout), "common\n");
 }
 
 #[test]

@@ -187,8 +187,13 @@ fn nothing_in_a_cookie_file_reaches_a_client_that_could_harm_its_terminal() {
             prop_oneof![Just(b'%'), Just(b'\n'), Just(b'\r'), Just(8), Just(b'\t'), Just(0x1b), Just(0xe2), b'a'..b'f'],
             0..2000
         ),
+        // Colours, and what begins like one.
+        vec(prop_oneof!["[a-c]", "\x1b\\[[0-9;:]{0,5}m", "\x1b[\\[\\]]{0,2}[0-9;?>]{0,3}[a-m]?", "\n%\n"], 0..40)
+            .prop_map(|parts| parts.concat().into_bytes()),
         "\\PC{0,300}".prop_map(String::into_bytes),
-        "[\\x00-\\x1f\u{7f}-\u{9f}\u{202a}-\u{202e}a-c%\\n]{0,200}".prop_map(String::into_bytes),
+        "[\\x00-\\x1f\u{7f}-\u{9f}\u{200e}\u{202a}-\u{202e}\u{2066}-\u{2069}a-c%\\n]{0,200}"
+            .prop_map(String::into_bytes),
+        "[\u{200e}\u{200f}\u{202a}-\u{202e}\u{2066}-\u{2069}א-ת%\\n]{0,10}".prop_map(String::into_bytes),
     ];
     proptest!(config(150), |(content in hostile)| {
         let (reply, code) = from_file(&content);
@@ -197,7 +202,8 @@ fn nothing_in_a_cookie_file_reaches_a_client_that_could_harm_its_terminal() {
                 let text = String::from_utf8(reply).unwrap();
                 prop_assert!(text.len() < 512 && text.ends_with("\r\n"), "{:?}", text);
                 let bare = text.replace("\r\n", "");
-                prop_assert!(!bare.chars().any(|it| it.is_control() || ('\u{202a}'..='\u{202e}').contains(&it)), "{:?}", text);
+                let deceives = |it| matches!(it, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+                prop_assert!(!bare.chars().any(|it| it.is_control() || deceives(it)), "{:?}", text);
             }
             Some(1) => prop_assert!(reply.is_empty()),
             _ => prop_assert!(false, "exit code {:?}", code),

@@ -4,6 +4,7 @@ mod support;
 
 use std::process::{Command, Stdio};
 
+use small_services::fortune::DIRECTORIES;
 use support::assert_fortune;
 use support::machine::{Machine, assert_all_answer, assert_chargen_answers_over_udp};
 
@@ -339,6 +340,16 @@ fn a_host_s_own_cookie_files_can_be_served_from_the_hardened_unit() {
          > /run/systemd/system/fortune@.service.d/own.conf && systemctl daemon-reload",
     );
     assert_eq!(machine.client("nc -N 127.0.0.1 17 </dev/null"), b"of this host\r\n");
+    // By no path, wherever the distribution has them.
+    machine.shell(
+        "sed -i 's,qotd .*,qotd all,' /run/systemd/system/fortune@.service.d/own.conf && systemctl daemon-reload",
+    );
+    machine.shell("rm -r /usr/share/games/fortunes");
+    for directory in DIRECTORIES {
+        machine.shell(&format!("mkdir -p {directory} && printf 'of {directory}\n' > {directory}/own"));
+        assert_eq!(machine.client("nc -N 127.0.0.1 17 </dev/null"), format!("of {directory}\r\n").into_bytes());
+        machine.shell(&format!("rm -r {directory}"));
+    }
     // The zone of the host reaches daytime.
     machine.shell("ln -sf /usr/share/zoneinfo/Asia/Tokyo /etc/localtime");
     let shown = machine.shell("LC_ALL=C date +'%a %b %e %H'");

@@ -6,8 +6,10 @@ use std::path::Path;
 
 use super::Findings;
 use super::checks::Socket;
-use crate::fortune::search::DIRECTORIES;
+use crate::fortune::DIRECTORIES;
 
+const INSTALL: &str = "install collections, as `apt install fortunes` and `dnf install fortune-mod` do, or leave the path \
+     out for those that are built in";
 /// What `ProtectHome=` hides.
 const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
 
@@ -20,17 +22,19 @@ impl Socket {
         if from == 0 && !self.name.starts_with("fortune") {
             return;
         }
-        for word in arguments[from..].iter().skip(1) {
-            let problem = match *word {
-                // The host's collections: one directory of them will do.
-                "all" => {
-                    let problems: Vec<_> = DIRECTORIES.iter().map(|path| self.wrong_with(path)).collect();
-                    if problems.contains(&None) { None } else { problems.into_iter().flatten().next() }
-                }
-                path if path.starts_with('/') => self.wrong_with(path),
-                _ => None,
-            };
-            if let Some((text, advice)) = problem {
+        let named = &arguments[from..];
+        let mut paths: Vec<&str> = named.iter().skip(1).copied().filter(|word| word.starts_with('/')).collect();
+        if named.contains(&"all") {
+            let installed = DIRECTORIES.iter().copied();
+            let mut installed = installed.filter(|it| Path::new(it).is_dir() && !is_empty(Path::new(it))).peekable();
+            if installed.peek().is_none() {
+                let text = format!("there are no collections in {}", DIRECTORIES.join(", "));
+                findings.problem(Some(&self.starts), text, INSTALL);
+            }
+            paths.extend(installed);
+        }
+        for path in paths {
+            if let Some((text, advice)) = self.wrong_with(path) {
                 findings.problem(Some(&self.starts), text, advice);
             }
         }
@@ -92,9 +96,7 @@ fn unreadable(path: &Path) -> Option<(String, String)> {
     }
     let entries: Vec<_> = fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     if entries.is_empty() {
-        let advice =
-            "install collections, as `apt install fortunes` does, or leave the path out for those that are built in";
-        return Some((format!("there is nothing in {}", path.display()), advice.to_owned()));
+        return Some((format!("there is nothing in {}", path.display()), INSTALL.to_owned()));
     }
     // Those that it cannot read it leaves out, and says so.
     let modes = entries.iter().filter_map(|entry| fs::metadata(entry).ok());
@@ -103,4 +105,8 @@ fn unreadable(path: &Path) -> Option<(String, String)> {
         return Some((text, format!("`chmod o+r` the files in {}", path.display())));
     }
     None
+}
+
+fn is_empty(directory: &Path) -> bool {
+    fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none())
 }

@@ -4,6 +4,7 @@ pub mod cookie;
 pub mod index;
 mod indexed;
 pub(crate) mod layout;
+pub(crate) mod locale;
 mod options;
 mod order;
 mod pattern;
@@ -20,6 +21,7 @@ pub use options::{Manner, Options};
 pub use order::{Key, Order};
 pub use pattern::{Error as PatternError, Pattern, compile as compile_pattern};
 pub use query::{list, matching};
+pub use search::DIRECTORIES;
 pub use sources::{Error as SourcesError, Source, parse as parse_sources};
 
 use std::borrow::Cow;
@@ -36,7 +38,7 @@ use crate::file::{self, Readable};
 use crate::report;
 use crate::zone;
 use indexed::{Draw, Indexed};
-use read::{Choice, companion_of, cookie_files, read};
+use read::{Choice, companion_of, cookie_files, patiently, read};
 use shares::Shares;
 use sources::Leaf;
 use text::{Eligible, LONGEST_REPLY, Length};
@@ -219,10 +221,13 @@ impl Fortunes {
                 Draw::Misfit | Draw::Changed => {}
             }
         }
-        let mut choices: Vec<Choice> = Vec::new();
-        let leaves = read(sources, eligible, |number, _, fortune| {
-            choices.resize_with(choices.len().max(number + 1), Choice::default);
-            choices[number].offer(&fortune, &mut random);
+        let (choices, leaves) = patiently(|| {
+            let mut choices: Vec<Choice> = Vec::new();
+            let leaves = read(sources, eligible, |number, _, fortune| {
+                choices.resize_with(choices.len().max(number + 1), Choice::default);
+                choices[number].offer(&fortune, &mut random);
+            })?;
+            Ok((choices, leaves))
         })?;
         let shares = Shares::new(sources, leaves, eligible)?;
         // The group that was chosen already, if it has anything after all.
@@ -245,7 +250,7 @@ impl Fortunes {
     /// One of [`Error`], naming the file or directory.
     pub fn all_of(sources: Sources, mut order: Order, eligible: Eligible) -> Result<Self, Error> {
         let watch = Watch::new(watched(&sources)?)?;
-        let collection = Collection::open(&sources, &mut order, eligible)?;
+        let collection = patiently(|| Collection::open(&sources, &mut order, eligible))?;
         Ok(Self { order, collection, files: Some(Files { sources, eligible, watch, short: false }) })
     }
 

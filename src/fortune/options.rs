@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use super::search::{Kind, SearchPath, locale_is_utf_8};
+use super::search::{Kind, SearchPath};
 use super::text::{Eligible, LONGEST_REPLY, LONGEST_TEXT, Length};
-use super::{Error, Fortunes, Key, Order, Sources, SourcesError, parse_sources};
+use super::{Error, Fortunes, Key, Order, Sources, SourcesError, locale, parse_sources};
 use crate::random;
 use crate::service::Replies;
 use crate::zone;
@@ -22,6 +22,8 @@ pub struct Options {
     /// Cookie files of fortune(6), or directories of them, instead of the built-in fortunes
     ///
     /// `all` are those of the host, and a name is first looked for among them.
+    ///
+    /// Those in the reader's language come first (`LC_ALL`, `LC_MESSAGES`, LANGUAGE, LANG).
     ///
     /// N% is the share of what follows; the others share the rest by their number of fortunes.
     #[arg(value_name = "[N%] FILE|DIR|all")]
@@ -142,7 +144,8 @@ impl From<&str> for Zone {
 pub enum Manner {
     /// The service's: the built-in fortunes, as long as RFC 865 recommends.
     Service,
-    /// fortune(6)'s: the host's fortunes that have an index, of any length, in the locale's character set.
+    /// fortune(6)'s: the host's fortunes that have an index, of any length, and ASCII only where the locale or the terminal has
+    /// another character set than UTF-8.
     Fortune,
 }
 
@@ -201,7 +204,7 @@ impl Options {
         };
         let ascii = match self.charset {
             Some(charset) => charset == Charset::Ascii,
-            None => manner == Manner::Fortune && !self.untranslated && !locale_is_utf_8(),
+            None => manner == Manner::Fortune && !self.untranslated && !locale::is_utf_8(),
         };
         let length = match (self.short, self.long) {
             (true, _) => Length::Short(self.length),

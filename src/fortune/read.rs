@@ -5,6 +5,8 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
@@ -17,6 +19,10 @@ use super::text::{self, Eligible, Sendable};
 use super::{Error, Sources};
 use crate::file::{self, Version, open_regular};
 use crate::report;
+
+/// How often a file is read that is written to each time, and how long its writer has in between.
+const ATTEMPTS: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A choice among fortunes that go by one at a time: the n-th replaces the one chosen so far with probability 1/n.
 #[derive(Default)]
@@ -79,6 +85,18 @@ pub(super) fn read(
         return Err(nothing_eligible(sources.list.iter(), eligible));
     }
     Ok(leaves)
+}
+
+/// Reads again what was written to meanwhile, a few times: its writer is mostly done by then. For a process that has a client or a
+/// reader waiting; one that has fortunes already waits for the files to settle.
+pub(super) fn patiently<T>(mut read: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+    for _ in 1..ATTEMPTS {
+        match read() {
+            Err(Error::Changed(_)) => thread::sleep(PAUSE),
+            outcome => return outcome,
+        }
+    }
+    read()
 }
 
 pub(super) fn nothing_eligible<'a>(sources: impl Iterator<Item = &'a Source>, eligible: Eligible) -> Error {
@@ -163,9 +181,9 @@ pub(super) struct Opened<I> {
 }
 
 impl<I> Opened<I> {
-    /// Whether the file still is what it was when it was opened.
+    /// Whether the file still holds what it held when it was opened, wherever its path leads by now.
     pub(super) fn is_unchanged(&self) -> bool {
-        Version::of(&self.file).is_ok_and(|version| version == self.version)
+        Version::of(&self.file).is_ok_and(|version| version.has_content_of(&self.version))
     }
 }
 
@@ -204,4 +222,30 @@ pub(super) fn open(path: &Path) -> Result<Opened<Result<Option<Index>, IndexErro
 
 pub(super) fn unreadable(path: &Path, source: io::Error) -> Error {
     Error::Read { path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_to_is_read_again_a_few_times() {
+        let read = |changes: u32| {
+            let mut times = 0;
+            let outcome = patiently(|| {
+                times += 1;
+                if times > changes { Ok(times) } else { Err(Error::Changed("cookies".into())) }
+            });
+            (outcome.ok(), times)
+        };
+        assert_eq!(read(0), (Some(1), 1));
+        assert_eq!(read(ATTEMPTS - 1), (Some(ATTEMPTS), ATTEMPTS));
+        assert_eq!(read(ATTEMPTS), (None, ATTEMPTS));
+        let mut times = 0;
+        let other = patiently(|| -> Result<(), Error> {
+            times += 1;
+            Err(unreadable(Path::new("cookies"), ErrorKind::NotFound.into()))
+        });
+        assert!(matches!(other, Err(Error::Read { .. })) && times == 1, "waiting does not help");
+    }
 }

@@ -1,19 +1,31 @@
 //! Where collections lie: fortune(6)'s directories, and what a name without a slash stands for.
 
 use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use super::locale::languages;
 use super::sources::Source;
+use crate::file;
 
-/// The distributions' directories.
-pub(crate) const DIRECTORIES: &[&str] = &[
+/// Where distributions have collections. `fortune@.service` shows the same directories.
+pub const DIRECTORIES: &[&str] = &[
+    // Debian, Slackware, OpenMandriva.
     "/usr/share/games/fortunes",
+    // Fedora, RHEL, the BSDs.
+    "/usr/share/games/fortune",
+    // Arch, Gentoo, Alpine, openSUSE.
     "/usr/share/fortune",
+    // Void.
     "/usr/share/fortunes",
+    // What was installed by hand, or by FreeBSD's ports.
     "/usr/local/share/games/fortunes",
+    "/usr/local/share/games/fortune",
     "/usr/local/share/fortune",
     "/usr/local/share/fortunes",
+    // NixOS, and Nix elsewhere.
+    "/run/current-system/sw/share/games/fortunes",
+    "/nix/var/nix/profiles/default/share/games/fortunes",
 ];
 /// Where a directory of fortunes keeps the offensive ones.
 const OFFENSIVE: &str = "off";
@@ -65,28 +77,39 @@ impl SearchPath {
         Some(resolved)
     }
 
-    /// The directories of the standard collections that there are. Where one has a subdirectory for the language of the
-    /// locale, that takes its place, as fortune-mod does it.
+    /// The directories of the standard collections that there are, each once, whatever links to it. Where one has a subdirectory
+    /// for a language of the reader, that takes its place, as fortune-mod does it; and so it is with the offensive ones.
     pub(super) fn standard(&self, kind: Kind) -> Vec<PathBuf> {
-        let mut directories = Vec::new();
+        let languages = languages();
+        let (mut directories, mut known) = (Vec::new(), Vec::new());
         for directory in &self.0 {
-            if kind != Kind::Offensive {
-                let languages =
-                    languages(&locale().to_string_lossy()).into_iter().map(|language| directory.join(language));
-                directories.extend(languages.chain([directory.clone()]).find(|path| path.is_dir()));
-            }
-            if kind != Kind::Decent {
-                directories.extend([directory.join(OFFENSIVE)].into_iter().filter(|path| path.is_dir()));
+            let decent = (kind != Kind::Offensive).then(|| directory.clone());
+            let offensive = (kind != Kind::Decent).then(|| directory.join(OFFENSIVE));
+            for directory in [decent, offensive].into_iter().flatten() {
+                let directory = in_language(&directory, &languages).unwrap_or(directory);
+                let leads_to = directory.canonicalize().ok().filter(|it| it.is_dir() && !known.contains(it));
+                if let Some(leads_to) = leads_to {
+                    known.push(leads_to);
+                    directories.push(directory);
+                }
             }
         }
         directories
     }
 
-    /// A name that begins with neither `/`, `./` nor `../` is first looked for in the directories.
+    /// A name that begins with neither `/`, `./` nor `../` is first looked for in the directories, and in each language of the
+    /// reader before all others.
     fn locate(&self, path: PathBuf) -> PathBuf {
         let explicit =
             [&b"/"[..], b"./", b"../"].iter().any(|start| path.as_os_str().as_encoded_bytes().starts_with(start));
-        let found = if explicit { None } else { self.0.iter().map(|it| it.join(&path)).find(|it| it.exists()) };
+        if explicit {
+            return path;
+        }
+        // The last is no language, but the directories themselves.
+        let found = languages().into_iter().chain([String::new()]).find_map(|language| {
+            let path = Path::new(&language).join(&path);
+            self.0.iter().map(|directory| directory.join(&path)).find(|it| it.exists())
+        });
         found.unwrap_or(path)
     }
 
@@ -96,25 +119,13 @@ impl SearchPath {
     }
 }
 
-/// The locale's name as locale(7) finds it, such as `de_DE.UTF-8`.
-pub(super) fn locale() -> OsString {
-    let set = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(env::var_os);
-    set.into_iter().find(|value| !value.is_empty()).unwrap_or_default()
-}
-
-/// The names that a directory for the locale's language may have: `de_DE` or `de`; none for the locale C.
-pub(crate) fn languages(locale: &str) -> Vec<String> {
-    let territory = locale.split(['.', '@']).next().unwrap_or_default();
-    let language = territory.split('_').next().unwrap_or_default();
-    // Only letters: a name out of the environment must not lead elsewhere.
-    let name = |name: &str| name.len() > 1 && name.chars().all(|it| it.is_ascii_alphabetic() || it == '_');
-    [territory, language].into_iter().filter(|it| name(it) && *it != "POSIX").map(str::to_owned).collect()
-}
-
-/// Whether the locale's character set is UTF-8.
-pub(super) fn locale_is_utf_8() -> bool {
-    let locale = locale().to_string_lossy().to_ascii_lowercase();
-    [".utf-8", ".utf8"].iter().any(|it| locale.contains(it))
+/// The subdirectory for the first of the languages that has any files there.
+fn in_language(directory: &Path, languages: &[String]) -> Option<PathBuf> {
+    let holds_files = |path: &PathBuf| {
+        let entries = file::list(path).ok().flatten();
+        entries.is_some_and(|entries| entries.values().any(|kind| !kind.is_dir()))
+    };
+    languages.iter().map(|language| directory.join(language)).find(holds_files)
 }
 
 /// Whether a directory is of the distributions' collections: what is installed there is for everybody to read.

@@ -9,6 +9,7 @@ pub const LONGEST_TEXT: usize = 1024 * 1024;
 
 const TAB_STOP: usize = 8;
 const BACKSPACE: char = '\u{8}';
+const ESCAPE: char = '\u{1b}';
 
 /// Which texts are eligible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +59,8 @@ impl Eligible {
     ///
     /// Sendable is UTF-8 that has something to read in it, no control characters (so that none ever reaches a terminal)
     /// nor characters that reorder text, and that is not too long. Tabs become the spaces that they stand for, CR LF becomes
-    /// LF, and characters that were struck over (underlined or bold on a printer: `_`, backspace, `x`) stay as they are.
+    /// LF, characters that were struck over (underlined or bold on a printer: `_`, backspace, `x`) stay as they are, and
+    /// colours are left out.
     ///
     /// What can be sent as it stands, which is nearly every text, is not copied.
     #[must_use]
@@ -125,7 +127,8 @@ fn printed(raw: &str, longest: usize) -> Option<Cow<'_, [u8]>> {
 }
 
 fn has_something_to_read(text: &[u8]) -> bool {
-    text.iter().any(u8::is_ascii_graphic) || !String::from_utf8_lossy(text).trim().is_empty()
+    let is_seen = |character: char| !character.is_whitespace() && !is_mark(character);
+    text.iter().any(u8::is_ascii_graphic) || String::from_utf8_lossy(text).chars().any(is_seen)
 }
 
 /// Undoes, or does, what `strfile(1)` means by `STR_ROTATED`: each letter becomes the one 13 places further (rot13).
@@ -144,8 +147,10 @@ pub fn rotate(octets: &mut [u8]) {
 fn append_line(line: &str, longest: usize, text: &mut String) -> Option<()> {
     let mut places: Vec<char> = Vec::with_capacity(line.len());
     let mut column = 0;
-    for character in line.chars() {
+    let mut characters = line.chars();
+    while let Some(character) = characters.next() {
         match character {
+            ESCAPE => characters = after_colour(characters.as_str())?.chars(),
             '\t' => {
                 column += TAB_STOP - column % TAB_STOP;
                 if column > longest {
@@ -170,10 +175,22 @@ fn append_line(line: &str, longest: usize, text: &mut String) -> Option<()> {
     Some(())
 }
 
-/// Whether a character changes the direction or the lines of the text around it (Unicode's bidirectional controls and
-/// line separators).
+/// What follows the rest of a colour or the like (ECMA-48's SGR: ESC [ numbers m); `None` for any other sequence.
+fn after_colour(rest: &str) -> Option<&str> {
+    let numbers = rest.strip_prefix('[')?;
+    numbers.trim_start_matches(|it: char| it.is_ascii_digit() || matches!(it, ';' | ':')).strip_prefix('m')
+}
+
+/// Whether a character can have a text look like another one: Unicode's bidirectional embeddings, overrides and isolates,
+/// under which letters stand in another order than they are read in, and its line separators.
 fn reorders(character: char) -> bool {
-    matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Whether a character is one of Unicode's bidirectional marks: as invisible letters of Hebrew, Arabic or Latin they put
+/// punctuation where its writer had it, and move no letter.
+fn is_mark(character: char) -> bool {
+    matches!(character, '\u{200e}' | '\u{200f}' | '\u{61c}')
 }
 
 #[cfg(test)]
@@ -227,12 +244,44 @@ mod tests {
 
     #[test]
     fn what_could_steer_a_terminal_is_not_sendable() {
-        for bad in
-            ["red \x1b[31m", "bell \x07", "del \x7f", "lone \r cr", "c1 \u{9b}31m", "bidi \u{202e}txt", "\u{2028}"]
-        {
+        for bad in ["bell \x07", "del \x7f", "lone \r cr", "c1 \u{9b}31m", "\u{2028}"] {
             assert_eq!(sendable(bad.as_bytes()), None, "{bad:?}");
         }
+        // Other sequences: the cursor, the screen, the title, a link, what the terminal sends, and what is no whole sequence.
+        for bad in
+            ["[2J", "[10A", "[?25l", "[>4m", "[1 m", "[31", "[31;", "[", "", "]0;title\x07", "]8;;x\x1b\\", "c", "m"]
+        {
+            for text in
+                [format!("text \x1b{bad}"), format!("\x1b{bad} text\n"), format!("\x1b[31m\x1b{bad}\x1b[m text")]
+            {
+                assert_eq!(sendable(text.as_bytes()), None, "{text:?}");
+            }
+        }
         assert_eq!(sendable(b"latin-1 \xe9\n"), None);
+    }
+
+    #[test]
+    fn colours_are_left_out() {
+        assert_eq!(sendable(b"\x1b[1;31mred\x1b[0m and \x1b[mplain\n").as_deref(), Some("red and plain\n"));
+        assert_eq!(sendable(b"\x1b[38;5;9mdeep\x1b[38:2::1:2:3m\n\x1b[m").as_deref(), Some("deep\n\n"));
+        // They take no place of their own.
+        assert_eq!(sendable(b"1234\x1b[32m567\ty\n").as_deref(), Some("1234567 y\n"));
+        assert_eq!(sendable(b"_\x1b[4m\x08x\n").as_deref(), Some("x\n"));
+        assert_eq!(sendable(b"\x1b[31m\n"), None, "nothing to read");
+        let ascii = Eligible { ascii: true, ..Eligible::RFC_865 };
+        assert!(ascii.sendable(b"\x1b[31mred\n").is_some());
+    }
+
+    #[test]
+    fn bidirectional_marks_stay_and_what_hides_the_order_is_not_sendable() {
+        for mark in ['\u{200e}', '\u{200f}', '\u{61c}'] {
+            let text = format!("\u{5e9}\u{5dc}\u{5d5}\u{5dd}!{mark} (1){mark}\n");
+            assert_eq!(sendable(text.as_bytes()), Some(text.clone()));
+            assert_eq!(sendable(format!(" {mark}\n").as_bytes()), None, "nothing to read");
+        }
+        for other in ('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}') {
+            assert_eq!(sendable(format!("text {other}txet\n").as_bytes()), None, "{other:?}");
+        }
     }
 
     #[test]
@@ -242,7 +291,7 @@ mod tests {
         assert_eq!(sendable("u_\u{8}ü\n".as_bytes()).as_deref(), Some("uü\n"));
         assert_eq!(sendable(b"a ____\x08\x08\x08\x08long\ttab\x08 word\n").as_deref(), Some("a long  tabword\n"));
         assert_eq!(sendable(b"tail\x08\x08\n").as_deref(), Some("tail\n"));
-        for bad in [&b"\x08x"[..], b"line\n\x08x", b"x\x08\x1b[31m", b"x\x08\x08y"] {
+        for bad in [&b"\x08x"[..], b"line\n\x08x", b"x\x08\x1b[A", b"x\x08\x08y"] {
             assert_eq!(sendable(bad), None, "{bad:?}");
         }
     }

@@ -9,12 +9,16 @@ use crate::file::{self, Version};
 
 /// How often the files are looked at, at most.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// How often, while they are being changed.
+const SOON: Duration = Duration::from_millis(250);
+/// How long nothing may have changed for what is there to be complete, by the kernel's time stamps. They come in ticks.
+const SETTLED: Duration = Duration::from_millis(1250);
 
 /// Paths, and what was there: nothing, or nothing that may be read, is `None`.
 pub(super) struct Watch {
     paths: Vec<(PathBuf, Option<Version>)>,
-    /// What is there since, at the last look.
-    changed: Option<Vec<Option<Version>>>,
+    /// What is there instead, and since when.
+    changed: Option<(Instant, Vec<Option<Version>>)>,
     next: Option<Instant>,
 }
 
@@ -30,7 +34,8 @@ impl Watch {
     }
 
     /// Whether files were changed since, and are not being changed any more, so that half a file is not read: either two looks
-    /// in a row see the same, or the last change is older than the time between them.
+    /// with an interval between them see the same, or the last change is older than that. So the first client after a while
+    /// has what is new.
     pub(super) fn is_over(&mut self, now: Instant) -> bool {
         if self.next.is_some_and(|next| now < next) {
             return false;
@@ -42,9 +47,13 @@ impl Watch {
             self.changed = None;
             return false;
         }
-        let settled = self.changed.as_ref() == Some(&present) || is_old(&present);
-        self.changed = Some(present);
-        settled
+        let seen = self.changed.as_ref().filter(|(_, same)| *same == present).map(|&(since, _)| since);
+        let is_settled = self.is_old(&present) || seen.is_some_and(|since| now.duration_since(since) >= INTERVAL);
+        if !is_settled {
+            self.next = now.checked_add(SOON);
+            self.changed = Some((seen.unwrap_or(now), present));
+        }
+        is_settled
     }
 
     /// Takes what is there now for what was there, so that no change is seen until the next one.
@@ -54,14 +63,20 @@ impl Watch {
         }
         self.changed = None;
     }
-}
 
-/// Whether nothing has changed for a while, by the kernel's own time stamps.
-fn is_old(present: &[Option<Version>]) -> bool {
-    let Ok(now) = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) else { return false };
-    let before = now.saturating_sub(2 * INTERVAL);
-    let limit = (i64::try_from(before.as_secs()).unwrap_or(i64::MAX), u64::from(before.subsec_nanos()));
-    present.iter().all(|version| version.is_some_and(|version| version.changed < limit))
+    /// Whether all that there is has been like this for a while.
+    fn is_old(&self, present: &[Option<Version>]) -> bool {
+        let Ok(now) = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) else { return false };
+        let before = now.saturating_sub(SETTLED);
+        let limit = (i64::try_from(before.as_secs()).unwrap_or(i64::MAX), u64::from(before.subsec_nanos()));
+        let is_old = |version: Version| version.changed < limit;
+        self.paths.iter().zip(present).all(|((path, was), is)| match (was, is) {
+            (_, Some(is)) => is_old(*is),
+            (None, None) => true,
+            // When it went, its directory tells.
+            (Some(_), None) => file::look(file::split(path).0).is_ok_and(is_old),
+        })
+    }
 }
 
 fn look<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Result<Vec<Option<Version>>, Error> {
