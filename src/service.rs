@@ -27,6 +27,9 @@ pub trait Service {
     /// Whether `--listen IP:PORT` means UDP as well as TCP.
     const UDP_UNASKED: bool = true;
 
+    /// Whether it is no mistake if nobody is there to read from, and the output is a socket.
+    const NEEDS_NOBODY: bool = false;
+
     /// Whose rows of the policy table hold for this service.
     const POLICY: policy::Service;
 

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::sources::Source;
@@ -19,6 +20,8 @@ const DIRECTORIES: &[&str] = &[
 const OFFENSIVE: &str = "off";
 /// The operand that stands for the standard collections.
 const ALL: &str = "all";
+/// What a name ends in that stands for the offensive collection of that name, as fortune-mod has it.
+const OFFENSIVE_SUFFIX: &str = "-o";
 
 /// Which of the standard collections to choose from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +52,9 @@ impl SearchPath {
     pub(crate) fn resolve(&self, sources: Vec<Source>, kind: Kind) -> Option<Vec<Source>> {
         let mut resolved = Vec::new();
         for Source { percent, paths } in sources {
-            if paths.iter().any(|path| path == ALL) {
-                let all = self.standard(kind);
+            let all_offensive = |path: &PathBuf| without_suffix(path).is_some_and(|name| name == ALL);
+            if paths.iter().any(|path| path == ALL || all_offensive(path)) {
+                let all = self.standard(if paths.iter().any(all_offensive) { Kind::Offensive } else { kind });
                 if all.is_empty() {
                     return None;
                 }
@@ -74,6 +78,7 @@ impl SearchPath {
                 let languages =
                     languages(&locale().to_string_lossy()).into_iter().map(|language| directory.join(language));
                 directories.extend(languages.chain([directory.clone()]).find(|path| path.is_dir()));
+                directories.extend([directory.clone()].into_iter().filter(|path| path.is_file()));
             }
             if kind != Kind::Decent {
                 directories.extend([directory.join(OFFENSIVE)].into_iter().filter(|path| path.is_dir()));
@@ -82,18 +87,31 @@ impl SearchPath {
         directories
     }
 
-    /// A name that begins with neither `/`, `./` nor `../` is first looked for in the directories.
+    /// A name that begins with neither `/`, `./` nor `../` is first looked for in the directories, and one that ends in `-o` then
+    /// among their offensive collections.
     fn locate(&self, path: PathBuf) -> PathBuf {
         let explicit =
             [&b"/"[..], b"./", b"../"].iter().any(|start| path.as_os_str().as_encoded_bytes().starts_with(start));
-        let found = if explicit { None } else { self.0.iter().map(|it| it.join(&path)).find(|it| it.exists()) };
-        found.unwrap_or(path)
+        if explicit {
+            return path;
+        }
+        let named =
+            |place: &PathBuf| if place.ends_with(&path) && place.is_file() { place.clone() } else { place.join(&path) };
+        let offensive = |place: &PathBuf| Some(place.join(OFFENSIVE).join(without_suffix(&path)?));
+        let places = self.0.iter().map(named).chain(self.0.iter().filter_map(offensive));
+        places.into_iter().find(|place| place.exists()).unwrap_or(path)
     }
 
     /// The directories with a colon between two of them.
     pub(super) fn display(&self) -> String {
         env::join_paths(&self.0).unwrap_or_default().to_string_lossy().into_owned()
     }
+}
+
+/// The name of an offensive collection without its suffix.
+fn without_suffix(path: &Path) -> Option<&OsStr> {
+    let name = path.as_os_str().as_bytes().strip_suffix(OFFENSIVE_SUFFIX.as_bytes())?;
+    (!name.is_empty()).then(|| OsStr::from_bytes(name))
 }
 
 /// The locale's name as locale(7) finds it, such as `de_DE.UTF-8`.
