@@ -380,15 +380,21 @@ fn make_install_adds_the_names_if_asked() {
         let output = output.unwrap();
         assert!(output.status.success(), "{output:?}");
     };
-    let link = folder.path().join("usr/local/games/fortune");
+    let links = [("games/fortune", "qotd"), ("bin/strfile", "small-services"), ("bin/unstr", "small-services")].map(
+        |(name, leads_to)| (folder.path().join("usr/local").join(name), Path::new("/usr/local/bin").join(leads_to)),
+    );
     make(&["install"]);
-    assert!(!link.exists() && !link.is_symlink());
+    assert!(links.iter().all(|(link, _)| !link.is_symlink() && !link.exists()));
     make(&["install", "FORTUNE=yes"]);
-    assert_eq!(fs::read_link(&link).unwrap(), Path::new("/usr/local/bin/qotd"));
+    for (link, leads_to) in &links {
+        assert_eq!(fs::read_link(link).unwrap(), *leads_to);
+    }
     make(&["uninstall"]);
-    assert!(!link.is_symlink());
-    fs::create_dir_all(link.parent().unwrap()).unwrap();
-    fs::write(&link, "somebody else's").unwrap();
+    for (link, _) in &links {
+        assert!(!link.is_symlink());
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        fs::write(link, "somebody else's").unwrap();
+    }
     make(&["uninstall"]);
-    assert!(link.exists());
+    assert!(links.iter().all(|(link, _)| link.exists()));
 }
