@@ -12,7 +12,7 @@
 # make sbom       what is inside the programs, in CycloneDX's form: target/sbom/small-services.cdx.json
 #
 # Variables: PREFIX, DESTDIR, unitdir, libexecdir, rootdir, bindir, docdir, datadir, gamesdir, tmpfilesdir, presetdir.
-# `make install FORTUNE=yes` also installs qotd as PREFIX/games/fortune.
+# `make install FORTUNE=yes` also installs fortune(6), strfile(1) and unstr(1), as links to qotd and small-services.
 #
 # CARGOFLAGS=--offline builds without a network, builddir=DIR somewhere else: say builddir=DIR to `make install` as well.
 # CARGO_TARGET_DIR and RUSTFLAGS of the environment are used as they are.
@@ -53,6 +53,8 @@ OURS     = $(libexecdir) $(docdir) $(datadir)/xinetd.d $(datadir)
 FILES    = $(addprefix $(libexecdir)/,$(PROGRAMS) $(WEB)) $(bindir)/qotd $(bindir)/small-services \
 	$(addprefix $(docdir)/,$(notdir $(DOCS))) $(addprefix $(datadir)/,$(EXAMPLES)) $(addprefix $(unitdir)/,$(UNITS)) \
 	$(tmpfilesdir)/small-services.conf $(presetdir)/80-small-services.preset
+# fortune-mod's names, each with what it leads to: NAME:PROGRAM.
+LINKS    = $(gamesdir)/fortune:$(bindir)/qotd $(bindir)/strfile:$(bindir)/small-services $(bindir)/unstr:$(bindir)/small-services
 # What is built is found here without cargo, which root often does not have.
 programs = $(builddir)/programs
 
@@ -120,6 +122,12 @@ fill  = rm -f "$(2)" && \
 	sed -e 's|@libexecdir@|$(libexecdir)|g' -e 's|@rootdir@|$(rootdir)|g' -e 's|@docdir@|$(docdir)|g' \
 	-e 's|@closed@|$(closed)|' > "$(2)" || exit 1
 
+# The two parts of a word of LINKS; no path has a colon in it.
+name   = $(DESTDIR)$(firstword $(subst :, ,$(1)))
+leads  = $(lastword $(subst :, ,$(1)))
+link   = ln -sf $(call leads,$(1)) $(call name,$(1)) || exit 1
+unlink = test "$$(readlink $(call name,$(1)))" != $(call leads,$(1)) || rm $(call name,$(1)) || exit 1
+
 # Not built here: `make` as yourself, `make install` as root. Modes do not depend on its umask.
 #
 # Nobody but root may read the services' programs (711). The kernel then takes their processes for undumpable from the first
@@ -143,7 +151,7 @@ install:
 	@umask 022; $(call fill,units/tmpfiles.conf,$(DESTDIR)$(tmpfilesdir)/small-services.conf)
 	@# No port is opened but by who says so, whatever a distribution enables of the units that it finds.
 	@umask 022; printf 'disable %s\n' $(filter %.socket,$(UNITS)) >$(DESTDIR)$(presetdir)/80-small-services.preset
-	$(if $(filter yes,$(FORTUNE)),ln -sf $(bindir)/qotd $(DESTDIR)$(gamesdir)/fortune)
+	@$(if $(filter yes,$(FORTUNE)),$(foreach pair,$(LINKS),$(call link,$(pair));))
 	$(if $(live),systemd-tmpfiles --create $(tmpfilesdir)/small-services.conf)
 	$(reload)
 	@# To start them again is their administrator's decision: connections in progress end.
@@ -159,8 +167,8 @@ uninstall:
 	$(if $(live),-systemctl stop $(patsubst %@.service,'%@*.service',$(filter %@.service,$(UNITS))) \
 		$(DAEMONS) $(filter %.slice,$(UNITS)))
 	rm -f $(addprefix $(DESTDIR),$(FILES))
-	@# Only if it is ours.
-	test "$$(readlink $(DESTDIR)$(gamesdir)/fortune)" != $(bindir)/qotd || rm $(DESTDIR)$(gamesdir)/fortune
+	@# Only those that are ours.
+	@$(foreach pair,$(LINKS),$(call unlink,$(pair));)
 	@# Of what is there only while the host is up, all that systemd makes: directories, empty files, links.
 	$(if $(live),@! test -d $(rootdir) || find $(rootdir) -xdev -depth \( -type d -o -type l -o -empty \) -delete)
 	@for directory in $(addprefix $(DESTDIR),$(OURS)); do \

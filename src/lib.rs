@@ -119,7 +119,7 @@ fn live<S: Service>() -> Result<Infallible, Error> {
     let arguments = Arguments::<S>::parse()?;
 
     // How was I started? The descriptors tell.
-    let activation = activation::recognise(&arguments.listen, S::UDP_UNASKED)?;
+    let activation = activation::recognise(&arguments.listen, S::UDP_UNASKED, S::NEEDS_NOBODY)?;
 
     // Prepare: everything that needs the outside world. Lock down, before one octet from the network is read. Serve, with
     // the system calls of this service's policy only.

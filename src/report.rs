@@ -148,6 +148,11 @@ pub fn error(message: &str) {
     write(Priority::Error, message);
 }
 
+/// The same, without the program's name in front where a person reads it.
+pub fn bare_error(message: &str) {
+    write_as("", Priority::Error, message);
+}
+
 /// Reports what somebody should know although the program goes on.
 pub fn warning(message: &str) {
     write(Priority::Warning, message);
@@ -165,13 +170,17 @@ pub fn notice(message: &str) {
 
 /// Writes one line with one system call, so that two processes' lines do not mix. Nothing can be done if that fails.
 fn write(priority: Priority, message: &str) {
+    write_as(&LOG.get().map_or_else(String::new, |log| format!("{}: ", log.name)), priority, message);
+}
+
+fn write_as(prefix: &str, priority: Priority, message: &str) {
     let Log { form, name, pid } = *LOG.get().unwrap_or(&Log { form: Form::Plain, name: "", pid: 0 });
     let priority = priority as u8;
     let message = one_line(message);
     let line = match form {
         Form::Journal => format!("<{priority}>{message}\n"),
         Form::Syslog => format!("<{}>{name}[{}]: {message}", FACILITY_DAEMON | priority, pid),
-        Form::Plain => format!("{name}: {message}\n"),
+        Form::Plain => format!("{prefix}{message}\n"),
     };
     let _ = rustix::io::write(stderr(), line.as_bytes());
 }
@@ -184,9 +193,20 @@ pub(crate) fn one_line(message: &str) -> String {
         if line.len() > LONGEST {
             return line + " […]";
         }
-        if part.is_control() { line.extend(part.escape_default()) } else { line.push(part) }
+        push_escaped(&mut line, part);
     }
     line
+}
+
+/// The text without line ends or escapes as such.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    text.chars().for_each(|part| push_escaped(&mut escaped, part));
+    escaped
+}
+
+fn push_escaped(to: &mut String, part: char) {
+    if part.is_control() { to.extend(part.escape_default()) } else { to.push(part) }
 }
 
 #[cfg(test)]

@@ -27,6 +27,9 @@ pub trait Service {
     /// Whether `--listen IP:PORT` means UDP as well as TCP.
     const UDP_UNASKED: bool = true;
 
+    /// Whether it is no mistake if nobody is there to read from, and the output is a socket.
+    const NEEDS_NOBODY: bool = false;
+
     /// The system calls that it makes after the lock-down: those of what serves it, and its own.
     const RULES: Rules;
 

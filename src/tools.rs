@@ -1,10 +1,13 @@
 //! `small-services`: what looks after the services and their fortunes. It is started by a person, and runs under no lock-down.
 
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{doctor, strfile};
+use crate::{doctor, report, strfile};
 
 /// What looks after the RFC small services.
 #[derive(Debug, Parser)]
@@ -12,6 +15,14 @@ use crate::{doctor, strfile};
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+}
+
+/// The same under the names that collections' Makefiles call.
+#[derive(Debug, Parser)]
+#[command(version, multicall = true)]
+struct ByName {
+    #[command(subcommand)]
+    command: Fortunes,
 }
 
 #[derive(Debug, Subcommand)]
@@ -22,24 +33,41 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    #[command(flatten)]
+    Fortunes(Fortunes),
+}
+
+#[derive(Debug, Subcommand)]
+enum Fortunes {
     /// Make an index of a cookie file, as strfile(1) does
+    #[command(version)]
     Strfile(strfile::Strfile),
     /// Print a cookie file in the order of its index, as unstr(1) does
+    #[command(version)]
     Unstr(strfile::Unstr),
 }
 
 /// The whole program. The exit code is 0 if all is well, 1 if something is wrong, 2 for a mistake on the command line.
 #[must_use]
 pub fn main() -> ExitCode {
-    let outcome = match Arguments::parse().command {
-        Command::Doctor { json } => return doctor::run(json),
-        Command::Strfile(strfile) => strfile.run(),
-        Command::Unstr(unstr) => unstr.run(),
+    let arguments: Vec<OsString> = env::args_os().collect();
+    let name = arguments.first().and_then(|name| Path::new(name).file_name()).unwrap_or_default();
+    let (name, fortunes) = if ["strfile", "unstr"].iter().any(|it| name == OsStr::new(it)) {
+        (name.to_string_lossy().into_owned(), ByName::parse_from(&arguments).command)
+    } else {
+        match Arguments::parse_from(&arguments).command {
+            Command::Doctor { json } => return doctor::run(json),
+            Command::Fortunes(fortunes) => ("small-services".to_owned(), fortunes),
+        }
+    };
+    let outcome = match fortunes {
+        Fortunes::Strfile(strfile) => strfile.run(),
+        Fortunes::Unstr(unstr) => unstr.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("small-services: {error}");
+            eprintln!("{}", report::one_line(&format!("{name}: {error}")));
             ExitCode::FAILURE
         }
     }

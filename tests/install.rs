@@ -95,7 +95,7 @@ fn modes_do_not_depend_on_the_umask() {
             let file = path.file_name().unwrap().to_str().unwrap();
             let expected = if folder.path().join(path).is_dir() {
                 Some(0o755)
-            } else if path.starts_with("usr/local/games") {
+            } else if path.starts_with("usr/local/games") || ["strfile", "unstr"].contains(&file) {
                 None
             } else if path.starts_with(LIBEXEC) || path == Path::new("usr/local/bin/qotd") {
                 // The programs of the services: nobody may read them, so nobody may look into their processes.
@@ -143,6 +143,7 @@ fn uninstall_removes_what_install_made_and_nothing_else() {
         format!("{LIBEXEC}/their-link"),
         format!("{LIBEXEC}/their-directory"),
         "usr/local/bin/their-program".to_owned(),
+        "usr/local/bin/strfile".to_owned(),
         "usr/local/games/fortune".to_owned(),
         "usr/local/lib/systemd/system/fortune.socket.d/their.conf".to_owned(),
         "usr/local/share/doc/small-services/their-notes".to_owned(),
@@ -152,7 +153,7 @@ fn uninstall_removes_what_install_made_and_nothing_else() {
         let path = folder.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let name = path.to_str().unwrap();
-        if name.ends_with("-link") || name.ends_with("/fortune") {
+        if name.ends_with("-link") || name.ends_with("/fortune") || name.ends_with("/strfile") {
             symlink("/usr/games/fortune", &path).unwrap();
         } else if name.ends_with("-directory") {
             fs::create_dir(&path).unwrap();

@@ -85,6 +85,55 @@ fn indexes_of_unusual_files_are_debians_too() {
 }
 
 #[test]
+fn comments_are_flagged_if_asked_and_no_part_of_a_text() {
+    let folder = Folder::new("strfile-comments");
+    let content = "%% of this file\none\n%\n%% all of it\n%\ntwo\n%% and more\n";
+    folder.file("cookies", content);
+    assert!(tool(&["strfile", "-s", "cookies"], folder.path()).status.success());
+    let plain = fs::read(folder.path().join("cookies.dat")).unwrap();
+    assert!(tool(&["strfile", "-sC", "cookies"], folder.path()).status.success());
+    let mut index = fs::read(folder.path().join("cookies.dat")).unwrap();
+    assert_eq!(std::mem::take(&mut index[19]), 8, "BSD's STR_COMMENTS");
+    assert!(index == plain, "nothing else differs");
+    let printed = Command::new(program("qotd")).args(["-m", ""]).arg(folder.path().join("cookies")).output().unwrap();
+    assert_eq!(String::from_utf8(printed.stdout).unwrap(), "one\n%\ntwo\n%\n");
+    for _ in 0..20 {
+        let chosen = Command::new(program("qotd")).arg(folder.path().join("cookies")).output().unwrap().stdout;
+        assert!([&b"one\n"[..], b"two\n"].contains(&&chosen[..]), "{chosen:?}");
+    }
+    // They stay in the file.
+    let file = tool(&["unstr", "-c%", "cookies"], folder.path());
+    assert_eq!(String::from_utf8(file.stdout).unwrap(), format!("{content}%\n"));
+}
+
+#[test]
+fn the_names_that_makefiles_call_are_theirs_too() {
+    let folder = Folder::new("strfile-names");
+    folder.file("cookies", "b\n%\na\n");
+    let run = |name: &str, arguments: &[&str]| {
+        let link = folder.path().join(name);
+        symlink(program("small-services"), &link).unwrap();
+        let output =
+            Command::new(&link).args(arguments).current_dir(folder.path()).stdin(Stdio::null()).output().unwrap();
+        fs::remove_file(link).unwrap();
+        output
+    };
+    let made = run("strfile", &["-o", "cookies", "cookies.dat"]);
+    assert!(made.status.success() && made.stderr.is_empty(), "{made:?}");
+    assert!(String::from_utf8(made.stdout).unwrap().starts_with("\"cookies.dat\" created\nThere were 2 strings\n"));
+    assert_eq!(run("unstr", &["cookies"]).stdout, b"a\n%\nb\n%\n");
+    for name in ["strfile", "unstr"] {
+        let said = String::from_utf8(run(name, &["nothing"]).stderr).unwrap();
+        assert!(said.starts_with(&format!("{name}: cannot read nothing")) && said.lines().count() == 1, "{said}");
+        let wrong = run(name, &[]);
+        assert_eq!(wrong.status.code(), Some(2));
+        assert!(String::from_utf8(wrong.stderr).unwrap().contains(&format!("Usage: {name} ")));
+        let version = run(name, &["--version"]).stdout;
+        assert_eq!(String::from_utf8(version).unwrap(), format!("{name} {}\n", env!("CARGO_PKG_VERSION")));
+    }
+}
+
+#[test]
 fn a_random_order_is_a_permutation_with_its_flag() {
     let folder = Folder::new("strfile-random");
     folder.file("cookies", fs::read(repository().join("target/peers/usr/share/games/fortunes/cookie")).unwrap());

@@ -13,7 +13,7 @@ use small_services::service::Service;
 
 /// What `qotd` takes.
 #[derive(Debug, Parser)]
-#[command(disable_help_flag = true)] // always the same text, and a long one
+#[command(version, disable_help_flag = true)] // always the same text, and a long one
 struct Arguments {
     #[command(flatten)]
     options: <Qotd as Service>::Options,

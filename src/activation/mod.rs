@@ -118,19 +118,20 @@ impl From<rustix::io::Errno> for Error {
 
 /// Tells how the program was started, opens the addresses of `--listen`, and closes every descriptor that nobody passed on
 /// purpose. A connection that came in `LISTEN_FDS` is moved to descriptors 0 and 1. `udp_unasked` is whether an address
-/// without a scheme means UDP as well as TCP.
+/// without a scheme means UDP as well as TCP; `needs_nobody`, whether it is no mistake to have nothing to read from and a socket
+/// to write to, such as the journal's.
 ///
 /// # Errors
 ///
 /// When what was passed cannot be served, or an address cannot be had.
-pub fn recognise(listen: &[Address], udp_unasked: bool) -> Result<Activation, crate::Error> {
+pub fn recognise(listen: &[Address], udp_unasked: bool, needs_nobody: bool) -> Result<Activation, crate::Error> {
     let passed = sys::take_passed_sockets().map_err(Error::from)?;
     if passed.is_empty() {
         if !listen.is_empty() {
             let listen::Opened { sockets, notices } = listen::open(listen, udp_unasked)?;
             return Ok(Activation::Sockets { sockets, until: Until::Stopped, notices });
         }
-        return Ok(by_standard_input()?);
+        return Ok(by_standard_input(needs_nobody)?);
     }
     if !listen.is_empty() {
         return Err(Error::Both.into());
@@ -166,17 +167,14 @@ fn by_passed_sockets(passed: Vec<(OwnedFd, Option<String>)>) -> Result<Activatio
 }
 
 /// What inetd and shells do.
-fn by_standard_input() -> Result<Activation, Error> {
+fn by_standard_input(needs_nobody: bool) -> Result<Activation, Error> {
     let input = fstat(stdin())?;
     let output = fstat(stdout())?;
     if !is_socket(&input) {
         let kind = FileType::from_raw_mode(input.st_mode);
         // What is closed is a directory now (sys::start). Only those mind who read from it.
-        return if (kind.is_dir() || kind.is_char_device() && !isatty(stdin())) && is_socket(&output) {
-            Err(Error::Nothing)
-        } else {
-            Ok(Activation::Filter)
-        };
+        let nobody = (kind.is_dir() || kind.is_char_device() && !isatty(stdin())) && is_socket(&output);
+        return if nobody && !needs_nobody { Err(Error::Nothing) } else { Ok(Activation::Filter) };
     }
     if let Some(kind) = kind(stdin(), 0)? {
         let socket = Socket { descriptor: stdin().try_clone_to_owned()?, name: "descriptor 0".to_owned(), kind };

@@ -41,6 +41,10 @@ pub struct Cookies<R> {
     longest: usize,
     /// What was read and not handed out yet is from `start` to `end`.
     buffer: Vec<u8>,
+    /// Where in the file what is at the start of the buffer was.
+    base: u64,
+    /// Where in the file the last text began.
+    offset: u64,
     start: usize,
     end: usize,
     /// Of the text at `start`, every delimiter before this place was looked at.
@@ -72,6 +76,8 @@ impl<R: Read> Cookies<R> {
             format,
             longest,
             buffer: vec![0; BLOCK],
+            base: 0,
+            offset: 0,
             start: 0,
             end: 0,
             searched: 0,
@@ -108,6 +114,7 @@ impl<R: Read> Cookies<R> {
                 Line::Other => break,
             }
         }
+        self.offset = self.base.saturating_add(self.start as u64);
         let (end, next) = self.find_end()?;
         let start = std::mem::replace(&mut self.start, next);
         let text = self.buffer.get(start..end.min(start.saturating_add(self.kept()))).unwrap_or_default();
@@ -119,6 +126,11 @@ impl<R: Read> Cookies<R> {
             return Ok(Some(&self.without_comments));
         }
         Ok(Some(text))
+    }
+
+    /// Where in the file the text begins that was handed out last, behind a byte order mark.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
     }
 
     /// Where the text that begins at `start` ends, and where the next line that is no delimiter of it begins.
@@ -204,6 +216,7 @@ impl<R: Read> Cookies<R> {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.searched = self.searched.saturating_sub(self.start);
+            self.base = self.base.saturating_add(self.start as u64);
             self.start = 0;
         }
         if self.end < self.buffer.len() {
@@ -212,8 +225,10 @@ impl<R: Read> Cookies<R> {
         let kept = self.kept();
         if self.searched > kept + 1 {
             // Longer than anybody wants it: what follows, and the octet before, is all that is still needed.
+            let dropped = self.searched - 1 - kept;
             self.buffer.copy_within(self.searched - 1..self.end, kept);
-            self.end -= self.searched - 1 - kept;
+            self.end -= dropped;
+            self.base = self.base.saturating_add(dropped as u64);
             self.searched = kept + 1;
         } else {
             let most = kept.saturating_add(BLOCK);
@@ -255,6 +270,21 @@ mod tests {
             assert_eq!(read(file, piece, Format::default()).expect("a text file"), whole, "in pieces of {piece}");
         }
         whole
+    }
+
+    #[test]
+    fn every_text_is_found_where_it_was_said_to_begin() {
+        let long = "x".repeat(3 * BLOCK);
+        let file = format!("\u{feff}one\n%\n{long}\n%\r\n%\ntwo\n%\n{}{long}", "three\n%\n".repeat(BLOCK / 8));
+        let mut cookies = Cookies::new(Pieces(file.as_bytes(), 4096), 10, Format::default());
+        let mut texts = 0;
+        while let Some(text) = cookies.read_next().expect("a text file").map(<[u8]>::to_vec) {
+            let place = usize::try_from(cookies.offset()).expect("small");
+            assert!(file.as_bytes()[place..].starts_with(&text), "text {texts} at {place}");
+            assert!(texts == 0 || file.as_bytes()[place - 2..].starts_with(b"%\n"), "text {texts} at {place}");
+            texts += 1;
+        }
+        assert_eq!(texts, 4 + BLOCK / 8);
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! strfile(1)'s index of a cookie file: where each of its texts begins, so that one can be read without the others.
 //!
-//! An index is a hint that somebody else wrote. It is never believed: the cookie file itself shows whether a text begins
-//! where the index says, and where it ends.
+//! An index is a hint that somebody else wrote. Its offsets are never believed: the cookie file itself shows whether a text
+//! begins where the index says, and where it ends. What its header says of the whole file, rot13 and the delimiter, nothing
+//! else can tell: that is believed even of an index that is older than its file, as any copy can make it.
+
+mod error;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -11,12 +14,13 @@ use std::path::{Path, PathBuf};
 
 use hunker::{Rule, Syscall};
 
-use super::cookie::{BYTE_ORDER_MARK, Format};
+use super::cookie::{BYTE_ORDER_MARK, Cookies, Format};
 use super::layout::{COMMENTS, Header, LONGEST_HEADER, Misfit, ORDERED, RANDOM, ROTATED};
 use crate::file::open_regular;
 use crate::numbers::FILE;
 
 pub use crate::file::Version;
+pub use error::IndexError;
 
 /// How much of a cookie file is read at a time: most texts in one go.
 const WINDOW: usize = if cfg!(fuzzing) { 16 } else { 4096 };
@@ -24,39 +28,6 @@ const WINDOW: usize = if cfg!(fuzzing) { 16 } else { 4096 };
 const DELIMITER_LINE: usize = 3;
 /// BSD's strfile counts delimiter lines before the first text into it; more than so many octets of them are no text's.
 const SKIPPED: usize = 64;
-
-/// Why an index must not be used.
-#[derive(Debug, thiserror::Error)]
-pub enum IndexError {
-    /// It could not be opened or read.
-    #[error("cannot read the index {}: {source}; check its permissions", .path.display())]
-    Read {
-        /// The index.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A directory, a FIFO, a device.
-    #[error("the index {} is no regular file; move it away", .0.display())]
-    NotRegular(PathBuf),
-    /// The cookie file was changed since.
-    #[error("the index {} is older than its cookie file; make it anew with `small-services strfile`", .0.display())]
-    Stale(PathBuf),
-    /// It is shorter than its header says.
-    #[error("the index {} is cut short; make it anew with `small-services strfile`", .0.display())]
-    Cut(PathBuf),
-    /// Neither version 1 nor 2.
-    #[error("the index {} is of the unknown version {version}; make it anew with `small-services strfile`", .path.display())]
-    Version {
-        /// The index.
-        path: PathBuf,
-        /// Its version.
-        version: u64,
-    },
-    /// It contradicts itself or its cookie file.
-    #[error("the index {} does not fit its cookie file; make it anew with `small-services strfile`", .0.display())]
-    Misfit(PathBuf),
-}
 
 /// What was found where an index said that a text begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,25 +39,67 @@ pub enum Found {
     TooLong,
 }
 
-/// An open index. It takes the same memory whatever the number of texts.
+/// An open index.
 #[derive(Debug)]
 pub struct Index {
-    file: File,
+    offsets: Offsets,
     header: Header,
     /// How long the cookie file was when the index was opened.
     cookie_length: u64,
 }
 
+/// Where the texts begin.
+#[derive(Debug)]
+enum Offsets {
+    /// In this file. It takes the same memory whatever the number of texts.
+    Stored(File),
+    /// At these places, as a look at all of the cookie file showed.
+    Scanned(Vec<u64>),
+}
+
+/// What lies beside a cookie file.
+#[derive(Debug)]
+pub enum Beside {
+    /// No index.
+    Nothing,
+    /// An index.
+    Index(Index),
+    /// An index of which only the header is to be believed, and why.
+    Header(Index, IndexError),
+    /// Nothing of which anything can be believed, and why.
+    Bad(IndexError),
+}
+
+impl Beside {
+    fn header(&self) -> Option<&Index> {
+        match self {
+            Self::Index(index) | Self::Header(index, _) => Some(index),
+            Self::Nothing | Self::Bad(_) => None,
+        }
+    }
+
+    /// What separates the texts.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.header().map(Index::format).unwrap_or_default()
+    }
+
+    /// Whether the texts are in rot13.
+    #[must_use]
+    pub fn is_rotated(&self) -> bool {
+        self.header().is_some_and(Index::is_rotated)
+    }
+}
+
 impl Index {
-    /// Opens the index beside a cookie file, `FILE.dat`; `None` if there is none.
-    ///
-    /// # Errors
-    ///
-    /// One of [`IndexError`] where there is one that must not be used.
-    pub fn beside(cookie: &Path, version: &Version) -> Result<Option<Self>, IndexError> {
-        match Self::open(&path_beside(cookie), version) {
-            Err(IndexError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
-            opened => opened.map(Some),
+    /// Opens the index beside a cookie file, `FILE.dat`.
+    #[must_use]
+    pub fn beside(cookie: &Path, version: &Version) -> Beside {
+        match Self::look(&path_beside(cookie), version) {
+            Err(IndexError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => Beside::Nothing,
+            Err(error) => Beside::Bad(error),
+            Ok((index, Some(doubt))) => Beside::Header(index, doubt),
+            Ok((index, None)) => Beside::Index(index),
         }
     }
 
@@ -96,23 +109,60 @@ impl Index {
     ///
     /// One of [`IndexError`].
     pub fn open(path: &Path, cookie: &Version) -> Result<Self, IndexError> {
+        match Self::look(path, cookie)? {
+            (index, None) => Ok(index),
+            (_, Some(doubt)) => Err(doubt),
+        }
+    }
+
+    /// The same; where the header holds, what is wrong with the rest is no error.
+    fn look(path: &Path, cookie: &Version) -> Result<(Self, Option<IndexError>), IndexError> {
         let unreadable = |source| IndexError::Read { path: path.to_owned(), source };
         let (file, version) = open_regular(path).map_err(|error| match error.kind() {
             ErrorKind::InvalidInput => IndexError::NotRegular(path.to_owned()),
             _ => unreadable(error),
         })?;
-        if version.modified < cookie.modified {
-            return Err(IndexError::Stale(path.to_owned()));
-        }
         let mut start = [0; LONGEST_HEADER];
         let length = read_up_to(&file, &mut start, 0).map_err(unreadable)?;
-        let header = Header::parse(&start[..length], version.length).map_err(|misfit| match misfit {
+        let misfit = |misfit| match misfit {
             Misfit::Version(version) => IndexError::Version { path: path.to_owned(), version },
             Misfit::Cut => IndexError::Cut(path.to_owned()),
             Misfit::Contradictory => IndexError::Misfit(path.to_owned()),
-        })?;
-        let index = Self { file, header, cookie_length: cookie.length };
-        if index.fits().map_err(unreadable)? { Ok(index) } else { Err(IndexError::Misfit(path.to_owned())) }
+        };
+        let (header, doubt) = Header::parse(&start[..length], version.length).map_err(misfit)?;
+        let index = Self { offsets: Offsets::Stored(file), header, cookie_length: cookie.length };
+        let doubt = if version.modified < cookie.modified {
+            Some(IndexError::Stale(path.to_owned()))
+        } else if let Some(doubt) = doubt {
+            Some(misfit(doubt))
+        } else {
+            (!index.fits().map_err(unreadable)?).then(|| IndexError::Misfit(path.to_owned()))
+        };
+        Ok((index, doubt))
+    }
+
+    /// The index that a cookie file, open at its start, would have: found by a look at all of it.
+    ///
+    /// # Errors
+    ///
+    /// The file's own, and `InvalidData` where it holds no text, or too many.
+    pub(super) fn scan(cookie: &File, length: u64, beside: &Beside) -> io::Result<Self> {
+        // Of the texts only the places are wanted; and a comment is at a place like any other line.
+        let mut cookies = Cookies::new(cookie, 0, Format { comments: false, ..beside.format() });
+        let mut offsets = Vec::new();
+        while cookies.read_next()?.is_some() {
+            offsets.push(cookies.offset());
+        }
+        let texts =
+            u32::try_from(offsets.len()).map_err(|_| io::Error::new(ErrorKind::InvalidData, "too many texts"))?;
+        let flags = beside.header().map_or(0, |index| index.header.flags);
+        let header = Header::scanned(texts, flags, beside.format().delimiter);
+        Ok(Self { offsets: Offsets::Scanned(offsets), header, cookie_length: length })
+    }
+
+    /// Whether its offsets were found in the cookie file itself.
+    pub(super) fn is_scanned(&self) -> bool {
+        matches!(self.offsets, Offsets::Scanned(_))
     }
 
     /// Whether the cookie file can be the one that the index was made of, as far as its length tells.
@@ -151,22 +201,6 @@ impl Index {
         Format { delimiter: self.delimiter(), comments: self.header.flags & COMMENTS != 0 }
     }
 
-    /// Whether the cookie file can be read as if there were no index.
-    #[must_use]
-    pub fn is_plain(&self) -> bool {
-        self.format() == Format::default() && !self.is_rotated()
-    }
-
-    /// Whether texts begin where it says, as far as a sample of it tells.
-    #[must_use]
-    pub fn holds(&self, cookie: &File) -> bool {
-        const SAMPLE: u32 = 64;
-        let mut text = Vec::new();
-        let step = usize::try_from(self.len().div_ceil(SAMPLE).max(1)).unwrap_or(usize::MAX);
-        let sample = (0..self.len()).step_by(step).chain(self.len().checked_sub(1));
-        sample.into_iter().all(|number| self.text(cookie, number, WINDOW, &mut text).is_ok())
-    }
-
     /// Whether the texts are in rot13.
     #[must_use]
     pub fn is_rotated(&self) -> bool {
@@ -187,6 +221,19 @@ impl Index {
     /// The files' own; `InvalidInput` for a number that the index does not have; `InvalidData` where the cookie file has no
     /// text at that place, or one with NUL octets. After any of them the index must not be used any more.
     pub fn text(&self, cookie: &File, number: u32, limit: usize, into: &mut Vec<u8>) -> io::Result<Found> {
+        let found = self.whole_text(cookie, number, limit, into)?;
+        if self.format().comments {
+            *into = self.format().without_comments(into);
+        }
+        Ok(found)
+    }
+
+    /// The same with its comments.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn whole_text(&self, cookie: &File, number: u32, limit: usize, into: &mut Vec<u8>) -> io::Result<Found> {
         self.try_text(cookie, number, limit, into).map_err(|error| match error.kind() {
             // One of the two files is shorter than it was.
             ErrorKind::UnexpectedEof => no_text(),
@@ -204,7 +251,7 @@ impl Index {
             // The end took the place of this text, and this text the place of the end.
             offset = self.offset(self.len())?;
         }
-        if offset >= self.cookie_length || !self.begins_at(cookie, offset)? {
+        if offset >= self.cookie_length || !(self.is_scanned() || self.begins_at(cookie, offset)?) {
             return Err(no_text());
         }
         // A byte order mark belongs to the file, not to its first text.
@@ -223,18 +270,22 @@ impl Index {
             into.clear();
             return Err(io::Error::new(ErrorKind::InvalidData, "it has NUL octets, so it holds no text"));
         }
-        match found {
-            Found::Text if self.format().comments => *into = self.format().without_comments(into),
-            Found::Text => {}
-            Found::TooLong => into.clear(),
+        if found == Found::TooLong {
+            into.clear();
         }
         Ok(found)
     }
 
     fn offset(&self, number: u32) -> io::Result<u64> {
+        let file = match &self.offsets {
+            Offsets::Stored(file) => file,
+            Offsets::Scanned(offsets) => {
+                return Ok(offsets.get(number as usize).copied().unwrap_or(self.cookie_length));
+            }
+        };
         let mut octets = [0; 8];
         let (place, width) = self.header.place(number);
-        self.file.read_exact_at(&mut octets[..width], place)?;
+        file.read_exact_at(&mut octets[..width], place)?;
         self.header
             .offset(&octets[..width])
             .ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "the index has an offset that is no number"))

@@ -106,22 +106,29 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// Reads the header of an index of `size` octets from its first ones.
-    pub(super) fn parse(octets: &[u8], size: u64) -> Result<Self, Misfit> {
-        let mut misfit = None;
+    /// Reads the header of an index of `size` octets from its first ones. Where it holds in itself but does not fit the size, that
+    /// comes with it: of such an index everything may be right but the offsets.
+    pub(super) fn parse(octets: &[u8], size: u64) -> Result<(Self, Option<Misfit>), Misfit> {
+        let (mut doubtful, mut misfit) = (None, None);
         for layout in LAYOUTS {
-            match Self::parse_as(layout, octets, size) {
-                Ok(header) => return Ok(header),
-                // The usual layouts come first, and what is wrong with a file is said as if it were one.
+            match Self::parse_as(layout, octets) {
+                Ok(header) => match header.misfit(size) {
+                    None => return Ok((header, None)),
+                    // The usual layouts come first, and what is wrong with a file is said as if it were one.
+                    Some(misfit) => _ = doubtful.get_or_insert((header, Some(misfit))),
+                },
                 Err(why) if !matches!(why, Misfit::Version(_)) => _ = misfit.get_or_insert(why),
                 Err(_) => {}
             }
+        }
+        if let Some(doubtful) = doubtful {
+            return Ok(doubtful);
         }
         let version = Number::Big32.read(octets).map(Misfit::Version);
         Err(misfit.or(version).filter(|_| octets.len() >= 24).unwrap_or(Misfit::Cut))
     }
 
-    fn parse_as(layout: Layout, octets: &[u8], size: u64) -> Result<Self, Misfit> {
+    fn parse_as(layout: Layout, octets: &[u8]) -> Result<Self, Misfit> {
         let mut fields = octets.chunks(if layout.header.width() == 4 { 4 } else { 8 });
         let mut field = || fields.next().and_then(|octets| layout.header.read(octets));
         match field() {
@@ -132,12 +139,6 @@ impl Header {
             return Err(Misfit::Cut);
         };
         let &[delimiter, ..] = fields.next().unwrap_or_default() else { return Err(Misfit::Cut) };
-        let table = texts.checked_add(1).and_then(|entries| entries.checked_mul(layout.offsets.width()));
-        match table.and_then(|table| table.checked_add(layout.header_size())) {
-            Some(declared) if declared == size => {}
-            Some(declared) if declared < size => return Err(Misfit::Contradictory),
-            _ => return Err(Misfit::Cut),
-        }
         let texts = u32::try_from(texts).map_err(|_| Misfit::Contradictory)?;
         let flags = u32::try_from(flags).map_err(|_| Misfit::Contradictory)?;
         let known = flags & !(RANDOM | ORDERED | ROTATED | COMMENTS) == 0;
@@ -146,6 +147,21 @@ impl Header {
             return Err(Misfit::Contradictory);
         }
         Ok(Self { texts, longest, flags, delimiter, layout })
+    }
+
+    /// What is wrong with an index of this header and size.
+    fn misfit(&self, size: u64) -> Option<Misfit> {
+        let table = (u64::from(self.texts) + 1).checked_mul(self.layout.offsets.width());
+        match table.and_then(|table| table.checked_add(self.layout.header_size())) {
+            Some(declared) if declared == size => None,
+            Some(declared) if declared < size => Some(Misfit::Contradictory),
+            _ => Some(Misfit::Cut),
+        }
+    }
+
+    /// That of an index that is in no file: its offsets were found in the cookie file itself, in their order there.
+    pub(super) fn scanned(texts: u32, flags: u32, delimiter: u8) -> Self {
+        Self { texts, longest: 0, flags: flags & !(RANDOM | ORDERED), delimiter, layout: LAYOUTS[0] }
     }
 
     /// Where the `number`-th offset stands, and in how many octets.
@@ -193,7 +209,8 @@ mod tests {
         for layout in LAYOUTS {
             let octets = example(layout);
             let header = Header::parse(&octets[..octets.len().min(LONGEST_HEADER)], octets.len() as u64);
-            let header = header.unwrap_or_else(|misfit| panic!("{layout:?}: {misfit:?}"));
+            let (header, doubt) = header.unwrap_or_else(|misfit| panic!("{layout:?}: {misfit:?}"));
+            assert_eq!(doubt, None, "{layout:?}");
             assert_eq!((header.texts, header.longest, header.flags, header.delimiter), (3, 20, ROTATED, b'%'));
             assert_eq!(header.layout, layout);
             let (place, width) = header.place(2);
@@ -203,13 +220,16 @@ mod tests {
     }
 
     #[test]
-    fn one_octet_more_or_less_fits_no_layout() {
+    fn one_octet_more_or_less_fits_no_layout_and_changes_nothing_that_the_header_says() {
         for layout in LAYOUTS {
             let mut octets = example(layout);
             let size = octets.len() as u64;
             octets.truncate(LONGEST_HEADER);
-            assert!(Header::parse(&octets, size - 1).is_err(), "{layout:?}");
-            assert!(Header::parse(&octets, size + 1).is_err(), "{layout:?}");
+            for size in [size - 1, size + 1] {
+                let (header, doubt) = Header::parse(&octets, size).expect("a header");
+                assert!(doubt.is_some(), "{layout:?}");
+                assert_eq!((header.flags, header.delimiter), (ROTATED, b'%'), "{layout:?}");
+            }
         }
     }
 

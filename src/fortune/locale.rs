@@ -51,6 +51,19 @@ pub(super) fn is_utf_8() -> bool {
     }
 }
 
+/// Why nothing but ASCII can be printed, and what to do about it; `None` if UTF-8 can.
+pub(super) fn why_ascii() -> Option<String> {
+    if is_utf_8() {
+        return None;
+    }
+    let locale = first_of(&["LC_ALL", "LC_CTYPE", "LANG"]);
+    let why = match locale.as_str() {
+        "" | "C" | "POSIX" => "the terminal does not say that it reads UTF-8 (`stty iutf8`)".to_owned(),
+        _ => format!("the locale {locale} has another character set than UTF-8"),
+    };
+    Some(format!("{why}; set LC_ALL=C.UTF-8, or use -u"))
+}
+
 /// Whether standard output is a terminal that does not say that it reads UTF-8 (`stty iutf8`). To one with eight bits a
 /// character, some octets of UTF-8 are control characters.
 fn prints_to_a_legacy_terminal() -> bool {

@@ -10,6 +10,7 @@ mod order;
 mod pattern;
 mod query;
 mod read;
+mod reasons;
 pub(crate) mod search;
 mod shares;
 mod sources;
@@ -20,7 +21,8 @@ pub(crate) use index::READ_BY_INDEX;
 pub use options::{Manner, Options};
 pub use order::{Key, Order};
 pub use pattern::{Error as PatternError, Pattern, compile as compile_pattern};
-pub use query::{list, matching};
+pub use query::{list, matching, printable};
+pub use reasons::Reasons;
 pub use search::DIRECTORIES;
 pub use sources::{Error as SourcesError, Source, parse as parse_sources};
 
@@ -80,16 +82,12 @@ pub enum Error {
         names: String,
     },
     /// Everything could be read, and there was nothing to send.
-    #[error(
-        "no fortune to send in {names}: there are none, or only such as are empty, longer than {longest} octets as sent, \
-         not in the character set, with control characters, or left out by -s or -l; add one that is not, or change \
-         --max-length"
-    )]
+    #[error("no fortune to send in {names}: {reasons}; add others, or lift the limit that keeps these out")]
     NothingEligible {
         /// The files and directories.
         names: String,
-        /// The limit.
-        longest: usize,
+        /// What the texts were left out for.
+        reasons: Box<Reasons>,
     },
     /// The kernel gave no random octets.
     #[error("cannot draw a random seed: {0}; the kernel has to answer getrandom(2)")]
@@ -179,10 +177,9 @@ impl Fortunes {
             .filter_map(|index| eligible.sendable(all.fortune(index).as_bytes()))
             .for_each(|it| some.push(&it.text()));
         if some.ends.is_empty() {
-            return Err(Error::NothingEligible {
-                names: "the built-in collection".to_owned(),
-                longest: eligible.longest,
-            });
+            let texts = (0..all.len()).map(|index| all.fortune(index).as_bytes());
+            let reasons = Box::new(Reasons::of(texts, eligible));
+            return Err(Error::NothingEligible { names: "the built-in collection".to_owned(), reasons });
         }
         Ok(Self { order, collection: Collection::Read(some, None), files: None })
     }
@@ -194,14 +191,16 @@ impl Fortunes {
     /// [`Error::NothingEligible`].
     #[cfg(feature = "web")]
     pub fn held(name: &str, cookies: &[u8], order: Order, eligible: Eligible) -> Result<Self, Error> {
-        let mut texts = Texts::default();
+        let (mut texts, mut all) = (Texts::default(), Vec::new());
         let mut cookies = cookie::Cookies::new(cookies, eligible.longest_raw(), cookie::Format::default());
         // It is in memory: nothing fails but a file with NUL octets, which ends there.
         while let Ok(Some(raw)) = cookies.read_next() {
             eligible.sendable(raw).iter().for_each(|text| texts.push(&text.text()));
+            all.push(raw.to_vec());
         }
         if texts.ends.is_empty() {
-            return Err(Error::NothingEligible { names: name.to_owned(), longest: eligible.longest });
+            let reasons = Box::new(Reasons::of(all.iter().map(Vec::as_slice), eligible));
+            return Err(Error::NothingEligible { names: name.to_owned(), reasons });
         }
         Ok(Self { order, collection: Collection::Read(texts, None), files: None })
     }
@@ -214,11 +213,11 @@ impl Fortunes {
     /// One of [`Error`], naming the file or directory.
     pub fn one_of(sources: &Sources, mut random: SmallRng, eligible: Eligible) -> Result<Self, Error> {
         let mut wanted = None;
-        if let Some(indexed) = Indexed::open(sources, eligible, &mut random, false)? {
-            match indexed.choose(&mut random, eligible)? {
-                Draw::Fortune(fortune, leaf) => return Ok(Self::just(&fortune, leaf.clone(), random)),
+        if let Some(mut indexed) = Indexed::open(sources, &mut random, eligible, false)? {
+            match indexed.choose(sources, &mut random, eligible)? {
+                Draw::Fortune(fortune, leaf) => return Ok(Self::just(&fortune, leaf, random)),
                 Draw::NoneSoon(group) => wanted = Some(group),
-                Draw::Misfit | Draw::Changed => {}
+                Draw::Misfit(_) | Draw::Changed => {}
             }
         }
         let (choices, leaves) = patiently(|| {
@@ -336,14 +335,14 @@ impl Fortunes {
         else {
             return None;
         };
-        let read = match indexed.choose(random, files.eligible) {
+        let read = match indexed.choose(&files.sources, random, files.eligible) {
             Ok(Draw::Fortune(text, leaf)) => {
-                *last = (text, leaf.clone());
+                *last = (text, leaf);
                 return Some(last_chosen(last));
             }
             // What is being written is read when that is done. What is whole until then is the last one.
             Ok(Draw::Changed) => return Some(last_chosen(last)),
-            Ok(Draw::Misfit | Draw::NoneSoon(_)) => Collection::read(&files.sources, files.eligible),
+            Ok(Draw::Misfit(_) | Draw::NoneSoon(_)) => Collection::read(&files.sources, files.eligible),
             Err(error) => Err(error),
         };
         if let Err(error) = &read
@@ -428,15 +427,10 @@ impl Texts {
 impl Collection {
     fn open(sources: &Sources, order: &mut Order, eligible: Eligible) -> Result<Self, Error> {
         if let Order::Random(random) = order
-            && let Some(indexed) = Indexed::open(sources, eligible, random, true)?
+            && let Some(mut indexed) = Indexed::open(sources, random, eligible, true)?
+            && let Draw::Fortune(text, leaf) = indexed.choose(sources, random, eligible)?
         {
-            let last = match indexed.choose(random, eligible)? {
-                Draw::Fortune(text, leaf) => Some((text, leaf.clone())),
-                _ => None,
-            };
-            if let Some(last) = last {
-                return Ok(Self::Indexed { indexed, last });
-            }
+            return Ok(Self::Indexed { indexed, last: (text, leaf) });
         }
         Self::read(sources, eligible)
     }

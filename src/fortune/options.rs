@@ -21,7 +21,7 @@ const SHORT: usize = 160;
 pub struct Options {
     /// Cookie files of fortune(6), or directories of them, instead of the built-in fortunes
     ///
-    /// `all` are those of the host, and a name is first looked for among them.
+    /// `all` are those of the host, where a name is looked for first; `all-o`, `NAME-o` are offensive ones.
     ///
     /// Those in the reader's language come first (`LC_ALL`, `LC_MESSAGES`, LANGUAGE, LANG).
     ///
@@ -86,6 +86,8 @@ pub struct Options {
     key: String,
 
     /// The same choices each time that the program is started with this number
+    ///
+    /// That holds for the same version and options, files and indexes, and way of serving.
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
 }

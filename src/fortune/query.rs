@@ -3,15 +3,12 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use rand::SeedableRng;
-use rand::rngs::SmallRng;
-
-use super::indexed::Indexed;
 use super::pattern::Pattern;
 use super::read::read;
 use super::sources::{self, Leaf};
 use super::text::Eligible;
 use super::{BUILT_IN_NAME, Collection, Error, Sources};
+use crate::report::escaped;
 
 /// Prints the files and directories that would be searched, each with the probability in percent that the fortune is from
 /// there.
@@ -23,11 +20,8 @@ pub fn list(sources: Option<&Sources>, eligible: Eligible, to: &mut impl Write) 
     let Some(sources) = sources else {
         return line(to, "", 1.0, Path::new(BUILT_IN_NAME));
     };
-    // With indexes as fortune(6) does it: what they list, whatever is eligible.
-    let leaves = match Indexed::open(sources, eligible, &mut SmallRng::seed_from_u64(0), false)? {
-        Some(indexed) => indexed.leaves().to_vec(),
-        None => read(sources, eligible, |_, _, _| {})?,
-    };
+    // With an index or without: what can be chosen counts, and not what an index lists.
+    let leaves = read(sources, eligible, |_, _, _| {})?;
     let probabilities = sources::probabilities(&sources.list, &leaves, sources.equal);
     let all: Vec<(&Leaf, f64)> = leaves.iter().zip(probabilities).collect();
     // The files of a directory follow each other.
@@ -49,7 +43,13 @@ pub fn list(sources: Option<&Sources>, eligible: Eligible, to: &mut impl Write) 
 }
 
 fn line(to: &mut impl Write, indent: &str, probability: f64, path: &Path) -> Result<(), Error> {
-    writeln!(to, "{indent}{:5.2}% {}", 100.0 * probability, path.display()).map_err(Error::Print)
+    writeln!(to, "{indent}{:5.2}% {}", 100.0 * probability, printable(path)).map_err(Error::Print)
+}
+
+/// A file's name as it can be printed: whoever made the file must not steer the terminal by it.
+#[must_use]
+pub fn printable(path: &Path) -> String {
+    escaped(&path.to_string_lossy())
 }
 
 /// Prints all fortunes that match, as a cookie file to `fortunes`, and before those of each file its name to `names`. Returns
@@ -69,7 +69,7 @@ pub fn matching(
         if file.as_deref() != Some(name) {
             // In this order where both go to the same place.
             fortunes.flush()?;
-            write!(names, "({})\n%\n", name.display())?;
+            write!(names, "({})\n%\n", printable(name))?;
             names.flush()?;
             file = Some(name.to_owned());
         }

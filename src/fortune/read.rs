@@ -13,7 +13,8 @@ use rand::rngs::SmallRng;
 use rustix::fs::FileType;
 
 use super::cookie::Cookies;
-use super::index::{self, Index, IndexError};
+use super::index::{self, Beside, Index, IndexError};
+use super::reasons::nothing_eligible;
 use super::sources::{Group, Leaf, Source};
 use super::text::{self, Eligible, Sendable};
 use super::{Error, Sources};
@@ -27,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// A choice among fortunes that go by one at a time: the n-th replaces the one chosen so far with probability 1/n.
 #[derive(Default)]
 pub(super) struct Choice {
-    offered: u64,
+    pub(super) offered: usize,
     pub(super) chosen: String,
 }
 
@@ -69,20 +70,22 @@ pub(super) fn read(
     mut take: impl FnMut(usize, &Leaf, Sendable<'_>),
 ) -> Result<Vec<Leaf>, Error> {
     let mut leaves = cookie_files(sources)?;
-    if leaves.is_empty() {
+    if leaves.is_empty() && !sources.indexed_only {
         return Err(Error::NoCookieFile { names: names(sources.list.iter()) });
     }
     for (number, leaf) in leaves.iter_mut().enumerate() {
         let mut fortunes = 0;
-        let outcome = read_file(&leaf.path, eligible, &mut |fortune| {
-            fortunes += 1;
-            take(number, leaf, fortune);
+        let outcome = read_file(&leaf.path, eligible.longest_raw(), &mut |raw| {
+            if let Some(fortune) = eligible.sendable(raw) {
+                fortunes += 1;
+                take(number, leaf, fortune);
+            }
         });
         leaf.is_usable(outcome)?;
         leaf.fortunes = fortunes;
     }
     if leaves.iter().all(|leaf| leaf.fortunes == 0) {
-        return Err(nothing_eligible(sources.list.iter(), eligible));
+        return Err(nothing_eligible(sources, eligible));
     }
     Ok(leaves)
 }
@@ -99,18 +102,14 @@ pub(super) fn patiently<T>(mut read: impl FnMut() -> Result<T, Error>) -> Result
     read()
 }
 
-pub(super) fn nothing_eligible<'a>(sources: impl Iterator<Item = &'a Source>, eligible: Eligible) -> Error {
-    Error::NothingEligible { names: names(sources), longest: eligible.longest }
-}
-
 fn names<'a>(sources: impl Iterator<Item = &'a Source>) -> String {
     let names: Vec<_> = sources.flat_map(|source| &source.paths).map(|path| path.display().to_string()).collect();
     names.join(", ")
 }
 
 /// The cookie files of a directory, by name: the order of the day must not depend on the host's file system. Directories
-/// inside it, hidden files and fortune(6)'s companions of a cookie file are none.
-fn files_of(
+/// inside it, hidden files, what others leave behind and fortune(6)'s companions of a cookie file are none.
+pub(super) fn files_of(
     directory: &Path,
     entries: &BTreeMap<OsString, FileType>,
     indexed_only: bool,
@@ -119,7 +118,7 @@ fn files_of(
     for (name, kind) in entries {
         let hidden = name.as_encoded_bytes().starts_with(b".");
         let indexed = entries.contains_key(index::path_beside(Path::new(name)).as_os_str());
-        if hidden || companion_of(name).is_some() || (indexed_only && !indexed) {
+        if hidden || is_leftover(name) || companion_of(name).is_some() || (indexed_only && !indexed) {
             continue;
         }
         let path = directory.join(name);
@@ -138,18 +137,55 @@ fn files_of(
     Ok(files)
 }
 
+/// What editors and package managers leave beside a file, and what is there to be read by people. Named, it is a cookie file
+/// like any other.
+fn is_leftover(name: &OsStr) -> bool {
+    const EXTENSIONS: &[&str] = &[
+        "bak",
+        "old",
+        "orig",
+        "rej",
+        "save",
+        "swo",
+        "swp",
+        "tmp", // of editors
+        "dpkg-backup",
+        "dpkg-bak",
+        "dpkg-dist",
+        "dpkg-new",
+        "dpkg-old",
+        "dpkg-remove",
+        "dpkg-tmp",
+        "ucf-dist",
+        "ucf-new",
+        "ucf-old",
+        "rpmnew",
+        "rpmorig",
+        "rpmsave",
+        "pacnew",
+        "pacorig",
+        "pacsave",
+        "apk-new",
+    ];
+    let octets = name.as_encoded_bytes();
+    let readme = octets.get(..6).is_some_and(|start| start.eq_ignore_ascii_case(b"readme"))
+        && octets.get(6).is_none_or(|next| !next.is_ascii_alphanumeric());
+    let extension = Path::new(name).extension().and_then(OsStr::to_str);
+    let left = extension.is_some_and(|it| EXTENSIONS.iter().any(|known| it.eq_ignore_ascii_case(known)));
+    readme || left || octets.ends_with(b"~") || octets.starts_with(b"#") && octets.ends_with(b"#")
+}
+
 /// The cookie file whose companion this is in fortune(6): its `.dat` or `.pos` index, or the `.u8` link to it.
 pub(super) fn companion_of(name: &OsStr) -> Option<&OsStr> {
     let name = Path::new(name);
     name.file_stem().filter(|_| matches!(name.extension().and_then(OsStr::to_str), Some("dat" | "pos" | "u8")))
 }
 
-fn read_file(path: &Path, eligible: Eligible, take: &mut impl FnMut(Sendable<'_>)) -> Result<(), Error> {
+/// Hands every text of a cookie file to `take`, in plain letters; of those that are longer, the beginning.
+pub(super) fn read_file(path: &Path, longest: usize, take: &mut impl FnMut(&[u8])) -> Result<(), Error> {
     let opened = open(path)?;
-    let index = opened.index.as_ref().ok().and_then(Option::as_ref);
-    let rotated = index.is_some_and(Index::is_rotated);
-    let format = index.map(Index::format).unwrap_or_default();
-    let mut cookies = Cookies::new(&opened.file, eligible.longest_raw(), format);
+    let rotated = opened.index.is_rotated();
+    let mut cookies = Cookies::new(&opened.file, longest, opened.index.format());
     let mut plain = Vec::new();
     loop {
         match cookies.read_next() {
@@ -159,9 +195,7 @@ fn read_file(path: &Path, eligible: Eligible, take: &mut impl FnMut(Sendable<'_>
                     text::rotate(&mut plain);
                     raw = &plain;
                 }
-                if let Some(fortune) = eligible.sendable(raw) {
-                    take(fortune);
-                }
+                take(raw);
             }
             Ok(None) if opened.is_unchanged() => return Ok(()),
             Ok(None) => return Err(Error::Changed(path.to_owned())),
@@ -173,7 +207,7 @@ fn read_file(path: &Path, eligible: Eligible, take: &mut impl FnMut(Sendable<'_>
     }
 }
 
-/// A cookie file, and its index if there is one, or why that must not be used.
+/// A cookie file, and its index.
 pub(super) struct Opened<I> {
     pub(super) file: File,
     pub(super) version: Version,
@@ -203,20 +237,30 @@ impl Leaf {
 }
 
 /// Opens a cookie file and its index.
-pub(super) fn open(path: &Path) -> Result<Opened<Result<Option<Index>, IndexError>>, Error> {
+pub(super) fn open(path: &Path) -> Result<Opened<Beside>, Error> {
     let (file, version) = open_regular(path).map_err(|error| match error.kind() {
         ErrorKind::InvalidInput => Error::NotACookieFile { path: path.to_owned(), reason: error.to_string() },
         _ => unreadable(path, error),
     })?;
-    let index = Index::beside(path, &version).and_then(|index| match index {
-        // What it says of the whole file is believed only if its offsets hold.
-        Some(index) if !index.is_plain() && !index.holds(&file) => Err(IndexError::Misfit(index::path_beside(path))),
-        index => Ok(index),
-    });
-    match index {
+    match Index::beside(path, &version) {
         // Without its index a file may mean something else.
-        Err(IndexError::Read { path, source }) if file::is_shortage(&source) => Err(unreadable(&path, source)),
+        Beside::Bad(IndexError::Read { path, source }) if file::is_shortage(&source) => Err(unreadable(&path, source)),
         index => Ok(Opened { file, version, index }),
+    }
+}
+
+/// Looks at all of a cookie file: where its texts begin, its index cannot be believed.
+pub(super) fn scan(path: &Path) -> Result<Opened<Index>, Error> {
+    let opened = open(path)?;
+    let index =
+        Index::scan(&opened.file, opened.version.length, &opened.index).map_err(|error| match error.kind() {
+            ErrorKind::InvalidData => Error::NotACookieFile { path: path.to_owned(), reason: error.to_string() },
+            _ => unreadable(path, error),
+        })?;
+    if opened.is_unchanged() {
+        Ok(Opened { file: opened.file, version: opened.version, index })
+    } else {
+        Err(Error::Changed(path.to_owned()))
     }
 }
 

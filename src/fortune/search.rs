@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::locale::languages;
@@ -31,6 +32,8 @@ pub const DIRECTORIES: &[&str] = &[
 const OFFENSIVE: &str = "off";
 /// The operand that stands for the standard collections.
 const ALL: &str = "all";
+/// What a name ends in that stands for the offensive collection of that name, as fortune-mod has it.
+const OFFENSIVE_SUFFIX: &str = "-o";
 
 /// Which of the standard collections to choose from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +64,9 @@ impl SearchPath {
     pub(crate) fn resolve(&self, sources: Vec<Source>, kind: Kind) -> Option<Vec<Source>> {
         let mut resolved = Vec::new();
         for Source { percent, paths } in sources {
-            if paths.iter().any(|path| path == ALL) {
-                let all = self.standard(kind);
+            let all_offensive = |path: &PathBuf| without_suffix(path).is_some_and(|name| name == ALL);
+            if paths.iter().any(|path| path == ALL || all_offensive(path)) {
+                let all = self.standard(if paths.iter().any(all_offensive) { Kind::Offensive } else { kind });
                 if all.is_empty() {
                     return None;
                 }
@@ -87,7 +91,9 @@ impl SearchPath {
             let offensive = (kind != Kind::Decent).then(|| directory.join(OFFENSIVE));
             for directory in [decent, offensive].into_iter().flatten() {
                 let directory = in_language(&directory, &languages).unwrap_or(directory);
-                let leads_to = directory.canonicalize().ok().filter(|it| it.is_dir() && !known.contains(it));
+                let leads_to = directory.canonicalize().ok();
+                // FORTUNE_PATH may name files.
+                let leads_to = leads_to.filter(|it| (it.is_dir() || it.is_file()) && !known.contains(it));
                 if let Some(leads_to) = leads_to {
                     known.push(leads_to);
                     directories.push(directory);
@@ -98,17 +104,22 @@ impl SearchPath {
     }
 
     /// A name that begins with neither `/`, `./` nor `../` is first looked for in the directories, and in each language of the
-    /// reader before all others.
+    /// reader before all others; one that ends in `-o` then among their offensive collections.
     fn locate(&self, path: PathBuf) -> PathBuf {
         let explicit =
             [&b"/"[..], b"./", b"../"].iter().any(|start| path.as_os_str().as_encoded_bytes().starts_with(start));
         if explicit {
             return path;
         }
+        let named = |place: PathBuf| if place.ends_with(&path) && place.is_file() { place } else { place.join(&path) };
         // The last is no language, but the directories themselves.
         let found = languages().into_iter().chain([String::new()]).find_map(|language| {
-            let path = Path::new(&language).join(&path);
-            self.0.iter().map(|directory| directory.join(&path)).find(|it| it.exists())
+            let decent = self.0.iter().map(|directory| named(directory.join(&language)));
+            let offensive = self
+                .0
+                .iter()
+                .filter_map(|directory| Some(directory.join(OFFENSIVE).join(&language).join(without_suffix(&path)?)));
+            decent.chain(offensive).find(|it| it.exists())
         });
         found.unwrap_or(path)
     }
@@ -126,6 +137,12 @@ fn in_language(directory: &Path, languages: &[String]) -> Option<PathBuf> {
         entries.is_some_and(|entries| entries.values().any(|kind| !kind.is_dir()))
     };
     languages.iter().map(|language| directory.join(language)).find(holds_files)
+}
+
+/// The name of an offensive collection without its suffix.
+fn without_suffix(path: &Path) -> Option<&OsStr> {
+    let name = path.as_os_str().as_bytes().strip_suffix(OFFENSIVE_SUFFIX.as_bytes())?;
+    (!name.is_empty()).then(|| OsStr::from_bytes(name))
 }
 
 /// Whether a directory is of the distributions' collections: what is installed there is for everybody to read.

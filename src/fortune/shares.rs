@@ -5,7 +5,7 @@ use std::ops::Range;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
-use super::read::nothing_eligible;
+use super::reasons::nothing_eligible;
 use super::sources::{self, Group, Leaf};
 use super::text::Eligible;
 use super::{Error, Sources};
@@ -21,21 +21,16 @@ pub(super) struct Shares {
 
 impl Shares {
     pub(super) fn new(sources: &Sources, leaves: Vec<Leaf>, eligible: Eligible) -> Result<Self, Error> {
-        // A share that nothing can take would be an empty reply now and then.
-        for (index, source) in
-            sources.list.iter().enumerate().filter(|(_, source)| source.percent.is_some_and(|it| it > 0))
-        {
-            if !leaves.iter().any(|leaf| leaf.source == index && leaf.fortunes > 0) {
-                return Err(nothing_eligible([source].into_iter(), eligible));
-            }
-        }
         let mut sum = 0.0;
         let probabilities = sources::probabilities(&sources.list, &leaves, sources.equal);
         let cumulative = probabilities.into_iter().map(|probability| {
             sum += probability;
             sum
         });
-        let cumulative = cumulative.collect();
+        let cumulative: Vec<f64> = cumulative.collect();
+        if cumulative.last().is_none_or(|&all| all <= 0.0) {
+            return Err(nothing_eligible(sources, eligible));
+        }
         let ends = leaves.iter().scan(0, |end, leaf| {
             *end += leaf.fortunes;
             Some(*end)
@@ -164,14 +159,5 @@ mod tests {
         assert_shares(&["20%", "F/a", "F/dir"], false, [0.2, 0.48, 0.08, 0.24]);
         assert_shares(&["0%", "F/a", "100%", "F/dir"], false, [0.0, 0.6, 0.1, 0.3]);
         assert_shares(&["90%", "F/dir/c", "F/a", "F/dir/d", "0%F/dir/b"], false, [0.0625, 0.0, 0.9, 0.0375]);
-    }
-
-    #[test]
-    fn a_share_that_nothing_can_take_is_named() {
-        let operands = ["50%".into(), "/dev/null".into(), "50%".into(), "Cargo.toml".into()];
-        let list = parse_sources(&operands).expect("shares that hold");
-        let sources = Sources { list, equal: false, indexed_only: false };
-        let outcome = Fortunes::all_of(sources, Order::Random(SmallRng::seed_from_u64(0)), Eligible::RFC_865);
-        assert!(matches!(outcome, Err(Error::NotACookieFile { .. })));
     }
 }

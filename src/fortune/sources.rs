@@ -30,9 +30,15 @@ pub enum Error {
     /// A percentage at the end.
     #[error("{0}% stands before no file or directory; name one after it")]
     NoFile(u8),
-    /// Two percentages in a row, or one above 100.
+    /// Two percentages in a row.
+    #[error("{0} follows a percentage already; name a file or directory after each")]
+    Two(String),
+    /// One above 100.
     #[error("{0} is no percentage; use a number from 0 to 100 before a file or directory")]
     NoPercentage(String),
+    /// A percentage with a fraction.
+    #[error("{0} is no whole number; use one from 0 to 100 before a file or directory")]
+    NotWhole(String),
     /// More than there is.
     #[error("the percentages add up to {0}; lower them to 100 together")]
     TooMuch(u32),
@@ -92,7 +98,7 @@ pub fn parse(operands: &[OsString]) -> Result<Vec<Source>, Error> {
     for operand in operands {
         let (share, rest) = split(operand.as_bytes())?;
         if share.is_some() && percent.is_some() {
-            return Err(Error::NoPercentage(operand.to_string_lossy().into_owned()));
+            return Err(Error::Two(operand.to_string_lossy().into_owned()));
         }
         percent = share.or(percent);
         if rest.is_empty() && share.is_none() {
@@ -112,6 +118,14 @@ pub fn parse(operands: &[OsString]) -> Result<Vec<Source>, Error> {
 /// A percentage in front, and what follows it.
 fn split(operand: &[u8]) -> Result<(Option<u8>, &[u8]), Error> {
     let digits = operand.iter().take_while(|octet| octet.is_ascii_digit()).count();
+    if digits > 0 && operand.get(digits) == Some(&b'.') {
+        // A file's name may begin so too; but then no percent sign follows.
+        let fraction = operand[digits + 1..].iter().take_while(|octet| octet.is_ascii_digit()).count();
+        let end = digits + 1 + fraction;
+        if operand.get(end) == Some(&b'%') {
+            return Err(Error::NotWhole(String::from_utf8_lossy(&operand[..=end]).into_owned()));
+        }
+    }
     if digits == 0 || operand.get(digits) != Some(&b'%') {
         return Ok((None, operand));
     }
@@ -134,7 +148,8 @@ fn check(sources: &[Source]) -> Result<(), Error> {
 }
 
 /// The probability of each leaf. Sources without a percentage share what is left by their number of fortunes, and so do the
-/// files of a directory; or, with `equal`, each source and each file like the others.
+/// files of a directory; or, with `equal`, each source and each file like the others. A share that nothing can take goes to the
+/// others, each according to its own: so all of them are 1 together, or 0.
 #[allow(clippy::cast_precision_loss)] // of numbers of fortunes, far below 2^52
 pub(super) fn probabilities(sources: &[Source], leaves: &[Leaf], equal: bool) -> Vec<f64> {
     let weight = |fortunes: usize| if equal { f64::from(u8::from(fortunes > 0)) } else { fortunes as f64 };
@@ -154,7 +169,14 @@ pub(super) fn probabilities(sources: &[Source], leaves: &[Leaf], equal: bool) ->
         };
         if *weight > 0.0 { share * weight / inside[leaf.source] } else { 0.0 }
     };
-    leaves.iter().zip(&weights).map(probability).collect()
+    let mut probabilities: Vec<f64> = leaves.iter().zip(&weights).map(probability).collect();
+    let all: f64 = probabilities.iter().sum();
+    if all > 0.0 {
+        for probability in &mut probabilities {
+            *probability /= all;
+        }
+    }
+    probabilities
 }
 
 #[cfg(test)]
@@ -172,19 +194,21 @@ mod tests {
         assert_eq!(parsed(&["a", "b"]), Ok(vec![source(None, "a"), source(None, "b")]));
         assert_eq!(parsed(&["30%", "a", "70%b"]), Ok(vec![source(Some(30), "a"), source(Some(70), "b")]));
         assert_eq!(parsed(&["0%", "a", "b"]), Ok(vec![source(Some(0), "a"), source(None, "b")]));
-        assert_eq!(parsed(&["%a", "9", "1.5%"]), Ok(vec![source(None, "%a"), source(None, "9"), source(None, "1.5%")]));
+        assert_eq!(parsed(&["%a", "9", "1.5"]), Ok(vec![source(None, "%a"), source(None, "9"), source(None, "1.5")]));
         assert_eq!(parsed(&[]), Ok(vec![]));
     }
 
     #[test]
     fn percentages_that_cannot_hold_are_named() {
         assert_eq!(parsed(&["a", "50%"]), Err(Error::NoFile(50)));
-        assert_eq!(parsed(&["50%", "50%", "a"]), Err(Error::NoPercentage("50%".to_owned())));
+        assert_eq!(parsed(&["50%", "50%", "a"]), Err(Error::Two("50%".to_owned())));
         assert_eq!(parsed(&["101%", "a"]), Err(Error::NoPercentage("101%".to_owned())));
         assert_eq!(
             parsed(&["99999999999999999999%", "a"]),
             Err(Error::NoPercentage("99999999999999999999%".to_owned()))
         );
+        assert_eq!(parsed(&["12.5%", "a"]), Err(Error::NotWhole("12.5%".to_owned())));
+        assert_eq!(parsed(&["12.%a"]), Err(Error::NotWhole("12.%".to_owned())));
         assert_eq!(parsed(&["60%", "a", "60%", "b"]), Err(Error::TooMuch(120)));
         assert_eq!(parsed(&["20%", "a", "30%", "b"]), Err(Error::TooLittle(50)));
         assert_eq!(parsed(&["100%", "a", "b"]), Err(Error::NothingLeft("b".into())));
@@ -209,5 +233,10 @@ mod tests {
         assert_eq!(shares(&["dir", "20%", "c"], &leaves, true), ["26.67", "26.67", "26.67", "20.00"]);
         // Files without a fortune take no part.
         assert_eq!(shares(&["a", "b", "c"], &[(0, 0), (1, 1), (2, 3)], true), ["0.00", "50.00", "50.00"]);
+        // Nor do those with a percentage, and what was left for none.
+        assert_eq!(shares(&["60%", "a", "40%", "b"], &[(0, 0), (1, 9)], false), ["0.00", "100.00"]);
+        assert_eq!(shares(&["50%a", "20%b", "c"], &[(0, 0), (1, 9), (2, 1)], false), ["0.00", "40.00", "60.00"]);
+        assert_eq!(shares(&["50%a", "20%b", "c"], &[(0, 1), (1, 1), (2, 0)], false), ["71.43", "28.57", "0.00"]);
+        assert_eq!(shares(&["0%a", "b"], &[(0, 1), (1, 0)], false), ["0.00", "0.00"]);
     }
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use clap::ArgAction;
+
 use crate::Error;
 use crate::file;
 use crate::file::Readable;
@@ -48,6 +50,10 @@ pub struct Options {
     /// Wait until the fortune can have been read: a second for 20 characters, and at least 6 seconds
     #[arg(short, long)]
     wait: bool,
+
+    /// The same as -V, as fortune-mod has it
+    #[arg(short = 'v', action = ArgAction::Version)]
+    v: Option<bool>,
 }
 
 impl Service for Qotd {
@@ -75,6 +81,8 @@ impl Service for Fortune {
     const NAME: &'static str = "fortune";
     const ABOUT: &'static str = "fortune(6): prints a fortune by chance";
     const IDLE_TIMEOUT: u16 = Qotd::IDLE_TIMEOUT;
+    /// A unit or a job prints one, whatever its output leads to.
+    const NEEDS_NOBODY: bool = true;
     const RULES: Rules = Qotd::RULES;
 
     fn print(options: &Options) -> Result<Option<u8>, Error> {
@@ -90,7 +98,10 @@ impl Service for Fortune {
         match error {
             Error::Arguments(error) => u8::from(error.report(Self::NAME) != 0),
             Error::Fortune(error) => {
-                report::error(&in_its_words(error));
+                match in_its_words(error) {
+                    Words::Bare(words) => report::bare_error(&words),
+                    Words::Named(words) => report::error(&words),
+                }
                 1
             }
             other => {
@@ -109,24 +120,38 @@ fn quiet(printed: Result<Option<u8>, fortune::Error>) -> Result<Option<u8>, fort
     }
 }
 
-fn in_its_words(error: &fortune::Error) -> String {
+/// A message of fortune-mod's: scripts look for some of them at the start of the line, without the program's name.
+enum Words {
+    Bare(String),
+    Named(String),
+}
+
+fn in_its_words(error: &fortune::Error) -> Words {
+    let none = |why: String| Words::Bare(format!("No fortunes found{why}"));
     match error {
-        fortune::Error::NoneInstalled { .. }
-        | fortune::Error::NoCookieFile { .. }
-        | fortune::Error::NothingEligible { .. } => "No fortunes found".to_owned(),
-        fortune::Error::Read { path, source } if source.kind() == io::ErrorKind::NotFound => {
-            format!("{}: No such file or directory; No fortunes found", path.display())
+        fortune::Error::NoneInstalled { directories } | fortune::Error::NoCookieFile { names: directories } => {
+            none(format!(" in {directories}; install a collection there, or name a file or directory"))
         }
-        fortune::Error::Pattern(error) => format!("bad pattern: {}", error.pattern),
+        fortune::Error::NothingEligible { names, reasons } => {
+            let locale = reasons.locale().map_or_else(String::new, |locale| format!("; {locale}"));
+            none(format!(" in {names}: {reasons}{locale}"))
+        }
+        fortune::Error::Read { path, source } if source.kind() == io::ErrorKind::NotFound => {
+            none(format!(": {}: No such file or directory", path.display()))
+        }
+        fortune::Error::Pattern(error) => Words::Named(format!("bad pattern: {}", error.pattern)),
         fortune::Error::Sources(error) => match error {
-            SourcesError::TooMuch(sum) => format!("probabilities sum to {sum}%!"),
-            SourcesError::TooLittle(sum) => format!("no place to put residual probability ({sum}%)"),
-            SourcesError::NothingLeft(_) => "no probability left to put in residual files".to_owned(),
-            SourcesError::NoFile(_) => "percentages must precede files".to_owned(),
-            SourcesError::NoPercentage(_) => "percentages must be <= 100".to_owned(),
-            SourcesError::NotByChance | SourcesError::Empty => error.to_string(),
+            SourcesError::TooMuch(sum) => Words::Named(format!("probabilities sum to {sum}%!")),
+            SourcesError::TooLittle(sum) => Words::Named(format!("no place to put residual probability ({sum}%)")),
+            SourcesError::NothingLeft(_) => Words::Named("no probability left to put in residual files".to_owned()),
+            SourcesError::NoFile(_) | SourcesError::Two(_) => Words::Bare("percentages must precede files".to_owned()),
+            SourcesError::NotWhole(percentage) => Words::Bare(format!("percentages must be integers: {percentage}")),
+            SourcesError::NoPercentage(percentage) => Words::Bare(format!(
+                "percentages must be <= 100: Overflow percentage detected at argument \"{percentage}\"!"
+            )),
+            SourcesError::NotByChance | SourcesError::Empty => Words::Named(error.to_string()),
         },
-        other => other.to_string(),
+        other => Words::Named(other.to_string()),
     }
 }
 
@@ -178,7 +203,7 @@ impl Reply for Quote {
         let line_end = if self.manner == Manner::Fortune { LineEnd::Lf } else { line_end };
         let Chosen { text, file } = self.fortunes.choose();
         if self.cookie_file {
-            line_end.append(&format!("({})\n%\n", file.display()), octets);
+            line_end.append(&format!("({})\n%\n", fortune::printable(&file)), octets);
         }
         line_end.append(&text, octets);
     }

@@ -1,6 +1,6 @@
 //! `small-services strfile` and `unstr`: fortune(6)'s strfile(1) and unstr(1).
 //!
-//! The options, the summary and the indexes are those of Debian's programs. Where Debian's `strfile -r` may put the end of the
+//! The options, the summary and the indexes are those of Debian's programs, and `-C` is BSD's. Where Debian's `strfile -r` may put the end of the
 //! file in a text's place, the end stays last here; Debian 12's `unstr` finds every index corrupted, so this one does
 //! what its manual says; and where Debian's follow a link to the file to be written, these refuse it.
 
@@ -17,7 +17,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::file::{Version, open_regular};
 use crate::fortune::index::{Found, Index, IndexError, path_beside};
-use crate::fortune::layout::{ORDERED, RANDOM, ROTATED};
+use crate::fortune::layout::{COMMENTS, ORDERED, RANDOM, ROTATED};
+use crate::fortune::printable;
 use crate::random;
 use alphabet::Alphabet;
 use output::{Output, Target};
@@ -86,6 +87,9 @@ pub(crate) struct Strfile {
     /// The character that stands alone on the lines between the texts
     #[arg(short, value_name = "C", default_value = "%", value_parser = delimiter)]
     c: u8,
+    /// Note that lines which begin with two delimiters are comments, and not to be printed
+    #[arg(short = 'C')]
+    comments: bool,
     /// Ignore case when ordering the texts
     #[arg(short)]
     i: bool,
@@ -156,7 +160,7 @@ impl Strfile {
         } else {
             0
         };
-        let flags = order | if self.x { ROTATED } else { 0 };
+        let flags = order | if self.x { ROTATED } else { 0 } | if self.comments { COMMENTS } else { 0 };
         Output::to_file(&target)
             .and_then(|mut output| {
                 table.write(&mut output, flags, self.c)?;
@@ -187,7 +191,7 @@ impl Unstr {
         for number in 0..index.len() {
             let unusable = |source| Error::Text { path: index_path.clone(), source };
             let longest = usize::try_from(version.length).unwrap_or(usize::MAX);
-            if index.text(&file, number, longest, &mut text).map_err(unusable)? == Found::TooLong {
+            if index.whole_text(&file, number, longest, &mut text).map_err(unusable)? == Found::TooLong {
                 return Err(misread(&cookie, io::Error::other("it grows while it is read")));
             }
             // Without the end of its last line, the text would run on into the delimiter.
@@ -245,7 +249,7 @@ fn summary(path: &Path, table: &Table) -> String {
         many => format!("There were {many} strings\n"),
     };
     let lengths = format!("Longest string: {}\nShortest string: {}\n", octets(table.longest), octets(table.shortest));
-    format!("\"{}\" created\n{texts}{}", path.display(), if table.texts.is_empty() { "" } else { &lengths })
+    format!("\"{}\" created\n{texts}{}", printable(path), if table.texts.is_empty() { "" } else { &lengths })
 }
 
 fn print(text: &str) -> Result<(), Error> {

@@ -19,8 +19,29 @@ impl Pair {
         Self(path)
     }
 
-    fn open(&self) -> Result<Option<Index>, IndexError> {
+    fn beside(&self) -> Beside {
         Index::beside(&self.0, &crate::file::look(&self.0).expect("it is there"))
+    }
+
+    fn open(&self) -> Result<Option<Index>, IndexError> {
+        match self.beside() {
+            Beside::Nothing => Ok(None),
+            Beside::Index(index) => Ok(Some(index)),
+            Beside::Header(_, error) | Beside::Bad(error) => Err(error),
+        }
+    }
+
+    /// What a look at the whole file finds.
+    fn scanned(&self) -> Vec<String> {
+        let cookie = File::open(&self.0).expect("it is there");
+        let length = cookie.metadata().expect("it is there").len();
+        let index = Index::scan(&cookie, length, &self.beside()).expect("a text file");
+        let mut text = Vec::new();
+        let texts = (0..index.len()).map(|number| {
+            let found = index.text(&cookie, number, 100, &mut text).expect("a text");
+            (found == Found::Text).then(|| String::from_utf8(text.clone()).expect("UTF-8"))
+        });
+        texts.map(|text| text.expect("short")).collect()
     }
 
     fn text(&self, number: u32, limit: usize) -> io::Result<Option<String>> {
@@ -68,12 +89,15 @@ fn texts_are_found_in_any_order() {
 fn line_ends_comments_delimiters_and_a_byte_order_mark_are_as_in_a_scan() {
     let carriage = Pair::new("crlf", b"one\r\n%\r\ntwo\r\n%\r\n", &index(0, b'%', &[0, 8, 16]));
     assert_eq!(carriage.texts(), ["one\r\n", "two\r\n"]);
+    assert_eq!(carriage.scanned(), carriage.texts());
     let comments = Pair::new("comments", b"## c\none\n#\n## d\ntwo\n##\n", &index(COMMENTS, b'#', &[0, 11, 23]));
     assert_eq!(comments.texts(), ["one\n", "two\n"]);
     let mark = Pair::new("mark", b"\xef\xbb\xbfone\n%\ntwo", &index(0, b'%', &[0, 9, 12]));
     assert_eq!(mark.texts(), ["one\n", "two"]);
+    assert_eq!(mark.scanned(), mark.texts());
     let delimiter = Pair::new("mark", b"\xef\xbb\xbf%\none\n%\ntwo", &index(0, b'%', &[0, 11, 14]));
     assert_eq!(delimiter.texts(), ["one\n", "two"]);
+    assert_eq!(delimiter.scanned(), delimiter.texts());
     let only = Pair::new("mark", b"\xef\xbb\xbf%\n%\n%\n%\n%", &index(0, b'%', &[0, 12]));
     assert_eq!(only.text(0, 100).expect_err("no text").kind(), ErrorKind::InvalidData);
     let cut = Pair::new("cr", b"one\r\n%\r\ntwo\r\n%\r", &index(0, b'%', &[0, 8, 15]));
@@ -81,6 +105,7 @@ fn line_ends_comments_delimiters_and_a_byte_order_mark_are_as_in_a_scan() {
     // BSD's strfile counts delimiters at the start into the first text, and leaves out those at the end.
     let edges = Pair::new("edges", b"%\n%\none\n%\ntwo\n%\n%\n", &index(0, b'%', &[0, 10, 16]));
     assert_eq!(edges.texts(), ["one\n", "two\n"]);
+    assert_eq!(edges.scanned(), edges.texts());
 }
 
 #[test]
@@ -154,6 +179,25 @@ fn an_index_that_is_older_than_its_file_is_refused() {
     file.set_modified(SystemTime::now() + Duration::from_secs(1)).expect("one's own file");
     let error = pair.open().expect_err("older");
     assert!(matches!(error, IndexError::Stale(_)), "{error}");
+}
+
+#[test]
+fn what_a_header_says_of_the_whole_file_is_believed_and_no_offset_of_an_old_index() {
+    let cookies = b"\xef\xbb\xbfbar\n@\n@@ p\n%\ngjb\n@\n@\nguerr";
+    let pair = Pair::new("header", cookies, &index(ROTATED | COMMENTS | RANDOM, b'@', &[0, 1, 2, 3]));
+    let file = File::options().write(true).open(&pair.0).expect("it is there");
+    file.set_modified(SystemTime::now() + Duration::from_secs(1)).expect("one's own file");
+    let beside = pair.beside();
+    assert!(matches!(&beside, Beside::Header(_, IndexError::Stale(_))) && beside.is_rotated());
+    assert_eq!(pair.scanned(), ["bar\n", "%\ngjb\n", "guerr"]);
+    // One of another file, or a part of one, is no better; one whose header does not hold says nothing.
+    let other = Pair::new("header", cookies, &index(ROTATED, b'@', &[0, 1]));
+    assert!(matches!(other.beside(), Beside::Header(_, IndexError::Misfit(_))) && other.beside().is_rotated());
+    let cut = Pair::new("header", cookies, &index(ROTATED, b'@', &[0, 1])[..27]);
+    assert!(matches!(cut.beside(), Beside::Header(_, IndexError::Cut(_))) && cut.beside().is_rotated());
+    let bad = Pair::new("header", cookies, &index(0x80, b'@', &[0, 1]));
+    assert!(matches!(bad.beside(), Beside::Bad(IndexError::Misfit(_))));
+    assert_eq!(bad.beside().format(), Format::default());
 }
 
 #[test]

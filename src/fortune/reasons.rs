@@ -1,0 +1,123 @@
+//! Why there is nothing to send: what every text was left out for, counted.
+
+use std::fmt;
+
+use super::read::{files_of, read_file};
+use super::text::{Eligible, LONGEST_TEXT, Length};
+use super::{Error, Sources, locale};
+use crate::file;
+
+/// How many texts were left out, and for what.
+#[derive(Debug, Default)]
+pub struct Reasons {
+    /// How long a reply may be.
+    longest: usize,
+    /// What `-s` or `-l` asked for.
+    length: Option<Length>,
+    too_long: usize,
+    other_length: usize,
+    not_ascii: usize,
+    not_utf_8: usize,
+    controls: usize,
+    blank: usize,
+    /// Eligible, in files with a share of 0 %.
+    without_share: usize,
+    /// Files of directories that have no index, where only those with one are taken, and the first of them.
+    without_index: usize,
+    example: String,
+}
+
+impl Reasons {
+    /// Counts the reasons of texts that a program holds itself.
+    pub(super) fn of<'a>(texts: impl Iterator<Item = &'a [u8]>, eligible: Eligible) -> Self {
+        let mut reasons = Self { longest: eligible.longest, length: Some(eligible.length), ..Self::default() };
+        texts.for_each(|text| reasons.count(eligible, text));
+        reasons
+    }
+
+    /// What to do about the locale, where texts were left out for its character set.
+    #[must_use]
+    pub fn locale(&self) -> Option<String> {
+        if self.not_ascii == 0 { None } else { locale::why_ascii() }
+    }
+
+    /// Takes the limits away one after the other.
+    fn count(&mut self, eligible: Eligible, raw: &[u8]) {
+        let any = Eligible { longest: LONGEST_TEXT, ascii: false, length: Length::Any };
+        let allowed = |limit: Eligible| limit.sendable(raw).is_some();
+        let counter = if raw.len() > any.longest_raw() {
+            &mut self.too_long
+        } else if !allowed(any) {
+            match std::str::from_utf8(raw) {
+                Err(_) => &mut self.not_utf_8,
+                Ok(text) if text.trim().is_empty() => &mut self.blank,
+                Ok(_) => &mut self.controls,
+            }
+        } else if !allowed(Eligible { ascii: eligible.ascii, ..any }) {
+            &mut self.not_ascii
+        } else if !allowed(Eligible { longest: eligible.longest, ..any }) {
+            &mut self.too_long
+        } else if !allowed(Eligible { length: eligible.length, ..any }) {
+            &mut self.other_length
+        } else {
+            &mut self.without_share
+        };
+        *counter += 1;
+    }
+}
+
+impl fmt::Display for Reasons {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let longest = format!("longer than {} octets as sent (--max-length)", self.longest);
+        let length = match self.length {
+            Some(Length::Short(most)) => format!("longer than {most} characters (-s)"),
+            Some(Length::Long(least)) => format!("not longer than {least} characters (-l)"),
+            _ => String::new(),
+        };
+        let mut counted = [
+            (self.too_long, longest.as_str()),
+            (self.other_length, &length),
+            (self.controls, "with control characters"),
+            (self.not_ascii, "not in ASCII"),
+            (self.not_utf_8, "not in UTF-8"),
+            (self.blank, "blank"),
+            (self.without_share, "in files with a share of 0%"),
+        ];
+        counted.sort_by_key(|(count, _)| usize::MAX - count);
+        let mut parts: Vec<_> =
+            counted.iter().filter(|(count, _)| *count > 0).map(|(count, why)| format!("{count} {why}")).collect();
+        if self.without_index > 0 {
+            let (count, example) = (self.without_index, &self.example);
+            parts.push(format!(
+                "{count} file{s} without an index; make one of each with `strfile {example}`",
+                s = if count == 1 { "" } else { "s" }
+            ));
+        }
+        f.write_str(&if parts.is_empty() { "no text at all".to_owned() } else { parts.join(", ") })
+    }
+}
+
+/// Reads everything once more to say why nothing of it can be sent.
+pub(super) fn nothing_eligible(sources: &Sources, eligible: Eligible) -> Error {
+    let mut reasons = Reasons::of(std::iter::empty(), eligible);
+    let paths = || sources.list.iter().flat_map(|source| &source.paths);
+    for path in paths() {
+        let mut files = vec![path.clone()];
+        if let Ok(Some(entries)) = file::list(path) {
+            let of = |indexed_only| files_of(path, &entries, indexed_only).unwrap_or_default();
+            files = of(sources.indexed_only);
+            let without: Vec<_> = of(false).into_iter().filter(|file| !files.contains(file)).collect();
+            if let Some(first) = without.first().filter(|_| reasons.without_index == 0) {
+                reasons.example = first.display().to_string();
+            }
+            reasons.without_index += without.len();
+        }
+        for file in files {
+            // What cannot be read the log names already.
+            let longest = Eligible { longest: LONGEST_TEXT, ..eligible }.longest_raw();
+            let _ = read_file(&file, longest, &mut |raw| reasons.count(eligible, raw));
+        }
+    }
+    let names: Vec<_> = paths().map(|path| path.display().to_string()).collect();
+    Error::NothingEligible { names: names.join(", "), reasons: Box::new(reasons) }
+}
