@@ -34,7 +34,7 @@ pub(crate) enum Kind {
     Both,
 }
 
-/// The directories in which collections are looked for.
+/// The directories in which collections are looked for, and files that are collections.
 #[derive(Debug)]
 pub(crate) struct SearchPath(Vec<PathBuf>);
 
@@ -69,7 +69,7 @@ impl SearchPath {
         Some(resolved)
     }
 
-    /// The directories of the standard collections that there are. Where one has a subdirectory for the language of the
+    /// The directories and files of the standard collections that there are. Where one has a subdirectory for the language of the
     /// locale, that takes its place, as fortune-mod does it.
     pub(super) fn standard(&self, kind: Kind) -> Vec<PathBuf> {
         let mut directories = Vec::new();
