@@ -2,11 +2,12 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek};
 use std::os::unix::net::SocketAddr;
 
 use jiff::Timestamp;
 
+use crate::fortune::index::{Beside, Index, Version};
 use crate::fortune::locale::languages_of;
 use crate::fortune::search::{Kind, SearchPath};
 use crate::fortune::{Source, parse_sources};
@@ -68,6 +69,16 @@ pub fn doctor(text: &str) -> String {
 /// If it is none.
 pub fn strfile(cookies: &File, delimiter: u8, ordered: bool, ignore_case: bool) -> io::Result<Vec<u8>> {
     strfile::index(cookies, delimiter, ordered, ignore_case)
+}
+
+/// What a look at a whole cookie file finds where only the header of its index is believed.
+///
+/// # Errors
+///
+/// If it is none.
+pub fn scanned(mut cookies: &File, index: Index) -> io::Result<Index> {
+    cookies.rewind()?;
+    Index::scan(cookies, Version::of(cookies)?.length, &Beside::Index(index))
 }
 
 #[cfg(feature = "web")]

@@ -40,10 +40,10 @@ enum Command {
 #[derive(Debug, Subcommand)]
 enum Fortunes {
     /// Make an index of a cookie file, as strfile(1) does
-    #[command(version)]
+    #[command(version, args_override_self = true)]
     Strfile(strfile::Strfile),
     /// Print a cookie file in the order of its index, as unstr(1) does
-    #[command(version)]
+    #[command(version, args_override_self = true)]
     Unstr(strfile::Unstr),
 }
 

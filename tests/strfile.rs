@@ -122,6 +122,10 @@ fn the_names_that_makefiles_call_are_theirs_too() {
     assert!(made.status.success() && made.stderr.is_empty(), "{made:?}");
     assert!(String::from_utf8(made.stdout).unwrap().starts_with("\"cookies.dat\" created\nThere were 2 strings\n"));
     assert_eq!(run("unstr", &["cookies"]).stdout, b"a\n%\nb\n%\n");
+    // As with getopt(3), the last one holds.
+    let twice = run("strfile", &["-s", "-c@", "-s", "-c", "%", "-oo", "cookies"]);
+    assert!(twice.status.success() && twice.stdout.is_empty() && twice.stderr.is_empty(), "{twice:?}");
+    assert_eq!(run("unstr", &["-c@", "-c.", "cookies"]).stdout, b"a\n.\nb\n.\n");
     for name in ["strfile", "unstr"] {
         let said = String::from_utf8(run(name, &["nothing"]).stderr).unwrap();
         assert!(said.starts_with(&format!("{name}: cannot read nothing")) && said.lines().count() == 1, "{said}");

@@ -1,8 +1,9 @@
-//! By the index that strfile makes of any cookie file, the texts are found that a plain reading finds.
+//! By the index that strfile makes of any cookie file, and by a look at the whole file, the texts are found that a plain reading
+//! finds.
 use std::fs::File;
 use std::io::Seek;
 use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use super::{format, memory, texts, write};
@@ -10,8 +11,7 @@ use small_services::fortune::index::{Found, Index, Version};
 use small_services::fuzz;
 
 /// The text at each place of an index.
-fn found(cookies: &File, path: &Path, longest: usize) -> Vec<Vec<u8>> {
-    let index = Index::open(path, &Version::of(cookies).expect("it is open")).expect("an index made of this very file");
+fn found(cookies: &File, index: &Index, longest: usize) -> Vec<Vec<u8>> {
     let mut text = vec![];
     let mut found = vec![];
     for number in 0..index.len() {
@@ -45,11 +45,16 @@ pub fn run(data: &[u8]) {
         };
         assert!(!file.contains(&0), "a NUL octet went by");
         write(index, &octets);
-        let mut found = found(cookies, &path, file.len());
+        let version = Version::of(cookies).expect("it is open");
+        let index = Index::open(&path, &version).expect("an index made of this very file");
+        let mut by_index = found(cookies, &index, file.len());
+        let scanned = fuzz::scanned(cookies, index).expect("text");
+        // In the file's order, whatever that of the index is.
+        assert_eq!(found(cookies, &scanned, file.len()), texts(file, format));
         if ordered {
-            found.sort();
+            by_index.sort();
             expected.sort();
         }
-        assert_eq!(found, expected);
+        assert_eq!(by_index, expected);
     }
 }

@@ -146,7 +146,7 @@ impl Index {
     /// # Errors
     ///
     /// The file's own, and `InvalidData` where it holds no text, or too many.
-    pub(super) fn scan(cookie: &File, length: u64, beside: &Beside) -> io::Result<Self> {
+    pub(crate) fn scan(cookie: &File, length: u64, beside: &Beside) -> io::Result<Self> {
         // Of the texts only the places are wanted; and a comment is at a place like any other line.
         let mut cookies = Cookies::new(cookie, 0, Format { comments: false, ..beside.format() });
         let mut offsets = Vec::new();

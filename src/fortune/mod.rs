@@ -177,9 +177,10 @@ impl Fortunes {
             .filter_map(|index| eligible.sendable(all.fortune(index).as_bytes()))
             .for_each(|it| some.push(&it.text()));
         if some.ends.is_empty() {
-            let texts = (0..all.len()).map(|index| all.fortune(index).as_bytes());
-            let reasons = Box::new(Reasons::of(texts, eligible));
-            return Err(Error::NothingEligible { names: "the built-in collection".to_owned(), reasons });
+            let mut reasons = Reasons::new(eligible);
+            (0..all.len()).for_each(|index| reasons.count(all.fortune(index).as_bytes()));
+            let names = "the built-in collection".to_owned();
+            return Err(Error::NothingEligible { names, reasons: Box::new(reasons) });
         }
         Ok(Self { order, collection: Collection::Read(some, None), files: None })
     }
@@ -191,16 +192,21 @@ impl Fortunes {
     /// [`Error::NothingEligible`].
     #[cfg(feature = "web")]
     pub fn held(name: &str, cookies: &[u8], order: Order, eligible: Eligible) -> Result<Self, Error> {
-        let (mut texts, mut all) = (Texts::default(), Vec::new());
-        let mut cookies = cookie::Cookies::new(cookies, eligible.longest_raw(), cookie::Format::default());
         // It is in memory: nothing fails but a file with NUL octets, which ends there.
-        while let Ok(Some(raw)) = cookies.read_next() {
+        let each = |longest, take: &mut dyn FnMut(&[u8])| {
+            let mut cookies = cookie::Cookies::new(cookies, longest, cookie::Format::default());
+            while let Ok(Some(raw)) = cookies.read_next() {
+                take(raw);
+            }
+        };
+        let mut texts = Texts::default();
+        each(eligible.longest_raw(), &mut |raw| {
             eligible.sendable(raw).iter().for_each(|text| texts.push(&text.text()));
-            all.push(raw.to_vec());
-        }
+        });
         if texts.ends.is_empty() {
-            let reasons = Box::new(Reasons::of(all.iter().map(Vec::as_slice), eligible));
-            return Err(Error::NothingEligible { names: name.to_owned(), reasons });
+            let mut reasons = Reasons::new(eligible);
+            each(usize::MAX, &mut |raw| reasons.count(raw));
+            return Err(Error::NothingEligible { names: name.to_owned(), reasons: Box::new(reasons) });
         }
         Ok(Self { order, collection: Collection::Read(texts, None), files: None })
     }

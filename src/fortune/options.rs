@@ -54,7 +54,7 @@ pub struct Options {
     length: usize,
 
     /// Where the host's fortunes are [default: `FORTUNE_PATH`, or where distributions have them]
-    #[arg(long, value_name = "DIR[:DIR...]")]
+    #[arg(long, value_name = "DIR|FILE[:...]")]
     fortune_path: Option<OsString>,
 
     /// The longest reply, in octets as sent; 0 for no limit (but a datagram's own) [default: 511]

@@ -8,12 +8,10 @@ use super::{Error, Sources, locale};
 use crate::file;
 
 /// How many texts were left out, and for what.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Reasons {
-    /// How long a reply may be.
-    longest: usize,
-    /// What `-s` or `-l` asked for.
-    length: Option<Length>,
+    /// What a text has to be.
+    eligible: Eligible,
     too_long: usize,
     other_length: usize,
     not_ascii: usize,
@@ -28,11 +26,19 @@ pub struct Reasons {
 }
 
 impl Reasons {
-    /// Counts the reasons of texts that a program holds itself.
-    pub(super) fn of<'a>(texts: impl Iterator<Item = &'a [u8]>, eligible: Eligible) -> Self {
-        let mut reasons = Self { longest: eligible.longest, length: Some(eligible.length), ..Self::default() };
-        texts.for_each(|text| reasons.count(eligible, text));
-        reasons
+    pub(super) fn new(eligible: Eligible) -> Self {
+        Self {
+            eligible,
+            too_long: 0,
+            other_length: 0,
+            not_ascii: 0,
+            not_utf_8: 0,
+            controls: 0,
+            blank: 0,
+            without_share: 0,
+            without_index: 0,
+            example: String::new(),
+        }
     }
 
     /// What to do about the locale, where texts were left out for its character set.
@@ -41,8 +47,9 @@ impl Reasons {
         if self.not_ascii == 0 { None } else { locale::why_ascii() }
     }
 
-    /// Takes the limits away one after the other.
-    fn count(&mut self, eligible: Eligible, raw: &[u8]) {
+    /// Counts a text. What it fails by shows when the limits hold one by one.
+    pub(super) fn count(&mut self, raw: &[u8]) {
+        let eligible = self.eligible;
         let any = Eligible { longest: LONGEST_TEXT, ascii: false, length: Length::Any };
         let allowed = |limit: Eligible| limit.sendable(raw).is_some();
         let counter = if raw.len() > any.longest_raw() {
@@ -68,11 +75,11 @@ impl Reasons {
 
 impl fmt::Display for Reasons {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let longest = format!("longer than {} octets as sent (--max-length)", self.longest);
-        let length = match self.length {
-            Some(Length::Short(most)) => format!("longer than {most} characters (-s)"),
-            Some(Length::Long(least)) => format!("not longer than {least} characters (-l)"),
-            _ => String::new(),
+        let longest = format!("longer than {} octets as sent (--max-length)", self.eligible.longest);
+        let length = match self.eligible.length {
+            Length::Short(most) => format!("longer than {most} characters (-s)"),
+            Length::Long(least) => format!("not longer than {least} characters (-l)"),
+            Length::Any => String::new(),
         };
         let mut counted = [
             (self.too_long, longest.as_str()),
@@ -99,7 +106,7 @@ impl fmt::Display for Reasons {
 
 /// Reads everything once more to say why nothing of it can be sent.
 pub(super) fn nothing_eligible(sources: &Sources, eligible: Eligible) -> Error {
-    let mut reasons = Reasons::of(std::iter::empty(), eligible);
+    let mut reasons = Reasons::new(eligible);
     let paths = || sources.list.iter().flat_map(|source| &source.paths);
     for path in paths() {
         let mut files = vec![path.clone()];
@@ -115,7 +122,7 @@ pub(super) fn nothing_eligible(sources: &Sources, eligible: Eligible) -> Error {
         for file in files {
             // What cannot be read the log names already.
             let longest = Eligible { longest: LONGEST_TEXT, ..eligible }.longest_raw();
-            let _ = read_file(&file, longest, &mut |raw| reasons.count(eligible, raw));
+            let _ = read_file(&file, longest, &mut |raw| reasons.count(raw));
         }
     }
     let names: Vec<_> = paths().map(|path| path.display().to_string()).collect();

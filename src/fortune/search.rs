@@ -46,7 +46,7 @@ pub(crate) enum Kind {
     Both,
 }
 
-/// The directories in which collections are looked for.
+/// The directories in which collections are looked for, and files that are collections.
 #[derive(Debug)]
 pub(crate) struct SearchPath(Vec<PathBuf>);
 
@@ -81,8 +81,8 @@ impl SearchPath {
         Some(resolved)
     }
 
-    /// The directories of the standard collections that there are, each once, whatever links to it. Where one has a subdirectory
-    /// for a language of the reader, that takes its place, as fortune-mod does it; and so it is with the offensive ones.
+    /// The directories and files of the standard collections that there are, each once, whatever links to it. Where one has a
+    /// subdirectory for a language of the reader, that takes its place, as fortune-mod does it; and so it is with the offensive ones.
     pub(super) fn standard(&self, kind: Kind) -> Vec<PathBuf> {
         let languages = languages();
         let (mut directories, mut known) = (Vec::new(), Vec::new());

@@ -89,27 +89,31 @@ mod tests {
     /// Draws 100,000 times from files of so many fortunes, in a directory but for the first, and tests how often each file came
     /// against its probability.
     fn assert_shares(operands: &[&str], equal: bool, expected: [f64; 4]) {
-        for indexed in [false, true] {
+        for indexed in [&[][..], &FILES] {
             assert_shares_with(operands, equal, indexed, expected);
         }
     }
 
-    fn assert_shares_with(operands: &[&str], equal: bool, indexed: bool, expected: [f64; 4]) {
+    const FILES: [&str; 4] = ["a", "dir/b", "dir/c", "dir/d"];
+
+    /// The same where these have an index.
+    fn assert_shares_with(operands: &[&str], equal: bool, indexed: &[&str], expected: [f64; 4]) {
         const DRAWS: u32 = 100_000;
         let folder = std::env::temp_dir().join(format!(
-            "small-services-shares-{}-{equal}-{indexed}-{}",
+            "small-services-shares-{}-{equal}-{}-{}",
             std::process::id(),
+            indexed.len(),
             operands.len()
         ));
         fs::create_dir_all(folder.join("dir")).expect("a folder");
-        for (file, fortunes) in [("a", 5), ("dir/b", 6), ("dir/c", 1), ("dir/d", 3)] {
+        for (file, fortunes) in FILES.into_iter().zip([5, 6, 1, 3]) {
             let mut texts: Vec<_> = (0..fortunes).map(|_| format!("{}\n", &file[file.len() - 1..])).collect();
             if fortunes == 5 {
                 // Nobody hears these, and they must not change anything.
                 texts.extend((0..1000).map(|_| "\u{7}\n".to_owned()));
             }
             fs::write(folder.join(file), texts.join("%\n")).expect("a file");
-            if indexed {
+            if indexed.contains(&file) {
                 // Texts and delimiter lines have two octets each.
                 let mut index = layout::header(u32::try_from(texts.len()).expect("few"), 2, 2, 0, b'%');
                 (0..=texts.len()).for_each(|text| {
@@ -159,5 +163,11 @@ mod tests {
         assert_shares(&["20%", "F/a", "F/dir"], false, [0.2, 0.48, 0.08, 0.24]);
         assert_shares(&["0%", "F/a", "100%", "F/dir"], false, [0.0, 0.6, 0.1, 0.3]);
         assert_shares(&["90%", "F/dir/c", "F/a", "F/dir/d", "0%F/dir/b"], false, [0.0625, 0.0, 0.9, 0.0375]);
+    }
+    #[test]
+    fn files_without_an_index_have_their_shares_beside_those_with_one() {
+        let expected = [5.0 / 15.0, 6.0 / 15.0, 1.0 / 15.0, 3.0 / 15.0];
+        assert_shares_with(&["F/a", "F/dir"], false, &["dir/b", "dir/c", "dir/d"], expected);
+        assert_shares_with(&["20%", "F/a", "F/dir"], false, &["dir/d"], [0.2, 0.48, 0.08, 0.24]);
     }
 }
