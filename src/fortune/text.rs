@@ -248,9 +248,22 @@ mod tests {
             assert_eq!(sendable(bad.as_bytes()), None, "{bad:?}");
         }
         // Other sequences: the cursor, the screen, the title, a link, what the terminal sends, and what is no whole sequence.
-        for bad in
-            ["[2J", "[10A", "[?25l", "[>4m", "[1 m", "[31", "[31;", "[", "", "]0;title\x07", "]8;;x\x1b\\", "c", "m"]
-        {
+        for bad in [
+            "[2J",
+            "[10A",
+            "[?25l",
+            "[?1m",
+            "[>4m",
+            "[1 m",
+            "[31",
+            "[31;",
+            "[",
+            "",
+            "]0;title\x07",
+            "]8;;x\x1b\\",
+            "c",
+            "m",
+        ] {
             for text in
                 [format!("text \x1b{bad}"), format!("\x1b{bad} text\n"), format!("\x1b[31m\x1b{bad}\x1b[m text")]
             {
