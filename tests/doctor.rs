@@ -59,6 +59,21 @@ fn a_host_without_the_units_is_told_so() {
 }
 
 #[test]
+fn a_container_that_may_start_no_unit_is_told_what_serves_there() {
+    // systemd itself needs a directory that it cannot mount.
+    let options = ["--drop-capability=CAP_SYS_ADMIN", "--tmpfs=/run/lock"];
+    let machine = Machine::boot_release("container", "bookworm", &options);
+    machine.shell(&format!("make -C {} install", support::repository().display()));
+    machine.shell("systemctl enable --now fortune.socket 2>&1");
+    assert_eq!(machine.shell("nc 127.0.0.1 17 </dev/null"), "");
+    let text = machine.shell("! small-services doctor");
+    assert!(text.contains("problem: this host: its systemd has no CAP_SYS_ADMIN"), "{text}");
+    assert!(text.contains("serve without units: with --listen"), "{text}");
+    machine.shell("(setpriv --reuid 65534 --clear-groups qotd --listen 127.0.0.1:1717 &) >/dev/null 2>&1");
+    machine.wait_for("nc 127.0.0.1 1717 </dev/null | grep .");
+}
+
+#[test]
 fn faults_of_sockets_are_named_and_nothing_else_is_wrong() {
     let machine = Machine::with_services("faults", "");
     let (well, text) = doctor(&machine);

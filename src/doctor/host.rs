@@ -29,6 +29,16 @@ pub(super) fn examine(services: &[&Service], findings: &mut Findings) {
     } else {
         examine_kernel(demanded, findings);
     }
+    let manager = fs::read_to_string("/proc/1/status").unwrap_or_default();
+    if may_mount(&manager) == Some(false) {
+        findings.problem(
+            None,
+            "its systemd has no CAP_SYS_ADMIN, that of a container as a rule, and can start no unit that asks for namespaces \
+             (225/NETWORK, 226/NAMESPACE)",
+            "give the container that capability, or serve without units: with --listen, or by an image of one program \
+             (docs/operating.md)",
+        );
+    }
     let namespaces = fs::read_to_string("/proc/sys/user/max_user_namespaces").unwrap_or_default();
     let wanting: Vec<_> = sockets.iter().filter(|socket| socket.started.get("PrivateUsers") == "yes").collect();
     if namespaces.trim() == "0" {
@@ -43,6 +53,13 @@ pub(super) fn examine(services: &[&Service], findings: &mut Findings) {
             );
         }
     }
+}
+
+/// Whether a process may mount anything, by its status in /proc: whether its capabilities are bounded to fewer.
+fn may_mount(status: &str) -> Option<bool> {
+    const CAP_SYS_ADMIN: u32 = 21;
+    let bound = status.lines().find_map(|line| line.strip_prefix("CapBnd:"))?;
+    Some(u64::from_str_radix(bound.trim(), 16).ok()? >> CAP_SYS_ADMIN & 1 == 1)
 }
 
 /// The first two numbers of a kernel's release.
@@ -89,6 +106,13 @@ fn examine_kernel(demanded: bool, findings: &mut Findings) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_process_is_bounded_to_is_read_bit_by_bit() {
+        assert_eq!(may_mount("CapEff:\t0000000000000000\nCapBnd:\t000001ffffffffff\n"), Some(true));
+        assert_eq!(may_mount("CapBnd:\t00000000a80425fb\n"), Some(false));
+        assert_eq!(may_mount(""), None);
+    }
 
     #[test]
     fn releases_are_compared_as_numbers() {

@@ -133,10 +133,13 @@ pub(super) fn last_words(unit: &str, since: Option<SystemTime>) -> Option<String
     })
 }
 
-/// Why a socket unit does not listen, in the words of whoever tried to open it.
+/// Why a socket unit does not listen, in the words of systemd's process that tried to open it. That is gone so soon that journald
+/// cannot always tell whose it was.
 pub(super) fn why_it_does_not_listen(unit: &str) -> Option<String> {
     run("journalctl", &["--sync"]);
-    let lines = run("journalctl", &["--quiet", "--no-pager", "--output=cat", "--lines=20", "--boot", "--unit", unit])?;
+    let about = format!("UNIT={unit}");
+    let lines =
+        run("journalctl", &["--quiet", "--no-pager", "--output=cat", "--lines=20", "--boot", &about, "_UID=0"])?;
     lines.lines().rev().find(|line| line.contains(": Failed to create")).map(str::to_owned)
 }
 
