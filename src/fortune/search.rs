@@ -112,13 +112,14 @@ impl SearchPath {
             return path;
         }
         let named = |place: PathBuf| if place.ends_with(&path) && place.is_file() { place } else { place.join(&path) };
-        // The last is no language, but the directories themselves.
-        let found = languages().into_iter().chain([String::new()]).find_map(|language| {
-            let decent = self.0.iter().map(|directory| named(directory.join(&language)));
+        let languages = languages().into_iter().map(Some);
+        let found = languages.chain([None]).find_map(|language| {
+            let within = |directory: PathBuf| language.iter().fold(directory, |directory, it| directory.join(it));
+            let decent = self.0.iter().map(|directory| named(within(directory.clone())));
             let offensive = self
                 .0
                 .iter()
-                .filter_map(|directory| Some(directory.join(OFFENSIVE).join(&language).join(without_suffix(&path)?)));
+                .filter_map(|directory| Some(within(directory.join(OFFENSIVE)).join(without_suffix(&path)?)));
             decent.chain(offensive).find(|it| it.exists())
         });
         found.unwrap_or(path)

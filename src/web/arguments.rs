@@ -74,7 +74,7 @@ impl Arguments {
 
 /// What follows `--fortunes`.
 #[derive(Debug, Parser)]
-#[command(disable_help_flag = true)]
+#[command(version, disable_help_flag = true)] // -v of qotd's asks for a version
 struct FortunesLine {
     #[command(flatten)]
     options: protocol::QotdOptions,
