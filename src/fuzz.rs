@@ -82,16 +82,22 @@ pub fn scanned(mut cookies: &File, index: Index) -> io::Result<Index> {
 }
 
 #[cfg(feature = "web")]
-pub use web::{Answers, certificate};
+pub use web::{Answers, certificate, proxied};
 
 #[cfg(feature = "web")]
 mod web {
+    use std::future::Future;
+    use std::io;
+    use std::net::SocketAddr;
     use std::path::Path;
+    use std::pin::{Pin, pin};
+    use std::task::{Context, Poll, Waker};
 
     use hyper::body::{Body, Bytes};
     use hyper::{Request, Response};
+    use tokio::io::{AsyncRead, ReadBuf};
 
-    use crate::web::{Scheme, Site, identity, lunch};
+    use crate::web::{Https, Scheme, Site, identity, lunch, proxy};
 
     /// `lunchd`'s answers to requests that never were on a network.
     pub struct Answers(Site);
@@ -100,7 +106,8 @@ mod web {
         /// HTTP leads to HTTPS on this port, if it is served.
         #[must_use]
         pub fn new(https_port: Option<u16>) -> Option<Self> {
-            Some(Self(Site::new(lunch().ok()?, https_port)))
+            let https = https_port.map(|port| Https { port, public_port: None, remembered: None });
+            Some(Self(Site::new(lunch().ok()?, https)))
         }
 
         /// The answer over HTTPS, or else over HTTP.
@@ -110,6 +117,36 @@ mod web {
             request: &Request<B>,
         ) -> Response<impl Body<Data = Bytes> + Unpin + use<B>> {
             self.0.answer(if https { Scheme::Https } else { Scheme::Http }, request)
+        }
+    }
+
+    /// What a balancer says of its client, and what follows it. Octets come in pieces of this length at the most.
+    ///
+    /// # Errors
+    ///
+    /// If it says nothing of the kind.
+    pub fn proxied(octets: &[u8], piece: usize) -> io::Result<(Option<SocketAddr>, &[u8])> {
+        let mut stream = Pieces { octets, piece };
+        let polled = pin!(proxy::header(&mut stream)).poll(&mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(client) = polled else {
+            return Err(io::ErrorKind::WouldBlock.into());
+        };
+        Ok((client?, stream.octets))
+    }
+
+    /// What comes from a network, and is all there.
+    struct Pieces<'a> {
+        octets: &'a [u8],
+        piece: usize,
+    }
+
+    impl AsyncRead for Pieces<'_> {
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            let length = buffer.remaining().min(self.piece).min(self.octets.len());
+            let (piece, rest) = self.octets.split_at(length);
+            buffer.put_slice(piece);
+            self.octets = rest;
+            Poll::Ready(Ok(()))
         }
     }
 

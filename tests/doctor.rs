@@ -223,16 +223,19 @@ fn faults_of_services_and_of_access_are_named() {
 #[test]
 fn faults_of_lunchd_are_named() {
     let machine = Machine::with_services("web", "");
-    let make = |days: i32, subject: &str, folder: &str| {
+    let make_with = |key: &str, more: &str, folder: &str| {
         format!(
-            "install -d -m 700 {folder} && openssl req -x509 -newkey ed25519 -nodes -days {days} -subj /CN={subject} \
-             -addext subjectAltName=DNS:localhost -keyout {folder}/key.pem -out {folder}/certificate.pem 2>/dev/null"
+            "install -d -m 700 {folder} && openssl req -x509 -newkey {key} -nodes -subj /CN=localhost {more} \
+             -keyout {folder}/key.pem -out {folder}/certificate.pem 2>/dev/null"
         )
     };
+    let (ec, named) = ("ec -pkeyopt ec_paramgen_curve:P-256", "-addext subjectAltName=DNS:localhost -days 90");
+    let make =
+        |days: i32, folder: &str| make_with(ec, &format!("-addext subjectAltName=DNS:localhost -days {days}"), folder);
     let restart = "systemctl restart lunchd.service";
     machine.shell(&format!(
         "{} && systemctl enable --now lunchd-http.socket lunchd-https.socket 2>&1",
-        make(90, "localhost", "/etc/lunchd")
+        make(90, "/etc/lunchd")
     ));
     let (well, text) = doctor(&machine);
     assert!(well, "{text}");
@@ -245,14 +248,18 @@ fn faults_of_lunchd_are_named() {
     names(
         &machine,
         "mv /etc/lunchd/key.pem /run/",
-        &["problem: lunchd.service", "/etc/lunchd/key.pem, which LoadCredential= hands over to it, cannot be read"],
+        &["problem: lunchd.service", "/etc/lunchd/key.pem, which it is to serve https with, cannot be read"],
         "mv /run/key.pem /etc/lunchd/",
     );
-    machine.shell(&format!("cp -a /etc/lunchd /run/good && {}", make(1, "localhost", "/run/short")));
+    machine.shell(&format!("cp -a /etc/lunchd /run/good && {}", make(1, "/run/short")));
     names(
         &machine,
         "cp /run/short/* /etc/lunchd",
-        &["problem: lunchd.service", "is not valid after", "renew it, then `systemctl restart lunchd.service`"],
+        &[
+            "problem: lunchd.service",
+            "is not valid after",
+            "renew it, then `systemctl reload-or-restart lunchd.service`",
+        ],
         "cp /run/good/* /etc/lunchd",
     );
     names(
@@ -261,6 +268,22 @@ fn faults_of_lunchd_are_named() {
         &["problem: lunchd.service", "the key /etc/lunchd/key.pem does not belong to the certificate"],
         "cp /run/good/* /etc/lunchd",
     );
+    // One that curl takes and browsers do not.
+    for (key, more, advice) in [
+        ("ed25519", named, "make a key with P-256"),
+        (ec, "-days 90", "ask for one with the host's name as subjectAltName"),
+    ] {
+        names(
+            &machine,
+            &make_with(key, more, "/etc/lunchd"),
+            &[
+                "problem: lunchd.service",
+                "no browser opens a page with its certificate /etc/lunchd/certificate.pem",
+                advice,
+            ],
+            "cp /run/good/* /etc/lunchd",
+        );
+    }
     // One that only lunchd itself finds wrong.
     names(
         &machine,

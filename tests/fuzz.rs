@@ -87,3 +87,9 @@ fn every_request_has_a_whole_answer_and_leads_nowhere_else() {
 fn no_message_about_a_certificate_quotes_from_its_key() {
     replay("certificate", targets::certificate::run);
 }
+
+#[test]
+#[cfg(feature = "web")]
+fn whatever_a_balancer_says_first_is_taken_whole_or_refused() {
+    replay("proxy", targets::proxy::run);
+}

@@ -3,13 +3,19 @@
 mod support;
 
 use std::fs;
+use std::process::Command;
 
 use support::machine::Machine;
 use support::web::{Authority, EC, assert_dish};
 
 /// A machine where everything is installed and the sockets are enabled in this order, as README.md says.
 fn machine(name: &str, authority: &Authority, sockets: &str) -> Machine {
-    let machine = Machine::boot(name);
+    machine_of("bookworm", name, authority, sockets)
+}
+
+/// The same with another Debian release.
+fn machine_of(release: &str, name: &str, authority: &Authority, sockets: &str) -> Machine {
+    let machine = Machine::boot_release(name, release, &[]);
     machine.shell(&format!("make -C {} install", support::repository().display()));
     authority.certify("site", EC, 1);
     machine.shell("mkdir -m 700 /etc/lunchd");
@@ -62,11 +68,6 @@ fn a_dish_is_served_from_the_hardened_unit() {
     for (name, value) in [("CapEff:", "0000000000000000"), ("CapAmb:", "0000000000000000"), ("Seccomp:", "2")] {
         assert_eq!(field(name), Some(value), "{name}");
     }
-    // Its key is for nobody else, not even for another service.
-    machine.shell(
-        "! setpriv --reuid=65534 --regid=65534 --clear-groups cat /run/credentials/lunchd.service/key 2>/run/refused && \
-         grep -q 'Permission denied' /run/refused",
-    );
     assert_ne!(machine.shell(&format!("readlink /proc/{pid}/ns/net")), machine.shell("readlink /proc/1/ns/net"));
     // What it was given, and how.
     let journal = machine.journal("-u lunchd.service");
@@ -117,9 +118,32 @@ fn a_dish_is_served_from_the_hardened_unit() {
 }
 
 #[test]
-fn a_new_certificate_comes_in_under_load_and_every_request_is_answered() {
-    let (old, new) = (Authority::new("old"), Authority::new("new"));
-    let machine = machine("renewed", &old, BOTH);
+fn a_renewed_certificate_comes_in_by_a_reload_and_no_connection_is_dropped() {
+    renewed("bookworm");
+}
+
+#[test]
+fn a_renewed_certificate_comes_in_by_a_reload_on_debian_13_too() {
+    renewed("trixie");
+}
+
+/// A client that asks and asks over one connection, and adds an octet to /run/kept for every answer.
+const KEPT: &str = "\
+import http.client, os, ssl
+client = http.client.HTTPSConnection(\"localhost\", context=ssl._create_unverified_context())
+client.connect()
+client.auto_open = False
+while not os.path.exists(\"/run/enough\"):
+    client.request(\"GET\", \"/\")
+    answer = client.getresponse()
+    assert answer.status == 200 and answer.read()
+    open(\"/run/kept\", \"a\").write(\"x\")
+print(\"enough\")";
+
+/// Renews the certificate under load, as an administrator would: new files in /etc/lunchd, then a reload.
+fn renewed(release: &str) {
+    let (old, new) = (Authority::new(&format!("old-{release}")), Authority::new(&format!("new-{release}")));
+    let machine = machine_of(release, &format!("renewed-{release}"), &old, BOTH);
     new.certify("site", EC, 1);
     let (old_ca, new_ca) = (CA, "/run/new-ca.pem");
     for (file, path) in [("ca.pem", new_ca), ("site.pem", "/run/new.pem"), ("site.key", "/run/new.key")] {
@@ -128,7 +152,9 @@ fn a_new_certificate_comes_in_under_load_and_every_request_is_answered() {
     machine.shell(&format!("cat {old_ca} {new_ca} > /run/both.pem"));
     let trusts = |ca: &str| format!("curl -sS --cacert {ca} https://localhost/");
     assert_dish(&machine.shell(&trusts(old_ca)));
-    // Clients all the while: curl after curl, each with ten requests. What one of them misses is in /run/missed.
+    its_key_is_for_nobody_else(&machine);
+    // Clients all the while: curl after curl, each with ten requests over one connection. What one of them misses is in
+    // /run/missed.
     machine.shell(
         "for version in http1.1 http2; do (while ! [ -e /run/enough ]; do curl -sS --$version --cacert /run/both.pem \
          https://localhost/?[1-10] >/dev/null 2>>/run/missed || echo failed >>/run/missed; echo x >>/run/asked; done; \
@@ -140,32 +166,89 @@ fn a_new_certificate_comes_in_under_load_and_every_request_is_answered() {
     };
     machine.wait_for("[ -s /run/asked ]");
     busy();
-    // SIGHUP, once the new one is where systemd put the old one.
-    machine.shell(
-        "mount -o remount,rw,bind /run/credentials/lunchd.service && cd /run/credentials/lunchd.service && \
-         cat /run/new.pem >certificate && cat /run/new.key >key",
-    );
+    // And one that asks over one connection, from before to after.
+    machine.shell(&format!(
+        "python3 -c '{KEPT}' </dev/null >/run/kept-over 2>&1 & until [ -s /run/kept ]; do sleep 0.1; done"
+    ));
     let pid = machine.shell("systemctl show -P MainPID lunchd.service");
-    machine.shell("systemctl reload lunchd.service");
-    machine.wait_for(&trusts(new_ca));
-    assert_eq!(machine.shell("systemctl show -P MainPID lunchd.service"), pid);
-    machine.shell(&format!("! {} 2>/dev/null", trusts(old_ca)));
-    busy();
-    machine.shell("touch /run/enough");
-    machine.wait_for("[ -e /run/over-http1.1 ] && [ -e /run/over-http2 ]");
-    assert_eq!(machine.shell("cat /run/missed"), "");
-    // And by a new start, as systemd reads the files anew then: the sockets stay open meanwhile.
-    machine.shell("cd /etc/lunchd && cat /run/new.pem >certificate.pem && cat /run/new.key >key.pem");
-    machine.shell("systemctl restart lunchd.service");
-    assert_dish(&machine.shell(&trusts(new_ca)));
-    // One that will not do is in the journal, and the clients keep what they had.
-    machine
-        .shell("mount -o remount,rw,bind /run/credentials/lunchd.service && echo >/run/credentials/lunchd.service/key");
-    machine.shell("systemctl reload lunchd.service");
-    machine.wait_for(
-        "journalctl --sync && journalctl -q -u lunchd.service | grep -q 'going on with the certificate from before'",
+    machine.shell(
+        "cd /etc/lunchd && cat /run/new.pem >certificate.pem && cat /run/new.key >key.pem && systemctl reload lunchd.service",
     );
+    machine.wait_for(&trusts(new_ca));
+    machine.shell(&format!("! {} 2>/dev/null", trusts(old_ca)));
+    its_key_is_for_nobody_else(&machine);
+    let kept = machine.shell("wc -c </run/kept").trim().to_owned();
+    machine.wait_for(&format!("[ $(wc -c </run/kept) -gt $(({kept} + 2)) ]"));
+    busy();
+    assert_eq!(machine.shell("systemctl show -P MainPID lunchd.service"), pid);
+    machine.shell("touch /run/enough");
+    machine.wait_for("[ -e /run/over-http1.1 ] && [ -e /run/over-http2 ] && grep -qx enough /run/kept-over");
+    assert_eq!(machine.shell("cat /run/missed"), "");
+    // By links too, as certbot's directories have them. What will not do is in the journal, and clients keep what they had.
+    machine.shell(
+        "cd /etc/lunchd && mkdir /run/live && mv certificate.pem key.pem /run/live && ln -s /run/live/*.pem . && \
+         systemctl reload lunchd.service && echo nonsense >/run/live/key.pem && systemctl reload lunchd.service",
+    );
+    let journal = |words: &str| {
+        machine.wait_for(&format!("journalctl --sync && journalctl -q -u lunchd.service | grep -q '{words}'"));
+    };
+    journal("going on with the certificate from before");
     assert_dish(&machine.shell(&trusts(new_ca)));
+    // And one that is not there fails the reload, and says so.
+    machine.shell("rm /run/live/key.pem && ! systemctl reload lunchd.service 2>/dev/null");
+    journal("cannot stat ./etc/lunchd/key.pem");
+    assert_dish(&machine.shell(&trusts(new_ca)));
+    assert_eq!(machine.shell("systemctl show -P MainPID lunchd.service"), pid);
+    // Nothing of it is left when the service is gone.
+    machine.shell(&format!("systemctl stop {BOTH} && ! ls /run/lunchd 2>/dev/null"));
+}
+
+/// The copy of the key is read by lunchd, and by no other service and no person; nor can lunchd's user change it.
+fn its_key_is_for_nobody_else(machine: &Machine) {
+    let refused = |user: &str, act: &str| {
+        machine.shell(&format!(
+            "! setpriv --reuid={user} --regid={user} --clear-groups {act} 2>/run/refused && \
+             grep -qE 'Permission denied|Read-only file system' /run/refused",
+        ));
+    };
+    let pid = machine.shell("systemctl show -P MainPID lunchd.service");
+    let pid = pid.trim();
+    let own = machine.shell(&format!("awk '/^Uid:/ {{print $2}}' /proc/{pid}/status"));
+    let own = own.trim();
+    for path in ["/run/lunchd/key.pem", "/etc/lunchd/key.pem"] {
+        refused("65534", &format!("cat {path}"));
+    }
+    refused(own, "cat /etc/lunchd/key.pem");
+    refused(own, "tee /run/lunchd/key.pem </dev/null");
+    refused(own, "rm -f /run/lunchd/key.pem");
+    // Another service of systemd's, with a user of its own.
+    machine.shell(
+        "! systemd-run --quiet --wait --pipe -p DynamicUser=yes cat /run/lunchd/key.pem 2>/run/refused && \
+         grep -q 'Permission denied' /run/refused",
+    );
+    // In the service's own view nobody can write to it.
+    machine.shell(&format!("grep -q ' /run/lunchd ro,' /proc/{pid}/mountinfo"));
+}
+
+#[test]
+fn http_alone_is_served_without_a_certificate_and_https_says_what_it_lacks() {
+    let machine = Machine::boot("plain");
+    machine.shell(&format!("make -C {} install", support::repository().display()));
+    machine.shell("systemctl enable --now lunchd-http.socket 2>&1");
+    assert_dish(&machine.shell("curl -sS http://localhost/"));
+    machine.shell("systemctl reload lunchd.service");
+    assert_dish(&machine.shell("curl -sS http://localhost/"));
+    let journal = machine.journal("-u lunchd.service");
+    assert!(journal.contains("without a certificate, which http has no need of"), "{journal}");
+    assert_eq!(machine.journal("--priority=warning -u lunchd.service"), "");
+    for (there, words) in [
+        ("true", "cannot read /run/lunchd/certificate.pem"),
+        ("mkdir /etc/lunchd", "cannot stat '/etc/lunchd/key.pem'"),
+    ] {
+        machine.shell(&format!("systemctl stop lunchd-http.socket lunchd-https.socket && {there}"));
+        machine.shell(&format!("systemctl start {BOTH} && ! curl -sS --max-time 2 http://localhost/ 2>/dev/null"));
+        machine.wait_for(&format!("journalctl --sync && journalctl -q -u lunchd.service | grep -qF \"{words}\""));
+    }
 }
 
 #[test]
@@ -179,21 +262,12 @@ fn a_browser_shows_a_dish() {
         "openssl x509 -in /etc/lunchd/certificate.pem -pubkey -noout | openssl pkey -pubin -outform der | \
          openssl dgst -sha256 -binary | base64",
     );
-    let browse = |profile: &str, what: &str| {
-        let shown = machine.client(&format!(
-            "env -u DBUS_SESSION_BUS_ADDRESS HOME={0} chromium --headless=new --no-sandbox --disable-gpu --disable-quic \
-             --no-first-run --disable-background-networking --disable-component-update --disable-sync \
-             --disable-dev-shm-usage --user-data-dir={0}/{profile} --ignore-certificate-errors-spki-list={1} \
-             --window-size=900,600 {what} http://localhost/ 2>{0}/log || {{ cat {0}/log >&2; exit 1; }}",
-            folder.path().display(),
-            pin.trim()
-        ));
-        String::from_utf8(shown).unwrap()
-    };
+    let pinned = format!("--ignore-certificate-errors-spki-list={} --window-size=900,600", pin.trim());
+    let browse =
+        |profile: &str, what: &str| browse(&machine, &folder, profile, &format!("{pinned} {what} http://localhost/"));
     // By way of http, as people type it.
     let page = browse("one", "--dump-dom");
-    let heading = page.split_once("<h1>").unwrap_or_else(|| panic!("{page}")).1.split_once("</h1>").unwrap().0;
-    assert_dish(&format!("{heading}\n"));
+    assert_dish(&heading(&page));
     browse("two", &format!("--screenshot={}", picture.display()));
     let picture = fs::read(picture).unwrap();
     assert!(picture.starts_with(b"\x89PNG\r\n"));
@@ -201,4 +275,46 @@ fn a_browser_shows_a_dish() {
     assert_eq!(&picture[16..24], [0, 0, 3, 132, 0, 0, 2, 88]);
     assert!(picture.len() > 8000, "{} octets: hardly a page with its style", picture.len());
     fs::write(support::repository().join("target/lunchd.png"), picture).unwrap();
+}
+
+#[test]
+fn a_browser_that_trusts_the_certificate_of_the_readme_opens_the_page() {
+    let authority = Authority::new("readme");
+    let machine = machine("readme", &authority, BOTH);
+    // As it stands there: one command over several lines.
+    let readme = fs::read_to_string(support::repository().join("README.md")).unwrap();
+    let (before, after) = readme.split_once("openssl req -x509").expect("README.md makes a certificate");
+    assert!(before.ends_with("sudo "));
+    let end = after.lines().position(|line| !line.ends_with('\\')).unwrap();
+    let command: Vec<_> = after.lines().take(end + 1).collect();
+    machine.shell(&format!("openssl req -x509{} 2>/dev/null", command.join("\n").split('#').next().unwrap()));
+    let folder = support::Folder::new("readme");
+    folder.file("certificate.pem", machine.shell("cat /etc/lunchd/certificate.pem"));
+    // Chromium on Linux trusts whom the user's NSS database trusts.
+    let store = folder.path().join(".pki/nssdb");
+    fs::create_dir_all(&store).unwrap();
+    for arguments in [&["-N", "--empty-password"][..], &["-A", "-n", "lunchd", "-t", "C,,", "-i", "certificate.pem"]] {
+        let mut certutil = Command::new("certutil");
+        certutil.args(["-d", &format!("sql:{}", store.display())]).args(arguments).current_dir(folder.path());
+        assert!(certutil.status().unwrap().success(), "{arguments:?}");
+    }
+    let page = browse(&machine, &folder, "one", "--dump-dom http://localhost/");
+    assert_dish(&heading(&page));
+}
+
+/// Has a browser, in the machine's network, do something with a page; the folder is its home.
+fn browse(machine: &Machine, folder: &support::Folder, profile: &str, what: &str) -> String {
+    let shown = machine.client(&format!(
+        "env -u DBUS_SESSION_BUS_ADDRESS HOME={0} chromium --headless=new --no-sandbox --disable-gpu --disable-quic \
+         --no-first-run --disable-background-networking --disable-component-update --disable-sync \
+         --disable-dev-shm-usage --user-data-dir={0}/{profile} {what} 2>{0}/log || {{ cat {0}/log >&2; exit 1; }}",
+        folder.path().display(),
+    ));
+    String::from_utf8(shown).unwrap()
+}
+
+/// What a page says, as a line.
+fn heading(page: &str) -> String {
+    let heading = page.split_once("<h1>").unwrap_or_else(|| panic!("{page}")).1.split_once("</h1>").unwrap().0;
+    format!("{heading}\n")
 }

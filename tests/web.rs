@@ -73,17 +73,122 @@ fn http_leads_to_the_same_place_over_https() {
     let (_lunchd, http, https) = both(&authority, &[]);
     let port = https.port();
     for (request, host, expected) in [
-        ("GET /", "localhost", "https://localhost:P/"),
+        ("GET /", "localhost:80", "https://localhost:P/"),
         ("HEAD /a%20b/%C3%A9?c=%26&d", "localhost:8080", "https://localhost:P/a%20b/%C3%A9?c=%26&d"),
         ("POST /?x=//y", "[::1]:80", "https://[::1]:P/?x=//y"),
-        ("GET //elsewhere.example/", "localhost", "https://localhost:P//elsewhere.example/"),
-        ("GET /\"{}|^", "localhost", "https://localhost:P/%22%7B%7D%7C%5E"),
-        ("OPTIONS *", "localhost", "https://localhost:P/"),
-        ("GET http://other.example/x", "localhost", "https://other.example:P/x"),
+        ("GET //elsewhere.example/", "localhost:1", "https://localhost:P//elsewhere.example/"),
+        ("GET /\"{}|^", "localhost:1", "https://localhost:P/%22%7B%7D%7C%5E"),
+        ("OPTIONS *", "localhost:1", "https://localhost:P/"),
+        ("GET http://other.example:1/x", "localhost", "https://other.example:P/x"),
+        // Who names no port came by that of HTTP, whatever it is mapped to here.
+        ("GET /", "localhost", "https://localhost/"),
+        ("GET /", "localhost:", "https://localhost/"),
+        ("DELETE /?a", "[::1]", "https://[::1]/?a"),
+        ("GET http://other.example/x", "localhost:1", "https://other.example/x"),
     ] {
         let reply = raw(http, &format!("{request} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
-        assert!(reply.starts_with("HTTP/1.1 301 "), "{request}: {reply}");
+        // Every client knows 301, and may make a GET of another request then: 308 says not to.
+        let status = if request.starts_with("GET") || request.starts_with("HEAD") { "301" } else { "308" };
+        assert!(reply.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {reply}");
         assert_eq!(field(&reply, "location"), Some(expected.replace('P', &port.to_string()).as_str()), "{request}");
+    }
+}
+
+#[test]
+fn behind_a_port_mapping_http_leads_to_the_port_that_was_named() {
+    let authority = Authority::new("mapped");
+    for (public, expected) in [("443", "https://site.example/a?b"), ("4443", "https://site.example:4443/a?b")] {
+        let (_lunchd, http, _) = both(&authority, &["--https-port", public]);
+        for host in ["site.example", "site.example:8080", "site.example:80"] {
+            let reply = raw(http, &format!("GET /a?b HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
+            assert_eq!(field(&reply, "location"), Some(expected), "{host}: {reply}");
+        }
+    }
+    let log = Lunchd::start(&["--https-port", "0"]).ended(2);
+    assert!(log.contains("--https-port"), "{log}");
+}
+
+#[test]
+fn browsers_are_told_to_come_by_https_only_where_the_whole_host_is_here_or_as_asked() {
+    let authority = Authority::new("strict");
+    let ca = authority.path("ca.pem");
+    for (arguments, expected) in [
+        (&[][..], None),
+        (&["--https-port", "443"], Some("max-age=31536000")),
+        (&["--https-port", "4443"], None),
+        (&["--https-port", "443", "--hsts", "off"], None),
+        (&["--hsts", "86400"], Some("max-age=86400")),
+        // To have those forget it that remember.
+        (&["--https-port", "443", "--hsts", "0"], Some("max-age=0")),
+    ] {
+        let (_lunchd, http, https) = both(&authority, arguments);
+        let url = format!("https://localhost:{}/", https.port());
+        let secure = curl(&["--http1.1", "--include", "--cacert", &ca, &url]);
+        assert_eq!(field(&secure, "strict-transport-security"), expected, "{arguments:?}: {secure}");
+        // Where anybody may write it, it means nothing (RFC 6797, section 7.2).
+        let plain = raw(http, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        assert_eq!(field(&plain, "strict-transport-security"), None, "{arguments:?}: {plain}");
+    }
+    let log = Lunchd::start(&["--hsts", "never"]).ended(2);
+    assert!(log.contains("write a number of seconds, or `off`"), "{log}");
+}
+
+#[test]
+fn a_socket_for_http_alone_needs_no_certificate() {
+    let folder = Folder::new("none");
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let identity = ["--certificate", &path("certificate.pem"), "--key", &path("key.pem")];
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let listener = OwnedFd::from(listener);
+    let lunchd = Lunchd::passed(&[&listener], "http", &identity);
+    assert_dish(&curl(&[&url]));
+    assert!(lunchd.log().contains("without a certificate, which http has no need of"), "{}", lunchd.log());
+    drop(lunchd);
+    // Where there is https too it is a mistake, and so is one that is there and will not do.
+    let log = Lunchd::passed(&[&listener, &listener], "http:https", &identity).ended(1);
+    assert!(log.contains("certificate.pem: No such file"), "{log}");
+    folder.file("certificate.pem", "nonsense");
+    let log = Lunchd::passed(&[&listener], "http", &identity).ended(1);
+    assert!(log.contains("holds no certificate in PEM"), "{log}");
+    // As it is by hand, where somebody named it on purpose.
+    let log = Lunchd::start(&["--certificate", &path("x"), "--key", &path("y"), "--listen", "http://127.0.0.1:0"]);
+    assert!(log.ended(1).contains("No such file"));
+}
+
+#[test]
+fn a_certificate_that_browsers_refuse_is_served_with_a_warning() {
+    let authority = Authority::new("refused");
+    let edwards = Authority::new("edwards");
+    edwards.openssl("req -x509 -newkey ed25519 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=edwards");
+    let warning = |authority: &Authority, name: &str| {
+        let (certificate, key) = (authority.path(&format!("{name}.pem")), authority.path(&format!("{name}.key")));
+        let lunchd = Lunchd::start(&["--certificate", &certificate, "--key", &key, "--listen", "https://127.0.0.1:0"]);
+        let url = format!("https://localhost:{}/", lunchd.address("https").port());
+        // curl does not mind.
+        assert_dish(&curl(&["--insecure", &url]));
+        let warnings = |log: String| log.lines().filter(|line| line.contains("no browser")).count();
+        let before = warnings(lunchd.log());
+        lunchd.process.signal("HUP");
+        lunchd.wait_for("the certificate was read again");
+        support::wait_until(|| warnings(lunchd.log()) == 2 * before);
+        lunchd.log().lines().find_map(|line| line.split_once("no browser").map(|(_, why)| why.to_owned()))
+    };
+    for (name, key) in [("p256", EC), ("p384", "ec -pkeyopt ec_paramgen_curve:P-384"), ("rsa", "rsa:2048")] {
+        authority.certify(name, key, 1);
+        assert_eq!(warning(&authority, name), None, "{name}");
+    }
+    authority.certify("ed25519", "ed25519", 1);
+    edwards.certify("by-ed25519", EC, 1);
+    authority.folder().file("leaf", "basicConstraints=CA:FALSE\n");
+    authority.certify("nameless", EC, 1);
+    for (authority, name, words) in [
+        (&authority, "ed25519", "its key is Ed25519; make one with P-256"),
+        (&edwards, "by-ed25519", "it is signed with Ed25519; have it signed"),
+        (&authority, "nameless", "it has no subjectAltName"),
+    ] {
+        let warning = warning(authority, name).unwrap_or_else(|| panic!("no warning about {name}"));
+        assert!(warning.contains(&format!("{name}.pem")) && warning.contains(words), "{warning}");
     }
 }
 

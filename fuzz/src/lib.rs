@@ -8,6 +8,8 @@ pub mod doctor;
 pub mod environment;
 pub mod index;
 #[cfg(feature = "web")]
+pub mod proxy;
+#[cfg(feature = "web")]
 pub mod request;
 pub mod strfile;
 pub mod zone;

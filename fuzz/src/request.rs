@@ -52,11 +52,12 @@ pub fn run(data: &[u8]) {
     let site = if both { &BOTH } else { &PLAIN };
     let reply = site.with(|site| site.answer(https, &request));
     let status = reply.status().as_u16();
-    assert!(matches!(status, 200 | 301 | 400 | 404 | 405 | 406 | 431), "{status}");
+    assert!(matches!(status, 200 | 301 | 308 | 400 | 404 | 405 | 406 | 431), "{status}");
     for name in SAFEGUARDS {
         assert!(reply.headers().contains_key(name), "{name}");
     }
-    assert_eq!(status == 301, reply.headers().contains_key(header::LOCATION));
+    assert_eq!(matches!(status, 301 | 308), reply.headers().contains_key(header::LOCATION));
+    assert!(status != 301 || [Method::GET, Method::HEAD].contains(request.method()));
     if let Some(location) = reply.headers().get(header::LOCATION) {
         assert!(both && !https, "nobody asked for https");
         let place: Uri = location.to_str().expect("ASCII").parse().expect("an address");

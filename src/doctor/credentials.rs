@@ -1,7 +1,8 @@
-//! The files that systemd hands over to lunchd: a certificate and its key.
+//! lunchd's certificate and its key.
 
 use std::fs;
 use std::io::ErrorKind;
+use std::path::Path;
 use std::time::Duration;
 
 use super::Findings;
@@ -12,10 +13,16 @@ use super::systemd;
 const SOON: Duration = Duration::from_hours(48);
 
 impl Socket {
-    /// The files that systemd hands over to it: a certificate and its key, as openssl sees them where there is one.
+    /// The certificate and its key, as openssl sees them where there is one.
     pub(super) fn examine_credentials(&self, findings: &mut Findings) {
-        let files = systemd::credentials(&self.starts);
-        let again = format!("then `systemctl restart {}`", self.starts);
+        // HTTP alone needs none.
+        if self.unit.get("FileDescriptorName") == "http" && !Path::new(systemd::IDENTITY).exists() {
+            return;
+        }
+        let files = systemd::identity(&self.starts);
+        let copied = files.values().any(|path| path.starts_with(systemd::IDENTITY));
+        let again = if copied { "reload-or-restart" } else { "restart" };
+        let again = format!("then `systemctl {again} {}`", self.starts);
         for path in files.values() {
             if let Err(error) = fs::metadata(path) {
                 // Only root may look into a directory with keys.
@@ -24,8 +31,8 @@ impl Socket {
                 }
                 findings.problem(
                     Some(&self.starts),
-                    format!("{path}, which LoadCredential= hands over to it, cannot be read: {error}"),
-                    format!("put it there, or name another with `systemctl edit {}`; {again}", self.starts),
+                    format!("{path}, which it is to serve https with, cannot be read: {error}"),
+                    format!("put it there, or a link to it; {again}"),
                 );
                 return;
             }
@@ -41,6 +48,25 @@ impl Socket {
                 Some(&self.starts),
                 format!("its certificate {certificate} is not valid after {until}"),
                 format!("renew it, {again}"),
+            );
+        }
+        let text = openssl("x509 -noout -text", certificate);
+        let says = |key: &str, word: &str| {
+            text.lines().filter_map(|line| line.trim().strip_prefix(key)).any(|value| value.trim().starts_with(word))
+        };
+        let refused = if ["ED25519", "ED448"].iter().any(|curve| says("Public Key Algorithm:", curve)) {
+            Some("make a key with P-256, and ask for a certificate for it")
+        } else if ["ED25519", "ED448"].iter().any(|curve| says("Signature Algorithm:", curve)) {
+            Some("have it signed by an authority whose own key is ECDSA or RSA")
+        } else {
+            let unnamed = !text.is_empty() && !text.contains("Subject Alternative Name");
+            unnamed.then_some("ask for one with the host's name as subjectAltName")
+        };
+        if let Some(advice) = refused {
+            findings.problem(
+                Some(&self.starts),
+                format!("no browser opens a page with its certificate {certificate}"),
+                format!("{advice}; {again}"),
             );
         }
         let (theirs, own) = (openssl("x509 -noout -pubkey", certificate), openssl("pkey -pubout -passin pass:", key));

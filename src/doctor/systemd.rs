@@ -143,6 +143,9 @@ pub(super) fn why_it_does_not_listen(unit: &str) -> Option<String> {
     lines.lines().rev().find(|line| line.contains(": Failed to create")).map(str::to_owned)
 }
 
+/// Where lunchd.service copies its certificate and key from.
+pub(super) const IDENTITY: &str = "/etc/lunchd";
+
 /// The exposure that `systemd-analyze security` computes, from 0.0 to 10.0.
 pub(super) fn exposure(unit: &str) -> Option<f64> {
     exposure_in(&run("systemd-analyze", &["security", "--no-pager", "--", unit])?)
@@ -154,13 +157,20 @@ pub(super) fn exposure_in(report: &str) -> Option<f64> {
     level.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// The files that a service is handed over (`LoadCredential=`), by their names there. `systemctl show` does not have them.
-pub(super) fn credentials(service: &str) -> BTreeMap<String, String> {
-    files_of(&run("systemctl", &["cat", "--no-pager", "--", service]).unwrap_or_default())
+/// Where lunchd's certificate and key are, by these names: what the unit copies, or what a drop-in has systemd hand over
+/// (`LoadCredential=`). `systemctl show` does not have the latter.
+pub(super) fn identity(service: &str) -> BTreeMap<String, String> {
+    identity_of(&run("systemctl", &["cat", "--no-pager", "--", service]).unwrap_or_default())
 }
 
-fn files_of(unit: &str) -> BTreeMap<String, String> {
+fn identity_of(unit: &str) -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
+    let start = unit.lines().rfind(|line| line.starts_with("ExecStart=")).unwrap_or_default();
+    for name in ["certificate", "key"] {
+        if start.contains(&format!("%t/lunchd/{name}.pem")) {
+            files.insert(name.to_owned(), format!("{IDENTITY}/{name}.pem"));
+        }
+    }
     for value in unit.lines().filter_map(|line| line.strip_prefix("LoadCredential=")) {
         match value.split_once(':') {
             // Others are names in systemd's own credential store.
@@ -215,8 +225,17 @@ mod tests {
     }
 
     #[test]
-    fn the_last_word_on_a_credential_holds() {
-        let unit = "[Service]\nLoadCredential=a:/1\nLoadCredential=\n# in a drop-in\nLoadCredential=key:/2\nLoadCredential=key:/3\n";
-        assert_eq!(files_of(unit), BTreeMap::from([("key".to_owned(), "/3".to_owned())]));
+    fn the_last_word_on_a_certificate_holds() {
+        let files = |certificate: &str, key: &str| {
+            BTreeMap::from(
+                [("certificate", certificate), ("key", key)].map(|(name, path)| (name.to_owned(), path.to_owned())),
+            )
+        };
+        let shipped =
+            "[Service]\nExecStart=/x/lunchd --certificate %t/lunchd/certificate.pem --key %t/lunchd/key.pem\n";
+        assert_eq!(identity_of(shipped), files("/etc/lunchd/certificate.pem", "/etc/lunchd/key.pem"));
+        let handed = "ExecStart=\nExecStart=/x/lunchd --certificate %d/certificate --key %d/key\nLoadCredential=a:/1\n\
+                      LoadCredential=\n# again\nLoadCredential=key:/2\nLoadCredential=key:/3\nLoadCredential=certificate:/4\n";
+        assert_eq!(identity_of(&format!("{shipped}{handed}")), files("/4", "/3"));
     }
 }

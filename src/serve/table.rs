@@ -48,9 +48,8 @@ impl<K: Copy + Eq + Hash, T> Table<K, T> {
         open: impl FnOnce() -> T,
         let_go: impl FnOnce(T),
     ) -> Option<K> {
-        // An IPv4 address, or the /64 that an IPv6 host has all to itself.
-        let source = from.map(|client| Network::of(client, 32, 64));
-        if source.is_some_and(|source| self.sources.get(&source).is_some_and(|&count| count >= self.most_per_source)) {
+        let source = from.map(source);
+        if source.is_some_and(|source| self.has_its_share(source)) {
             return None;
         }
         if self.is_full()
@@ -63,6 +62,26 @@ impl<K: Copy + Eq + Hash, T> Table<K, T> {
         }
         self.open.insert(key, (open(), source));
         Some(key)
+    }
+
+    /// Counts one that came from nowhere so far to the source that it turns out to have. Whether that may have one more: if
+    /// not, nothing happens.
+    #[cfg(feature = "web")]
+    pub(crate) fn comes_from(&mut self, key: K, client: SocketAddr) -> bool {
+        let source = source(client);
+        let full = self.has_its_share(source);
+        match self.open.get_mut(&key) {
+            Some((_, unknown @ None)) if !full => {
+                *unknown = Some(source);
+                *self.sources.entry(source).or_default() += 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn has_its_share(&self, source: Network) -> bool {
+        self.sources.get(&source).is_some_and(|&count| count >= self.most_per_source)
     }
 
     pub(crate) fn get(&mut self, key: K) -> Option<&mut T> {
@@ -100,4 +119,9 @@ impl<K: Copy + Eq + Hash, T> Table<K, T> {
         }
         Some(value)
     }
+}
+
+/// An IPv4 address, or the /64 that an IPv6 host has all to itself.
+fn source(client: SocketAddr) -> Network {
+    Network::of(client, 32, 64)
 }

@@ -2,9 +2,11 @@
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
+use std::str::FromStr;
 
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::http::uri::Authority;
 use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::body::{Body, Room};
@@ -19,8 +21,58 @@ pub(super) const MOST_FIELDS: usize = 64;
 pub(crate) struct Site {
     fortunes: RefCell<Fortunes>,
     /// Where HTTPS is, if it is anywhere: then HTTP leads there.
-    https_port: Option<u16>,
+    https: Option<Https>,
     room: Room,
+}
+
+/// Where clients find HTTPS, and what they are to remember of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Https {
+    /// The port that it is served on.
+    pub(crate) port: u16,
+    /// The port that clients find it on, where somebody said so.
+    pub(crate) public_port: Option<u16>,
+    /// What was asked for.
+    pub(crate) remembered: Option<Remembered>,
+}
+
+impl Https {
+    /// The port that a client is led to, which named one itself or did not. One that named none came by port 80, whatever
+    /// the port is here, and goes on by 443.
+    fn port_for(self, names_port: bool) -> u16 {
+        self.public_port.unwrap_or(if names_port { self.port } else { 443 })
+    }
+
+    /// What `Strict-Transport-Security` says. It is for the host as a whole, whatever the port (RFC 6797): without being asked
+    /// for it is said only where the whole host's web is here.
+    fn strict(self) -> Option<String> {
+        let default =
+            if self.public_port.unwrap_or(self.port) == 443 { Remembered::For(YEAR) } else { Remembered::Off };
+        match self.remembered.unwrap_or(default) {
+            Remembered::For(seconds) => Some(format!("max-age={seconds}")),
+            Remembered::Off => None,
+        }
+    }
+}
+
+/// For how long a browser remembers to come by HTTPS only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Remembered {
+    /// So many seconds.
+    For(u32),
+    /// It is not told.
+    Off,
+}
+
+impl FromStr for Remembered {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "off" => Ok(Self::Off),
+            seconds => seconds.parse().map(Self::For).map_err(|_| "write a number of seconds, or `off`"),
+        }
+    }
 }
 
 /// What every answer carries: nothing from elsewhere is loaded, run or framed, and nothing is kept but the style.
@@ -36,15 +88,15 @@ const ALWAYS: [(HeaderName, &str); 7] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     (header::CACHE_CONTROL, "no-store"),
 ];
-/// Over HTTPS: come back by HTTPS only, for a year (RFC 6797).
-const HTTPS_ONLY: &str = "max-age=31536000";
+/// In seconds.
+const YEAR: u32 = 31_536_000;
 const TEXT: &str = "text/plain; charset=utf-8";
 
 type Reply = Response<Bytes>;
 
 impl Site {
-    pub(crate) fn new(fortunes: Fortunes, https_port: Option<u16>) -> Self {
-        Self { fortunes: RefCell::new(fortunes), https_port, room: Room::new() }
+    pub(crate) fn new(fortunes: Fortunes, https: Option<Https>) -> Self {
+        Self { fortunes: RefCell::new(fortunes), https, room: Room::new() }
     }
 
     /// Reads the fortunes again, if they are from files.
@@ -66,9 +118,9 @@ impl Site {
         for (name, value) in ALWAYS {
             headers.entry(name).or_insert(HeaderValue::from_static(value));
         }
-        // For the host as a whole, whatever the port: so only where the whole host's web is here.
-        if scheme == Scheme::Https && self.https_port == Some(443) {
-            headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HTTPS_ONLY));
+        let strict = self.https.filter(|_| scheme == Scheme::Https).and_then(Https::strict);
+        if let Some(Ok(strict)) = strict.map(HeaderValue::try_from) {
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, strict);
         }
         reply
     }
@@ -91,8 +143,8 @@ impl Site {
         if !is_encoded(path) || !is_encoded(request.uri().query().unwrap_or_default()) {
             return plain(StatusCode::BAD_REQUEST, "In the address, % has to be followed by two hexadecimal digits.\n");
         }
-        if let (Scheme::Http, Some(port)) = (scheme, self.https_port) {
-            return redirect(host, port, request);
+        if let (Scheme::Http, Some(https)) = (scheme, self.https) {
+            return redirect(host, https, request);
         }
         if ![Method::GET, Method::HEAD].contains(request.method()) {
             let mut reply = plain(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are served here.\n");
@@ -145,12 +197,20 @@ fn host<B>(request: &Request<B>) -> Result<Option<&str>, &'static str> {
     }
 }
 
+/// Whether the client says on which port it found this.
+fn names_port<B>(request: &Request<B>) -> bool {
+    let field = || request.headers().get(header::HOST).and_then(|field| field.to_str().ok());
+    let authority = request.uri().authority().map(Authority::as_str).or_else(field);
+    authority.and_then(authority::port).is_some()
+}
+
 /// Leads to the same address over HTTPS.
-fn redirect<B>(host: Option<&str>, port: u16, request: &Request<B>) -> Reply {
+fn redirect<B>(host: Option<&str>, https: Https, request: &Request<B>) -> Reply {
     let Some(host) = host else {
         return plain(StatusCode::BAD_REQUEST, "The request has no Host.\n");
     };
     let mut location = format!("https://{host}");
+    let port = https.port_for(names_port(request));
     if port != 443 {
         let _ = write!(location, ":{port}");
     }
@@ -164,7 +224,11 @@ fn redirect<B>(host: Option<&str>, port: u16, request: &Request<B>) -> Reply {
     let Ok(location) = HeaderValue::try_from(location) else {
         return plain(StatusCode::BAD_REQUEST, "The address is not a valid one.\n");
     };
-    let mut reply = plain(StatusCode::MOVED_PERMANENTLY, "This is served over https.\n");
+    // Every client knows 301; but from a POST it makes a GET (RFC 9110, section 15.4.2), and what is asked here is to be asked
+    // there as well.
+    let keeps = [Method::GET, Method::HEAD].contains(request.method());
+    let status = if keeps { StatusCode::MOVED_PERMANENTLY } else { StatusCode::PERMANENT_REDIRECT };
+    let mut reply = plain(status, "This is served over https.\n");
     reply.headers_mut().insert(header::LOCATION, location);
     reply
 }

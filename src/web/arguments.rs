@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+use super::answer::Remembered;
+use super::proxy::Trusted;
 use super::sockets::Address;
 use crate::arguments::Error;
 use crate::protocol;
@@ -31,6 +33,20 @@ pub(super) struct Arguments {
     /// Serve there: http://IP:PORT or https://IP:PORT; can be repeated
     #[arg(long, value_name = "ADDRESS")]
     pub(super) listen: Vec<Address>,
+
+    /// Lead from http to https on this port: where clients find it, if they come by way of a port mapping
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) https_port: Option<u16>,
+
+    /// Have browsers remember to come by https only, for so long (HSTS); 0 makes them forget it, and `off` says nothing
+    /// [default: a year where https is on port 443, else off]
+    #[arg(long, value_name = "SECONDS|off")]
+    pub(super) hsts: Option<Remembered>,
+
+    /// Balancers: connections from this network (or over a Unix-domain socket: `unix`) begin with a PROXY header, version 1 or
+    /// 2, that names the client; can be repeated
+    #[arg(long, value_name = "NETWORK", value_delimiter = ',')]
+    pub(super) proxy_protocol: Vec<Trusted>,
 
     /// Let a client go that for so long neither read nor sent anything, or did not finish its handshake or request
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]

@@ -20,6 +20,11 @@ pub(super) fn host(authority: &str) -> Option<&str> {
     (port_fits && (host.starts_with('[') || is_name(host))).then_some(host)
 }
 
+/// The port that it names.
+pub(super) fn port(authority: &str) -> Option<u16> {
+    authority.strip_prefix(host(authority)?)?.strip_prefix(':')?.parse().ok()
+}
+
 /// A name as the DNS has it (RFC 1123, section 2.1), underscores too, or an IPv4 address.
 fn is_name(host: &str) -> bool {
     let labels = host.strip_suffix('.').unwrap_or(host);
@@ -43,6 +48,11 @@ mod tests {
             ("a_b.c-d", "a_b.c-d"),
         ] {
             assert_eq!(host(authority), Some(expected), "{authority}");
+        }
+        for (authority, expected) in
+            [("a:80", Some(80)), ("[::1]:65535", Some(65535)), ("[::1]", None), ("a:", None), ("a", None)]
+        {
+            assert_eq!(port(authority), expected, "{authority}");
         }
     }
 

@@ -29,6 +29,11 @@ impl Connections {
         self.table.admit(self.next, from, || None, end)
     }
 
+    /// Notes where it comes from, which was not known when it was admitted. Whether its source may have one more.
+    pub(super) fn comes_from(&mut self, number: u64, client: SocketAddr) -> bool {
+        self.table.comes_from(number, client)
+    }
+
     /// Notes who serves it.
     pub(super) fn served_by(&mut self, number: u64, task: AbortHandle) {
         if let Some(server) = self.table.get(number) {

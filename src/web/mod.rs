@@ -6,9 +6,11 @@ mod answer;
 mod arguments;
 mod authority;
 mod body;
+mod browsers;
 mod connections;
 mod guarded;
 mod page;
+pub(crate) mod proxy;
 mod server;
 mod sockets;
 mod tls;
@@ -32,11 +34,12 @@ use crate::serve::daemon;
 use crate::service::Replies;
 use crate::{activation, file, random, report, serve, sys};
 use arguments::Arguments;
+use proxy::Balancers;
 use server::{Limits, Server};
 use sockets::{Passed, Sockets};
 use tls::Identity;
 
-pub(crate) use answer::Site;
+pub(crate) use answer::{Https, Site};
 pub(crate) use sockets::Scheme;
 
 const NAME: &str = "lunchd";
@@ -121,15 +124,29 @@ pub fn run() -> ! {
 fn live() -> Result<Infallible, Error> {
     let arguments = Arguments::parse()?;
     let options = arguments.fortunes().map_err(Error::FortunesLine)?;
-    let identity = Identity::new(arguments.certificate.as_deref(), arguments.key.as_deref())?;
-    let (acceptor, dates) = identity.as_ref().map(Identity::load).transpose()?.unzip();
-    // Clients say so too; and at the boot of some hosts it is the clock that is wrong.
-    if let Some(Err(error)) = dates {
-        report::warning(&error.to_string());
-    }
-    // One thread: every layer of the lock-down holds for all of the program. Descriptors 3 and up are free here: the runtime
-    // opens 3 to 5, which the policy pins, and sockets and files are above all numbers with a meaning.
+    // One thread: every layer of the lock-down holds for all of the program. Descriptors 3 and up are free from here on: the
+    // runtime opens 3 to 5, which the policy pins, and sockets and files are above all numbers with a meaning.
     let passed = Passed::take()?;
+    let mut identity = Identity::new(arguments.certificate.as_deref(), arguments.key.as_deref())?;
+    let loaded = match identity.as_ref().map(Identity::load).transpose() {
+        // A unit names a certificate whichever of its sockets are enabled.
+        Err(error) if error.is_missing() && passed.are_http_only() => {
+            report::notice(&format!("without a certificate, which http has no need of: {error}"));
+            identity = None;
+            None
+        }
+        loaded => loaded?,
+    };
+    let (acceptor, doubts) = loaded.unzip();
+    if let Some(doubts) = doubts {
+        if let Some(why) = doubts.browsers {
+            report::warning(&why);
+        }
+        // Clients say so too; and at the boot of some hosts it is the clock that is wrong.
+        if let Err(error) = doubts.dates {
+            report::warning(&error.to_string());
+        }
+    }
     let prepare = |error: io::Error| serve::DaemonError::Prepare(error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(prepare)?;
     let _kept = serve::keep_numbers().map_err(prepare)?;
@@ -139,7 +156,9 @@ fn live() -> Result<Infallible, Error> {
     let mut readable = identity.as_ref().map(Identity::directories).unwrap_or_default();
     readable.extend(fortunes.directories());
     let descriptors = fortunes.descriptors();
-    let site = Site::new(fortunes, sockets::https_port(&listeners).map_err(prepare)?);
+    let (public_port, remembered) = (arguments.https_port, arguments.hsts);
+    let https = sockets::https_port(&listeners).map_err(prepare)?.map(|port| Https { port, public_port, remembered });
+    let site = Site::new(fortunes, https);
 
     let limits = Limits {
         idle: Duration::from_secs(arguments.idle_timeout.into()),
@@ -147,11 +166,12 @@ fn live() -> Result<Infallible, Error> {
         most: arguments.max_connections,
         most_per_source: arguments.max_per_source.unwrap_or_else(|| arguments.max_connections.div_ceil(2)),
     };
+    let balancers = Balancers::new(arguments.proxy_protocol);
     serve::raise_descriptor_limit(limits.most, server::SPARE_DESCRIPTORS * listeners.len() + descriptors)?;
     sys::daemon_signals().and_then(|signals| Ok(dup2_stdin(signals)?)).map_err(prepare)?;
     let manager = Manager::connect(Instant::now()).map_err(serve::DaemonError::Manager)?;
     let guard = runtime.enter();
-    let server = Server::new(site, identity.zip(acceptor), listeners, limits).map_err(prepare)?;
+    let server = Server::new(site, identity.zip(acceptor), listeners, limits, balancers).map_err(prepare)?;
     drop(guard);
 
     sandbox::lock_down(&POLICY, Peer::ListenersAndFiles, &readable, arguments.sandbox)?;

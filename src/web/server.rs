@@ -31,6 +31,7 @@ use super::answer::{MOST_FIELDS, Site};
 use super::body::Body;
 use super::connections::Connections;
 use super::guarded::Guarded;
+use super::proxy::Balancers;
 use super::sockets::{Listener, Scheme};
 use super::tls::Identity;
 use crate::manager::Manager;
@@ -80,6 +81,7 @@ struct Shared {
     acceptor: RefCell<Option<TlsAcceptor>>,
     limits: Limits,
     connections: RefCell<Connections>,
+    balancers: Balancers,
     stopping: watch::Sender<bool>,
     all_gone: Notify,
 }
@@ -127,6 +129,7 @@ impl Server {
         identity: Option<(Identity, TlsAcceptor)>,
         listeners: Vec<(Scheme, Listener)>,
         limits: Limits,
+        balancers: Balancers,
     ) -> io::Result<Self> {
         let (identity, acceptor) = identity.unzip();
         let sockets = listeners.into_iter().map(|(scheme, listener)| {
@@ -139,8 +142,9 @@ impl Server {
             site,
             identity,
             acceptor: RefCell::new(acceptor),
-            limits,
             connections: RefCell::new(Connections::new(limits.most, limits.most_per_source)),
+            limits,
+            balancers,
             stopping: watch::Sender::new(false),
             all_gone: Notify::new(),
         };
@@ -221,10 +225,13 @@ impl Shared {
     fn reload(&self) {
         self.site.reload();
         let Some(identity) = &self.identity else { return };
-        match identity.load().and_then(|(acceptor, dates)| dates.map(|()| acceptor)) {
-            Ok(acceptor) => {
+        match identity.load().and_then(|(acceptor, doubts)| doubts.dates.map(|()| (acceptor, doubts.browsers))) {
+            Ok((acceptor, refusal)) => {
                 *self.acceptor.borrow_mut() = Some(acceptor);
                 report::notice("the certificate was read again, for all connections from now on");
+                if let Some(why) = refusal {
+                    report::warning(&why);
+                }
             }
             Err(error) => report::error(&format!("going on with the certificate from before: {error}")),
         }
@@ -261,10 +268,27 @@ impl Shared {
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let Some(number) = self.connections.borrow_mut().admit(from) else { return };
+        // A balancer's connection is its client's; it says first who that is.
+        let balancer = self.balancers.include(from);
+        let Some(number) = self.connections.borrow_mut().admit(from.filter(|_| !balancer)) else { return };
         let place = Rc::new(Place { shared: self.clone(), number });
-        let task = spawn_local(self.clone().connection(Guarded::new(stream, self.limits.idle, place), scheme));
+        let mut stream = Guarded::new(stream, self.limits.idle, place);
+        let shared = self.clone();
+        let task = spawn_local(async move {
+            if !balancer || shared.is_named(&mut stream, number, from).await {
+                shared.connection(stream, scheme).await;
+            }
+        });
         self.connections.borrow_mut().served_by(number, task.abort_handle());
+    }
+
+    /// Takes what a balancer says of its client. Whether that client may have a connection.
+    async fn is_named(&self, stream: &mut (impl AsyncRead + Unpin), number: u64, from: Option<SocketAddr>) -> bool {
+        match timeout(self.limits.idle, self.balancers.client(stream, from)).await {
+            Ok(Ok(Some(client))) => self.connections.borrow_mut().comes_from(number, client),
+            Ok(Ok(None)) => true,
+            _ => false,
+        }
     }
 
     /// Serves a connection to its end. What goes wrong is the client's own affair: nothing of it is logged, which a client

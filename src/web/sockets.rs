@@ -107,6 +107,15 @@ impl Passed {
     }
 }
 
+impl Passed {
+    /// Whether there are any, and all that are known by name are for HTTP.
+    pub(super) fn are_http_only(&self) -> bool {
+        let has =
+            |scheme: Scheme| self.0.iter().any(|(_, name)| name.as_deref().and_then(Scheme::named) == Some(scheme));
+        has(Scheme::Http) && !has(Scheme::Https)
+    }
+}
+
 /// All that it serves on.
 #[derive(Debug, Default)]
 pub(super) struct Sockets {

@@ -14,6 +14,7 @@ use tokio_rustls::rustls::{self, ServerConfig, version};
 use x509_cert::certificate::{Certificate, Version};
 use x509_cert::der::Decode;
 
+use super::browsers;
 use crate::file::{self, Readable};
 
 /// No certificate and no key is longer, in octets.
@@ -50,6 +51,22 @@ pub(crate) enum Error {
     Mismatch { certificate: PathBuf, key: PathBuf },
 }
 
+impl Error {
+    /// Whether it is only that there is no such file.
+    pub(super) fn is_missing(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() == ErrorKind::NotFound)
+    }
+}
+
+/// What is no reason not to serve a certificate, but for clients not to take it.
+#[derive(Debug)]
+pub(super) struct Doubts {
+    /// Whether it is valid today.
+    pub(super) dates: Result<(), Error>,
+    /// Why browsers refuse it.
+    pub(super) browsers: Option<String>,
+}
+
 /// Where to find who it is.
 #[derive(Debug)]
 pub(super) struct Identity {
@@ -74,9 +91,9 @@ impl Identity {
         directories.into_iter().map(|(directory, names)| Readable::new(directory, |it| names.contains(it))).collect()
     }
 
-    /// Reads both and makes sure that they can be served; and tells whether the server's own certificate is valid today.
-    pub(super) fn load(&self) -> Result<(TlsAcceptor, Result<(), Error>), Error> {
-        let (chain, own) = self.chain()?;
+    /// Reads both and makes sure that they can be served; and tells what is wrong with the server's own certificate besides.
+    pub(super) fn load(&self) -> Result<(TlsAcceptor, Doubts), Error> {
+        let (chain, doubts) = self.chain()?;
         let key = self.key()?;
         let unusable = |error: rustls::Error| match error {
             rustls::Error::InconsistentKeys(_) => {
@@ -92,7 +109,7 @@ impl Identity {
             .with_single_cert(chain, key)
             .map_err(unusable)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok((TlsAcceptor::from(Arc::new(config)), self.check_dates(&own)))
+        Ok((TlsAcceptor::from(Arc::new(config)), doubts))
     }
 
     /// Not of the others, which are the authority's: some hand out one that has expired, for clients that do not mind.
@@ -114,9 +131,9 @@ impl Identity {
         Ok(())
     }
 
-    /// The certificates as they are sent: the server's own, then those that lead to the authority's; and the server's own as
-    /// it is understood.
-    fn chain(&self) -> Result<(Vec<CertificateDer<'static>>, Certificate), Error> {
+    /// The certificates as they are sent: the server's own, then those that lead to the authority's; and what clients may
+    /// have against them.
+    fn chain(&self) -> Result<(Vec<CertificateDer<'static>>, Doubts), Error> {
         let path = || self.certificate.clone();
         let octets = read(&self.certificate)?;
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&octets).collect();
@@ -131,14 +148,17 @@ impl Identity {
             }
             parsed.push(certificate);
         }
-        let Some(own) = parsed.into_iter().next() else {
+        let Some(own) = parsed.first() else {
             let (what, line) = ("certificate", "CERTIFICATE");
             return Err(Error::NoPem { path: path(), what, instead: instead_of_pem(&octets), line });
         };
         if own.tbs_certificate.version != Version::V3 {
             return Err(Error::Version { path: path() });
         }
-        Ok((chain, own))
+        let browsers = browsers::refusal(&parsed).map(|why| {
+            format!("no browser opens a page with the certificate in {}: {why}", self.certificate.display())
+        });
+        Ok((chain, Doubts { dates: self.check_dates(own), browsers }))
     }
 
     fn key(&self) -> Result<PrivateKeyDer<'static>, Error> {

@@ -1,0 +1,198 @@
+//! The PROXY protocol, versions 1 and 2: a balancer says first where its client comes from. Whoever is believed is named on
+//! the command line; what anybody else says is no header, but whatever the socket speaks.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use std::time::Instant;
+
+use proxy_header::{ParseConfig, Protocol, ProxyHeader};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::report;
+
+/// How version 1 begins.
+const TEXT: &[u8] = b"PROXY ";
+/// How version 2 begins; four more octets follow, the last two of which say how long the rest is.
+const BINARY: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+/// No header is shorter than this one of version 1: `PROXY UNKNOWN\r\n`.
+const SHORTEST: usize = 15;
+/// The longest line of version 1.
+const LONGEST_TEXT: usize = 107;
+/// The longest header of version 2 that is taken: addresses, and what a balancer has to say about the client's TLS.
+const LONGEST_BINARY: usize = 4096;
+
+/// Who is believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Trusted {
+    /// A network: its address, and how many bits of it count. An IPv4 address is the IPv6 address that it is mapped to.
+    Network { address: u128, bits: u32 },
+    /// Whoever connects to a Unix-domain socket.
+    Unix,
+}
+
+impl Trusted {
+    /// Whether a client at this address is one of them; `None` is a Unix-domain socket's.
+    pub(super) fn includes(&self, peer: Option<IpAddr>) -> bool {
+        match (self, peer) {
+            (Self::Network { address, bits }, Some(peer)) => mapped(peer) & mask(*bits) == *address,
+            (Self::Unix, None) => true,
+            _ => false,
+        }
+    }
+}
+
+impl FromStr for Trusted {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const WANTED: &str =
+            "write an address or a network, such as 192.0.2.1, 192.0.2.0/24 or 2001:db8::/32, or `unix`";
+        if text == "unix" {
+            return Ok(Self::Unix);
+        }
+        let (ip, bits) = text.split_once('/').map_or((text, None), |(ip, bits)| (ip, Some(bits)));
+        let ip: IpAddr = ip.parse().map_err(|_| WANTED)?;
+        let own = if ip.is_ipv4() { 32 } else { 128 };
+        let bits = bits.map_or(Ok(own), str::parse).ok().filter(|bits| *bits <= own).ok_or(WANTED)?;
+        let (address, bits) = (mapped(ip), 128 - own + bits);
+        if address & mask(bits) != address {
+            return Err("it is the address of a host and not that of a network; have 0 in all bits after the prefix");
+        }
+        Ok(Self::Network { address, bits })
+    }
+}
+
+fn mapped(ip: IpAddr) -> u128 {
+    match ip {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(v6) => v6.to_bits(),
+    }
+}
+
+fn mask(bits: u32) -> u128 {
+    u128::MAX.checked_shl(128 - bits).unwrap_or(0)
+}
+
+/// The balancers in front.
+pub(super) struct Balancers {
+    trusted: Vec<Trusted>,
+    /// What was said of those that name no client.
+    nameless: RefCell<report::Repeated>,
+}
+
+impl Balancers {
+    pub(super) fn new(trusted: Vec<Trusted>) -> Self {
+        Self { trusted, nameless: RefCell::default() }
+    }
+
+    /// Whether a connection from there is one of theirs; `None` is a Unix-domain socket.
+    pub(super) fn include(&self, from: Option<SocketAddr>) -> bool {
+        self.trusted.iter().any(|trusted| trusted.includes(from.map(|from| from.ip())))
+    }
+
+    /// Whose such a connection is: the client's that it names, or else the balancer's own.
+    ///
+    /// # Errors
+    ///
+    /// As of [`header`]. The log has it if there is none: a balancer is the administrator's, and so is the mistake.
+    pub(super) async fn client(
+        &self,
+        stream: &mut (impl AsyncRead + Unpin),
+        from: Option<SocketAddr>,
+    ) -> io::Result<Option<SocketAddr>> {
+        let named = header(stream).await;
+        if named.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::InvalidData) {
+            let from = from.map_or_else(|| "a Unix-domain socket".to_owned(), |from| from.ip().to_string());
+            let message = format!(
+                "a connection from {from} began with no PROXY header, and was closed: have the balancer send one \
+                 (HAProxy: send-proxy-v2), or leave it out of --proxy-protocol"
+            );
+            self.nameless.borrow_mut().warning(Instant::now(), &message);
+        }
+        Ok(named?.or(from))
+    }
+}
+
+/// Reads a header, and no octet behind it. The address of the client that it names; `None` if it is the balancer itself that
+/// asks, or a client without an address.
+///
+/// # Errors
+///
+/// [`io::ErrorKind::InvalidData`] if what comes is no header, else whatever keeps it from coming.
+pub(crate) async fn header(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<SocketAddr>> {
+    let no_header = || io::Error::from(io::ErrorKind::InvalidData);
+    let mut header = Vec::new();
+    loop {
+        match missing(&header).ok_or_else(no_header)? {
+            0 => break,
+            octets => {
+                let at = header.len();
+                header.resize(at + octets, 0);
+                let read = stream.read(&mut header[at..]).await?;
+                header.truncate(at + read);
+                if read == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+            }
+        }
+    }
+    let (parsed, length) = ProxyHeader::parse(&header, ParseConfig::default()).map_err(|_| no_header())?;
+    match parsed.proxied_address() {
+        _ if length != header.len() => Err(no_header()),
+        Some(address) if address.protocol == Protocol::Datagram => Err(no_header()),
+        address => Ok(address.map(|address| address.source)),
+    }
+}
+
+/// How many octets are still to come at least, 0 after the last; `None` if no header is like this.
+fn missing(header: &[u8]) -> Option<usize> {
+    let begins_as = |version: &[u8]| header.iter().zip(version).all(|(one, other)| one == other);
+    let (text, binary) = (begins_as(TEXT), begins_as(BINARY));
+    match header.len() {
+        _ if !text && !binary => None,
+        length @ ..SHORTEST => Some(SHORTEST - length),
+        // The line's end may be any octet: nothing says how long it is.
+        _ if text && header.ends_with(b"\r\n") => Some(0),
+        length if text => (length < LONGEST_TEXT).then_some(1),
+        length => match header[SHORTEST..] {
+            [] => Some(1),
+            [low, ..] => {
+                let whole = SHORTEST + 1 + usize::from(u16::from_be_bytes([header[SHORTEST - 1], low]));
+                (whole <= LONGEST_BINARY).then(|| whole - length)
+            }
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn includes(network: &str, peer: &str) -> bool {
+        let network: Trusted = network.parse().expect("a network");
+        network.includes(Some(peer.parse().expect("an address")))
+    }
+
+    #[test]
+    fn a_network_includes_its_own_and_nobody_else() {
+        for (network, own, other) in [
+            ("192.0.2.0/24", "192.0.2.255", "192.0.3.0"),
+            ("192.0.2.0/24", "::ffff:192.0.2.7", "2001:db8::1"),
+            ("192.0.2.7", "192.0.2.7", "192.0.2.6"),
+            ("0.0.0.0/0", "203.0.113.1", "::1"),
+            ("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::1"),
+            ("::1", "::1", "::2"),
+        ] {
+            assert!(includes(network, own) && !includes(network, other), "{network}");
+        }
+        assert!(includes("::/0", "192.0.2.1") && includes("::/0", "::1"));
+        let unix: Trusted = "unix".parse().expect("a word");
+        assert!(unix.includes(None) && !unix.includes(Some(IpAddr::from([127, 0, 0, 1]))));
+        assert!(!"::/0".parse::<Trusted>().expect("a network").includes(None));
+        for bad in ["", "/", "all", "192.0.2.0/33", "192.0.2.1/24", "192.0.2.0/", "::/129", "::1/64", "192.0.2.0/-1"] {
+            assert!(bad.parse::<Trusted>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,401 @@
+//! lunchd behind balancers: whom it believes about where clients come from, alone and with Debian's `HAProxy` in front of it.
+
+mod support;
+
+use std::fmt::Write as _;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use proxy_header::{ProxiedAddress, ProxyHeader, Tlv};
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+use support::web::{Authority, EC, Lunchd, assert_dish, curl, try_curl};
+use support::{Folder, HUNG, Process, passing, repository, wait_until};
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+/// Nobody is let go for doing nothing meanwhile.
+const PATIENT: [&str; 2] = ["--idle-timeout", "1000"];
+
+/// lunchd with HTTP and HTTPS, where connections from 127.0.0.1 are a balancer's.
+fn lunchd(authority: &Authority, more: &[&str]) -> (Lunchd, SocketAddr, SocketAddr) {
+    authority.certify("site", EC, 1);
+    let (certificate, key) = (authority.path("site.pem"), authority.path("site.key"));
+    let mut arguments = vec!["--certificate", &certificate, "--key", &key, "--proxy-protocol", "127.0.0.1"];
+    arguments.extend(["--listen", "http://127.0.0.1:0", "--listen", "https://127.0.0.1:0"]);
+    let lunchd = Lunchd::start(&[&arguments, more].concat());
+    let (http, https) = (lunchd.address("http"), lunchd.address("https"));
+    (lunchd, http, https)
+}
+
+/// lunchd with HTTP alone, where connections from 127.0.0.1 are a balancer's.
+fn plain(more: &[&str]) -> (Lunchd, SocketAddr) {
+    let arguments = ["--listen", "http://127.0.0.1:0", "--proxy-protocol", "127.0.0.1"];
+    let lunchd = Lunchd::start(&[&arguments, more].concat());
+    let http = lunchd.address("http");
+    (lunchd, http)
+}
+
+/// Connects from an address of this host's.
+fn connected(from: &str, to: SocketAddr) -> TcpStream {
+    let client = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&client, &SocketAddr::new(from.parse().unwrap(), 0)).unwrap();
+    connect(&client, &to).unwrap();
+    let client = TcpStream::from(client);
+    client.set_read_timeout(Some(HUNG)).unwrap();
+    client.set_write_timeout(Some(HUNG)).unwrap();
+    client
+}
+
+/// What a balancer says of a client, in version 1 and in version 2.
+fn naming(client: &str) -> [Vec<u8>; 2] {
+    let (client, own): (IpAddr, IpAddr) = (client.parse().unwrap(), "192.0.2.80".parse().unwrap());
+    let own = if client.is_ipv4() { own } else { "2001:db8::80".parse().unwrap() };
+    let header = ProxyHeader::with_address(ProxiedAddress::stream((client, 40_000).into(), (own, 80).into()));
+    let mut both = [vec![], vec![]];
+    header.encode_v1(&mut both[0]).unwrap();
+    header.encode_v2(&mut both[1]).unwrap();
+    both
+}
+
+/// What it says of a connection of its own.
+fn naming_nobody() -> [Vec<u8>; 2] {
+    let mut local = vec![];
+    ProxyHeader::with_local().encode_v2(&mut local).unwrap();
+    [b"PROXY UNKNOWN\r\n".to_vec(), local]
+}
+
+/// Whether a dish comes in answer to a request, over a connection that stays open.
+fn is_answered(client: &mut (impl Read + Write)) -> bool {
+    if client.write_all(REQUEST).is_err() {
+        return false;
+    }
+    let (mut reply, mut octet) = (Vec::new(), [0]);
+    loop {
+        match client.read(&mut octet) {
+            Ok(0) => return false,
+            Ok(_) => reply.push(octet[0]),
+            Err(error) => {
+                assert_ne!(error.kind(), ErrorKind::WouldBlock, "it hangs");
+                return false;
+            }
+        }
+        let text = String::from_utf8_lossy(&reply);
+        if text.split_once("\r\n\r\n").is_some_and(|(_, dish)| dish.ends_with('\n')) {
+            return text.starts_with("HTTP/1.1 200 ");
+        }
+    }
+}
+
+/// Whether the connection is ended before anything comes.
+fn is_closed(client: &mut impl Read) -> bool {
+    match client.read(&mut [0]) {
+        Ok(length) => length == 0,
+        Err(error) => {
+            assert_ne!(error.kind(), ErrorKind::WouldBlock, "it hangs");
+            true
+        }
+    }
+}
+
+#[test]
+fn limits_by_source_are_by_the_address_that_a_balancer_names() {
+    for (version, [one, same, other]) in [
+        (0, ["192.0.2.1", "192.0.2.1", "192.0.2.2"]),
+        (1, ["192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2"]),
+        (0, ["2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"]),
+        (1, ["2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"]),
+    ] {
+        let (_lunchd, http) = plain(&[&["--max-per-source", "1"][..], &PATIENT].concat());
+        let named = |client: &str| {
+            let mut stream = connected("127.0.0.1", http);
+            stream.write_all(&naming(client)[version]).unwrap();
+            stream
+        };
+        let mut first = named(one);
+        assert!(is_answered(&mut first));
+        assert!(is_closed(&mut named(same)), "{same} has one already");
+        let mut elsewhere = named(other);
+        assert!(is_answered(&mut elsewhere) && is_answered(&mut first), "{other} is another");
+        // What is over counts no more.
+        drop(first);
+        wait_until(|| is_answered(&mut named(same)));
+        // The balancer's own connections are its own.
+        let mut own = connected("127.0.0.1", http);
+        own.write_all(&naming_nobody()[version]).unwrap();
+        assert!(is_answered(&mut own));
+        let mut another = connected("127.0.0.1", http);
+        another.write_all(&naming_nobody()[1 - version]).unwrap();
+        assert!(is_closed(&mut another));
+    }
+}
+
+#[test]
+fn a_balancer_that_names_nobody_is_closed_and_the_log_says_so_once() {
+    let authority = Authority::new("nobody");
+    let (lunchd, http, https) = lunchd(&authority, &[]);
+    let [text, binary] = naming("192.0.2.1");
+    let mut cut = binary.clone();
+    cut[15] = 4; // less than two addresses take
+    let mut datagrams = binary.clone();
+    datagrams[13] = 0x12;
+    let mut endless = binary.clone();
+    endless[14..16].copy_from_slice(&u16::MAX.to_be_bytes());
+    for bad in [
+        REQUEST,
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"PROXY TCP4 192.0.2.1 192.0.2.2 1\r\n\r\n",
+        b"PROXY TCP5 192.0.2.1 192.0.2.2 1 2\r\n",
+        b"PROXY TCP4 192.0.2.1 192.0.2.2 1 65536\r\n",
+        b"PROXY TCP4 localhost 192.0.2.2 1 2\r\n",
+        &[b"PROXY TCP4 ", &[b'1'; 200][..]].concat(),
+        &text[1..],
+        &binary[2..],
+        &cut,
+        &datagrams,
+        &endless,
+    ] {
+        for address in [http, https] {
+            let mut client = connected("127.0.0.1", address);
+            client.write_all(bad).unwrap();
+            assert!(is_closed(&mut client), "{:?}", String::from_utf8_lossy(bad));
+        }
+    }
+    let lines = || lunchd.log().lines().filter(|line| line.contains("began with no PROXY header")).count();
+    wait_until(|| lines() > 0);
+    assert_eq!(lines(), 1, "{}", lunchd.log());
+    assert!(lunchd.log().contains("a connection from 127.0.0.1 began") && lunchd.log().contains("--proxy-protocol"));
+    // One that says nothing, or half of it, has as long as any other client; and who comes and goes did nothing wrong.
+    let (lunchd, http) = plain(&["--idle-timeout", "1"]);
+    for begun in [&b""[..], &text[..10], &text[..text.len() - 1], &binary[..13], &binary[..20]] {
+        let mut client = connected("127.0.0.1", http);
+        client.write_all(begun).unwrap();
+        assert!(is_closed(&mut client));
+        connected("127.0.0.1", http).write_all(begun).unwrap();
+    }
+    assert!(!lunchd.log().contains("PROXY"), "{}", lunchd.log());
+}
+
+#[test]
+fn a_header_may_come_in_any_pieces_and_with_what_follows() {
+    let (_lunchd, http) = plain(&PATIENT);
+    let mut long = vec![];
+    ProxyHeader::with_tlvs(
+        Some(ProxiedAddress::stream("192.0.2.1:1".parse().unwrap(), "192.0.2.2:2".parse().unwrap())),
+        [Tlv::Authority("a.example".into()), Tlv::Custom(0xe0, vec![7; 3000].into())],
+    )
+    .encode_v2(&mut long)
+    .unwrap();
+    for header in naming("192.0.2.1").iter().chain(&naming("2001:db8::1")).chain(&naming_nobody()).chain([&long]) {
+        let mut client = connected("127.0.0.1", http);
+        // With the beginning of a request, which the rest of follows.
+        client.write_all(&[header, &REQUEST[..7]].concat()).unwrap();
+        client.write_all(&REQUEST[7..]).unwrap();
+        let mut reply = [0; 15];
+        client.read_exact(&mut reply).unwrap();
+        assert_eq!(&reply, b"HTTP/1.1 200 OK");
+        if header.len() < 200 {
+            let mut client = connected("127.0.0.1", http);
+            client.set_nodelay(true).unwrap();
+            for octet in header {
+                client.write_all(&[*octet]).unwrap();
+            }
+            assert!(is_answered(&mut client));
+        }
+    }
+}
+
+#[test]
+fn nobody_else_is_believed() {
+    let authority = Authority::new("elsewhere");
+    let (lunchd, http, https) = lunchd(&authority, &[&["--max-per-source", "1"][..], &PATIENT].concat());
+    let ca = authority.path("ca.pem");
+    let url = format!("https://localhost:{}/", https.port());
+    let resolve = format!("localhost:{}:127.0.0.1", https.port());
+    let secure = ["--interface", "127.0.0.2", "--resolve", &resolve, "--cacert", &ca, &url];
+    // Without a header, as where there is no balancer.
+    assert_dish(&curl(&secure));
+    // What looks like one is the beginning of a request, or of a handshake, and no good one.
+    for header in naming("192.0.2.1") {
+        let mut client = connected("127.0.0.2", http);
+        client.write_all(&[&header, REQUEST].concat()).unwrap();
+        let mut reply = [0; 12];
+        client.read_exact(&mut reply).unwrap();
+        assert_eq!(&reply, b"HTTP/1.1 400", "{}", String::from_utf8_lossy(&header));
+        drop(client);
+        let mut client = connected("127.0.0.3", https);
+        client.write_all(&header).unwrap();
+        let mut reply = Vec::new();
+        let _ = client.read_to_end(&mut reply);
+        assert!(!String::from_utf8_lossy(&reply).contains("HTTP"), "{reply:?}");
+    }
+    let output = try_curl(&[&["--haproxy-protocol"][..], &secure].concat());
+    assert!(!output.status.success());
+    // And it is their own address that counts.
+    let mut held = connected("127.0.0.4", http);
+    held.write_all(REQUEST).unwrap();
+    let mut reply = [0; 12];
+    held.read_exact(&mut reply).unwrap();
+    assert_eq!(&reply, b"HTTP/1.1 301");
+    let mut second = connected("127.0.0.4", http);
+    let _ = second.write_all(&naming("192.0.2.7")[0]);
+    assert!(is_closed(&mut second));
+    assert!(!lunchd.log().contains("PROXY"), "{}", lunchd.log());
+}
+
+#[test]
+fn over_a_unix_domain_socket_a_balancer_is_believed_where_that_is_asked_for() {
+    let folder = Folder::new("balancer");
+    let path = folder.path().join("socket");
+    let listener = OwnedFd::from(UnixListener::bind(&path).unwrap());
+    let ask = |header: &[u8]| {
+        let mut client = UnixStream::connect(&path).unwrap();
+        client.set_read_timeout(Some(HUNG)).unwrap();
+        client.write_all(header).unwrap();
+        (is_answered(&mut client), client)
+    };
+    let lunchd = Lunchd::passed(&[&listener], "http", &["--proxy-protocol", "192.0.2.0/24"]);
+    assert!(ask(b"").0);
+    drop(lunchd);
+    let arguments = [&["--proxy-protocol", "192.0.2.0/24,unix", "--max-per-source", "1"][..], &PATIENT].concat();
+    let lunchd = Lunchd::passed(&[&listener], "http", &arguments);
+    let [text, binary] = naming("192.0.2.1");
+    let (answered, _kept) = ask(&text);
+    assert!(answered && !ask(&binary).0 && ask(&naming("192.0.2.2")[1]).0);
+    // Nobody's are without a limit of their own, as a Unix-domain socket's are.
+    let (one, other) = (ask(&naming_nobody()[0]), ask(&naming_nobody()[1]));
+    assert!(one.0 && other.0);
+    assert!(!ask(b"").0);
+    lunchd.wait_for("a connection from a Unix-domain socket began with no PROXY header");
+    let log = Lunchd::start(&["--proxy-protocol", "192.0.2.1/24"]).ended(2);
+    assert!(log.contains("it is the address of a host and not that of a network"), "{log}");
+}
+
+/// Debian's `HAProxy`, with these sections of its configuration. It takes its clients on sockets that it is given: `fd@3` and up.
+struct Haproxy {
+    folder: Folder,
+    _process: Process,
+}
+
+impl Haproxy {
+    fn start(name: &str, sockets: &[&OwnedFd], sections: &str) -> Self {
+        let folder = Folder::new(name);
+        let file = folder.file(
+            "haproxy.cfg",
+            format!(
+                "global\n stats socket {}\ndefaults\n mode tcp\n retries 0\n timeout connect 60s\n timeout client 60s\n \
+                 timeout server 60s\n timeout check 60s\n{sections}",
+                folder.path().join("stats").display()
+            ),
+        );
+        let program = repository().join("target/peers/usr/sbin/haproxy");
+        let arguments = ["-q", "-db", "-f", file.to_str().unwrap()];
+        let process = passing(&program, sockets, "", &arguments, Process::start);
+        let haproxy = Self { folder, _process: process };
+        wait_until(|| haproxy.try_states().is_some());
+        haproxy
+    }
+
+    /// What it thinks of each server, and by which check, as `show stat` has it.
+    fn states(&self) -> Vec<(String, String)> {
+        self.try_states().expect("it runs")
+    }
+
+    fn try_states(&self) -> Option<Vec<(String, String)>> {
+        let mut socket = UnixStream::connect(self.folder.path().join("stats")).ok()?;
+        socket.write_all(b"show stat\n").ok()?;
+        let mut table = String::new();
+        socket.read_to_string(&mut table).ok()?;
+        let mut rows = table.lines().map(|line| line.split(',').collect::<Vec<_>>());
+        let names = rows.next()?;
+        let at = |name: &str| names.iter().position(|it| *it == name);
+        let (server, status, check) = (at("svname")?, at("status")?, at("check_status")?);
+        let servers = rows.filter(|row| row.get(server).is_some_and(|name| name.starts_with("server")));
+        Some(servers.map(|row| (row[status].to_owned(), row[check].trim_start_matches("* ").to_owned())).collect())
+    }
+}
+
+/// A socket that listens, and where.
+fn listening(at: &str) -> (OwnedFd, SocketAddr) {
+    let listener = TcpListener::bind(at).unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener.into(), address)
+}
+
+#[test]
+fn haproxy_names_its_clients_and_limits_by_source_are_theirs() {
+    for (send, mode) in
+        [("send-proxy", "tcp"), ("send-proxy-v2", "tcp"), ("send-proxy", "http"), ("send-proxy-v2", "http")]
+    {
+        let (lunchd, http) = plain(&[&["--max-per-source", "1"][..], &PATIENT].concat());
+        let ((v4, front), (v6, front6)) = (listening("127.0.0.1:0"), listening("[::1]:0"));
+        let name = format!("haproxy-{send}-{mode}");
+        let sections = format!("listen http\n mode {mode}\n bind fd@3\n bind fd@4\n server server {http} {send}\n");
+        let _haproxy = Haproxy::start(&name, &[&v4, &v6], &sections);
+        let mut first = connected("127.0.0.2", front);
+        assert!(is_answered(&mut first), "{send}, {mode}");
+        // Over its own connection to the server, which names the same client: it is closed, or HAProxy says 502 or so.
+        assert!(!is_answered(&mut connected("127.0.0.2", front)), "{send}, {mode}");
+        let mut other = connected("127.0.0.3", front);
+        assert!(is_answered(&mut other) && is_answered(&mut first), "{send}, {mode}");
+        assert_dish(&curl(&[&format!("http://{front6}/")]));
+        assert!(!lunchd.log().contains("PROXY"), "{}", lunchd.log());
+    }
+}
+
+#[test]
+fn haproxy_passes_tls_through() {
+    let authority = Authority::new("passthrough");
+    for send in ["send-proxy", "send-proxy-v2"] {
+        let (lunchd, _, https) = lunchd(&authority, &[&["--max-per-source", "1"][..], &PATIENT].concat());
+        let (socket, front) = listening("127.0.0.1:0");
+        let sections = format!("listen tls\n bind fd@3\n server server {https} {send}\n");
+        let _haproxy = Haproxy::start(&format!("haproxy-tls-{send}"), &[&socket], &sections);
+        let (ca, url) = (authority.path("ca.pem"), format!("https://localhost:{}/", front.port()));
+        let from = |ip: &str, version: &str| {
+            let resolve = format!("localhost:{}:127.0.0.1", front.port());
+            try_curl(&[version, "--interface", ip, "--resolve", &resolve, "--cacert", &ca, &url])
+        };
+        for version in ["--http1.1", "--http2"] {
+            // The connection before is over for the server a moment later.
+            wait_until(|| from("127.0.0.2", version).status.success());
+        }
+        // One that has not said a word yet is its client's too.
+        let mut held = connected("127.0.0.3", front);
+        wait_until(|| !from("127.0.0.3", "--http2").status.success());
+        wait_until(|| from("127.0.0.2", "--http2").status.success());
+        held.set_nonblocking(true).unwrap();
+        assert_eq!(held.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock, "it is open all the while");
+        assert!(!lunchd.log().contains("PROXY"), "{}", lunchd.log());
+    }
+}
+
+#[test]
+fn haproxy_finds_it_in_good_health() {
+    let authority = Authority::new("health");
+    let (mut lunchd, http, https) = lunchd(&authority, &[]);
+    let mut sections = String::new();
+    // HAProxy's own checks are no client's: LOCAL in version 2, UNKNOWN in version 1.
+    let asks = " option httpchk\n http-check send meth GET uri / ver HTTP/1.1 hdr Host localhost\n";
+    for (number, send) in ["send-proxy", "send-proxy-v2"].into_iter().enumerate() {
+        for (kind, options, server) in [
+            ("connects", "", format!("{http} {send} check")),
+            ("http", asks, format!("{http} {send} check")),
+            ("tls", "", format!("{https} {send} check check-ssl verify none")),
+            ("https", asks, format!("{https} {send} check check-ssl verify none")),
+        ] {
+            writeln!(sections, "backend {kind}{number}\n{options} server server {server} inter 50ms").unwrap();
+        }
+    }
+    let haproxy = Haproxy::start("haproxy-health", &[], &sections);
+    let expected = ["L4OK", "L7OK", "L6OK", "L7OK"].repeat(2);
+    wait_until(|| {
+        let states = haproxy.states();
+        states.iter().map(|(_, check)| check.as_str()).eq(expected.iter().copied())
+    });
+    assert!(haproxy.states().iter().all(|(status, _)| status == "UP"), "{:?}", haproxy.states());
+    assert!(!lunchd.log().contains("PROXY"), "{}", lunchd.log());
+    lunchd.process.signal("TERM");
+    lunchd.process.wait();
+    wait_until(|| haproxy.states().iter().all(|(status, _)| status == "DOWN"));
+}
