@@ -38,6 +38,7 @@ early      = $(filter-out $(if $(DESTDIR),,$(mounted)),$(filter /usr /usr/local,
 configdir  = $(if $(filter %/systemd/system,$(unitdir)),$(unitdir:%/systemd/system=%),/etc)
 
 CARGO    = cargo
+RUSTC    = rustc
 INSTALL  = install
 PROGRAMS = qotd echo daytime discard chargen time
 WEB      = lunchd
@@ -75,7 +76,9 @@ endif
 .PHONY: all build run test install uninstall lint bench fuzz attack soak sbom clean
 
 # Only cargo knows where it puts a program (CARGO_TARGET_DIR, its configuration, another target), and it says so in JSON.
+# The target is named here as well, since `host-tuple` in .cargo/config.toml takes a cargo of 1.91.
 compile = mkdir -p $(programs) && \
+	CARGO_BUILD_TARGET=$${CARGO_BUILD_TARGET:-$$($(RUSTC) -vV | sed -n 's/^host: //p')} \
 	$(CARGO) build --release --locked $(if $(filter file,$(origin builddir)),,--target-dir $(builddir)) $(CARGOFLAGS) $(1) \
 		--message-format json-render-diagnostics >$(programs)/messages && \
 	sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' $(programs)/messages | sed "s|^$$(cd $(programs)/.. && pwd)/|../|" | \

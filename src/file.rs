@@ -37,8 +37,8 @@ pub(crate) const LIST: &[Rule] = &[Rule::new(Syscall::GETDENTS64, &[FILE], "list
 fn open(path: &Path) -> io::Result<(File, Stat)> {
     // O_NONBLOCK: opening a FIFO must not wait for its writer. Through the standard library, whose flags are these and no
     // others: the policy pins them.
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     // Not `File::metadata`, whose system call could take a path as well.
     let stat = fstat(&file)?;
     Ok((file, stat))

@@ -130,9 +130,8 @@ fn live<S: Service>() -> Result<Infallible, Error> {
                 Activation::Filter => (Peer::Filter, Replies::Printed),
                 _ => (Peer::Connection, Replies::One),
             };
-            if peer == Peer::Filter
-                && let Some(code) = S::print(&arguments.options)?
-            {
+            let printed = if peer == Peer::Filter { S::print(&arguments.options)? } else { None };
+            if let Some(code) = printed {
                 sys::exit(code)
             }
             let work = S::prepare(&arguments.options, replies)?;

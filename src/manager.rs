@@ -46,9 +46,7 @@ impl Manager {
 
     /// Gives a sign of life if one is due.
     pub(crate) fn alive(&mut self, now: Instant) {
-        if let Some((interval, due)) = self.watchdog
-            && now >= due
-        {
+        if let Some((interval, _)) = self.watchdog.filter(|(_, due)| now >= *due) {
             self.tell(b"WATCHDOG=1");
             self.watchdog = Some((interval, now + interval));
         }

@@ -67,7 +67,7 @@ pub(crate) struct Repeated {
 }
 
 impl Repeated {
-    const INTERVAL: Duration = Duration::from_mins(1);
+    const INTERVAL: Duration = Duration::from_secs(60);
 
     pub(crate) fn warning(&mut self, now: Instant, message: &str) {
         if let Some(message) = self.due(now, message) {

@@ -106,10 +106,10 @@ fn counts_leap_seconds(file: &[u8]) -> bool {
     const COUNTS: usize = 20;
     const SIZES: [usize; 6] = [1, 1, 8, 5, 6, 1];
     let counts = |part: &[u8]| -> Option<[usize; 6]> {
-        let (octets, _) = part.strip_prefix(b"TZif").and(part.get(COUNTS..HEADER))?.as_chunks();
+        let octets = part.strip_prefix(b"TZif").and(part.get(COUNTS..HEADER))?;
         let mut counts = [0; 6];
-        for (count, octets) in counts.iter_mut().zip(octets) {
-            *count = usize::try_from(u32::from_be_bytes(*octets)).ok()?;
+        for (count, octets) in counts.iter_mut().zip(octets.chunks_exact(4)) {
+            *count = usize::try_from(u32::from_be_bytes(octets.try_into().ok()?)).ok()?;
         }
         Some(counts)
     };

@@ -100,7 +100,7 @@ pub fn wait_for(address: SocketAddr) -> Result<()> {
 /// Connects, sends what is to be sent, reads to the end and closes.
 pub fn connect_and_read(address: SocketAddr, first: &[u8]) -> io::Result<()> {
     let mut connection = TcpStream::connect(address)?;
-    connection.set_read_timeout(Some(Duration::from_mins(1)))?;
+    connection.set_read_timeout(Some(Duration::from_secs(60)))?;
     connection.write_all(first)?;
     let (mut reply, mut length) = ([0; 1024], 0);
     loop {

@@ -31,10 +31,8 @@ fn in_hosts(name: &str, hosts: &str) -> Vec<IpAddr> {
     let mut found = Vec::new();
     for line in hosts.lines() {
         let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
-        if let Some(ip) = words.next().and_then(|ip| ip.parse().ok())
-            && words.any(|known| known.eq_ignore_ascii_case(name))
-            && !found.contains(&ip)
-        {
+        let Some(ip) = words.next().and_then(|ip| ip.parse().ok()) else { continue };
+        if words.any(|known| known.eq_ignore_ascii_case(name)) && !found.contains(&ip) {
             found.push(ip);
         }
     }

@@ -76,10 +76,8 @@ impl Service {
             socket.show(self, findings);
             socket.examine(self, verified, findings);
         }
-        if let [one, all] = &self.sockets[..]
-            && one.unit.is_enabled()
-            && all.unit.is_enabled()
-        {
+        let enabled: Vec<_> = self.sockets.iter().filter(|socket| socket.unit.is_enabled()).collect();
+        if let [one, all] = enabled[..] {
             findings.problem(
                 Some(&one.name),
                 format!("both it and {} are enabled, and only one of them can have the port", all.name),

@@ -10,7 +10,7 @@ use super::checks::Socket;
 use super::systemd;
 
 /// What is not renewed by then needs somebody to look: some certificates last for six days only.
-const SOON: Duration = Duration::from_hours(48);
+const SOON: Duration = Duration::from_secs(48 * 3600);
 
 impl Socket {
     /// The certificate and its key, as openssl sees them where there is one.

@@ -23,7 +23,7 @@ pub(super) fn examine(services: &[&Service], findings: &mut Findings) {
         services.iter().flat_map(|service| &service.sockets).filter(|it| it.is_meant_to_run()).collect();
     let demanded = sockets.is_empty()
         || sockets.iter().any(|socket| socket.started.option("--sandbox").is_none_or(|it| it == "strict"));
-    if demanded && let Some(version) = kernel(&release).filter(|&version| version < KERNEL) {
+    if let Some(version) = kernel(&release).filter(|&version| demanded && version < KERNEL) {
         let text = format!("its kernel {}.{} is older than 5.13, the first with Landlock", version.0, version.1);
         findings.problem(None, text, "boot a newer kernel, or have the services start with --sandbox best-effort");
     } else {

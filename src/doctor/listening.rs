@@ -39,9 +39,8 @@ impl Socket {
         }
         for (address, kind) in unit.listens_on() {
             let protocol = if kind == "Datagram" { "udp" } else { "tcp" };
-            if let Ok(address) = address.parse::<SocketAddr>()
-                && !ports::is_local(address.ip())
-            {
+            let absent = address.parse::<SocketAddr>().ok().filter(|address| !ports::is_local(address.ip()));
+            if let Some(address) = absent {
                 findings.problem(
                     Some(name),
                     format!("{} is no address of this host", address.ip()),

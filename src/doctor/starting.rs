@@ -40,9 +40,8 @@ impl Socket {
             );
         }
         self.examine_files(findings);
-        if self.is_meant_to_run()
-            && let Some(level) = self.exposure().filter(|&level| level > HIGHEST_EXPOSURE)
-        {
+        let exposure = if self.is_meant_to_run() { self.exposure() } else { None };
+        if let Some(level) = exposure.filter(|&level| level > HIGHEST_EXPOSURE) {
             findings.problem(
                 Some(&self.starts),
                 format!("its exposure is {level:.1}, more than the {HIGHEST_EXPOSURE} of the shipped unit"),
@@ -86,18 +85,14 @@ impl Socket {
                 "`systemd-tmpfiles --create` makes it; if it does not, `make install` again",
             );
         }
-        if let Some(program) = self.started.program()
-            && let Err(reason) = is_executable(program)
-        {
+        if let Some((program, Err(reason))) = self.started.program().map(|it| (it, is_executable(it))) {
             findings.problem(
                 Some(&self.starts),
                 format!("its program {} {reason}", program.display()),
                 "run `make install` again, or correct ExecStart=",
             );
         }
-        if let Some(program) = self.started.program()
-            && is_dynamic(program).unwrap_or(false)
-        {
+        if let Some(program) = self.started.program().filter(|it| is_dynamic(it).unwrap_or(false)) {
             findings.problem(
                 Some(&self.starts),
                 format!(

@@ -351,9 +351,7 @@ impl Fortunes {
             Ok(Draw::Misfit(_) | Draw::NoneSoon(_)) => Collection::read(&files.sources, files.eligible),
             Err(error) => Err(error),
         };
-        if let Err(error) = &read
-            && error.is_shortage()
-        {
+        if let Some(error) = read.as_ref().err().filter(|error| error.is_shortage()) {
             files.report_shortage(error);
             return Some(last_chosen(last));
         }
@@ -432,11 +430,12 @@ impl Texts {
 
 impl Collection {
     fn open(sources: &Sources, order: &mut Order, eligible: Eligible) -> Result<Self, Error> {
-        if let Order::Random(random) = order
-            && let Some(mut indexed) = Indexed::open(sources, random, eligible, true)?
-            && let Draw::Fortune(text, leaf) = indexed.choose(sources, random, eligible)?
-        {
-            return Ok(Self::Indexed { indexed, last: (text, leaf) });
+        if let Order::Random(random) = order {
+            if let Some(mut indexed) = Indexed::open(sources, random, eligible, true)? {
+                if let Draw::Fortune(text, leaf) = indexed.choose(sources, random, eligible)? {
+                    return Ok(Self::Indexed { indexed, last: (text, leaf) });
+                }
+            }
         }
         Self::read(sources, eligible)
     }

@@ -103,7 +103,7 @@ fn is_plain(raw: &[u8]) -> bool {
         octets.iter().fold(true, |plain, octet| plain & ((*octet == b'\n') | (b' '..=b'~').contains(octet)))
     };
     match raw.last_chunk::<AT_ONCE>() {
-        Some(last) => raw.as_chunks::<AT_ONCE>().0.iter().fold(plain(last), |all, octets| all & plain(octets)),
+        Some(last) => raw.chunks_exact(AT_ONCE).fold(plain(last), |all, octets| all & plain(octets)),
         None => plain(raw),
     }
 }

@@ -350,7 +350,7 @@ impl Daemon {
             }
             Next::Over => return self.connections.remove(descriptor),
         };
-        let data = EventData::new_u64(u64::from(descriptor.cast_unsigned()));
+        let data = EventData::new_u64(u64::try_from(descriptor).unwrap_or(SOCKETS)); // none is negative
         let waits = if connection.interest == interest {
             Ok(())
         } else if connection.interest.is_empty() {
@@ -435,7 +435,7 @@ impl Daemon {
         let mut records = [0; 4 * RECORD];
         let length = rustix::io::read(stdin(), &mut records).unwrap_or_default();
         for record in records[..length].chunks_exact(RECORD) {
-            let number = record.first_chunk().map(|&number| u32::from_ne_bytes(number).cast_signed());
+            let number = record.first_chunk().map(|&number| i32::from_ne_bytes(number));
             if number != Some(Signal::HUP.as_raw()) {
                 self.stop(now);
             } else if let Work::Reply(reply) = &mut self.worker.work {

@@ -44,7 +44,7 @@ impl Arranged {
             socket.descriptor = above(&socket.descriptor)?;
         }
         let mut kept = keep_numbers()?.into_iter();
-        let first = kept.next().filter(|first| first.as_raw_fd() == EVENTS.cast_signed());
+        let first = kept.next().filter(|first| first.as_raw_fd() == EVENTS);
         let mut events = first.ok_or_else(|| io::Error::from(io::ErrorKind::AlreadyExists))?;
         dup3(epoll::create(CreateFlags::CLOEXEC)?, &mut events, DupFlags::CLOEXEC)?;
         for socket in sockets.iter_mut().filter(|socket| socket.kind == Kind::Datagrams) {
@@ -64,7 +64,7 @@ impl Arranged {
 
 /// The same under a number that means nothing.
 fn above(descriptor: &OwnedFd) -> io::Result<OwnedFd> {
-    Ok(fcntl_dupfd_cloexec(descriptor, FIRST_FREE.cast_signed())?)
+    Ok(fcntl_dupfd_cloexec(descriptor, FIRST_FREE)?)
 }
 
 /// Takes every number that has a meaning and is free, in order, for what is good for nothing. As long as these are open, nothing
@@ -73,8 +73,8 @@ pub(crate) fn keep_numbers() -> io::Result<Vec<OwnedFd>> {
     let nothing = above(&open("/", OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?)?;
     let mut kept = Vec::new();
     loop {
-        let next = fcntl_dupfd_cloexec(&nothing, EVENTS.cast_signed())?;
-        if next.as_raw_fd() >= FIRST_FREE.cast_signed() {
+        let next = fcntl_dupfd_cloexec(&nothing, EVENTS)?;
+        if next.as_raw_fd() >= FIRST_FREE {
             return Ok(kept);
         }
         kept.push(next);

@@ -52,10 +52,8 @@ impl<K: Copy + Eq + Hash, T> Table<K, T> {
         if source.is_some_and(|source| self.has_its_share(source)) {
             return None;
         }
-        if self.is_full()
-            && let Some(oldest) = self.remove_oldest()
-        {
-            let_go(oldest);
+        if self.is_full() {
+            self.remove_oldest().map(let_go);
         }
         if let Some(source) = source {
             *self.sources.entry(source).or_default() += 1;
@@ -109,9 +107,7 @@ impl<K: Copy + Eq + Hash, T> Table<K, T> {
 
     fn forget(&mut self, removed: Option<(T, Option<Network>)>) -> Option<T> {
         let (value, source) = removed?;
-        if let Some(source) = source
-            && let Entry::Occupied(mut count) = self.sources.entry(source)
-        {
+        if let Some(Entry::Occupied(mut count)) = source.map(|source| self.sources.entry(source)) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
                 count.remove();

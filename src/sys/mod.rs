@@ -77,7 +77,10 @@ pub(crate) fn take_passed_sockets() -> io::Result<Vec<(OwnedFd, Option<String>)>
     let next = passed.last().map_or(FIRST_PASSED, |(descriptor, _)| descriptor + 1);
     // SAFETY: the program has opened nothing above standard error yet. Not fatal when the kernel lacks the call (before
     // 5.9): the system call filter says which descriptors may be used.
-    unsafe { libc::close_range(next.cast_unsigned(), libc::c_uint::MAX, 0) };
+    #[allow(clippy::cast_sign_loss)] // numbers of descriptors
+    unsafe {
+        libc::close_range(next as libc::c_uint, libc::c_uint::MAX, 0)
+    };
     // SAFETY: the service manager gave these numbers to us, and nobody else in the program knows them.
     let owned = |descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) };
     Ok(passed.into_iter().map(|(descriptor, name)| (owned(descriptor), named.then_some(name))).collect())
@@ -132,12 +135,12 @@ pub(crate) fn wake_up_for(socket: BorrowedFd<'_>, octets: usize) {
 
 /// Bounds what the kernel buffers of what a client sends (`SO_RCVBUF` in socket(7)).
 pub(crate) fn set_receive_buffer(socket: BorrowedFd<'_>, octets: u32) -> io::Result<()> {
-    set(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, octets.cast_signed())
+    set(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, octets.try_into().unwrap_or(libc::c_int::MAX))
 }
 
 /// Bounds what the kernel keeps of what a client has not acknowledged (`SO_SNDBUF` in socket(7)).
 pub(crate) fn set_send_buffer(socket: BorrowedFd<'_>, octets: u32) -> io::Result<()> {
-    set(socket, libc::SOL_SOCKET, libc::SO_SNDBUF, octets.cast_signed())
+    set(socket, libc::SOL_SOCKET, libc::SO_SNDBUF, octets.try_into().unwrap_or(libc::c_int::MAX))
 }
 
 #[allow(clippy::cast_possible_truncation)] // of the size of an integer

@@ -96,13 +96,11 @@ impl Passed {
         let passed = sys::take_passed_sockets()?;
         for (name, value) in variables.into_iter().filter(|_| !passed.is_empty()) {
             match value {
-                Some(value) => report::notice(&format!("{name}={}", value.display())),
+                Some(value) => report::notice(&format!("{name}={}", value.to_string_lossy())),
                 None => report::notice(&format!("{name} is not set")),
             }
         }
-        let moved = passed
-            .iter()
-            .map(|(socket, name)| Ok((fcntl_dupfd_cloexec(socket, FIRST_FREE.cast_signed())?, name.clone())));
+        let moved = passed.iter().map(|(socket, name)| Ok((fcntl_dupfd_cloexec(socket, FIRST_FREE)?, name.clone())));
         Ok(Self(moved.collect::<io::Result<_>>()?))
     }
 }

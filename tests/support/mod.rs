@@ -17,7 +17,7 @@ use std::{env, fs, thread};
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 
 /// How long anything may take before it counts as hung. Not a measure of speed: nothing here comes near it.
-pub const HUNG: Duration = Duration::from_mins(2);
+pub const HUNG: Duration = Duration::from_secs(120);
 
 /// The repository.
 pub fn repository() -> &'static Path {

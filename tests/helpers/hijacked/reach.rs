@@ -64,7 +64,7 @@ fn layouts(service: &str, peer: Peer) -> Vec<Vec<Descriptor>> {
 }
 
 fn for_all(service: &str, peer: Peer, output: &'static str, log: &'static str) -> Vec<Descriptor> {
-    let [events, datagrams, free] = [EVENTS, FIRST_DATAGRAMS, FIRST_FREE].map(u32::cast_signed);
+    let [events, datagrams, free] = [EVENTS, FIRST_DATAGRAMS, FIRST_FREE];
     let mut all = vec![("the signals", 0), (output, 1), (log, 2), ("the event loop", events)];
     if service == "lunchd" {
         all.extend([("what wakes the event loop", events + 1), ("the event loop", events + 2)]);
