@@ -74,7 +74,7 @@ impl Arguments {
 
 /// What follows `--fortunes`.
 #[derive(Debug, Parser)]
-#[command(disable_help_flag = true)]
+#[command(version, name = super::NAME, disable_help_flag = true)]
 struct FortunesLine {
     #[command(flatten)]
     options: protocol::QotdOptions,
