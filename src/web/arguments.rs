@@ -90,7 +90,7 @@ impl Arguments {
 
 /// What follows `--fortunes`.
 #[derive(Debug, Parser)]
-#[command(version, disable_help_flag = true)] // -v of qotd's asks for a version
+#[command(version, name = super::NAME, disable_help_flag = true)]
 struct FortunesLine {
     #[command(flatten)]
     options: protocol::QotdOptions,
