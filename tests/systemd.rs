@@ -178,7 +178,7 @@ fn every_unit_has_its_limits() {
             if ["fortune", "daytime", "time"].contains(&unit) { "RuntimeMaxUSec=5min" } else { "RuntimeMaxUSec=1h" };
         expect(
             &format!("{unit}@1.service"),
-            &["CollectMode=inactive-or-failed", "MemoryMax=16777216", "LimitNOFILE=16", life],
+            &["CollectMode=inactive-or-failed", "MemoryMax=16777216", "LimitNOFILE=16384", life],
         );
         expect(
             &format!("{unit}.socket"),
@@ -467,6 +467,16 @@ fn addresses(network: u8, count: u8) -> Vec<String> {
 /// How many of them were served.
 fn count(served: &[bool]) -> usize {
     served.iter().filter(|served| **served).count()
+}
+
+/// As the containers have it that people run without any right of the host's.
+#[test]
+fn many_at_a_time_are_served_in_a_user_namespace() {
+    let machine = Machine::boot_release("many", "bookworm", &["--private-users=identity"]);
+    make(&machine, "install");
+    machine.shell("systemctl start echo.socket");
+    let clients = vec!["127.0.0.1".to_owned(); 60];
+    assert_eq!(count(&served(&machine, &clients)), 60);
 }
 
 #[test]
