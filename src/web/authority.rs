@@ -20,6 +20,17 @@ pub(super) fn host(authority: &str) -> Option<&str> {
     (port_fits && (host.starts_with('[') || is_name(host))).then_some(host)
 }
 
+/// Whether two authorities are the same, whatever the case of their letters, where no port means `default`
+/// (RFC 3986, section 6.2).
+pub(super) fn same(one: &str, other: &str, default: u16) -> bool {
+    let parts = |authority: &'_ str| {
+        let host = host(authority)?;
+        let port = authority[host.len()..].trim_start_matches(':');
+        Some((host.to_ascii_lowercase(), if port.is_empty() { default } else { port.parse().ok()? }))
+    };
+    parts(one).is_some_and(|parts_of_one| Some(parts_of_one) == parts(other))
+}
+
 /// A name as the DNS has it (RFC 1123, section 2.1), underscores too, or an IPv4 address.
 fn is_name(host: &str) -> bool {
     let labels = host.strip_suffix('.').unwrap_or(host);
@@ -43,6 +54,21 @@ mod tests {
             ("a_b.c-d", "a_b.c-d"),
         ] {
             assert_eq!(host(authority), Some(expected), "{authority}");
+        }
+    }
+
+    #[test]
+    fn authorities_are_the_same_in_any_spelling() {
+        for (one, other, expected) in [
+            ("localhost", "LOCALHOST:443", true),
+            ("[::1]:8443", "[::1]:8443", true),
+            ("localhost:", "localhost", true),
+            ("localhost:443", "localhost:0443", true),
+            ("localhost", "localhost:80", false),
+            ("localhost", "other", false),
+            ("a b", "a b", false),
+        ] {
+            assert_eq!(same(one, other, 443), expected, "{one} and {other}");
         }
     }
 

@@ -1,34 +1,23 @@
 //! The event loop: connections, requests, time limits, signals.
 
-use std::cell::RefCell;
-use std::convert::Infallible;
-use std::future::{Future, Ready, pending, poll_fn, ready};
+use std::cell::{Cell, RefCell};
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
-use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
-use hyper::body::{Body as _, Incoming};
-use hyper::header::{self, HeaderValue};
-use hyper::rt::Executor;
-use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode, Version};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulConnection;
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, sink};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::answer::{MOST_FIELDS, Site};
-use super::body::Body;
+use super::answer::{self, Site};
 use super::connections::Connections;
 use super::guarded::Guarded;
 use super::sockets::{Listener, Scheme};
@@ -37,16 +26,11 @@ use crate::manager::Manager;
 use crate::{report, sys};
 
 /// How long requests in progress may take when a connection, or the program, is to end.
-const GRACE: Duration = Duration::from_secs(5);
+pub(super) const GRACE: Duration = Duration::from_secs(5);
 /// How long no connection is taken when the system is out of memory or descriptors.
 const PAUSE: Duration = Duration::from_secs(1);
 /// For each socket, the connections that may be taken before those are gone that had to make room.
 pub(super) const SPARE_DESCRIPTORS: usize = 256;
-/// The longest head of a request, in octets; beyond that, the answer is 431.
-const LONGEST_HEAD: usize = 16 * 1024;
-/// The most requests of one HTTP/2 connection at a time.
-const MOST_STREAMS: u32 = 32;
-
 /// How much is served.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -73,14 +57,14 @@ enum Waiting {
 }
 
 /// What every connection needs.
-struct Shared {
-    site: Site,
+pub(super) struct Shared {
+    pub(super) site: Site,
     identity: Option<Identity>,
     /// For new connections; those that are open keep what they began with.
     acceptor: RefCell<Option<TlsAcceptor>>,
-    limits: Limits,
-    connections: RefCell<Connections>,
-    stopping: watch::Sender<bool>,
+    pub(super) limits: Limits,
+    pub(super) connections: RefCell<Connections>,
+    pub(super) stopping: watch::Sender<bool>,
     all_gone: Notify,
 }
 
@@ -88,11 +72,31 @@ struct Shared {
 pub(super) struct Place {
     shared: Rc<Shared>,
     number: u64,
+    /// When the client last asked for something or took a part of it. Octets alone are no sign of life: it may send PINGs for
+    /// ever, or the head of a request octet by octet.
+    active: Cell<Instant>,
 }
 
 impl Place {
+    /// Notes that octets moved.
     pub(super) fn touch(&self) {
         self.shared.connections.borrow_mut().touch(self.number);
+    }
+
+    /// Notes that the client asked for something, or took a part of it.
+    pub(super) fn mark(&self) {
+        self.active.set(Instant::now());
+    }
+
+    /// Until it did neither for so long.
+    pub(super) async fn idle(&self, limit: Duration) {
+        loop {
+            let due = self.active.get() + limit;
+            if due <= Instant::now() {
+                return;
+            }
+            sleep_until(due).await;
+        }
     }
 }
 
@@ -103,16 +107,6 @@ impl Drop for Place {
         if connections.is_empty() {
             self.shared.all_gone.notify_one();
         }
-    }
-}
-
-/// HTTP/2 has a task a request, on the same thread.
-#[derive(Clone, Copy)]
-struct SameThread;
-
-impl<F: Future + 'static> Executor<F> for SameThread {
-    fn execute(&self, future: F) {
-        spawn_local(future);
     }
 }
 
@@ -158,6 +152,10 @@ impl Server {
     /// If the signals cannot be waited for.
     pub(super) async fn serve(self, mut manager: Manager) -> io::Result<()> {
         let Self { shared, sockets, signals } = self;
+        // Better now than at the first renewal.
+        if let Some(Err(error)) = shared.identity.as_ref().map(Identity::check_reach) {
+            report::warning(&error.to_string());
+        }
         let tasks: Vec<_> = sockets
             .into_iter()
             .map(|(scheme, waiting)| spawn_local(shared.clone().accept(waiting, scheme)).abort_handle())
@@ -190,10 +188,6 @@ impl Server {
     }
 }
 
-async fn drop_all(mut body: Incoming) {
-    while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {}
-}
-
 async fn until(due: Option<std::time::Instant>) {
     match due {
         Some(due) => sleep_until(Instant::from_std(due)).await,
@@ -221,7 +215,7 @@ impl Shared {
     fn reload(&self) {
         self.site.reload();
         let Some(identity) = &self.identity else { return };
-        match identity.load().and_then(|(acceptor, dates)| dates.map(|()| acceptor)) {
+        match identity.reload().and_then(|(acceptor, dates)| dates.map(|()| acceptor)) {
             Ok(acceptor) => {
                 *self.acceptor.borrow_mut() = Some(acceptor);
                 report::notice("the certificate was read again, for all connections from now on");
@@ -262,101 +256,37 @@ impl Shared {
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let Some(number) = self.connections.borrow_mut().admit(from) else { return };
-        let place = Rc::new(Place { shared: self.clone(), number });
-        let task = spawn_local(self.clone().connection(Guarded::new(stream, self.limits.idle, place), scheme));
+        let place = Rc::new(Place { shared: self.clone(), number, active: Cell::new(Instant::now()) });
+        let task = spawn_local(self.clone().connection(Guarded::new(stream, place), scheme));
         self.connections.borrow_mut().served_by(number, task.abort_handle());
     }
 
     /// Serves a connection to its end. What goes wrong is the client's own affair: nothing of it is logged, which a client
     /// could otherwise fill the log with.
-    async fn connection<S>(self: Rc<Self>, stream: S, scheme: Scheme)
+    async fn connection<S>(self: Rc<Self>, mut stream: Guarded<S>, scheme: Scheme)
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
+        let place = stream.place().clone();
         let acceptor = match scheme {
-            Scheme::Http => return self.http1(stream, scheme).await,
+            Scheme::Http => return self.http1(stream, &place, scheme).await,
             Scheme::Https => self.acceptor.borrow().clone(),
         };
         let Some(acceptor) = acceptor else { return };
-        let Ok(Ok(stream)) = timeout(self.limits.idle, acceptor.accept(stream)).await else { return };
-        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            self.http2(stream, scheme).await;
-        } else {
-            self.http1(stream, scheme).await;
-        }
-    }
-
-    async fn http1(self: Rc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + 'static, scheme: Scheme) {
-        let mut connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.idle)
-            .max_buf_size(LONGEST_HEAD)
-            .max_headers(MOST_FIELDS)
-            .serve_connection(TokioIo::new(stream), service_fn(|request| self.reply(scheme, request)));
-        self.to_its_end(Pin::new(&mut connection), pending()).await;
-        self.close(connection.into_parts().io.into_inner()).await;
-    }
-
-    async fn http2(self: Rc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + 'static, scheme: Scheme) {
-        let shared = self.clone();
-        let asked = Rc::new(Notify::new());
-        let asks = asked.clone();
-        let connection = http2::Builder::new(SameThread)
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(MOST_STREAMS)
-            .max_header_list_size(u32::try_from(LONGEST_HEAD).unwrap_or(u32::MAX))
-            .serve_connection(
-                TokioIo::new(stream),
-                service_fn(move |request| {
-                    asks.notify_one();
-                    shared.reply(scheme, request)
-                }),
-            );
-        // Octets are no sign of life here: a client may send PINGs for ever, or the head of a request octet by octet.
-        let idle = async { while timeout(self.limits.idle, asked.notified()).await.is_ok() {} };
-        self.to_its_end(pin!(connection), idle).await;
-    }
-
-    fn reply(&self, scheme: Scheme, request: Request<Incoming>) -> Ready<Result<Response<Body>, Infallible>> {
-        let mut answer = self.site.answer(scheme, &request);
-        if answer.status() == StatusCode::SERVICE_UNAVAILABLE {
-            self.connections.borrow_mut().let_oldest_go();
-        }
-        // Nothing here takes a body. In HTTP/1 the next request is behind it, and has to come over a new connection. In
-        // HTTP/2 the client may send it to its end: some take it for an error if they are told to stop.
-        if !request.body().is_end_stream() {
-            if request.version() < Version::HTTP_2 {
-                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            } else {
-                spawn_local(timeout(GRACE, drop_all(request.into_body())));
+        stream.expect_tls();
+        match timeout(self.limits.idle, acceptor.accept(stream).into_fallible()).await {
+            Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                self.http2(stream, &place, scheme).await;
             }
-        }
-        ready(Ok(answer))
-    }
-
-    /// Until the client is done, has had its time or asks no more, or the program is to end; all but the first give a
-    /// request in progress theirs.
-    async fn to_its_end(&self, mut connection: Pin<&mut impl GracefulConnection>, idle: impl Future<Output = ()>) {
-        let mut stopping = self.stopping.subscribe();
-        tokio::select! {
-            _ = connection.as_mut() => return,
-            _ = stopping.wait_for(|stopping| *stopping) => {}
-            () = sleep(self.limits.life) => {}
-            () = idle => {}
-        }
-        connection.as_mut().graceful_shutdown();
-        let _ = timeout(GRACE, connection).await;
-    }
-
-    /// Says that all is sent, and drops what the client still sends: closing with unread input would reset the connection,
-    /// and the answer may be lost with it.
-    async fn close(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
-        let _ = timeout(GRACE, stream.shutdown()).await;
-        let (mut stopping, mut nowhere) = (self.stopping.subscribe(), sink());
-        tokio::select! {
-            _ = copy(&mut stream, &mut nowhere) => {}
-            () = sleep(GRACE.min(self.limits.idle)) => {}
-            _ = stopping.wait_for(|stopping| *stopping) => {}
+            Ok(Ok(stream)) => self.http1(stream, &place, scheme).await,
+            // An alert is on its way already.
+            Ok(Err((_, mut stream))) => {
+                if stream.is_plain() {
+                    let _ = timeout(GRACE, stream.write_all(&answer::no_tls())).await;
+                }
+                self.close(stream, GRACE).await;
+            }
+            Err(_) => {}
         }
     }
 }
