@@ -73,8 +73,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Heads<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Heads<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, octets);
-        self.stuck = written.is_pending();
-        if !self.stuck {
+        let was_stuck = std::mem::replace(&mut self.stuck, written.is_pending());
+        // Otherwise the request was marked just before.
+        if was_stuck && !self.stuck {
             self.place.mark();
         }
         written

@@ -32,7 +32,7 @@ const MOST_STREAMS: u32 = 32;
 
 /// Why a connection ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     /// By itself.
     Done,
     /// The client did nothing for too long.
@@ -139,10 +139,11 @@ impl Shared {
     async fn to_its_end(&self, connection: Pin<&mut impl Future>, place: &Place) -> End {
         let mut stopping = self.stopping.subscribe();
         tokio::select! {
+            // Nothing else is of interest while it has something to do.
+            biased;
             _ = connection => End::Done,
-            () = place.idle(self.limits.idle) => End::Idle,
+            end = place.time_is_up(self.limits.idle) => end,
             _ = stopping.wait_for(|stopping| *stopping) => End::Due,
-            () = sleep(self.limits.life) => End::Due,
         }
     }
 

@@ -20,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use super::answer::{self, Site};
 use super::connections::Connections;
 use super::guarded::Guarded;
+use super::protocols::End;
 use super::sockets::{Listener, Scheme};
 use super::tls::Identity;
 use crate::manager::Manager;
@@ -72,6 +73,8 @@ pub(super) struct Shared {
 pub(super) struct Place {
     shared: Rc<Shared>,
     number: u64,
+    /// When the connection is to end, whatever the client does.
+    last: Instant,
     /// When the client last asked for something or took a part of it. Octets alone are no sign of life: it may send PINGs for
     /// ever, or the head of a request octet by octet.
     active: Cell<Instant>,
@@ -88,14 +91,18 @@ impl Place {
         self.active.set(Instant::now());
     }
 
-    /// Until it did neither for so long.
-    pub(super) async fn idle(&self, limit: Duration) {
+    /// Until it did neither for so long, or the connection has had its time.
+    pub(super) async fn time_is_up(&self, idle: Duration) -> End {
         loop {
-            let due = self.active.get() + limit;
-            if due <= Instant::now() {
-                return;
+            let due = self.active.get() + idle;
+            let now = Instant::now();
+            if now >= self.last {
+                return End::Due;
             }
-            sleep_until(due).await;
+            if now >= due {
+                return End::Idle;
+            }
+            sleep_until(due.min(self.last)).await;
         }
     }
 }
@@ -256,7 +263,9 @@ impl Shared {
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let Some(number) = self.connections.borrow_mut().admit(from) else { return };
-        let place = Rc::new(Place { shared: self.clone(), number, active: Cell::new(Instant::now()) });
+        let now = Instant::now();
+        let last = now + self.limits.life;
+        let place = Rc::new(Place { shared: self.clone(), number, last, active: Cell::new(now) });
         let task = spawn_local(self.clone().connection(Guarded::new(stream, place), scheme));
         self.connections.borrow_mut().served_by(number, task.abort_handle());
     }
