@@ -265,6 +265,7 @@ pub const TABLE: &[Rule] = &[
     allow(&[Lunchd],  &[ListenersAndFiles], CLOSE,       &[STREAM], "end a connection, or be done with a file"),
     allow(&[Lunchd],  &[ListenersAndFiles], RECVFROM,    &[STREAM, NO_FLAGS], "read what a client sent"),
     allow(&[Lunchd],  &[ListenersAndFiles], SENDTO,      &[STREAM, MSG_NOSIGNAL, NO_ADDRESS], "answer"),
+    allow(&[Lunchd],  &[ListenersAndFiles], SENDTO,      &[STREAM, MSG_NOSIGNAL_MORE, NO_ADDRESS], "answer for the last time: the end follows in the same segment"),
     allow(&[Lunchd],  &[ListenersAndFiles], SHUTDOWN,    &[STREAM, SHUT_WR], "say that the answer is complete"),
     allow(&[Lunchd],  &[ListenersAndFiles], WRITE,       &[WAKER], "wake the event loop for an earlier time limit"),
     allow(&[Lunchd],  &[ListenersAndFiles], READ,        &[WAKER], "start that count over, should it be full"),

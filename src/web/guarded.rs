@@ -4,20 +4,47 @@
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustix::net::{SendFlags, send};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
 
 use super::server::Place;
 
 /// How many octets one call sends, where they come in pieces: what fits into the kernel's buffer.
 const LONGEST_WRITE: usize = 32 * 1024;
 
+/// A socket of the event loop.
+pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {
+    /// Sends what only the connection's end follows, and at once: then both leave in one segment.
+    fn poll_send_last(self: Pin<&mut Self>, context: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write(context, octets)
+    }
+}
+
+impl Socket for UnixStream {}
+
+impl Socket for TcpStream {
+    fn poll_send_last(self: Pin<&mut Self>, context: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        let flags = SendFlags::NOSIGNAL | SendFlags::MORE;
+        loop {
+            ready!(self.poll_write_ready(context))?;
+            match self.try_io(Interest::WRITABLE, || Ok(send(&*self, octets, flags)?)) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                sent => return Poll::Ready(sent),
+            }
+        }
+    }
+}
+
 /// A stream, and its place among all connections, to which everything that moves counts.
 pub(super) struct Guarded<S> {
     stream: S,
     place: Rc<Place>,
     opening: Opening,
+    /// Whether the client was told that all is sent.
+    is_shut: bool,
 }
 
 /// What the client said first.
@@ -33,7 +60,7 @@ enum Opening {
 
 impl<S> Guarded<S> {
     pub(super) fn new(stream: S, place: Rc<Place>) -> Self {
-        Self { stream, place, opening: Opening::Any }
+        Self { stream, place, opening: Opening::Any, is_shut: false }
     }
 
     pub(super) fn place(&self) -> &Rc<Place> {
@@ -87,9 +114,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+impl<S: Socket> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        let moved = again(|| Pin::new(&mut self.stream).poll_write(context, octets));
+        let is_last = self.place.is_last();
+        let moved = again(|| {
+            let stream = Pin::new(&mut self.stream);
+            if is_last { stream.poll_send_last(context, octets) } else { stream.poll_write(context, octets) }
+        });
         self.moved(moved)
     }
 
@@ -118,6 +149,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        // HTTP does so, and who closes the connection makes sure of it.
+        if !self.is_shut {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+            self.is_shut = true;
+        }
+        Poll::Ready(Ok(()))
     }
 }

@@ -11,7 +11,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode, Version};
+use hyper::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, sink};
 use tokio::task::spawn_local;
@@ -123,6 +123,11 @@ impl Shared {
         if answer.status() == StatusCode::SERVICE_UNAVAILABLE {
             self.connections.borrow_mut().let_oldest_go();
         }
+        // RFC 9112, section 9.3.
+        let is_last = match request.version() {
+            Version::HTTP_10 => !request.headers().contains_key(header::CONNECTION),
+            _ => ends(request.headers()),
+        };
         // Nothing here takes a body. In HTTP/1 the next request is behind it, and has to come over a new connection. In
         // HTTP/2 the client may send it to its end: some take it for an error if they are told to stop.
         if !request.body().is_end_stream() {
@@ -131,6 +136,9 @@ impl Shared {
             } else {
                 spawn_local(timeout(GRACE, drop_all(request.into_body())));
             }
+        }
+        if is_last || ends(answer.headers()) {
+            place.end_with_this();
         }
         ready(Ok(answer.map(|body| body.noting(place.clone()))))
     }
@@ -164,4 +172,9 @@ impl Shared {
 
 async fn drop_all(mut body: Incoming) {
     while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {}
+}
+
+/// Whether the connection ends with this message.
+fn ends(headers: &HeaderMap) -> bool {
+    headers.get(header::CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
 }

@@ -9,8 +9,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use tokio::io::AsyncWriteExt;
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::answer::{self, Site};
 use super::connections::Connections;
-use super::guarded::Guarded;
+use super::guarded::{Guarded, Socket};
 use super::protocols::End;
 use super::sockets::{Listener, Scheme};
 use super::tls::Identity;
@@ -78,6 +78,8 @@ pub(super) struct Place {
     /// When the client last asked for something or took a part of it. Octets alone are no sign of life: it may send PINGs for
     /// ever, or the head of a request octet by octet.
     active: Cell<Instant>,
+    /// Whether what is sent from now on is the last.
+    last_answer: Cell<bool>,
 }
 
 impl Place {
@@ -89,6 +91,15 @@ impl Place {
     /// Notes that the client asked for something, or took a part of it.
     pub(super) fn mark(&self) {
         self.active.set(Instant::now());
+    }
+
+    /// Notes that the connection ends with the answer that is sent now.
+    pub(super) fn end_with_this(&self) {
+        self.last_answer.set(true);
+    }
+
+    pub(super) fn is_last(&self) -> bool {
+        self.last_answer.get()
     }
 
     /// Until it did neither for so long, or the connection has had its time.
@@ -260,12 +271,18 @@ impl Shared {
 
     fn admit<S>(self: &Rc<Self>, stream: S, from: Option<SocketAddr>, scheme: Scheme)
     where
-        S: AsyncRead + AsyncWrite + Unpin + 'static,
+        S: Socket,
     {
         let Some(number) = self.connections.borrow_mut().admit(from) else { return };
         let now = Instant::now();
         let last = now + self.limits.life;
-        let place = Rc::new(Place { shared: self.clone(), number, last, active: Cell::new(now) });
+        let place = Rc::new(Place {
+            shared: self.clone(),
+            number,
+            last,
+            active: Cell::new(now),
+            last_answer: Cell::new(false),
+        });
         let task = spawn_local(self.clone().connection(Guarded::new(stream, place), scheme));
         self.connections.borrow_mut().served_by(number, task.abort_handle());
     }
@@ -274,7 +291,7 @@ impl Shared {
     /// could otherwise fill the log with.
     async fn connection<S>(self: Rc<Self>, mut stream: Guarded<S>, scheme: Scheme)
     where
-        S: AsyncRead + AsyncWrite + Unpin + 'static,
+        S: Socket,
     {
         let place = stream.place().clone();
         let acceptor = match scheme {
