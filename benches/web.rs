@@ -44,8 +44,9 @@ const TEXT: &str = "Mushroom risotto with parsley\n";
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const LAST_REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
-/// One of the two, and what was measured in each round.
+/// One of them, and what was measured in each round.
 struct Contender {
+    name: &'static str,
     /// For HTTP and for HTTPS: nginx is one server for both.
     servers: Vec<Server>,
     http: SocketAddr,
@@ -55,16 +56,12 @@ struct Contender {
 }
 
 impl Contender {
-    fn new(servers: Vec<Server>, http: SocketAddr, https: SocketAddr) -> Self {
-        Self { servers, http, https, rates: Vec::new(), processor: Vec::new() }
+    fn new(name: &'static str, servers: Vec<Server>, http: SocketAddr, https: SocketAddr) -> Self {
+        Self { name, servers, http, https, rates: Vec::new(), processor: Vec::new() }
     }
 
     fn lunchd(site: &Site) -> Result<Self> {
-        // A directory of its own, as for the certificate: the program warns where more stays readable than it is to serve.
-        let folder = site.folder.join("fortunes");
-        fs::create_dir_all(&folder)?;
-        let file = folder.join("text");
-        fs::write(&file, TEXT)?;
+        let file = site.text();
         let limits = ["--max-connections", "1000", "--max-per-source", "1000", "--connection-timeout", "3600"];
         let fortunes = ["--fortunes".to_owned(), file.display().to_string()];
         let [certificate, key] = site.files();
@@ -74,32 +71,33 @@ impl Contender {
             Server::ours("lunchd", scheme, &[&limits, &words[..]].concat())
         };
         let ((plain, http), (secure, https)) = (start("http", &[])?, start("https", &identity)?);
-        Ok(Self::new(vec![plain, secure], http, https))
+        Ok(Self::new("lunchd", vec![plain, secure], http, https))
     }
 
-    fn nginx(site: &Site) -> Result<Self> {
-        let (http, https) = (([127, 0, 0, 1], 8081).into(), ([127, 0, 0, 1], 8444).into());
+    /// As Debian configures it, with a site that is this `location`.
+    fn nginx(name: &'static str, site: &Site, port: u16, location: &str) -> Result<Self> {
+        let (http, https) = (SocketAddr::from(([127, 0, 0, 1], port)), SocketAddr::from(([127, 0, 0, 1], port + 1)));
         let [certificate, key] = site.files();
-        let file = site.folder.join("nginx.conf");
+        let file = site.folder.join(format!("nginx-{port}.conf"));
         let folder = site.folder.display();
         let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .map(|name| format!("{name}_temp_path {folder}/nginx-{name};"))
+            .map(|name| format!("{name}_temp_path {folder}/nginx-{port}-{name};"))
             .concat();
         // What lunchd's answers carry, besides what every server's do.
         let fields = FIELDS.map(|(name, value)| format!("add_header {name} \"{value}\";")).concat();
         let configuration = format!(
-            "daemon off; master_process off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr;\n\
+            "daemon off; master_process off; worker_processes 1; pid {folder}/nginx-{port}.pid; error_log stderr;\n\
              events {{ worker_connections 4096; }}\n\
-             http {{ access_log off; default_type text/plain; keepalive_requests 1000000000; {temporary}\n\
+             http {{ sendfile on; tcp_nopush on; access_log off; default_type text/plain; keepalive_requests 1000000000; {temporary}\n\
              ssl_certificate {certificate}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3;\n\
              {fields}\n\
-             server {{ listen {http}; listen {https} ssl http2; location / {{ return 200 '{TEXT}'; }} }} }}\n"
+             server {{ listen {http}; listen {https} ssl http2; location / {{ {location} }} }} }}\n"
         );
         fs::write(&file, configuration)?;
         let mut command = Command::new(peer("usr/sbin/nginx")?);
         let server = Server::start(command.args(["-e", "stderr", "-c"]).arg(&file).stderr(Stdio::inherit()))?;
         wait_for(http)?;
-        Ok(Self::new(vec![server], http, https))
+        Ok(Self::new(name, vec![server], http, https))
     }
 
     fn processor_time(&self) -> Result<Duration> {
@@ -145,6 +143,8 @@ impl Site {
         let folder = Path::new(&given("SCRATCH")?).join("web");
         let identity = folder.join("identity");
         fs::create_dir_all(&identity)?;
+        fs::create_dir_all(folder.join("fortunes"))?;
+        fs::write(folder.join("fortunes/text"), TEXT)?;
         let mut openssl = Command::new("openssl");
         openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]);
         openssl.args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout"]);
@@ -164,6 +164,11 @@ impl Site {
             Ok(Arc::new(config))
         };
         Ok(Self { http1: config("http/1.1")?, http2: config("h2")?, folder })
+    }
+
+    /// In a directory of its own, as the certificate: the program warns where more stays readable than it is to serve.
+    fn text(&self) -> PathBuf {
+        self.folder.join("fortunes/text")
     }
 
     fn files(&self) -> [String; 2] {
@@ -302,33 +307,32 @@ fn ask_once(mut client: impl Read + Write) -> io::Result<()> {
 fn main() -> Result<()> {
     let site = Site::new()?;
     let mut rows = Rows::new();
-    let mut all = [Contender::lunchd(&site)?, Contender::nginx(&site)?];
+    let text = format!("root {}; index text;", site.text().with_file_name("").display());
+    let mut all = [
+        Contender::lunchd(&site)?,
+        Contender::nginx("nginx", &site, 8081, &text)?,
+        // It has this one in its configuration, and reads no file for it.
+        Contender::nginx("nginx's return", &site, 8083, &format!("return 200 '{TEXT}';"))?,
+    ];
     for kind in KINDS {
         for one in &mut all {
             (one.rates, one.processor) = Default::default();
         }
-        for round in 0..ROUNDS {
-            // Who comes second finds the machine as the first left it.
+        for _ in 0..ROUNDS {
             all.iter_mut().try_for_each(|one| one.measure(&site, &kind))?;
-            if round % 2 == 0 {
-                all.reverse();
+        }
+        let [ours, others @ ..] = &all;
+        for other in others {
+            let goal = if other.name == "nginx" { Goal::AtLeast(1.0) } else { Goal::None };
+            for (unit, ours, theirs, goal) in [
+                ("requests/s", &ours.rates, &other.rates, goal),
+                ("processor µs", &ours.processor, &other.processor, Goal::None),
+            ] {
+                rows.add("a request", kind.name, unit, ours, Some((other.name, theirs)), goal);
+                let ratios: Vec<_> = ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect();
+                println!("  median of the rounds' ratios: {:.3}", median(&ratios));
             }
         }
-        all.sort_by_key(|one| one.servers.len() == 1);
-        let [ours, nginx] = &all;
-        for (unit, ours, theirs, goal) in [
-            ("requests/s", &ours.rates, &nginx.rates, Goal::AtLeast(1.0)),
-            ("processor µs", &ours.processor, &nginx.processor, Goal::None),
-        ] {
-            rows.add("a request", kind.name, unit, ours, Some(("nginx", theirs)), goal);
-        }
-        let paired =
-            |ours: &[f64], theirs: &[f64]| median(&ours.iter().zip(theirs).map(|(a, b)| a / b).collect::<Vec<_>>());
-        println!(
-            "of the rounds' ratios, the medians: {:.3}, and {:.3} of the processor",
-            paired(&ours.rates, &nginx.rates),
-            paired(&ours.processor, &nginx.processor)
-        );
     }
     rows.write("web")
 }
