@@ -116,7 +116,7 @@ mod web {
             https: bool,
             request: &Request<B>,
         ) -> Response<impl Body<Data = Bytes> + Unpin + use<B>> {
-            self.0.answer(if https { Scheme::Https } else { Scheme::Http }, request)
+            self.0.answer(if https { Scheme::Https } else { Scheme::Http }, request, true)
         }
     }
 

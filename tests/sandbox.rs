@@ -189,6 +189,7 @@ fn the_table_pins_these_arguments() {
                 "getrandom",
                 "recvfrom 0=12.. 3=0",
                 "sendto 0=12.. 3=0x4000 5=0",
+                "sendto 0=12.. 3=0xc000 5=0",
                 "shutdown 0=12.. 1=1",
                 "read 0=4",
                 "write 0=4",

@@ -3,10 +3,11 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -44,6 +45,12 @@ fn connected(address: SocketAddr) -> TcpStream {
 /// Asks over a connection that stays open; whether it was answered.
 fn ask(client: &mut TcpStream) -> bool {
     client.write_all(REQUEST).is_ok() && is_answered(client)
+}
+
+/// Whether a new connection is answered.
+fn ask_over_tls(authority: &Authority, https: SocketAddr) -> bool {
+    let url = format!("https://localhost:{}/", https.port());
+    try_curl(&["--cacert", &authority.path("ca.pem"), &url]).status.success()
 }
 
 /// How much comes next: nothing if the server has ended the connection, in whatever way. One that does neither hangs.
@@ -86,7 +93,9 @@ fn a_client_that_does_nothing_is_let_go() {
         assert!(let_go(&mut connected(address)), "it said nothing");
         let mut client = connected(address);
         client.write_all(beginning).unwrap();
-        assert!(let_go(&mut client), "it stopped in the middle");
+        let last_word = support::read_all(&mut client);
+        let expected = if address == http { &b"HTTP/1.1 408 "[..] } else { b"" };
+        assert!(last_word.starts_with(expected) && last_word.is_empty() == expected.is_empty(), "{last_word:?}");
     }
     let mut client = connected(http);
     assert!(ask(&mut client));
@@ -340,6 +349,63 @@ fn locked_down_it_reads_no_file_but_its_certificate() {
     lunchd.wait_for("going on with the certificate from before");
     assert!(lunchd.log().contains("Permission denied"), "{}", lunchd.log());
     assert_dish(&curl(&["--cacert", &authority.path("ca.pem"), &format!("https://localhost:{}/", https.port())]));
+}
+
+#[test]
+fn a_key_that_only_a_privileged_process_can_read_is_on_the_log_at_the_start() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("left out: it takes root to have privileges");
+        return;
+    }
+    let authority = Authority::new("privileged");
+    let warnings = |lunchd: &Lunchd| lunchd.log().lines().filter(|line| line.contains("locked down, ")).count();
+    let (lunchd, https) = secure(&authority, &[]);
+    assert_eq!((ask_over_tls(&authority, https), warnings(&lunchd)), (true, 0));
+    // As for certbot's group of those that may read keys: root reads it because root reads all.
+    let chown = |user: &str, file: &str| {
+        assert!(Command::new("chown").args([user, &authority.path(file)]).status().unwrap().success());
+    };
+    let start = || {
+        let (certificate, key) = (authority.path("site.pem"), authority.path("site.key"));
+        Lunchd::start(&["--certificate", &certificate, "--key", &key, "--listen", "https://127.0.0.1:0"])
+    };
+    for (owned, mode) in [("site.key", 0o600), ("site.key", 0o640), (".", 0o700)] {
+        chown("65534:65534", owned);
+        fs::set_permissions(authority.path(owned), Permissions::from_mode(mode)).unwrap();
+        let lunchd = start();
+        lunchd.wait_for("or start it again after each renewal");
+        let file = if owned == "." { "site.pem" } else { owned };
+        assert!(lunchd.log().contains(&format!("cannot read {} again: Permission denied", authority.path(file))));
+        assert_eq!((ask_over_tls(&authority, lunchd.address("https")), warnings(&lunchd)), (true, 1));
+        chown("0:0", owned);
+    }
+}
+
+#[test]
+fn a_directory_that_took_the_place_of_the_certificates_needs_a_new_start_and_the_log_says_so() {
+    let authority = Authority::new("swapped");
+    let folder = Folder::new("swapped");
+    let [current, new, old] = ["current", "new", "old"].map(|name| folder.path().join(name));
+    let fill = |directory: &Path| {
+        fs::create_dir(directory).unwrap();
+        for file in ["site.pem", "site.key"] {
+            fs::copy(authority.path(file), directory.join(file)).unwrap();
+        }
+    };
+    authority.certify("site", EC, 1);
+    fill(&current);
+    fill(&new);
+    let [certificate, key] = ["site.pem", "site.key"].map(|file| current.join(file).to_str().unwrap().to_owned());
+    let arguments = ["--certificate", &certificate, "--key", &key, "--listen", "https://127.0.0.1:0"];
+    let lunchd = Lunchd::start(&arguments);
+    let https = lunchd.address("https");
+    fs::rename(&current, old).unwrap();
+    fs::rename(new, &current).unwrap();
+    lunchd.process.signal("HUP");
+    lunchd.wait_for("going on with the certificate from before");
+    assert!(lunchd.log().contains("if its directory is a new one, or a link leads elsewhere"), "{}", lunchd.log());
+    assert!(lunchd.log().contains("start it again"), "{}", lunchd.log());
+    assert!(ask_over_tls(&authority, https));
 }
 
 #[test]

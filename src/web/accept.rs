@@ -28,11 +28,14 @@ impl Form {
 /// A form that it names goes before one that it takes as well. A page is for those who name it, as browsers do; whoever
 /// takes anything, as curl does, gets the bare text.
 pub(super) fn wanted(headers: &HeaderMap) -> Option<Form> {
-    if !headers.contains_key(ACCEPT) {
+    let values: Vec<_> =
+        headers.get_all(ACCEPT).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    let members = || values.iter().flat_map(|value| unquoted(value, ',')).filter(|member| !member.trim().is_empty());
+    // An empty list says as little as none (section 5.6.1).
+    if members().next().is_none() {
         return Some(Form::Plain);
     }
-    let values: Vec<_> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
-    let ranges: Vec<_> = values.iter().flat_map(|value| value.split(',')).filter_map(range).collect();
+    let ranges: Vec<_> = members().filter_map(range).collect();
     let ranked = Form::ALL.into_iter().filter_map(|form| {
         let (kind, subtype) = form.media();
         let specific = |&&(a, b, _): &&(&str, &str, u16)| {
@@ -52,9 +55,20 @@ pub(super) fn wanted(headers: &HeaderMap) -> Option<Form> {
     ranked.max_by_key(|(rank, _)| *rank).map(|(_, form)| form)
 }
 
+/// The parts of a list, where a separator in a quoted string is none (RFC 9110, section 5.6.4).
+fn unquoted(list: &str, separator: char) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    list.split(move |character| {
+        let literal = quoted && escaped;
+        escaped = quoted && !escaped && character == '\\';
+        quoted ^= character == '"' && !literal;
+        !quoted && character == separator
+    })
+}
+
 /// A media range and its weight in thousandths; `None` if it is neither.
 fn range(text: &str) -> Option<(&str, &str, u16)> {
-    let mut parts = text.split(';').map(str::trim);
+    let mut parts = unquoted(text, ';').map(str::trim);
     let (kind, subtype) = parts.next()?.split_once('/')?;
     let weight = parts.find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;
@@ -79,7 +93,7 @@ mod tests {
     fn of(lines: &[&str]) -> Option<Form> {
         let mut headers = HeaderMap::new();
         for line in lines {
-            headers.append(ACCEPT, HeaderValue::from_str(line).expect("a header"));
+            headers.append(ACCEPT, HeaderValue::from_bytes(line.as_bytes()).expect("a header"));
         }
         wanted(&headers)
     }
@@ -87,6 +101,9 @@ mod tests {
     #[test]
     fn everybody_gets_what_is_asked_for() {
         assert_eq!(of(&[]), Some(Form::Plain));
+        for empty in ["", " ", ",", " , ,"] {
+            assert_eq!(of(&[empty]), Some(Form::Plain), "{empty:?}");
+        }
         assert_eq!(of(&["*/*"]), Some(Form::Plain));
         assert_eq!(of(&["text/plain"]), Some(Form::Plain));
         assert_eq!(of(&["application/json"]), Some(Form::Json));
@@ -101,9 +118,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_in_quotes_separates_nothing() {
+        assert_eq!(of(&[r#"image/png;a=",text/html,", application/json"#]), Some(Form::Json));
+        assert_eq!(of(&[r#"text/html;a="x;q=0", application/json;q=0.5"#]), Some(Form::Html));
+        assert_eq!(of(&[r#"image/png;a="\",text/html,\\", application/json"#]), Some(Form::Json));
+        assert_eq!(of(&[r#"application/json;a="é,";q=0.1, text/plain;a=\"#]), Some(Form::Plain));
+        assert_eq!(of(&[r#"image/png;a=",text/html"#]), None);
+    }
+
+    #[test]
     fn whoever_wants_none_of_them_gets_none() {
-        for none in ["", "image/png", "text/plain;q=0", "*/*;q=0", "nonsense", "text/html;q=2", "text/html;q=x", ";,;"]
-        {
+        for none in ["image/png", "text/plain;q=0", "*/*;q=0", "nonsense", "text/html;q=2", "text/html;q=x", ";,;"] {
             assert_eq!(of(&[none]), None, "{none}");
         }
     }

@@ -7,7 +7,9 @@ use std::str::FromStr;
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::uri::Authority;
-use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimePrinter;
 
 use super::body::{Body, Room};
 use super::sockets::Scheme;
@@ -104,9 +106,11 @@ impl Site {
         self.fortunes.borrow_mut().reload();
     }
 
-    /// Answers a request that came over `scheme`: with 503 if there is no room for the answer.
-    pub(crate) fn answer<B>(&self, scheme: Scheme, request: &Request<B>) -> Response<Body> {
-        let (head, mut octets) = self.resource(scheme, request).into_parts();
+    /// Answers a request that came over `scheme`: with 503 if there is no room for the answer, and with 505 if its version of
+    /// HTTP is not served.
+    pub(crate) fn answer<B>(&self, scheme: Scheme, request: &Request<B>, version_is_served: bool) -> Response<Body> {
+        let resource = if version_is_served { self.resource(scheme, request) } else { other_version() };
+        let (head, mut octets) = resource.into_parts();
         if request.method() == Method::HEAD {
             octets.clear();
         }
@@ -115,9 +119,7 @@ impl Site {
             None => busy(),
         };
         let headers = reply.headers_mut();
-        for (name, value) in ALWAYS {
-            headers.entry(name).or_insert(HeaderValue::from_static(value));
-        }
+        protect(headers);
         let strict = self.https.filter(|_| scheme == Scheme::Https).and_then(Https::strict);
         if let Some(Ok(strict)) = strict.map(HeaderValue::try_from) {
             headers.insert(header::STRICT_TRANSPORT_SECURITY, strict);
@@ -126,24 +128,25 @@ impl Site {
     }
 
     fn resource<B>(&self, scheme: Scheme, request: &Request<B>) -> Reply {
-        if request.headers().len() > MOST_FIELDS {
+        if fields(request) > MOST_FIELDS {
             return plain(
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "The request has too many header fields; send no more than 64.\n",
             );
         }
-        let path = request.uri().path();
-        if path.is_empty() {
-            return plain(StatusCode::BAD_REQUEST, "The request is for no path.\n"); // CONNECT, or a host alone
-        }
-        let host = match host(request) {
+        let host = match well_formed(request).and_then(|()| host(scheme, request)) {
             Ok(host) => host,
             Err(reason) => return plain(StatusCode::BAD_REQUEST, reason),
         };
+        // Such a request is for another port, or came by way of a proxy that did not look (RFC 9110, section 7.4).
+        if request.uri().scheme_str().is_some_and(|other| !other.eq_ignore_ascii_case(&scheme.to_string())) {
+            return plain(StatusCode::MISDIRECTED_REQUEST, "The address has a scheme that is not served here.\n");
+        }
+        let path = request.uri().path();
         if !is_encoded(path) || !is_encoded(request.uri().query().unwrap_or_default()) {
             return plain(StatusCode::BAD_REQUEST, "In the address, % has to be followed by two hexadecimal digits.\n");
         }
-        if let (Scheme::Http, Some(https)) = (scheme, self.https) {
+        if let (Scheme::Http, Some(https), false) = (scheme, self.https, *request.method() == Method::CONNECT) {
             return redirect(host, https, request);
         }
         if ![Method::GET, Method::HEAD].contains(request.method()) {
@@ -178,8 +181,46 @@ impl Site {
     }
 }
 
+/// What every answer carries, and does not have yet.
+fn protect(headers: &mut HeaderMap) {
+    for (name, value) in ALWAYS {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+}
+
+/// How many header fields there are. Over HTTP/2, Cookie comes in crumbs, and all of them are one (RFC 9113, section 8.2.3).
+fn fields<B>(request: &Request<B>) -> usize {
+    let crumbs = request.headers().get_all(header::COOKIE).iter().count();
+    let same = if request.version() == Version::HTTP_2 { crumbs.saturating_sub(1) } else { 0 };
+    request.headers().len() - same
+}
+
+/// What the parsers of HTTP leave to others.
+fn well_formed<B>(request: &Request<B>) -> Result<(), &'static str> {
+    // RFC 9113, section 8.2.1.
+    let padded = |value: &HeaderValue| [value.as_bytes().first(), value.as_bytes().last()].map(is_blank) != [false; 2];
+    if request.version() == Version::HTTP_2 && request.headers().values().any(padded) {
+        return Err("A header field's value begins or ends with a blank.\n");
+    }
+    let uri = request.uri();
+    match (request.method(), uri.path()) {
+        // A host and a port, and no path (RFC 9110, section 9.3.6).
+        (&Method::CONNECT, "") if uri.scheme().is_none() && uri.port_u16().is_some() => Ok(()),
+        (&Method::CONNECT, _) => Err("CONNECT is for a host and a port.\n"),
+        // RFC 9110, section 7.1.
+        (&Method::OPTIONS, "*") => Ok(()),
+        (_, "*") => Err("Only OPTIONS is for *.\n"),
+        (_, "") => Err("The request is for no path.\n"),
+        _ => Ok(()),
+    }
+}
+
+fn is_blank(octet: Option<&u8>) -> bool {
+    matches!(octet, Some(b' ' | b'\t'))
+}
+
 /// The host that the client asked for; `None` if it did not have to say (HTTP/1.0).
-fn host<B>(request: &Request<B>) -> Result<Option<&str>, &'static str> {
+fn host<B>(scheme: Scheme, request: &Request<B>) -> Result<Option<&str>, &'static str> {
     const INVALID: &str = "The request's host is not a valid one.\n";
     let mut fields = request.headers().get_all(header::HOST).iter();
     let field = match (fields.next(), fields.next()) {
@@ -188,7 +229,15 @@ fn host<B>(request: &Request<B>) -> Result<Option<&str>, &'static str> {
         (Some(_), Some(_)) => return Err("The request has more than one Host.\n"),
     };
     // The request's own authority goes before the field (RFC 9112, section 3.2.2).
-    let own = request.uri().authority().map(|own| authority::host(own.as_str()).ok_or(INVALID)).transpose()?;
+    let own = request.uri().authority();
+    // In HTTP/2 both are the same, or one of them is missing (RFC 9113, section 8.3.1).
+    if let (Version::HTTP_2, Some(own), Some(field)) = (request.version(), own, request.headers().get(header::HOST)) {
+        let default = if scheme == Scheme::Https { 443 } else { 80 };
+        if !field.to_str().is_ok_and(|field| authority::same(own.as_str(), field, default)) {
+            return Err("The request's :authority and Host differ.\n");
+        }
+    }
+    let own = own.map(|own| authority::host(own.as_str()).ok_or(INVALID)).transpose()?;
     // HTTP/2 has no need of the field.
     let had = if request.version() == Version::HTTP_11 { field } else { own.or(field) };
     match own.or(field) {
@@ -214,7 +263,7 @@ fn redirect<B>(host: Option<&str>, https: Https, request: &Request<B>) -> Reply 
     if port != 443 {
         let _ = write!(location, ":{port}");
     }
-    // `*` and the authority alone (OPTIONS, CONNECT) are no paths.
+    // `*` (OPTIONS) is no path.
     let path = request.uri().path();
     location.push_str(&if path.starts_with('/') { as_uri(path) } else { "/".to_owned() });
     if let Some(query) = request.uri().query() {
@@ -259,6 +308,41 @@ fn busy() -> Response<Body> {
     reply
 }
 
+fn other_version() -> Reply {
+    // RFC 9110, section 15.6.6.
+    let mut reply =
+        plain(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.0 and 1.1 are served here, and over TLS 2.\n");
+    reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    reply
+}
+
+/// For a client that speaks HTTP to a port for TLS, as it goes over the wire.
+pub(super) fn no_tls() -> Vec<u8> {
+    raw(plain(StatusCode::BAD_REQUEST, "This port is for https; begin the address with https://\n"))
+}
+
+/// For a client that did not finish its request in time (RFC 9110, section 15.5.9), as it goes over the wire.
+pub(super) fn too_slow() -> Vec<u8> {
+    raw(plain(StatusCode::REQUEST_TIMEOUT, "The request took too long to come.\n"))
+}
+
+/// An answer that is not to a whole request, and ends its HTTP/1 connection.
+fn raw(mut reply: Reply) -> Vec<u8> {
+    let headers = reply.headers_mut();
+    protect(headers);
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&Timestamp::now()).ok();
+    if let Some(Ok(date)) = date.map(HeaderValue::try_from) {
+        headers.insert(header::DATE, date);
+    }
+    let mut octets = format!("HTTP/1.1 {}\r\n", reply.status()).into_bytes();
+    for (name, value) in reply.headers() {
+        octets.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    octets.extend([b"\r\n", &reply.body()[..]].concat());
+    octets
+}
+
 fn plain(status: StatusCode, text: &'static str) -> Reply {
     complete(status, TEXT, text)
 }
@@ -266,6 +350,8 @@ fn plain(status: StatusCode, text: &'static str) -> Reply {
 fn complete(status: StatusCode, media: &'static str, body: impl Into<Bytes>) -> Reply {
     let mut reply = Response::new(body.into());
     *reply.status_mut() = status;
+    // For all that is to come: growing costs more than all of them.
+    reply.headers_mut().reserve(16);
     reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
     // Said here, so that HEAD says it too.
     let length = reply.body().len();

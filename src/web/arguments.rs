@@ -48,7 +48,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NETWORK", value_delimiter = ',')]
     pub(super) proxy_protocol: Vec<Trusted>,
 
-    /// Let a client go that for so long neither read nor sent anything, or did not finish its handshake or request
+    /// Let a client go that for so long neither asked for anything nor read, or did not finish its handshake or request
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) idle_timeout: u16,
 

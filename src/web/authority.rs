@@ -25,6 +25,17 @@ pub(super) fn port(authority: &str) -> Option<u16> {
     authority.strip_prefix(host(authority)?)?.strip_prefix(':')?.parse().ok()
 }
 
+/// Whether two authorities are the same, whatever the case of their letters, where no port means `default`
+/// (RFC 3986, section 6.2).
+pub(super) fn same(one: &str, other: &str, default: u16) -> bool {
+    let parts = |authority: &'_ str| {
+        let host = host(authority)?;
+        let port = authority[host.len()..].trim_start_matches(':');
+        Some((host.to_ascii_lowercase(), if port.is_empty() { default } else { port.parse().ok()? }))
+    };
+    parts(one).is_some_and(|parts_of_one| Some(parts_of_one) == parts(other))
+}
+
 /// A name as the DNS has it (RFC 1123, section 2.1), underscores too, or an IPv4 address.
 fn is_name(host: &str) -> bool {
     let labels = host.strip_suffix('.').unwrap_or(host);
@@ -53,6 +64,21 @@ mod tests {
             [("a:80", Some(80)), ("[::1]:65535", Some(65535)), ("[::1]", None), ("a:", None), ("a", None)]
         {
             assert_eq!(port(authority), expected, "{authority}");
+        }
+    }
+
+    #[test]
+    fn authorities_are_the_same_in_any_spelling() {
+        for (one, other, expected) in [
+            ("localhost", "LOCALHOST:443", true),
+            ("[::1]:8443", "[::1]:8443", true),
+            ("localhost:", "localhost", true),
+            ("localhost:443", "localhost:0443", true),
+            ("localhost", "localhost:80", false),
+            ("localhost", "other", false),
+            ("a b", "a b", false),
+        ] {
+            assert_eq!(same(one, other, 443), expected, "{one} and {other}");
         }
     }
 

@@ -2,11 +2,14 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hyper::body::{Bytes, Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::server::Place;
 
 /// How many octets of answers may be on their way altogether: clients decide how long they are.
 const MOST_OCTETS: usize = 64 * 1024 * 1024;
@@ -25,7 +28,7 @@ impl Room {
     pub(super) fn hold(&self, octets: Bytes) -> Option<Body> {
         let length = u32::try_from(octets.len()).ok()?;
         let room = self.0.clone().try_acquire_many_owned(length).ok()?;
-        Some(Body(Bytes::from_owner(Held { octets, _room: room })))
+        Some(Body(Bytes::from_owner(Held { octets, _room: room }), None))
     }
 }
 
@@ -41,13 +44,18 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-/// What is left of an answer's body.
-pub(crate) struct Body(Bytes);
+/// What is left of an answer's body, and the place of the connection that it goes to.
+pub(crate) struct Body(Bytes, Option<Rc<Place>>);
 
 impl Body {
     /// One of the program itself, which takes no room.
     pub(super) fn of(text: &'static str) -> Self {
-        Self(Bytes::from_static(text.as_bytes()))
+        Self(Bytes::from_static(text.as_bytes()), None)
+    }
+
+    /// Marks that the client takes it, at each piece.
+    pub(super) fn noting(self, place: Rc<Place>) -> Self {
+        Self(self.0, Some(place))
     }
 }
 
@@ -56,7 +64,10 @@ impl hyper::body::Body for Body {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let Self(rest) = &mut *self;
+        let Self(rest, place) = &mut *self;
+        if let Some(place) = place {
+            place.mark();
+        }
         let piece = rest.split_to(rest.len().min(PIECE));
         Poll::Ready((!piece.is_empty()).then(|| Ok(Frame::data(piece))))
     }
@@ -81,7 +92,7 @@ mod tests {
         let (first, second) = (room.hold(octets.clone()), room.hold(octets.clone()));
         assert!(first.is_some() && second.is_some() && room.hold(Bytes::from_static(b"x")).is_none());
         // A piece of it is enough to keep the whole.
-        let Some(Body(mut rest)) = first else { unreachable!("it is there") };
+        let Some(Body(mut rest, _)) = first else { unreachable!("it is there") };
         let piece = rest.split_to(PIECE);
         drop(rest);
         assert!(room.hold(octets.clone()).is_none());

@@ -11,11 +11,13 @@ use crate::serve::Table;
 pub(super) struct Connections {
     table: Table<u64, Option<AbortHandle>>,
     next: u64,
+    /// Whose client did something last.
+    latest: u64,
 }
 
 impl Connections {
     pub(super) fn new(most: u32, most_per_source: u32) -> Self {
-        Self { table: Table::new(most as usize, most_per_source as usize), next: 0 }
+        Self { table: Table::new(most as usize, most_per_source as usize), next: 0, latest: 0 }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -26,6 +28,7 @@ impl Connections {
     /// as it may have.
     pub(super) fn admit(&mut self, from: Option<SocketAddr>) -> Option<u64> {
         self.next += 1;
+        self.latest = self.next;
         self.table.admit(self.next, from, || None, end)
     }
 
@@ -43,7 +46,11 @@ impl Connections {
 
     /// Notes that the client did something.
     pub(super) fn touch(&mut self, number: u64) {
-        self.table.touch(number);
+        // An answer mostly follows its request.
+        if self.latest != number {
+            self.table.touch(number);
+            self.latest = number;
+        }
     }
 
     /// Ends the connection that was idle for longest.

@@ -9,7 +9,9 @@ mod body;
 mod browsers;
 mod connections;
 mod guarded;
+mod heads;
 mod page;
+mod protocols;
 pub(crate) mod proxy;
 mod server;
 mod sockets;
@@ -60,6 +62,12 @@ const WEB: &[Rule] = &[
     Rule::new(Syscall::RECVFROM, &[STREAM, Pin::is(3, 0)], "read what a client sent"),
     // MSG_NOSIGNAL, and no address.
     Rule::new(Syscall::SENDTO, &[STREAM, Pin::is(3, 0x4000), Pin::is(5, 0)], "answer"),
+    Rule::new(
+        Syscall::SENDTO,
+        // MSG_NOSIGNAL | MSG_MORE
+        &[STREAM, Pin::is(3, 0xc000), Pin::is(5, 0)],
+        "answer for the last time: the end follows in the same segment",
+    ),
     Rule::new(Syscall::SHUTDOWN, &[STREAM, Pin::is(1, 1)], "say that the answer is complete"),
     Rule::new(Syscall::WRITE, &[WAKER], "wake the event loop for an earlier time limit"),
     Rule::new(Syscall::READ, &[WAKER], "start that count over, should it be full"),

@@ -1,36 +1,26 @@
 //! The event loop: connections, requests, time limits, signals.
 
-use std::cell::RefCell;
-use std::convert::Infallible;
-use std::future::{Future, Ready, pending, poll_fn, ready};
+use std::cell::{Cell, RefCell};
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
-use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
-use hyper::body::{Body as _, Incoming};
-use hyper::header::{self, HeaderValue};
-use hyper::rt::Executor;
-use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode, Version};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulConnection;
 use rustix::io::Errno;
+use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, sink};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::answer::{MOST_FIELDS, Site};
-use super::body::Body;
+use super::answer::{self, Site};
 use super::connections::Connections;
-use super::guarded::Guarded;
+use super::guarded::{Guarded, Socket};
+use super::protocols::End;
 use super::proxy::Balancers;
 use super::sockets::{Listener, Scheme};
 use super::tls::Identity;
@@ -38,16 +28,11 @@ use crate::manager::Manager;
 use crate::{report, sys};
 
 /// How long requests in progress may take when a connection, or the program, is to end.
-const GRACE: Duration = Duration::from_secs(5);
+pub(super) const GRACE: Duration = Duration::from_secs(5);
 /// How long no connection is taken when the system is out of memory or descriptors.
 const PAUSE: Duration = Duration::from_secs(1);
 /// For each socket, the connections that may be taken before those are gone that had to make room.
 pub(super) const SPARE_DESCRIPTORS: usize = 256;
-/// The longest head of a request, in octets; beyond that, the answer is 431.
-const LONGEST_HEAD: usize = 16 * 1024;
-/// The most requests of one HTTP/2 connection at a time.
-const MOST_STREAMS: u32 = 32;
-
 /// How much is served.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -74,15 +59,15 @@ enum Waiting {
 }
 
 /// What every connection needs.
-struct Shared {
-    site: Site,
+pub(super) struct Shared {
+    pub(super) site: Site,
     identity: Option<Identity>,
     /// For new connections; those that are open keep what they began with.
     acceptor: RefCell<Option<TlsAcceptor>>,
-    limits: Limits,
-    connections: RefCell<Connections>,
+    pub(super) limits: Limits,
+    pub(super) connections: RefCell<Connections>,
     balancers: Balancers,
-    stopping: watch::Sender<bool>,
+    pub(super) stopping: watch::Sender<bool>,
     all_gone: Notify,
 }
 
@@ -90,11 +75,48 @@ struct Shared {
 pub(super) struct Place {
     shared: Rc<Shared>,
     number: u64,
+    /// When the connection is to end, whatever the client does.
+    last: Instant,
+    /// When the client last asked for something or took a part of it. Octets alone are no sign of life: it may send PINGs for
+    /// ever, or the head of a request octet by octet.
+    active: Cell<Instant>,
+    /// Whether what is sent from now on is the last.
+    last_answer: Cell<bool>,
 }
 
 impl Place {
+    /// Notes that octets moved.
     pub(super) fn touch(&self) {
         self.shared.connections.borrow_mut().touch(self.number);
+    }
+
+    /// Notes that the client asked for something, or took a part of it.
+    pub(super) fn mark(&self) {
+        self.active.set(Instant::now());
+    }
+
+    /// Notes that the connection ends with the answer that is sent now.
+    pub(super) fn end_with_this(&self) {
+        self.last_answer.set(true);
+    }
+
+    pub(super) fn is_last(&self) -> bool {
+        self.last_answer.get()
+    }
+
+    /// Until it did neither for so long, or the connection has had its time.
+    pub(super) async fn time_is_up(&self, idle: Duration) -> End {
+        loop {
+            let due = self.active.get() + idle;
+            let now = Instant::now();
+            if now >= self.last {
+                return End::Due;
+            }
+            if now >= due {
+                return End::Idle;
+            }
+            sleep_until(due.min(self.last)).await;
+        }
     }
 }
 
@@ -105,16 +127,6 @@ impl Drop for Place {
         if connections.is_empty() {
             self.shared.all_gone.notify_one();
         }
-    }
-}
-
-/// HTTP/2 has a task a request, on the same thread.
-#[derive(Clone, Copy)]
-struct SameThread;
-
-impl<F: Future + 'static> Executor<F> for SameThread {
-    fn execute(&self, future: F) {
-        spawn_local(future);
     }
 }
 
@@ -162,6 +174,10 @@ impl Server {
     /// If the signals cannot be waited for.
     pub(super) async fn serve(self, mut manager: Manager) -> io::Result<()> {
         let Self { shared, sockets, signals } = self;
+        // Better now than at the first renewal.
+        if let Some(Err(error)) = shared.identity.as_ref().map(Identity::check_reach) {
+            report::warning(&error.to_string());
+        }
         let tasks: Vec<_> = sockets
             .into_iter()
             .map(|(scheme, waiting)| spawn_local(shared.clone().accept(waiting, scheme)).abort_handle())
@@ -194,10 +210,6 @@ impl Server {
     }
 }
 
-async fn drop_all(mut body: Incoming) {
-    while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {}
-}
-
 async fn until(due: Option<std::time::Instant>) {
     match due {
         Some(due) => sleep_until(Instant::from_std(due)).await,
@@ -225,7 +237,7 @@ impl Shared {
     fn reload(&self) {
         self.site.reload();
         let Some(identity) = &self.identity else { return };
-        match identity.load().and_then(|(acceptor, doubts)| doubts.dates.map(|()| (acceptor, doubts.browsers))) {
+        match identity.reload().and_then(|(acceptor, doubts)| doubts.dates.map(|()| (acceptor, doubts.browsers))) {
             Ok((acceptor, refusal)) => {
                 *self.acceptor.borrow_mut() = Some(acceptor);
                 report::notice("the certificate was read again, for all connections from now on");
@@ -266,13 +278,21 @@ impl Shared {
 
     fn admit<S>(self: &Rc<Self>, stream: S, from: Option<SocketAddr>, scheme: Scheme)
     where
-        S: AsyncRead + AsyncWrite + Unpin + 'static,
+        S: Socket,
     {
         // A balancer's connection is its client's; it says first who that is.
         let balancer = self.balancers.include(from);
         let Some(number) = self.connections.borrow_mut().admit(from.filter(|_| !balancer)) else { return };
-        let place = Rc::new(Place { shared: self.clone(), number });
-        let mut stream = Guarded::new(stream, self.limits.idle, place);
+        let now = Instant::now();
+        let last = now + self.limits.life;
+        let place = Rc::new(Place {
+            shared: self.clone(),
+            number,
+            last,
+            active: Cell::new(now),
+            last_answer: Cell::new(false),
+        });
+        let mut stream = Guarded::new(stream, place);
         let shared = self.clone();
         let task = spawn_local(async move {
             if !balancer || shared.is_named(&mut stream, number, from).await {
@@ -293,94 +313,30 @@ impl Shared {
 
     /// Serves a connection to its end. What goes wrong is the client's own affair: nothing of it is logged, which a client
     /// could otherwise fill the log with.
-    async fn connection<S>(self: Rc<Self>, stream: S, scheme: Scheme)
+    async fn connection<S>(self: Rc<Self>, mut stream: Guarded<S>, scheme: Scheme)
     where
-        S: AsyncRead + AsyncWrite + Unpin + 'static,
+        S: Socket,
     {
+        let place = stream.place().clone();
         let acceptor = match scheme {
-            Scheme::Http => return self.http1(stream, scheme).await,
+            Scheme::Http => return self.http1(stream, &place, scheme).await,
             Scheme::Https => self.acceptor.borrow().clone(),
         };
         let Some(acceptor) = acceptor else { return };
-        let Ok(Ok(stream)) = timeout(self.limits.idle, acceptor.accept(stream)).await else { return };
-        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            self.http2(stream, scheme).await;
-        } else {
-            self.http1(stream, scheme).await;
-        }
-    }
-
-    async fn http1(self: Rc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + 'static, scheme: Scheme) {
-        let mut connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.idle)
-            .max_buf_size(LONGEST_HEAD)
-            .max_headers(MOST_FIELDS)
-            .serve_connection(TokioIo::new(stream), service_fn(|request| self.reply(scheme, request)));
-        self.to_its_end(Pin::new(&mut connection), pending()).await;
-        self.close(connection.into_parts().io.into_inner()).await;
-    }
-
-    async fn http2(self: Rc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + 'static, scheme: Scheme) {
-        let shared = self.clone();
-        let asked = Rc::new(Notify::new());
-        let asks = asked.clone();
-        let connection = http2::Builder::new(SameThread)
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(MOST_STREAMS)
-            .max_header_list_size(u32::try_from(LONGEST_HEAD).unwrap_or(u32::MAX))
-            .serve_connection(
-                TokioIo::new(stream),
-                service_fn(move |request| {
-                    asks.notify_one();
-                    shared.reply(scheme, request)
-                }),
-            );
-        // Octets are no sign of life here: a client may send PINGs for ever, or the head of a request octet by octet.
-        let idle = async { while timeout(self.limits.idle, asked.notified()).await.is_ok() {} };
-        self.to_its_end(pin!(connection), idle).await;
-    }
-
-    fn reply(&self, scheme: Scheme, request: Request<Incoming>) -> Ready<Result<Response<Body>, Infallible>> {
-        let mut answer = self.site.answer(scheme, &request);
-        if answer.status() == StatusCode::SERVICE_UNAVAILABLE {
-            self.connections.borrow_mut().let_oldest_go();
-        }
-        // Nothing here takes a body. In HTTP/1 the next request is behind it, and has to come over a new connection. In
-        // HTTP/2 the client may send it to its end: some take it for an error if they are told to stop.
-        if !request.body().is_end_stream() {
-            if request.version() < Version::HTTP_2 {
-                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            } else {
-                spawn_local(timeout(GRACE, drop_all(request.into_body())));
+        stream.expect_tls();
+        match timeout(self.limits.idle, acceptor.accept(stream).into_fallible()).await {
+            Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                self.http2(stream, &place, scheme).await;
             }
-        }
-        ready(Ok(answer))
-    }
-
-    /// Until the client is done, has had its time or asks no more, or the program is to end; all but the first give a
-    /// request in progress theirs.
-    async fn to_its_end(&self, mut connection: Pin<&mut impl GracefulConnection>, idle: impl Future<Output = ()>) {
-        let mut stopping = self.stopping.subscribe();
-        tokio::select! {
-            _ = connection.as_mut() => return,
-            _ = stopping.wait_for(|stopping| *stopping) => {}
-            () = sleep(self.limits.life) => {}
-            () = idle => {}
-        }
-        connection.as_mut().graceful_shutdown();
-        let _ = timeout(GRACE, connection).await;
-    }
-
-    /// Says that all is sent, and drops what the client still sends: closing with unread input would reset the connection,
-    /// and the answer may be lost with it.
-    async fn close(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
-        let _ = timeout(GRACE, stream.shutdown()).await;
-        let (mut stopping, mut nowhere) = (self.stopping.subscribe(), sink());
-        tokio::select! {
-            _ = copy(&mut stream, &mut nowhere) => {}
-            () = sleep(GRACE.min(self.limits.idle)) => {}
-            _ = stopping.wait_for(|stopping| *stopping) => {}
+            Ok(Ok(stream)) => self.http1(stream, &place, scheme).await,
+            // An alert is on its way already.
+            Ok(Err((_, mut stream))) => {
+                if stream.is_plain() {
+                    let _ = timeout(GRACE, stream.write_all(&answer::no_tls())).await;
+                }
+                self.close(stream, GRACE).await;
+            }
+            Err(_) => {}
         }
     }
 }

@@ -29,6 +29,10 @@ pub(crate) enum Error {
     MissingCertificate,
     #[error("cannot read {}: {source}; check the path and its permissions", .path.display())]
     Read { path: PathBuf, source: io::Error },
+    #[error("cannot read {}: {source}; if its directory is a new one, or a link leads elsewhere than before, start it again; if not, check the permissions", .path.display())]
+    OutOfReach { path: PathBuf, source: io::Error },
+    #[error("locked down, it cannot read {} again: {source}; let its user read it without root's privileges, or start it again after each renewal", .path.display())]
+    OnlyOnce { path: PathBuf, source: io::Error },
     #[error("{} holds no {what} in PEM: {instead}; name a file with a line -----BEGIN {line}-----", .path.display())]
     NoPem { path: PathBuf, what: &'static str, instead: &'static str, line: &'static str },
     #[error("{} is not whole, or damaged between its lines -----BEGIN and -----END; copy it again", .path.display())]
@@ -108,8 +112,26 @@ impl Identity {
             .with_no_client_auth()
             .with_single_cert(chain, key)
             .map_err(unusable)?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = ["h2", "http/1.1", "http/1.0"].map(|name| name.as_bytes().to_vec()).into();
         Ok((TlsAcceptor::from(Arc::new(config)), doubts))
+    }
+
+    /// The same again, once it is locked down: only what lies where it lay at the start can be read.
+    pub(super) fn reload(&self) -> Result<(TlsAcceptor, Doubts), Error> {
+        self.load().map_err(|error| match error {
+            Error::Read { path, source } if source.kind() == ErrorKind::PermissionDenied => {
+                Error::OutOfReach { path, source }
+            }
+            other => other,
+        })
+    }
+
+    /// Makes sure that both can be read again, once it is locked down.
+    pub(super) fn check_reach(&self) -> Result<(), Error> {
+        [&self.certificate, &self.key].into_iter().try_for_each(|path| match file::open_regular(path) {
+            Err(source) => Err(Error::OnlyOnce { path: path.clone(), source }),
+            Ok(_) => Ok(()),
+        })
     }
 
     /// Not of the others, which are the authority's: some hand out one that has expired, for clients that do not mind.

@@ -1,12 +1,19 @@
 //! What the tests of lunchd share: certificates by a real openssl, a real curl, and the program with its log.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
+
+#[cfg(feature = "web")]
+use tokio_rustls::rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    crypto::ring,
+    pki_types::{CertificateDer, pem::PemObject},
+};
 
 use super::{Folder, Process, fortunes_of, program, repository, wait_until};
 
@@ -46,6 +53,9 @@ impl Authority {
     }
 }
 
+#[cfg(feature = "web")]
+pub type Tls = StreamOwned<ClientConnection, TcpStream>;
+
 /// A key that is made in no time.
 pub const EC: &str = "ec -pkeyopt ec_paramgen_curve:P-256";
 
@@ -61,22 +71,26 @@ pub fn try_curl(arguments: &[&str]) -> Output {
     Command::new("curl").args(["--silent", "--show-error", "--max-time", "120"]).args(arguments).output().unwrap()
 }
 
-/// A request over TLS, and the answer to it as it comes, from a client that trusts just this authority. Nothing is sent before
-/// somebody reads.
+/// TLS over a connection, from a client that trusts just this authority and speaks one protocol or none by name. Nothing is sent
+/// before somebody reads or writes.
 #[cfg(feature = "web")]
-pub fn over_tls(authority: &Authority, stream: std::net::TcpStream, request: &[u8]) -> impl std::io::Read + use<> {
-    use std::io::Write;
-    use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
-    use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::ring};
-
+pub fn tls(authority: &Authority, stream: TcpStream, protocol: Option<&str>) -> Tls {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(authority.path("ca.pem")).unwrap()).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let config = config.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+    let mut config = config.with_no_client_auth();
+    config.alpn_protocols = protocol.iter().map(|name| name.as_bytes().to_vec()).collect();
     let name = "localhost".try_into().unwrap();
-    let mut client = ClientConnection::new(Arc::new(config.with_no_client_auth()), name).unwrap();
-    client.writer().write_all(request).unwrap();
-    StreamOwned::new(client, stream)
+    StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), stream)
+}
+
+/// A request over TLS, and the answer to it as it comes.
+#[cfg(feature = "web")]
+pub fn over_tls(authority: &Authority, stream: TcpStream, request: &[u8]) -> impl Read + use<> {
+    let mut stream = tls(authority, stream, None);
+    stream.conn.writer().write_all(request).unwrap();
+    stream
 }
 
 /// What there is for lunch.
