@@ -9,6 +9,7 @@
 # make attack     the long versions of the tests of attacks, and two builds that have to be the same; writes docs/escapes.md
 #                 and docs/floods.md
 # make soak       mixed load on all services, for SOAK=300 seconds
+# make oldest     the programs, built with the oldest Rust that they are for, in a root of Debian 13
 # make sbom       what is inside the programs, in CycloneDX's form: target/sbom/small-services.cdx.json
 #
 # Variables: PREFIX, DESTDIR, unitdir, libexecdir, rootdir, bindir, docdir, datadir, gamesdir, tmpfilesdir, presetdir.
@@ -73,7 +74,7 @@ override CARGO_ENCODED_RUSTFLAGS := $(CARGO_ENCODED_RUSTFLAGS)$(if $(findstring 
 export CARGO_ENCODED_RUSTFLAGS
 endif
 
-.PHONY: all build run test install uninstall lint bench fuzz attack soak sbom clean
+.PHONY: all build run test install uninstall lint bench fuzz attack soak oldest sbom clean
 
 # Only cargo knows where it puts a program (CARGO_TARGET_DIR, its configuration, another target), and it says so in JSON.
 # The target is named here as well, since `host-tuple` in .cargo/config.toml takes a cargo of 1.91.
@@ -204,10 +205,13 @@ attack:
 soak:
 	tests/run soak
 
+oldest:
+	tests/oldest
+
 sbom:
 	mkdir -p target/sbom
 	"$$(tests/tools cargo-cyclonedx)" cyclonedx --features services,web --format json --spec-version 1.5 --no-build-deps --target $(shell rustc --print host-tuple)
-	mv small-services.cdx.json target/sbom
+	mv small-services.cdx.json target/sbom && rm -f crates/*/*.cdx.json
 
 clean:
 	$(CARGO) clean

@@ -65,7 +65,7 @@ impl SearchPath {
         let mut resolved = Vec::new();
         for Source { percent, paths } in sources {
             let all_offensive = |path: &PathBuf| without_suffix(path).is_some_and(|name| name == ALL);
-            if paths.iter().any(|path| path == ALL || all_offensive(path)) {
+            if paths.iter().any(|path| path.as_os_str() == ALL || all_offensive(path)) {
                 let all = self.standard(if paths.iter().any(all_offensive) { Kind::Offensive } else { kind });
                 if all.is_empty() {
                     return None;
