@@ -78,8 +78,9 @@ fn converse(name: &str, address: SocketAddr) -> io::Result<()> {
             connection.write_all(QUESTION)?;
             connection.shutdown(Shutdown::Write)?;
         }
+        "lunchd-http" => connection.write_all(REQUEST)?,
         // Of HTTPS this will do: whoever speaks TLS refuses it with an alert.
-        "lunchd-http" | "lunchd-https" => connection.write_all(REQUEST)?,
+        "lunchd-https" => connection.write_all(&NO_CLIENT_HELLO)?,
         _ => {}
     }
     let mut answer = Vec::new();
@@ -132,6 +133,8 @@ fn late() -> io::Error {
 
 /// The kind of a TLS record (RFC 8446, section 5.1).
 const TLS_ALERT: u8 = 21;
+/// A record with a handshake message that no client sends: an empty ServerHello.
+const NO_CLIENT_HELLO: [u8; 9] = [22, 3, 1, 0, 4, 2, 0, 0, 0];
 
 fn right(name: &str, answer: &[u8]) -> io::Result<()> {
     let right = match name {
