@@ -9,8 +9,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
