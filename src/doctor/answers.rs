@@ -133,7 +133,7 @@ fn late() -> io::Error {
 
 /// The kind of a TLS record (RFC 8446, section 5.1).
 const TLS_ALERT: u8 = 21;
-/// A record with a handshake message that no client sends: an empty ServerHello.
+/// A record with a handshake message that no client sends: an empty `ServerHello`.
 const NO_CLIENT_HELLO: [u8; 9] = [22, 3, 1, 0, 4, 2, 0, 0, 0];
 
 fn right(name: &str, answer: &[u8]) -> io::Result<()> {
