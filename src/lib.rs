@@ -80,6 +80,9 @@ pub enum Error {
 #[macro_export]
 macro_rules! program {
     ($service:ty) => {
+        // So that `cargo check` finds a rule that contradicts itself, too.
+        const _: $crate::policy::Policies =
+            $crate::policy::Policies::new(&<$service as $crate::service::Service>::RULES);
         $crate::program!(run = $crate::run::<$service>);
     };
     (run = $run:path) => {
@@ -106,6 +109,8 @@ pub fn run<S: Service>() -> ! {
     let Err(error) = live::<S>();
     sys::exit(S::report(&error))
 }
+
+const _: Policies = Policies::new(&protocol::Qotd::RULES);
 
 /// Runs `qotd`, or fortune(6) where the program was started under that name.
 pub fn run_qotd() -> ! {

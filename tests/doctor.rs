@@ -258,7 +258,7 @@ fn faults_of_lunchd_are_named() {
         &[
             "problem: lunchd.service",
             "is not valid after",
-            "renew it, then `systemctl reload-or-restart lunchd.service`",
+            "renew it, then `systemctl try-reload-or-restart lunchd.service`",
         ],
         "cp /run/good/* /etc/lunchd",
     );

@@ -21,7 +21,7 @@ impl Socket {
         }
         let files = systemd::identity(&self.starts);
         let copied = files.values().any(|path| path.starts_with(systemd::IDENTITY));
-        let again = if copied { "reload-or-restart" } else { "restart" };
+        let again = if copied { "try-reload-or-restart" } else { "restart" };
         let again = format!("then `systemctl {again} {}`", self.starts);
         for path in files.values() {
             if let Err(error) = fs::metadata(path) {

@@ -139,7 +139,7 @@ fn in_its_words(error: &fortune::Error) -> Words {
         fortune::Error::Read { path, source } if source.kind() == io::ErrorKind::NotFound => {
             none(format!(": {}: No such file or directory", path.display()))
         }
-        fortune::Error::Pattern(error) => Words::Named(format!("bad pattern: {}", error.pattern)),
+        fortune::Error::Pattern(error) => Words::Bare(format!("bad pattern: {}", error.pattern)),
         fortune::Error::Sources(error) => match error {
             SourcesError::TooMuch(sum) => Words::Named(format!("probabilities sum to {sum}%!")),
             SourcesError::TooLittle(sum) => Words::Named(format!("no place to put residual probability ({sum}%)")),

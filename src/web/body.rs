@@ -53,6 +53,11 @@ impl Body {
         Self(Bytes::from_static(text.as_bytes()), None)
     }
 
+    /// Whether it is handed over at once.
+    pub(super) fn is_one_piece(&self) -> bool {
+        self.0.len() <= PIECE
+    }
+
     /// Marks that the client takes it, at each piece.
     pub(super) fn noting(self, place: Rc<Place>) -> Self {
         Self(self.0, Some(place))

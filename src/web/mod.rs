@@ -166,6 +166,12 @@ fn live() -> Result<Infallible, Error> {
     let descriptors = fortunes.descriptors();
     let (public_port, remembered) = (arguments.https_port, arguments.hsts);
     let https = sockets::https_port(&listeners).map_err(prepare)?.map(|port| Https { port, public_port, remembered });
+    if https.is_none() && (public_port.is_some() || remembered.is_some()) {
+        report::warning(
+            "--https-port and --hsts do nothing without a socket for https here; a balancer that speaks https for this program has \
+             to lead clients there itself",
+        );
+    }
     let site = Site::new(fortunes, https);
 
     let limits = Limits {

@@ -121,7 +121,7 @@ impl Shared {
         place.mark();
         let mut answer = self.site.answer(scheme, &request, version_is_served);
         if answer.status() == StatusCode::SERVICE_UNAVAILABLE {
-            self.connections.borrow_mut().let_oldest_go();
+            self.make_room();
         }
         // RFC 9112, section 9.3.
         let is_last = match request.version() {
@@ -137,10 +137,25 @@ impl Shared {
                 spawn_local(timeout(GRACE, drop_all(request.into_body())));
             }
         }
-        if is_last || ends(answer.headers()) {
+        // Of what leaves piece by piece the kernel would hold back some of each.
+        if (is_last || ends(answer.headers())) && answer.body().is_one_piece() {
             place.end_with_this();
         }
         ready(Ok(answer.map(|body| body.noting(place.clone()))))
+    }
+
+    /// Waits for what comes before the first request, which has the client's time as well; `None` if that is up, or the program is to
+    /// end. Then its time begins again.
+    pub(super) async fn in_time<T>(&self, place: &Place, before: impl Future<Output = T>) -> Option<T> {
+        let mut stopping = self.stopping.subscribe();
+        let done = tokio::select! {
+            biased;
+            done = before => Some(done),
+            _ = place.time_is_up(self.limits.idle) => None,
+            _ = stopping.wait_for(|stopping| *stopping) => None,
+        };
+        place.mark();
+        done
     }
 
     /// Until the client is done, asks no more or has had its time, or the program is to end.

@@ -16,6 +16,8 @@ use crate::report;
 const TEXT: &[u8] = b"PROXY ";
 /// How version 2 begins; four more octets follow, the last two of which say how long the rest is.
 const BINARY: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+/// Version 2, and the command of a balancer that asks for itself.
+const LOCAL: u8 = 0x20;
 /// No header is shorter than this one of version 1: `PROXY UNKNOWN\r\n`.
 const SHORTEST: usize = 15;
 /// The longest line of version 1.
@@ -137,6 +139,10 @@ pub(crate) async fn header(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<
                 }
             }
         }
+    }
+    // Of LOCAL, all else is ignored, the family too (section 2.2 of the specification).
+    if header.starts_with(BINARY) && header.get(BINARY.len()) == Some(&LOCAL) {
+        return Ok(None);
     }
     let (parsed, length) = ProxyHeader::parse(&header, ParseConfig::default()).map_err(|_| no_header())?;
     match parsed.proxied_address() {

@@ -9,8 +9,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use tokio::io::AsyncWriteExt;
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
@@ -67,6 +67,8 @@ pub(super) struct Shared {
     pub(super) limits: Limits,
     pub(super) connections: RefCell<Connections>,
     balancers: Balancers,
+    /// Whether a connection was ended for the room of its answers, and is not gone yet.
+    makes_room: Cell<bool>,
     pub(super) stopping: watch::Sender<bool>,
     all_gone: Notify,
 }
@@ -122,6 +124,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.shared.makes_room.set(false);
         let mut connections = self.shared.connections.borrow_mut();
         connections.remove(self.number);
         if connections.is_empty() {
@@ -157,6 +160,7 @@ impl Server {
             connections: RefCell::new(Connections::new(limits.most, limits.most_per_source)),
             limits,
             balancers,
+            makes_room: Cell::new(false),
             stopping: watch::Sender::new(false),
             all_gone: Notify::new(),
         };
@@ -295,7 +299,7 @@ impl Shared {
         let mut stream = Guarded::new(stream, place);
         let shared = self.clone();
         let task = spawn_local(async move {
-            if !balancer || shared.is_named(&mut stream, number, from).await {
+            if !balancer || shared.is_named(&mut stream, from).await {
                 shared.connection(stream, scheme).await;
             }
         });
@@ -303,11 +307,19 @@ impl Shared {
     }
 
     /// Takes what a balancer says of its client. Whether that client may have a connection.
-    async fn is_named(&self, stream: &mut (impl AsyncRead + Unpin), number: u64, from: Option<SocketAddr>) -> bool {
-        match timeout(self.limits.idle, self.balancers.client(stream, from)).await {
-            Ok(Ok(Some(client))) => self.connections.borrow_mut().comes_from(number, client),
-            Ok(Ok(None)) => true,
+    async fn is_named(&self, stream: &mut Guarded<impl Socket>, from: Option<SocketAddr>) -> bool {
+        let place = stream.place().clone();
+        match self.in_time(&place, self.balancers.client(stream, from)).await {
+            Some(Ok(Some(client))) => self.connections.borrow_mut().comes_from(place.number, client),
+            Some(Ok(None)) => true,
             _ => false,
+        }
+    }
+
+    /// Ends the connection that was idle for longest, for the room that its answers may have, and no other before that is free.
+    pub(super) fn make_room(&self) {
+        if !self.makes_room.replace(true) {
+            self.connections.borrow_mut().let_oldest_go();
         }
     }
 
@@ -324,19 +336,19 @@ impl Shared {
         };
         let Some(acceptor) = acceptor else { return };
         stream.expect_tls();
-        match timeout(self.limits.idle, acceptor.accept(stream).into_fallible()).await {
-            Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+        match self.in_time(&place, acceptor.accept(stream).into_fallible()).await {
+            Some(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
                 self.http2(stream, &place, scheme).await;
             }
-            Ok(Ok(stream)) => self.http1(stream, &place, scheme).await,
+            Some(Ok(stream)) => self.http1(stream, &place, scheme).await,
             // An alert is on its way already.
-            Ok(Err((_, mut stream))) => {
+            Some(Err((_, mut stream))) => {
                 if stream.is_plain() {
                     let _ = timeout(GRACE, stream.write_all(&answer::no_tls())).await;
                 }
                 self.close(stream, GRACE).await;
             }
-            Err(_) => {}
+            None => {}
         }
     }
 }

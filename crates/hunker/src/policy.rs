@@ -87,7 +87,8 @@ impl Rule {
         let mut index = 0;
         while index < other.pins.len() {
             let outer = other.pins[index];
-            let mut holds = false;
+            // A pin that allows every value asks for none.
+            let mut holds = outer.min == 0 && outer.max == u32::MAX;
             let mut own = 0;
             while own < self.pins.len() {
                 let pin = self.pins[own];

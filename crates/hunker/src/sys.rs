@@ -32,7 +32,7 @@ fn last_error() -> Errno {
 /// Debug builds say which call was forbidden. Their filters raise SIGSYS for it instead of killing the process.
 #[cfg(debug_assertions)]
 pub(crate) mod trap {
-    use std::ffi::c_int;
+    use std::ffi::{c_int, c_long};
     use std::mem::{self, MaybeUninit};
     use std::ptr;
 
@@ -46,9 +46,7 @@ pub(crate) mod trap {
         let answer = unsafe {
             let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
             action.sa_sigaction = name as *const () as usize;
-            // The default action is back when it returns. Then the return itself, rt_sigreturn(2), is what ends the process,
-            // unless the policy allows it.
-            action.sa_flags = libc::SA_SIGINFO | libc::SA_RESETHAND;
+            action.sa_flags = libc::SA_SIGINFO;
             libc::sigaction(libc::SIGSYS, &raw const action, ptr::null_mut())
         };
         if answer < 0 { Err(super::last_error()) } else { Ok(()) }
@@ -80,6 +78,12 @@ pub(crate) mod trap {
         for text in texts {
             // SAFETY: the memory is ours. If this call is forbidden as well, the process ends here.
             unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
+        }
+        // To return would give the program the call's number for an answer. SIGSYS is blocked here, so one more call that no policy
+        // has ends the process by it.
+        loop {
+            // SAFETY: there is no such call.
+            unsafe { libc::syscall(c_long::from(c_int::MAX)) };
         }
     }
 

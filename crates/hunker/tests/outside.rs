@@ -17,6 +17,8 @@ use hunker::{Mode, Narrower, Pin, Policy, Rule, Syscall};
 const SHARED: &[Rule] = &[
     Rule::new(Syscall::WRITE, &[Pin::within(0, 1, 2)], "print"),
     Rule::new(Syscall::EXIT_GROUP, &[], "end"),
+    // A forbidden call must not be taken for one that succeeded where handlers may return.
+    Rule::new(Syscall::RT_SIGRETURN, &[], "return from a handler"),
 ];
 const OPEN: &[Rule] = &[
     Rule::new(Syscall::OPENAT, &[], "open the file"),
@@ -80,21 +82,33 @@ impl Scratch {
         command.env("CARGO_TARGET_DIR", env!("CARGO_TARGET_TMPDIR")).env_remove("CARGO_BUILD_TARGET").output().unwrap()
     }
 
-    /// Builds it, statically as the calls are then those of the program alone, and runs it.
+    /// Builds it and runs it.
     fn run(&self, profile: &str, arguments: &[&OsStr], input: &str) -> Output {
-        let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-        let flags = ["rustc", "--profile", profile, "--target", &triple, "--", "-C", "target-feature=+crt-static"];
-        let built = self.cargo(&flags);
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        let folder = if profile == "dev" { "debug" } else { profile };
-        let mut command =
-            Command::new(Path::new(env!("CARGO_TARGET_TMPDIR")).join(triple).join(folder).join(self.name));
+        self.build(profile);
+        let mut command = self.command(profile);
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
         // It may be gone before it reads.
         let _ = process.stdin.take().unwrap().write_all(input.as_bytes());
         process.wait_with_output().unwrap()
     }
+
+    /// Statically: the calls are then those of the program alone.
+    fn build(&self, profile: &str) {
+        let triple = triple();
+        let flags = ["rustc", "--profile", profile, "--target", &triple, "--", "-C", "target-feature=+crt-static"];
+        let built = self.cargo(&flags);
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    }
+
+    fn command(&self, profile: &str) -> Command {
+        let folder = if profile == "dev" { "debug" } else { profile };
+        Command::new(Path::new(env!("CARGO_TARGET_TMPDIR")).join(triple()).join(folder).join(self.name))
+    }
+}
+
+fn triple() -> String {
+    format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
 }
 
 impl Drop for Scratch {
@@ -116,6 +130,12 @@ fn the_example_of_the_page_works() {
         let output = scratch.run(profile, &[], "some octets\nand more");
         assert!(output.status.success(), "{profile}: {:?} {}", output.status, text(&output.stderr));
         assert_eq!(text(&output.stdout), "SOME OCTETS\nAND MORE", "{profile}");
+        // Where nobody takes what it prints, it ends with a word.
+        let mut command = scratch.command(profile);
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = command.stdin(Stdio::from(fs::File::open("/etc/passwd").unwrap())).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{profile}: {:?} {}", output.status, text(&output.stderr));
+        assert!(text(&output.stderr).starts_with("cannot go on: "), "{profile}: {}", text(&output.stderr));
     }
 }
 
