@@ -206,6 +206,20 @@ fn a_header_may_come_in_any_pieces_and_with_what_follows() {
 }
 
 #[test]
+fn a_balancer_that_asks_for_itself_may_say_anything_more_and_one_that_says_nothing_has_no_more_time_than_a_connection()
+{
+    let (_lunchd, http) = plain(&[&PATIENT[..], &["--connection-timeout", "5"]].concat());
+    // LOCAL, with families that mean something and that mean nothing.
+    for family in [0, 0x11, 0x21, 0x77] {
+        let mut client = connected("127.0.0.1", http);
+        client.write_all(b"\r\n\r\n\0\r\nQUIT\n\x20").and_then(|()| client.write_all(&[family, 0, 0])).unwrap();
+        assert!(is_answered(&mut client), "{family:#x}");
+    }
+    let mut silent = connected("127.0.0.1", http);
+    assert_eq!(silent.read(&mut [0]).unwrap_or(0), 0, "a word to one that said nothing");
+}
+
+#[test]
 fn nobody_else_is_believed() {
     let authority = Authority::new("elsewhere");
     let (lunchd, http, https) = lunchd(&authority, &[&["--max-per-source", "1"][..], &PATIENT].concat());

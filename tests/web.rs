@@ -95,6 +95,12 @@ fn http_leads_to_the_same_place_over_https() {
 }
 
 #[test]
+fn options_for_https_without_a_socket_for_it_are_on_the_log() {
+    let lunchd = Lunchd::start(&["--listen", "http://127.0.0.1:0", "--https-port", "443"]);
+    lunchd.wait_for("--https-port and --hsts do nothing without a socket for https here");
+}
+
+#[test]
 fn behind_a_port_mapping_http_leads_to_the_port_that_was_named() {
     let authority = Authority::new("mapped");
     for (public, expected) in [("443", "https://site.example/a?b"), ("4443", "https://site.example:4443/a?b")] {

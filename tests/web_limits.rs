@@ -225,6 +225,35 @@ fn a_connection_ends_in_time_however_busy() {
 }
 
 #[test]
+fn a_handshake_that_does_not_begin_has_no_more_time_than_the_connection() {
+    let authority = Authority::new("handshake");
+    let (_lunchd, https) = secure(&authority, &["--idle-timeout", "1000", "--connection-timeout", "1"]);
+    assert!(let_go(&mut connected(https)));
+}
+
+#[test]
+fn of_an_answer_in_pieces_the_kernel_holds_none_back() {
+    let folder = Folder::new("pieces");
+    let cookies = folder.file("cookies", "twenty octets a line".repeat(50) + "\n");
+    let long = folder.file("long", ("twenty octets a line\n".repeat(20_000) + "%\n").repeat(2));
+    let trace = folder.path().join("trace");
+    for (file, flags) in [(&cookies, "MSG_MORE"), (&long, "MSG_NOSIGNAL, ")] {
+        let mut command = Command::new("strace");
+        command.args(["--trace=sendto", "--output", trace.to_str().unwrap()]).arg(program("lunchd"));
+        command.args(["--listen", "http://127.0.0.1:0", "--fortunes", "--max-length", "1000000"]).arg(file);
+        let mut lunchd = Lunchd::spawn(&mut command);
+        let url = format!("http://{}/", lunchd.address("http"));
+        curl(&["--header", "Connection: close", &url]);
+        let traced = fs::read_to_string(format!("/proc/{0}/task/{0}/children", lunchd.process.0.id())).unwrap();
+        assert!(Command::new("kill").args(["-s", "TERM", traced.trim()]).status().unwrap().success());
+        assert!(lunchd.process.wait().success());
+        let trace = fs::read_to_string(&trace).unwrap();
+        let sent: Vec<_> = trace.lines().filter(|line| line.contains("sendto(")).collect();
+        assert!(!sent.is_empty() && sent.iter().all(|line| line.contains(flags)), "{flags}: {sent:#?}");
+    }
+}
+
+#[test]
 fn one_connection_too_many_ends_the_one_that_was_idle_for_longest() {
     let (_lunchd, http) = plain(&["--max-connections", "2", "--max-per-source", "2", "--idle-timeout", "1000"]);
     let (mut first, mut second) = (connected(http), connected(http));
