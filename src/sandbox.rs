@@ -23,7 +23,7 @@ pub enum Mode {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The kernel does not have it, and the mode is strict.
-    #[error("will not serve: {0}; use a kernel that has it, or start with --sandbox best-effort")]
+    #[error("will not serve: {0}; {how}, or start with --sandbox best-effort", how = advice(.0))]
     Missing(hunker::Error),
     /// The kernel has it.
     #[error("will not serve: {0}; check the limits that the program was started with")]
@@ -34,6 +34,15 @@ pub enum Error {
          readable, which is every file of the host; move them into a directory of their own", .0.display()
     )]
     Everything(PathBuf),
+}
+
+fn advice(missing: &hunker::Error) -> &'static str {
+    match missing.reason {
+        LayerError::ForbiddenLandlock => {
+            "have that filter allow landlock_create_ruleset, landlock_add_rule and landlock_restrict_self"
+        }
+        _ => "use a kernel that has it",
+    }
 }
 
 /// Applies every layer, before one octet from the network is read, and leaves what is beneath these directories readable. The

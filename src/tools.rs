@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{doctor, report, strfile};
+use crate::{arguments, doctor, report, strfile};
 
 /// What looks after the RFC small services.
 #[derive(Debug, Parser)]
@@ -53,11 +53,17 @@ pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = env::args_os().collect();
     let name = arguments.first().and_then(|name| Path::new(name).file_name()).unwrap_or_default();
     let (name, fortunes) = if ["strfile", "unstr"].iter().any(|it| name == OsStr::new(it)) {
-        (name.to_string_lossy().into_owned(), ByName::parse_from(&arguments).command)
+        let name = name.to_string_lossy().into_owned();
+        match ByName::try_parse_from(&arguments) {
+            Ok(ByName { command }) => (name, command),
+            Err(error) => return refused(&name, error),
+        }
     } else {
-        match Arguments::parse_from(&arguments).command {
-            Command::Doctor { json } => return doctor::run(json),
-            Command::Fortunes(fortunes) => ("small-services".to_owned(), fortunes),
+        let name = "small-services".to_owned();
+        match Arguments::try_parse_from(&arguments).map(|it| it.command) {
+            Ok(Command::Doctor { json }) => return doctor::run(json),
+            Ok(Command::Fortunes(fortunes)) => (name, fortunes),
+            Err(error) => return refused(&name, error),
         }
     };
     let outcome = match fortunes {
@@ -71,4 +77,17 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints the help that was asked for, or what is wrong with the command line.
+fn refused(name: &str, error: clap::Error) -> ExitCode {
+    use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
+    if matches!(error.kind(), DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand) {
+        // Where nobody takes it there is nobody to tell.
+        let _ = error.print();
+        return ExitCode::from(u8::from(error.kind() == DisplayHelpOnMissingArgumentOrSubcommand) * 2);
+    }
+    let sentence = arguments::Error::from(error).sentence();
+    eprintln!("{}", report::one_line(&format!("{name}: {sentence}; see `{name} --help`")));
+    ExitCode::from(2)
 }

@@ -393,9 +393,14 @@ fn without_a_descriptor_for_its_index_a_file_is_not_taken_for_another() {
     };
     rotate();
     let mut daemon = Daemon::start("qotd", &["--shuffle", path.to_str().unwrap()]);
+    // Which only root may count.
+    let open = |daemon: &Daemon| fs::read_dir(format!("/proc/{}/fd", daemon.process.0.id())).map_or(0, Iterator::count);
+    let without_clients = open(&daemon);
     assert_eq!(reply(&daemon), "one\r\n");
     replace(&path, "gjb\n");
     rotate();
+    // The client's descriptor is free again.
+    wait_until(|| open(&daemon) == without_clients);
     limit_descriptors(&daemon, NEXT + 1);
     daemon.process.signal("HUP");
     let line = daemon.process.line();

@@ -408,7 +408,10 @@ fn a_directory_without_an_index_says_why_nothing_is_found_and_how_to_make_one() 
     folder.file("dir/two", "two\n");
     folder.file("dir/README", "no cookie file\n");
     let said = refused("fortune", &["./dir"], &folder);
-    assert_eq!(said, "No fortunes found in ./dir: 2 files without an index; make one of each with `strfile ./dir/one`");
+    assert_eq!(
+        said,
+        "No fortunes found in ./dir: 2 files without an index; make one for each, as with `strfile ./dir/one`"
+    );
     assert_eq!(said, refused("fortune", &["-f", "./dir"], &folder));
     let said = refused("fortune", &["--fortune-path", "dir"], &folder);
     assert!(said.starts_with("No fortunes found in dir: 2 files without an index"), "{said}");

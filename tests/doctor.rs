@@ -450,8 +450,15 @@ fn faults_of_files_and_of_what_was_read_of_them_are_named() {
         &["fortunes/own may not be read by the user that it runs as", "chmod o+r /usr/share/games/fortunes/own"],
         &format!("{remove} && rm {cookies}/own"),
     );
-    for (path, by) in [("/srv/own", "InaccessiblePaths="), ("/home/own", "ProtectHome=")] {
-        machine.shell("mkdir -p /home/own && echo own > /home/own/own");
+    machine.shell("mkdir -p /home/own /tmp/own && echo own | tee /home/own/own > /tmp/own/own");
+    // However it is bound.
+    for bind in ["", "BindReadOnlyPaths=/home/own\\n"] {
+        let line = format!("[Service]\\n{bind}ExecStart=\\nExecStart={programs}/qotd /home/own\\n");
+        let (add, remove) = drop_in("fortune@.service", &line);
+        names(&machine, &add, &["it cannot see /home/own: ProtectHome= hides it", "keep it elsewhere"], &remove);
+    }
+    let hidden = [("/srv/own", "InaccessiblePaths="), ("/home/own", "ProtectHome="), ("/tmp/own", "PrivateTmp=")];
+    for (path, by) in hidden {
         let line = format!("[Service]\\nExecStart=\\nExecStart={programs}/qotd {path}\\n");
         let (add, remove) = drop_in("fortune-daemon.service", &line);
         names(

@@ -11,7 +11,9 @@ use crate::fortune::DIRECTORIES;
 const INSTALL: &str = "install collections, as `apt install fortunes` and `dnf install fortune-mod` do, or leave the path \
      out for those that are built in";
 /// What `ProtectHome=` hides.
-const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
+const HOMES: &[&str] = &["/home", "/root", "/run/user"];
+/// What `PrivateTmp=` hides.
+const TEMPORARY: &[&str] = &["/tmp", "/var/tmp"];
 
 impl Socket {
     /// Each file and directory on its command line.
@@ -49,6 +51,17 @@ impl Socket {
     fn hidden(&self, path: &str) -> Option<(String, String)> {
         let unit = &self.started;
         let below = |directory: &str| Path::new(path).starts_with(directory.trim_start_matches(['-', '+']));
+        let hidden_by = |directive: &str| {
+            let text = format!("it cannot see {path}: {directive} hides it");
+            (text, "keep it elsewhere, below /usr/local/share say".to_owned())
+        };
+        let hides = |directive: &str, directories: &[&str]| {
+            !matches!(unit.get(directive), "" | "no") && directories.iter().any(|it| below(it))
+        };
+        // Whatever is bound.
+        if hides("ProtectHome", HOMES) {
+            return Some(hidden_by("ProtectHome="));
+        }
         let bound: Vec<_> =
             unit.get("BindReadOnlyPaths").split_whitespace().filter_map(|it| it.split(':').next()).collect();
         if bound.iter().any(|directory| below(directory)) {
@@ -58,17 +71,10 @@ impl Socket {
         if !matches!(unit.get("RootDirectory"), "" | "/") {
             return Some((format!("it cannot see {path}: it has a root directory of its own"), edit));
         }
-        let by = if unit.get("ProtectHome") != "no" && HOMES.into_iter().any(below) {
-            "ProtectHome="
-        } else if unit.get("InaccessiblePaths").split_whitespace().any(below) {
-            "InaccessiblePaths="
-        } else {
-            return None;
-        };
-        Some((
-            format!("it cannot see {path}: {by} hides it"),
-            "keep it elsewhere, below /usr/local/share say".to_owned(),
-        ))
+        if hides("PrivateTmp", TEMPORARY) {
+            return Some(hidden_by("PrivateTmp="));
+        }
+        unit.get("InaccessiblePaths").split_whitespace().any(below).then(|| hidden_by("InaccessiblePaths="))
     }
 }
 

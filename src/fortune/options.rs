@@ -21,9 +21,11 @@ const SHORT: usize = 160;
 pub struct Options {
     /// Cookie files of fortune(6), or directories of them, instead of the built-in fortunes
     ///
+    /// Under the name `fortune`, instead of the host's.
+    ///
     /// `all` are those of the host, where a name is looked for first; `all-o`, `NAME-o` are offensive ones.
     ///
-    /// Those in the reader's language come first (`LC_ALL`, `LC_MESSAGES`, LANGUAGE, LANG).
+    /// Those in the reader's language come first (`LC_ALL`, `LC_MESSAGES`, `LANGUAGE`, `LANG`).
     ///
     /// N% is the share of what follows; the others share the rest by their number of fortunes.
     #[arg(value_name = "[N%] FILE|DIR|all")]
@@ -37,7 +39,7 @@ pub struct Options {
     #[arg(short, long)]
     all: bool,
 
-    /// The host's offensive fortunes only; not with FILE or DIR
+    /// The host's offensive fortunes only; has no effect on FILE or DIR
     #[arg(short, long, overrides_with = "all")]
     offensive: bool,
 
@@ -58,10 +60,14 @@ pub struct Options {
     fortune_path: Option<OsString>,
 
     /// The longest reply, in octets as sent; 0 for no limit (but a datagram's own) [default: 511]
+    ///
+    /// Under the name `fortune`, the default is 1 MiB.
     #[arg(long, value_name = "OCTETS")]
     max_length: Option<usize>,
 
     /// Which characters may be in a fortune [default: utf-8]
+    ///
+    /// Under the name `fortune`, the default is the locale's.
     #[arg(long, value_enum)]
     charset: Option<Charset>,
 

@@ -58,6 +58,7 @@ impl Reasons {
             match std::str::from_utf8(raw) {
                 Err(_) => &mut self.not_utf_8,
                 Ok(text) if text.trim().is_empty() => &mut self.blank,
+                Ok(_) if raw.len() > LONGEST_TEXT => &mut self.too_long,
                 Ok(_) => &mut self.controls,
             }
         } else if !allowed(Eligible { ascii: eligible.ascii, ..any }) {
@@ -95,10 +96,10 @@ impl fmt::Display for Reasons {
             counted.iter().filter(|(count, _)| *count > 0).map(|(count, why)| format!("{count} {why}")).collect();
         if self.without_index > 0 {
             let (count, example) = (self.without_index, &self.example);
-            parts.push(format!(
-                "{count} file{s} without an index; make one of each with `strfile {example}`",
-                s = if count == 1 { "" } else { "s" }
-            ));
+            parts.push(match count {
+                1 => format!("1 file without an index; make one with `strfile {example}`"),
+                _ => format!("{count} files without an index; make one for each, as with `strfile {example}`"),
+            });
         }
         f.write_str(&if parts.is_empty() { "no text at all".to_owned() } else { parts.join(", ") })
     }
