@@ -131,7 +131,11 @@ fn the_names_that_makefiles_call_are_theirs_too() {
         assert!(said.starts_with(&format!("{name}: cannot read nothing")) && said.lines().count() == 1, "{said}");
         let wrong = run(name, &[]);
         assert_eq!(wrong.status.code(), Some(2));
-        assert!(String::from_utf8(wrong.stderr).unwrap().contains(&format!("Usage: {name} ")));
+        let said = String::from_utf8(wrong.stderr).unwrap();
+        assert!(
+            said.starts_with(&format!("{name}: ")) && said.ends_with(&format!("; see `{name} --help`\n")),
+            "{said}"
+        );
         let version = run(name, &["--version"]).stdout;
         assert_eq!(String::from_utf8(version).unwrap(), format!("{name} {}\n", env!("CARGO_PKG_VERSION")));
     }
