@@ -30,11 +30,9 @@ const MOST_UNSENT: usize = 32 * 1024;
 /// The most requests of one HTTP/2 connection at a time.
 const MOST_STREAMS: u32 = 32;
 
-/// Why a connection ends.
+/// Why a connection ends before it is done.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// By itself.
-    Done,
     /// The client did nothing for too long.
     Idle,
     /// It has had its time, or the program is to end: requests in progress are still answered.
@@ -69,14 +67,14 @@ impl Shared {
                 TokioIo::new(heads),
                 service_fn(|request| self.reply(scheme, request, place, versions.serves_next())),
             );
-        let end = self.to_its_end(Pin::new(&mut connection), place).await;
-        if end == End::Due {
+        let end = self.in_time(place, Pin::new(&mut connection)).await.err();
+        if end == Some(End::Due) {
             Pin::new(&mut connection).graceful_shutdown();
             let _ = timeout(GRACE, &mut connection).await;
         }
         let mut heads = connection.into_parts().io.into_inner();
         // One that is between two requests is let go without a word: it may be sending the next, and would take it for its answer.
-        if end == End::Idle && heads.waits_for_a_head() {
+        if end == Some(End::Idle) && heads.waits_for_a_head() {
             let _ = timeout(GRACE, heads.write_all(&answer::too_slow())).await;
         }
         self.close(heads.into_inner(), GRACE).await;
@@ -100,7 +98,7 @@ impl Shared {
                         service_fn(|request| self.reply(scheme, request, place, true)),
                     )
             );
-            let ended = self.to_its_end(connection.as_mut(), place).await == End::Done;
+            let ended = self.in_time(place, connection.as_mut()).await.is_ok();
             // Says so (GOAWAY), and gives requests in progress their time.
             ended || {
                 connection.as_mut().graceful_shutdown();
@@ -144,29 +142,15 @@ impl Shared {
         ready(Ok(answer.map(|body| body.noting(place.clone()))))
     }
 
-    /// Waits for what comes before the first request, which has the client's time as well; `None` if that is up, or the program is to
-    /// end. Then its time begins again.
-    pub(super) async fn in_time<T>(&self, place: &Place, before: impl Future<Output = T>) -> Option<T> {
-        let mut stopping = self.stopping.subscribe();
-        let done = tokio::select! {
-            biased;
-            done = before => Some(done),
-            _ = place.time_is_up(self.limits.idle) => None,
-            _ = stopping.wait_for(|stopping| *stopping) => None,
-        };
-        place.mark();
-        done
-    }
-
-    /// Until the client is done, asks no more or has had its time, or the program is to end.
-    async fn to_its_end(&self, connection: Pin<&mut impl Future>, place: &Place) -> End {
+    /// Goes on with a part of a connection until it is done, or its end is to come before.
+    pub(super) async fn in_time<T>(&self, place: &Place, part: impl Future<Output = T>) -> Result<T, End> {
         let mut stopping = self.stopping.subscribe();
         tokio::select! {
             // Nothing else is of interest while it has something to do.
             biased;
-            _ = connection => End::Done,
-            end = place.time_is_up(self.limits.idle) => end,
-            _ = stopping.wait_for(|stopping| *stopping) => End::Due,
+            done = part => Ok(done),
+            end = place.time_is_up(self.limits.idle) => Err(end),
+            _ = stopping.wait_for(|stopping| *stopping) => Err(End::Due),
         }
     }
 

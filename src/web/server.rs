@@ -309,9 +309,11 @@ impl Shared {
     /// Takes what a balancer says of its client. Whether that client may have a connection.
     async fn is_named(&self, stream: &mut Guarded<impl Socket>, from: Option<SocketAddr>) -> bool {
         let place = stream.place().clone();
-        match self.in_time(&place, self.balancers.client(stream, from)).await {
-            Some(Ok(Some(client))) => self.connections.borrow_mut().comes_from(place.number, client),
-            Some(Ok(None)) => true,
+        let named = self.in_time(&place, self.balancers.client(stream, from)).await;
+        place.mark();
+        match named {
+            Ok(Ok(Some(client))) => self.connections.borrow_mut().comes_from(place.number, client),
+            Ok(Ok(None)) => true,
             _ => false,
         }
     }
@@ -336,19 +338,21 @@ impl Shared {
         };
         let Some(acceptor) = acceptor else { return };
         stream.expect_tls();
-        match self.in_time(&place, acceptor.accept(stream).into_fallible()).await {
-            Some(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+        let accepted = self.in_time(&place, acceptor.accept(stream).into_fallible()).await;
+        place.mark();
+        match accepted {
+            Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
                 self.http2(stream, &place, scheme).await;
             }
-            Some(Ok(stream)) => self.http1(stream, &place, scheme).await,
+            Ok(Ok(stream)) => self.http1(stream, &place, scheme).await,
             // An alert is on its way already.
-            Some(Err((_, mut stream))) => {
+            Ok(Err((_, mut stream))) => {
                 if stream.is_plain() {
                     let _ = timeout(GRACE, stream.write_all(&answer::no_tls())).await;
                 }
                 self.close(stream, GRACE).await;
             }
-            None => {}
+            Err(_) => {}
         }
     }
 }
