@@ -15,6 +15,8 @@ pub use daemon::{Daemon, Error as DaemonError, Limits};
 pub use descriptors::Arranged;
 #[cfg(feature = "web")]
 pub(crate) use descriptors::{keep_numbers, raise_descriptor_limit};
+#[cfg(feature = "web")]
+pub(crate) use network::{mapped, mask};
 pub use stream::{Error, Prepared};
 pub(crate) use stream::{PAUSE, PRINT, WAIT};
 #[cfg(feature = "web")]
@@ -22,7 +24,7 @@ pub(crate) use table::Table;
 
 use crate::policy::Rules;
 
-/// What takes a reply.
+/// The calls that a reply takes.
 pub(crate) const REPLY: Rules = Rules {
     connection: &[stream::REPLY],
     filter: &[PRINT, WAIT],
@@ -31,7 +33,7 @@ pub(crate) const REPLY: Rules = Rules {
     files: &[],
 };
 
-/// What takes an echo.
+/// The calls that an echo takes.
 pub(crate) const ECHO: Rules = Rules {
     connection: &[stream::ECHO],
     filter: &[stream::ECHO, WAIT],
@@ -40,7 +42,7 @@ pub(crate) const ECHO: Rules = Rules {
     files: &[],
 };
 
-/// What takes to discard.
+/// The calls that it takes to discard.
 pub(crate) const DISCARD: Rules = Rules {
     connection: &[stream::DISCARD],
     filter: &[stream::SWALLOW, WAIT],
@@ -49,7 +51,7 @@ pub(crate) const DISCARD: Rules = Rules {
     files: &[],
 };
 
-/// What takes to send characters for as long as the client likes.
+/// The calls that it takes to send characters for as long as the client likes.
 pub(crate) const CHARACTERS: Rules = Rules {
     connection: &[stream::SEND_CHARACTERS, stream::DISCARD_MEANWHILE],
     filter: &[stream::SEND_CHARACTERS, WAIT],

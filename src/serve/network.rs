@@ -18,16 +18,29 @@ impl Network {
     /// is another host's.
     pub(super) fn of(client: SocketAddr, v4_bits: u32, v6_bits: u32) -> Self {
         let mut scope = 0;
-        let (address, bits) = match (client.ip().to_canonical(), client) {
-            (IpAddr::V4(v4), _) => (v4.to_ipv6_mapped(), 96 + v4_bits),
+        let bits = match (client.ip().to_canonical(), client) {
+            (IpAddr::V4(_), _) => 96 + v4_bits,
             (IpAddr::V6(v6), SocketAddr::V6(client)) if v6.is_unicast_link_local() => {
                 scope = client.scope_id();
-                (v6, 128)
+                128
             }
-            (IpAddr::V6(v6), _) => (v6, v6_bits),
+            (IpAddr::V6(_), _) => v6_bits,
         };
-        Self { address: address.to_bits() & (u128::MAX << (128 - bits)), scope }
+        Self { address: mapped(client.ip()) & mask(bits), scope }
     }
+}
+
+/// An address in 128 bits: an IPv4 address is the IPv6 address that it is mapped to.
+pub(crate) fn mapped(ip: IpAddr) -> u128 {
+    match ip {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(v6) => v6.to_bits(),
+    }
+}
+
+/// So many of its first bits.
+pub(crate) fn mask(bits: u32) -> u128 {
+    u128::MAX.checked_shl(128 - bits).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use proxy_header::{ParseConfig, Protocol, ProxyHeader};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::report;
+use crate::serve::{mapped, mask};
 
 /// How version 1 begins.
 const TEXT: &[u8] = b"PROXY ";
@@ -64,17 +65,6 @@ impl FromStr for Trusted {
         }
         Ok(Self::Network { address, bits })
     }
-}
-
-fn mapped(ip: IpAddr) -> u128 {
-    match ip {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(v6) => v6.to_bits(),
-    }
-}
-
-fn mask(bits: u32) -> u128 {
-    u128::MAX.checked_shl(128 - bits).unwrap_or(0)
 }
 
 /// The balancers in front.
