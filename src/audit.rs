@@ -25,10 +25,13 @@ pub fn combinations() -> impl Iterator<Item = (&'static str, Peer)> {
         .flat_map(|(name, rules)| Peer::ALL.into_iter().filter(|&peer| rules.has(peer)).map(move |peer| (*name, peer)))
 }
 
+fn of(service: &str) -> Option<&'static Rules> {
+    SERVICES.iter().find(|(name, _)| *name == service).map(|(_, rules)| rules)
+}
+
 /// The rules that hold for one service and peer: none for a pair that is no combination.
 pub fn rules(service: &str, peer: Peer) -> impl Iterator<Item = &'static Rule> + use<> {
-    let known = SERVICES.iter().find(|(name, _)| *name == service);
-    known.into_iter().flat_map(move |(_, rules)| rules.of(peer)).flatten()
+    of(service).into_iter().flat_map(move |rules| rules.of(peer)).flatten()
 }
 
 /// The policy of one service and peer, compiled at run time.
@@ -38,6 +41,5 @@ pub fn rules(service: &str, peer: Peer) -> impl Iterator<Item = &'static Rule> +
 /// If there is no such service.
 #[must_use]
 pub fn policy(service: &str, peer: Peer) -> Policy {
-    let known = SERVICES.iter().find(|(name, _)| *name == service);
-    known.map_or_else(|| panic!("there is no service {service}"), |(_, rules)| Policy::new(&rules.of(peer)))
+    of(service).map_or_else(|| panic!("there is no service {service}"), |rules| Policy::new(&rules.of(peer)))
 }

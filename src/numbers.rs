@@ -21,17 +21,17 @@ pub(crate) const INPUT: Pin = Pin::is(0, 0);
 /// A connection, or a filter's output; in a daemon the service manager.
 pub(crate) const OUTPUT: Pin = Pin::is(0, 1);
 pub(crate) const LOG: Pin = Pin::is(0, 2);
-pub(crate) const EVENT_LOOP: Pin = pin(EVENTS, EVENTS);
+pub(crate) const EVENT_LOOP: Pin = Pin::is(0, number(EVENTS));
 /// A descriptor that sends and receives nothing but datagrams of an IP network: sendmmsg(2) and recvmmsg(2) take addresses
 /// and descriptors in memory, where no filter sees them, and a Unix-domain socket would pass these on.
-pub(crate) const DATAGRAM_SOCKET: Pin = pin(FIRST_DATAGRAMS, LAST_DATAGRAMS);
+pub(crate) const DATAGRAM_SOCKET: Pin = Pin::within(0, number(FIRST_DATAGRAMS), number(LAST_DATAGRAMS));
 /// Not one of those that have a meaning by their number.
-pub(crate) const STREAM: Pin = Pin::within(0, pin(FIRST_FREE, FIRST_FREE).min(), u32::MAX);
+pub(crate) const STREAM: Pin = Pin::within(0, number(FIRST_FREE), u32::MAX);
 /// The same: a file or directory that was opened after the numbers below were taken.
 pub(crate) const FILE: Pin = STREAM;
 
-/// These numbers, in the first argument.
+/// As the kernel's half of an argument has it.
 #[allow(clippy::cast_sign_loss)] // none is negative
-pub(crate) const fn pin(first: RawFd, last: RawFd) -> Pin {
-    Pin::within(0, first as u32, last as u32)
+pub(crate) const fn number(descriptor: RawFd) -> u32 {
+    descriptor as u32
 }

@@ -131,9 +131,8 @@ impl<S: Socket> AsyncWrite for Guarded<S> {
         context: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut whole = pieces.iter().filter(|piece| !piece.is_empty());
-        let (first, rest) = (whole.next().map_or(&[][..], |piece| piece), whole);
-        let mut rest = rest.peekable();
+        let mut rest = pieces.iter().filter(|piece| !piece.is_empty()).peekable();
+        let first = rest.next().map_or(&[][..], |piece| piece);
         if rest.peek().is_none() || first.len() >= LONGEST_WRITE {
             return self.poll_write(context, first);
         }

@@ -28,7 +28,7 @@ use rustix::stdio::dup2_stdin;
 use crate::fortune::text::{Eligible, LONGEST_TEXT};
 use crate::fortune::{self, Fortunes, Manner, Order};
 use crate::manager::Manager;
-use crate::numbers::{EVENTS, STREAM, pin};
+use crate::numbers::{EVENTS, STREAM, number};
 use crate::policy::{Peer, Rules};
 use crate::protocol::QotdOptions;
 use crate::sandbox;
@@ -47,9 +47,9 @@ pub(crate) use sockets::Scheme;
 const NAME: &str = "lunchd";
 
 /// The event loop is tokio's: what waits, what wakes it, and what registers with it. Nothing is open below them but 0 to 2 then.
-const RUNTIME: Pin = pin(EVENTS, EVENTS + 2);
+const RUNTIME: Pin = Pin::within(0, number(EVENTS), number(EVENTS + 2));
 /// What wakes it, an eventfd.
-const WAKER: Pin = pin(EVENTS + 1, EVENTS + 1);
+const WAKER: Pin = Pin::is(0, number(EVENTS + 1));
 /// On aarch64, the C library makes it an `epoll_pwait`.
 const EPOLL_WAIT: Syscall = Syscall::new("epoll_wait", Some(232), Some(22));
 

@@ -2,7 +2,6 @@
 //! beneath directories that are named.
 
 use std::fmt;
-use std::ops::BitOr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -38,18 +37,6 @@ impl Rights {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
-    }
-}
-
-impl BitOr for Rights {
-    type Output = Self;
-
-    fn bitor(self, other: Self) -> Self {
-        Self {
-            files: self.files | other.files,
-            network: self.network | other.network,
-            scopes: self.scopes | other.scopes,
-        }
     }
 }
 

@@ -88,24 +88,24 @@ impl Layer {
     ///
     /// What the kernel answered when it did not take the layer.
     pub fn apply(self, policy: &Policy) -> Result<(), LayerError> {
-        self.apply_but(policy, &[]).map(|_| ())
+        self.apply_but(policy, &[]).map(drop)
     }
 
-    /// Returns the rights that the kernel's Landlock does not know.
-    fn apply_but(self, policy: &Policy, readable: &[PathBuf]) -> Result<Rights, LayerError> {
+    /// Of Landlock, returns the rights that the kernel's does not know.
+    fn apply_but(self, policy: &Policy, readable: &[PathBuf]) -> Result<Option<Rights>, LayerError> {
         match self {
             Self::Capabilities => capabilities::drop_all()?,
             Self::Limits => limits::set()?,
             Self::NotDumpable => limits::forbid_dumping()?,
             Self::NoNewPrivileges => rustix::thread::set_no_new_privs(true)?,
-            Self::Landlock => return crate::landlock::forbid_everything_but(readable),
+            Self::Landlock => return crate::landlock::forbid_everything_but(readable).map(Some),
             Self::Seccomp => {
                 #[cfg(debug_assertions)]
                 sys::trap::name_forbidden_calls()?;
                 sys::attach(policy.instructions())?;
             }
         }
-        Ok(Rights::default())
+        Ok(None)
     }
 }
 
@@ -201,7 +201,8 @@ pub fn down(policy: &Policy, readable: &[PathBuf], mode: Mode) -> Result<Report,
     let mut report = Report::default();
     for layer in Layer::ALL {
         match layer.apply_but(policy, readable) {
-            Ok(unknown) => report.unknown_rights = report.unknown_rights | unknown,
+            Ok(None) => {}
+            Ok(Some(unknown)) => report.unknown_rights = unknown,
             Err(reason) if mode == Mode::BestEffort && reason.is_missing() => {
                 report.missing.push(Error { layer, reason });
             }
