@@ -11,7 +11,7 @@ use crate::fortune::index::{Beside, Index, Version};
 use crate::fortune::locale::languages_of;
 use crate::fortune::search::{Kind, SearchPath};
 use crate::fortune::{Source, parse_sources};
-use crate::{doctor, manager, protocol, report, strfile, zone};
+use crate::{doctor, log, protocol, sd_notify, strfile, zone};
 
 /// `NOTIFY_SOCKET`.
 ///
@@ -19,7 +19,7 @@ use crate::{doctor, manager, protocol, report, strfile, zone};
 ///
 /// If it names no socket.
 pub fn notify_socket(name: &OsStr) -> io::Result<SocketAddr> {
-    manager::address(name)
+    sd_notify::address(name)
 }
 
 /// What operands stand for with a `FORTUNE_PATH`.
@@ -46,7 +46,7 @@ pub fn zone(name: &str) -> Result<(), String> {
 /// What a quoted name or variable looks like on the log.
 #[must_use]
 pub fn message(text: &str) -> String {
-    report::one_line(text)
+    log::one_line(text)
 }
 
 /// What `daytime` sends in a format, where `file` is the time zone's, at a second since 1970; `None` if it refuses to.

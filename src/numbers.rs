@@ -1,5 +1,5 @@
 //! The numbers of descriptors that mean something. Policies tell kinds of descriptors apart by number; in a daemon,
-//! src/serve/descriptors.rs gives each kind its own.
+//! src/engine/descriptors.rs gives each kind its own.
 
 use std::os::fd::RawFd;
 

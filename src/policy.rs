@@ -5,7 +5,7 @@
 
 use hunker::{Policy, Rule};
 
-use crate::{report, sys};
+use crate::{log, sys};
 
 /// What a service reads from and writes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl Rules {
             return lists;
         }
         let mut count = 0;
-        let all = [main, datagrams, files, &[report::RULES, sys::RULES]];
+        let all = [main, datagrams, files, &[log::RULES, sys::RULES]];
         let mut part = 0;
         while part < all.len() {
             let mut index = 0;

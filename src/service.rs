@@ -3,11 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::Error;
 use crate::file::Readable;
 use crate::fortune::text::LONGEST_REPLY;
+use crate::log;
 use crate::policy::Rules;
-use crate::report;
+use crate::runtime::Error;
 
 /// One RFC service: its arguments, its preparation and its policy.
 pub trait Service {
@@ -57,7 +57,7 @@ pub trait Service {
         if let Error::Arguments(error) = error {
             return error.report(Self::NAME);
         }
-        report::error(&error.to_string());
+        log::error(&error.to_string());
         1
     }
 }

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{arguments, doctor, report, strfile};
+use crate::runtime::arguments;
+use crate::{doctor, log, strfile};
 
 /// What looks after the RFC small services.
 #[derive(Debug, Parser)]
@@ -73,7 +74,7 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}", report::one_line(&format!("{name}: {error}")));
+            eprintln!("{}", log::one_line(&format!("{name}: {error}")));
             ExitCode::FAILURE
         }
     }
@@ -88,6 +89,6 @@ fn refused(name: &str, error: clap::Error) -> ExitCode {
         return ExitCode::from(u8::from(error.kind() == DisplayHelpOnMissingArgumentOrSubcommand) * 2);
     }
     let sentence = arguments::Error::from(error).sentence();
-    eprintln!("{}", report::one_line(&format!("{name}: {sentence}; see `{name} --help`")));
+    eprintln!("{}", log::one_line(&format!("{name}: {sentence}; see `{name} --help`")));
     ExitCode::from(2)
 }

@@ -43,7 +43,7 @@ fn the_directories_of_distributions_are_shown_to_the_unit_and_named_in_the_pages
 #[test]
 fn nc_is_called_as_each_of_them_understands_it() {
     let mut called = 0;
-    for document in ["README.md", "docs/operating.md", "src/activation/listen.rs"] {
+    for document in ["README.md", "docs/operating.md", "src/runtime/activation/listen.rs"] {
         let text = fs::read_to_string(repository().join(document)).unwrap();
         for option in ["nc -d", "nc -N"] {
             assert!(!text.contains(option), "{document}: only OpenBSD's knows `{option}`");

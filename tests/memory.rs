@@ -8,8 +8,8 @@ use std::fs;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
-use small_services::serve::Limits;
-use small_services::serve::buffers::{self, Buffers};
+use small_services::engine::Limits;
+use small_services::engine::buffers::{self, Buffers};
 use support::attack::bounded;
 use support::{Daemon, Folder, helper, program, repository, wait_until};
 

@@ -4,11 +4,11 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 use clap::{Command, CommandFactory, FromArgMatches, Parser};
-use small_services::activation::Address;
+use small_services::engine::Limits;
 use small_services::fortune::parse_sources;
 use small_services::protocol::Qotd;
-use small_services::sandbox::Mode;
-use small_services::serve::Limits;
+use small_services::runtime::activation::Address;
+use small_services::runtime::sandbox::Mode;
 use small_services::service::Service;
 
 /// What `qotd` takes.

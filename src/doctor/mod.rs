@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::report::one_line;
+use crate::log::one_line;
 
 /// What the checks found.
 #[derive(Debug, Default)]

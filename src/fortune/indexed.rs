@@ -12,7 +12,7 @@ use super::sources::{Group, Leaf};
 use super::text::{self, Eligible};
 use super::{Error, Shares, Sources};
 use crate::file::{self, Version};
-use crate::report;
+use crate::log;
 
 /// How many fortunes are looked at by index for one that is eligible, before all are read.
 const ATTEMPTS: usize = 100;
@@ -161,7 +161,7 @@ impl Indexed {
         };
         if self.keep {
             let path = leaf.path.display();
-            report::warning(&format!(
+            log::warning(&format!(
                 "the index of {path} does not hold; make it anew with `small-services strfile {path}`"
             ));
         }
@@ -264,11 +264,11 @@ fn say_without(files: &[(usize, &Leaf, Beside)], keep: bool) {
     let mut named = false;
     for (_, leaf, beside) in files {
         match beside {
-            Beside::Bad(error) => report::warning(&error.to_string()),
-            Beside::Header(_, error) if keep || large => report::warning(&error.to_string()),
+            Beside::Bad(error) => log::warning(&error.to_string()),
+            Beside::Header(_, error) if keep || large => log::warning(&error.to_string()),
             Beside::Nothing if large && !named => {
                 named = true;
-                report::notice(&format!(
+                log::notice(&format!(
                     "{path} has no index, so {mebibytes} MiB are read to choose one fortune; make one with \
                      `small-services strfile {path}`",
                     path = leaf.path.display(),

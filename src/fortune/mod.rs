@@ -37,7 +37,7 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 
 use crate::file::{self, Readable};
-use crate::report;
+use crate::log;
 use crate::zone;
 use indexed::{Draw, Indexed};
 use read::{Choice, companion_of, cookie_files, patiently, read};
@@ -290,10 +290,10 @@ impl Fortunes {
             Ok(collection) => {
                 files.short = false;
                 self.collection = collection;
-                report::notice("the fortunes were read again");
+                log::notice("the fortunes were read again");
             }
             Err(error) if error.is_shortage() => files.report_shortage(&error),
-            Err(error) => report::error(&format!("{error}; going on with the fortunes that were read before")),
+            Err(error) => log::error(&format!("{error}; going on with the fortunes that were read before")),
         }
     }
 
@@ -356,7 +356,7 @@ impl Fortunes {
             return Some(last_chosen(last));
         }
         self.collection = read.unwrap_or_else(|error| {
-            report::error(&format!("{error}; going on with the last fortune until the files change"));
+            log::error(&format!("{error}; going on with the last fortune until the files change"));
             Collection::just(&last.0, last.1.clone())
         });
         None
@@ -367,7 +367,7 @@ impl Files {
     /// Says so once, however often it is tried until there is enough.
     fn report_shortage(&mut self, error: &Error) {
         if !std::mem::replace(&mut self.short, true) {
-            report::error(&format!("{error}; going on with the fortunes that were read before until there is enough"));
+            log::error(&format!("{error}; going on with the fortunes that were read before until there is enough"));
         }
     }
 

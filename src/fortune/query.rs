@@ -8,7 +8,7 @@ use super::read::read;
 use super::sources::{self, Leaf};
 use super::text::Eligible;
 use super::{BUILT_IN_NAME, Collection, Error, Sources};
-use crate::report::escaped;
+use crate::log::escaped;
 
 /// Prints the files and directories that would be searched, each with the probability in percent that the fortune is from
 /// there.

@@ -19,7 +19,7 @@ use super::sources::{Group, Leaf, Source};
 use super::text::{self, Eligible, Sendable};
 use super::{Error, Sources};
 use crate::file::{self, Version, open_regular};
-use crate::report;
+use crate::log;
 
 /// How often a file is read that is written to each time, and how long its writer has in between.
 const ATTEMPTS: u32 = 10;
@@ -228,7 +228,7 @@ impl Leaf {
         match outcome {
             Err(error) if error.is_shortage() => Err(error),
             Err(error @ (Error::Read { .. } | Error::NotACookieFile { .. })) if self.directory.is_some() => {
-                report::warning(&format!("{error}; going on without it"));
+                log::warning(&format!("{error}; going on without it"));
                 Ok(None)
             }
             outcome => outcome.map(Some),

@@ -1,8 +1,8 @@
 //! Character Generator, [RFC 864](https://www.rfc-editor.org/rfc/rfc864).
 
-use crate::Error;
+use crate::engine;
 use crate::policy::Rules;
-use crate::serve;
+use crate::runtime::Error;
 use crate::service::{LineEnd, NoOptions, Replies, Service, Work};
 
 /// Sends lines of characters until the client closes; what the client sends is thrown away. A datagram is answered with
@@ -17,7 +17,7 @@ impl Service for Chargen {
     const IDLE_TIMEOUT: u16 = 60;
     // Whoever forges addresses likes it best: what it sends is all padding, and no client is known to need it.
     const UDP_UNASKED: bool = false;
-    const RULES: Rules = serve::CHARACTERS;
+    const RULES: Rules = engine::CHARACTERS;
 
     fn prepare(_: &NoOptions, _: Replies) -> Result<Work, Error> {
         Ok(Work::Characters)

@@ -8,11 +8,11 @@ use jiff::fmt::strtime::{BrokenDownTime, Config, PosixCustom};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
+use crate::engine;
 use crate::file::{self, Readable};
 use crate::fortune::text::LONGEST_REPLY;
+use crate::log;
 use crate::policy::Rules;
-use crate::report;
-use crate::serve;
 use crate::service::{LineEnd, Replies, Reply, Service, Work};
 use crate::zone;
 
@@ -58,9 +58,9 @@ impl Service for Daytime {
     const ABOUT: &'static str = "Daytime (RFC 867): sends the date and time, then closes";
     const IDLE_TIMEOUT: u16 = 3;
     // A zone has one name, and is read again when the program is told to.
-    const RULES: Rules = Rules { files: &[file::READ], ..serve::REPLY };
+    const RULES: Rules = Rules { files: &[file::READ], ..engine::REPLY };
 
-    fn prepare(options: &Options, replies: Replies) -> Result<Work, crate::Error> {
+    fn prepare(options: &Options, replies: Replies) -> Result<Work, crate::runtime::Error> {
         let zone = if options.utc { TimeZone::UTC } else { zone::local().map_err(Error::from)? };
         // Tried out in this zone, so that composing cannot fail with a client waiting.
         options.format.line(&Timestamp::now().to_zoned(zone.clone()))?;
@@ -99,9 +99,9 @@ impl Reply for Clock {
         match read {
             Ok(zone) => {
                 self.zone = zone;
-                report::notice("the time zone was read again");
+                log::notice("the time zone was read again");
             }
-            Err(error) => report::error(&format!("{error}; going on with the time zone that was read before")),
+            Err(error) => log::error(&format!("{error}; going on with the time zone that was read before")),
         }
     }
 

@@ -1,8 +1,8 @@
 //! Discard, [RFC 863](https://www.rfc-editor.org/rfc/rfc863).
 
-use crate::Error;
+use crate::engine;
 use crate::policy::Rules;
-use crate::serve;
+use crate::runtime::Error;
 use crate::service::{NoOptions, Replies, Service, Work};
 
 /// Throws away whatever the client sends, and sends nothing.
@@ -14,7 +14,7 @@ impl Service for Discard {
     const NAME: &'static str = "discard";
     const ABOUT: &'static str = "Discard (RFC 863): throws away what it receives";
     const IDLE_TIMEOUT: u16 = 60;
-    const RULES: Rules = serve::DISCARD;
+    const RULES: Rules = engine::DISCARD;
 
     fn prepare(_: &NoOptions, _: Replies) -> Result<Work, Error> {
         Ok(Work::Discard)

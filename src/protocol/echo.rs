@@ -1,8 +1,8 @@
 //! Echo, [RFC 862](https://www.rfc-editor.org/rfc/rfc862).
 
-use crate::Error;
+use crate::engine;
 use crate::policy::Rules;
-use crate::serve;
+use crate::runtime::Error;
 use crate::service::{NoOptions, Replies, Service, Work};
 
 /// Sends back whatever the client sends, until the client has sent everything.
@@ -14,7 +14,7 @@ impl Service for Echo {
     const NAME: &'static str = "echo";
     const ABOUT: &'static str = "Echo (RFC 862): sends back what it receives";
     const IDLE_TIMEOUT: u16 = 60;
-    const RULES: Rules = serve::ECHO;
+    const RULES: Rules = engine::ECHO;
 
     fn prepare(_: &NoOptions, _: Replies) -> Result<Work, Error> {
         Ok(Work::Echo)

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use clap::ArgAction;
 
-use crate::Error;
+use crate::engine;
 use crate::file;
 use crate::file::Readable;
 use crate::fortune::{self, Chosen, Fortunes, Manner, SourcesError};
+use crate::log;
 use crate::policy::Rules;
-use crate::report;
-use crate::serve;
+use crate::runtime::Error;
 use crate::service::{LineEnd, Replies, Reply, Service, Work};
 
 /// Sends one fortune of fewer than 512 octets and closes; what the client sends is thrown away.
@@ -62,9 +62,9 @@ impl Service for Qotd {
     const ABOUT: &'static str = "Quote of the Day (RFC 865): sends one fortune, then closes";
     const IDLE_TIMEOUT: u16 = 3;
     const RULES: Rules = Rules {
-        filter: &[serve::PRINT, serve::PAUSE, serve::WAIT],
+        filter: &[engine::PRINT, engine::PAUSE, engine::WAIT],
         files: &[file::READ, file::LIST, fortune::READ_BY_INDEX],
-        ..serve::REPLY
+        ..engine::REPLY
     };
 
     fn print(options: &Options) -> Result<Option<u8>, Error> {
@@ -99,13 +99,13 @@ impl Service for Fortune {
             Error::Arguments(error) => u8::from(error.report(Self::NAME) != 0),
             Error::Fortune(error) => {
                 match in_its_words(error) {
-                    Words::Bare(words) => report::bare_error(&words),
-                    Words::Named(words) => report::error(&words),
+                    Words::Bare(words) => log::bare_error(&words),
+                    Words::Named(words) => log::error(&words),
                 }
                 1
             }
             other => {
-                report::error(&other.to_string());
+                log::error(&other.to_string());
                 1
             }
         }

@@ -2,9 +2,9 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::Error;
+use crate::engine;
 use crate::policy::Rules;
-use crate::serve;
+use crate::runtime::Error;
 use crate::service::{LineEnd, NoOptions, Replies, Reply, Service, Work};
 
 /// Sends the seconds since 1900-01-01 00:00 UTC as 32 bits, most significant octet first, and closes. The count starts over
@@ -17,7 +17,7 @@ impl Service for Time {
     const NAME: &'static str = "time";
     const ABOUT: &'static str = "Time (RFC 868): sends the seconds since 1900 as four octets, then closes";
     const IDLE_TIMEOUT: u16 = 3;
-    const RULES: Rules = serve::REPLY;
+    const RULES: Rules = engine::REPLY;
 
     fn prepare(_: &NoOptions, _: Replies) -> Result<Work, Error> {
         Ok(Work::Reply(Box::new(Clock)))

@@ -25,16 +25,17 @@ use std::time::{Duration, Instant};
 use hunker::{Pin, Policy, Rule, Syscall};
 use rustix::stdio::dup2_stdin;
 
+use crate::engine::shared;
 use crate::fortune::text::{Eligible, LONGEST_TEXT};
 use crate::fortune::{self, Fortunes, Manner, Order};
-use crate::manager::Manager;
 use crate::numbers::{EVENTS, STREAM, number};
 use crate::policy::{Peer, Rules};
 use crate::protocol::QotdOptions;
-use crate::sandbox;
-use crate::serve::daemon;
+use crate::runtime::activation;
+use crate::runtime::sandbox;
+use crate::sd_notify::Manager;
 use crate::service::Replies;
-use crate::{activation, file, random, report, serve, sys};
+use crate::{engine, file, log, random, sys};
 use arguments::Arguments;
 use proxy::Balancers;
 use server::{Limits, Server};
@@ -57,8 +58,8 @@ const EPOLL_WAIT: Syscall = Syscall::new("epoll_wait", Some(232), Some(22));
 const WEB: &[Rule] = &[
     Rule::new(EPOLL_WAIT, &[RUNTIME], "wait for clients, time limits and signals"),
     Rule::new(Syscall::EPOLL_CTL, &[RUNTIME], "wait for one more client"),
-    daemon::ACCEPT,
-    daemon::CLOSE,
+    shared::ACCEPT,
+    shared::CLOSE,
     Rule::new(Syscall::RECVFROM, &[STREAM, Pin::is(3, 0)], "read what a client sent"),
     // MSG_NOSIGNAL, and no address.
     Rule::new(Syscall::SENDTO, &[STREAM, Pin::is(3, 0x4000), Pin::is(5, 0)], "answer"),
@@ -71,13 +72,13 @@ const WEB: &[Rule] = &[
     Rule::new(Syscall::SHUTDOWN, &[STREAM, Pin::is(1, 1)], "say that the answer is complete"),
     Rule::new(Syscall::WRITE, &[WAKER], "wake the event loop for an earlier time limit"),
     Rule::new(Syscall::READ, &[WAKER], "start that count over, should it be full"),
-    daemon::BE_TOLD,
-    daemon::TELL,
-    daemon::TELL_TIME,
+    shared::BE_TOLD,
+    shared::TELL,
+    shared::TELL_TIME,
     Rule::new(Syscall::GETRANDOM, &[], "draw the keys of a TLS connection"),
     Rule::new(Syscall::BRK, &[], "keep a connection's state"),
     #[cfg(debug_assertions)]
-    daemon::CHECK_BEFORE_CLOSING,
+    shared::CHECK_BEFORE_CLOSING,
 ];
 
 /// Fortunes and a certificate that are read again, always.
@@ -97,9 +98,9 @@ const LUNCH: &str = include_str!("../../data/lunch");
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error(transparent)]
-    Arguments(#[from] crate::arguments::Error),
+    Arguments(#[from] crate::runtime::arguments::Error),
     #[error("after --fortunes: {}; see `qotd --help`, and name lunchd's own options before --fortunes", .0.sentence())]
-    FortunesLine(crate::arguments::Error),
+    FortunesLine(crate::runtime::arguments::Error),
     #[error(transparent)]
     Activation(#[from] activation::Error),
     #[error(transparent)]
@@ -111,21 +112,21 @@ enum Error {
     #[error(transparent)]
     Sandbox(#[from] sandbox::Error),
     #[error(transparent)]
-    Daemon(#[from] serve::DaemonError),
+    Daemon(#[from] engine::DaemonError),
 }
 
 /// Runs it from its start to its end: arguments, sockets, certificate and fortunes, the lock-down, then everything that
 /// comes from the network.
 pub fn run() -> ! {
     sys::start();
-    report::open(NAME);
+    log::open(NAME);
     // Before anything large is allocated: what lies in a mapping of its own could not grow after the lock-down.
     sys::allocate_by_brk();
     let Err(error) = live();
     if let Error::Arguments(error) = error {
         sys::exit(error.report(NAME));
     }
-    report::error(&error.to_string());
+    log::error(&error.to_string());
     sys::exit(if let Error::FortunesLine(_) = error { 2 } else { 1 })
 }
 
@@ -139,7 +140,7 @@ fn live() -> Result<Infallible, Error> {
     let loaded = match identity.as_ref().map(Identity::load).transpose() {
         // A unit names a certificate whichever of its sockets are enabled.
         Err(error) if error.is_missing() && passed.are_http_only() => {
-            report::notice(&format!("without a certificate, which http has no need of: {error}"));
+            log::notice(&format!("without a certificate, which http has no need of: {error}"));
             identity = None;
             None
         }
@@ -148,16 +149,16 @@ fn live() -> Result<Infallible, Error> {
     let (acceptor, doubts) = loaded.unzip();
     if let Some(doubts) = doubts {
         if let Some(why) = doubts.browsers {
-            report::warning(&why);
+            log::warning(&why);
         }
         // Clients say so too; and at the boot of some hosts it is the clock that is wrong.
         if let Err(error) = doubts.dates {
-            report::warning(&error.to_string());
+            log::warning(&error.to_string());
         }
     }
-    let prepare = |error: io::Error| serve::DaemonError::Prepare(error);
+    let prepare = |error: io::Error| engine::DaemonError::Prepare(error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(prepare)?;
-    let _kept = serve::keep_numbers().map_err(prepare)?;
+    let _kept = engine::keep_numbers().map_err(prepare)?;
     // Before a socket is bound: a mistake in it leaves none behind that clients wait on.
     let fortunes = fortunes(options)?;
     let Sockets { listeners, notices } = Sockets::open(passed, &arguments.listen, identity.is_some())?;
@@ -167,7 +168,7 @@ fn live() -> Result<Infallible, Error> {
     let (public_port, remembered) = (arguments.https_port, arguments.hsts);
     let https = sockets::https_port(&listeners).map_err(prepare)?.map(|port| Https { port, public_port, remembered });
     if https.is_none() && (public_port.is_some() || remembered.is_some()) {
-        report::warning(
+        log::warning(
             "--https-port and --hsts do nothing without a socket for https here; a balancer that speaks https for this program has \
              to lead clients there itself",
         );
@@ -181,22 +182,22 @@ fn live() -> Result<Infallible, Error> {
         most_per_source: arguments.max_per_source.unwrap_or_else(|| arguments.max_connections.div_ceil(2)),
     };
     let balancers = Balancers::new(arguments.proxy_protocol);
-    serve::raise_descriptor_limit(limits.most, server::SPARE_DESCRIPTORS * listeners.len() + descriptors)?;
+    engine::raise_descriptor_limit(limits.most, server::SPARE_DESCRIPTORS * listeners.len() + descriptors)?;
     sys::daemon_signals().and_then(|signals| Ok(dup2_stdin(signals)?)).map_err(prepare)?;
-    let manager = Manager::connect(Instant::now()).map_err(serve::DaemonError::Manager)?;
+    let manager = Manager::connect(Instant::now()).map_err(engine::DaemonError::Manager)?;
     let guard = runtime.enter();
     let server = Server::new(site, identity.zip(acceptor), listeners, limits, balancers).map_err(prepare)?;
     drop(guard);
 
     sandbox::lock_down(&POLICY, Peer::ListenersAndFiles, &readable, arguments.sandbox)?;
     for notice in &notices {
-        report::notice(notice);
+        log::notice(notice);
     }
     let outcome = tokio::task::LocalSet::new().block_on(&runtime, server.serve(manager));
     // Exits at once, as all services do: taking the runtime apart needs calls that the policy does not have.
-    let outcome = outcome.map_err(serve::DaemonError::Wait);
+    let outcome = outcome.map_err(engine::DaemonError::Wait);
     if let Err(error) = &outcome {
-        report::error(&error.to_string());
+        log::error(&error.to_string());
     }
     sys::exit(u8::from(outcome.is_err()))
 }

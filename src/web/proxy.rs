@@ -10,8 +10,8 @@ use std::time::Instant;
 use proxy_header::{ParseConfig, Protocol, ProxyHeader};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::report;
-use crate::serve::{mapped, mask};
+use crate::engine::{mapped, mask};
+use crate::log;
 
 /// How version 1 begins.
 const TEXT: &[u8] = b"PROXY ";
@@ -71,7 +71,7 @@ impl FromStr for Trusted {
 pub(super) struct Balancers {
     trusted: Vec<Trusted>,
     /// What was said of those that name no client.
-    nameless: RefCell<report::Repeated>,
+    nameless: RefCell<log::Repeated>,
 }
 
 impl Balancers {

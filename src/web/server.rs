@@ -24,8 +24,8 @@ use super::protocols::End;
 use super::proxy::Balancers;
 use super::sockets::{Listener, Scheme};
 use super::tls::Identity;
-use crate::manager::Manager;
-use crate::{report, sys};
+use crate::sd_notify::Manager;
+use crate::{log, sys};
 
 /// How long requests in progress may take when a connection, or the program, is to end.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
@@ -180,7 +180,7 @@ impl Server {
         let Self { shared, sockets, signals } = self;
         // Better now than at the first renewal.
         if let Some(Err(error)) = shared.identity.as_ref().map(Identity::check_reach) {
-            report::warning(&error.to_string());
+            log::warning(&error.to_string());
         }
         let tasks: Vec<_> = sockets
             .into_iter()
@@ -244,17 +244,17 @@ impl Shared {
         match identity.reload().and_then(|(acceptor, doubts)| doubts.dates.map(|()| (acceptor, doubts.browsers))) {
             Ok((acceptor, refusal)) => {
                 *self.acceptor.borrow_mut() = Some(acceptor);
-                report::notice("the certificate was read again, for all connections from now on");
+                log::notice("the certificate was read again, for all connections from now on");
                 if let Some(why) = refusal {
-                    report::warning(&why);
+                    log::warning(&why);
                 }
             }
-            Err(error) => report::error(&format!("going on with the certificate from before: {error}")),
+            Err(error) => log::error(&format!("going on with the certificate from before: {error}")),
         }
     }
 
     async fn accept(self: Rc<Self>, socket: Waiting, scheme: Scheme) {
-        let mut refusals = report::Repeated::default();
+        let mut refusals = log::Repeated::default();
         loop {
             let accepted = match &socket {
                 Waiting::Tcp(socket) => socket.accept().await.map(|(stream, from)| {
@@ -271,7 +271,7 @@ impl Shared {
                     sleep(PAUSE).await;
                 }
                 Some(Errno::INVAL | Errno::BADF | Errno::NOTSOCK | Errno::OPNOTSUPP) => {
-                    report::error(&format!("cannot serve {scheme} any more: {error}; start the program again"));
+                    log::error(&format!("cannot serve {scheme} any more: {error}; start the program again"));
                     return;
                 }
                 // Its client is gone again, or its network is: see accept(2).

@@ -12,10 +12,10 @@ use rustix::io::fcntl_dupfd_cloexec;
 use rustix::net::AddressFamily;
 use rustix::net::sockopt::{set_tcp_nodelay, socket_domain};
 
-use crate::activation::{self, Kind};
+use crate::engine::buffers::Buffers;
 use crate::numbers::FIRST_FREE;
-use crate::serve::buffers::Buffers;
-use crate::{report, sys};
+use crate::runtime::activation::{self, Kind};
+use crate::{log, sys};
 
 /// What is spoken on a socket: its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,8 +96,8 @@ impl Passed {
         let passed = sys::take_passed_sockets()?;
         for (name, value) in variables.into_iter().filter(|_| !passed.is_empty()) {
             match value {
-                Some(value) => report::notice(&format!("{name}={}", value.to_string_lossy())),
-                None => report::notice(&format!("{name} is not set")),
+                Some(value) => log::notice(&format!("{name}={}", value.to_string_lossy())),
+                None => log::notice(&format!("{name} is not set")),
             }
         }
         let moved = passed.iter().map(|(socket, name)| Ok((fcntl_dupfd_cloexec(socket, FIRST_FREE)?, name.clone())));
@@ -142,9 +142,7 @@ impl Sockets {
                 (None, None) => "by nobody".to_owned(),
             };
             let Some(scheme) = Scheme::named(&name) else {
-                report::warning(&format!(
-                    "ignoring descriptor {descriptor}, named {name}: it is neither http nor https"
-                ));
+                log::warning(&format!("ignoring descriptor {descriptor}, named {name}: it is neither http nor https"));
                 continue;
             };
             if kind != Some(Kind::Listener) {

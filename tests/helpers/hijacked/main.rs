@@ -24,7 +24,7 @@ use std::io;
 
 use hunker::Layer;
 use small_services::policy::Peer;
-use small_services::{audit, report};
+use small_services::{audit, log};
 
 fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -57,7 +57,7 @@ fn done(service: &str, peer: Peer, layers: &str, name: &str) -> i32 {
             _ => Err(io::Error::from_raw_os_error(libc::EPERM)),
         }),
         "panic" => {
-            report::open("hijacked");
+            log::open("hijacked");
             Box::new(|| panic!("a line\nand another"))
         }
         _ => acts::named(name).unwrap_or_else(|| panic!("no such act: {name}")),

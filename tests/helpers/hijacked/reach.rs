@@ -16,7 +16,7 @@ use hunker::{Layer, Rule};
 use small_services::audit;
 use small_services::numbers::{EVENTS, FIRST_DATAGRAMS, FIRST_FREE};
 use small_services::policy::Peer;
-use small_services::sandbox::{self, Mode, Readable};
+use small_services::runtime::sandbox::{self, Mode, Readable};
 
 use super::acts::{flags, memory, scratch, text};
 use super::network::{NO_ADDRESS, RIGHTS, local, loopback, message};

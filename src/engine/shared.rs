@@ -19,12 +19,12 @@ use super::connections::Connections;
 use super::datagrams::Datagrams;
 use super::descriptors::{Arranged, raise_descriptor_limit};
 use super::limiter::TOTAL;
-use super::stream::WORTH_WAKING;
-use crate::activation::{Kind, Socket, Until};
-use crate::manager::Manager;
+use super::one::WORTH_WAKING;
 use crate::numbers::{EVENT_LOOP, INPUT, OUTPUT, STREAM};
+use crate::runtime::activation::{Kind, Socket, Until};
+use crate::sd_notify::Manager;
 use crate::service::Work;
-use crate::{report, sys};
+use crate::{log, sys};
 
 /// How long connections in progress may take when the program is told to stop.
 const GRACE: Duration = Duration::from_secs(5);
@@ -168,7 +168,7 @@ pub struct Daemon {
     /// Until when no connection is taken.
     paused: Option<Instant>,
     /// What the log says of connections that cannot be taken.
-    refusals: report::Repeated,
+    refusals: log::Repeated,
     /// Until when the last connections may take, once the program was told to stop.
     stopping: Option<Instant>,
 }
@@ -236,7 +236,7 @@ impl Daemon {
             closing_due: None,
             traffic: now,
             paused: None,
-            refusals: report::Repeated::default(),
+            refusals: log::Repeated::default(),
             stopping: None,
         })
     }
@@ -333,7 +333,7 @@ impl Daemon {
     /// Serves no longer what fails each time.
     fn drop_socket(&mut self, index: usize, errno: Errno) {
         let Socket { descriptor, name, .. } = &self.sockets[index];
-        report::error(&format!("cannot serve {name} any more: {errno}; start the program again"));
+        log::error(&format!("cannot serve {name} any more: {errno}; start the program again"));
         let _ = epoll::delete(&self.epoll, descriptor);
     }
 

@@ -13,8 +13,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use super::hosts::{addresses, at_each};
 use super::{Kind, Socket};
+use crate::engine::buffers::Buffers;
 use crate::file::Place;
-use crate::serve::buffers::Buffers;
 
 /// An address of `--listen`.
 #[derive(Clone, Debug, PartialEq, Eq)]

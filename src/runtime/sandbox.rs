@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use hunker::{LayerError, Policy};
 
 pub use crate::file::Readable;
+use crate::log;
 use crate::policy::Peer;
-use crate::report;
 
 /// What to do when the kernel lacks a layer.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,11 +71,11 @@ pub fn lock_down(policy: &Policy, peer: Peer, readable: &[Readable], mode: Mode)
     for missing in report.missing {
         let message = format!("{missing}; serving without it");
         // Where each client has a process, each would write to the log: `small-services doctor` says it there.
-        if peer == Peer::Connection { report::info(&message) } else { report::warning(&message) }
+        if peer == Peer::Connection { log::info(&message) } else { log::warning(&message) }
     }
     for Readable { directory, more } in readable {
         if let Some(more) = more {
-            report::warning(&format!(
+            log::warning(&format!(
                 "all that is beneath {} stays readable to the locked-down program, so {} too; move the files that it is to \
                  read again into a directory that holds nothing else",
                 directory.display(),

@@ -20,7 +20,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, getsockname};
 use rustix::stdio::{dup2_stdin, dup2_stdout, stdin, stdout};
 use rustix::termios::isatty;
 
-use crate::report::{is_socket, same_file};
+use crate::log::{is_socket, same_file};
 use crate::sys;
 
 /// How the program was started.
@@ -124,7 +124,11 @@ impl From<rustix::io::Errno> for Error {
 /// # Errors
 ///
 /// When what was passed cannot be served, or an address cannot be had.
-pub fn recognise(listen: &[Address], udp_unasked: bool, needs_nobody: bool) -> Result<Activation, crate::Error> {
+pub fn recognise(
+    listen: &[Address],
+    udp_unasked: bool,
+    needs_nobody: bool,
+) -> Result<Activation, crate::runtime::Error> {
     let passed = sys::take_passed_sockets().map_err(Error::from)?;
     if passed.is_empty() {
         if !listen.is_empty() {

@@ -7,10 +7,10 @@ use clap::error::ErrorKind;
 use rustix::fs::fstat;
 use rustix::stdio::stdout;
 
-use crate::activation::Address;
-use crate::report;
-use crate::sandbox::Mode;
-use crate::serve::Limits;
+use crate::engine::Limits;
+use crate::log;
+use crate::runtime::activation::Address;
+use crate::runtime::sandbox::Mode;
 use crate::service::Service;
 
 /// What a service was asked to do.
@@ -86,17 +86,17 @@ impl Error {
     pub(crate) fn report(&self, name: &str) -> u8 {
         let help = matches!(self.0.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
         if !help {
-            report::error(&format!("{}; see `{name} --help`", self.sentence()));
+            log::error(&format!("{}; see `{name} --help`", self.sentence()));
             return 2;
         }
-        if fstat(stdout()).is_ok_and(|stat| report::is_socket(&stat)) {
-            report::error("--help and --version are for a terminal, not for a connection; leave them out");
+        if fstat(stdout()).is_ok_and(|stat| log::is_socket(&stat)) {
+            log::error("--help and --version are for a terminal, not for a connection; leave them out");
             return 2;
         }
         match self.0.print() {
             Ok(()) => 0,
             Err(error) => {
-                report::error(&format!("cannot print the help: {error}"));
+                log::error(&format!("cannot print the help: {error}"));
                 1
             }
         }

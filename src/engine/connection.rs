@@ -10,7 +10,7 @@ use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
 use super::buffers::MAX_KEPT;
-use super::stream::{CHUNK, DISCARDED, LINGER};
+use super::one::{CHUNK, DISCARDED, LINGER};
 use crate::numbers::STREAM;
 use crate::protocol::chargen;
 use crate::service::{LineEnd, Work};
@@ -183,7 +183,7 @@ impl Connection {
         }
     }
 
-    /// Says that the reply is complete, and waits for the client to close, as src/serve/stream.rs does.
+    /// Says that the reply is complete, and waits for the client to close, as src/engine/one.rs does.
     fn end_in_order(&mut self) -> Result<Next, Errno> {
         shutdown(&self.socket, Shutdown::Write)?;
         self.state = State::Lingering(0);
