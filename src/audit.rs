@@ -2,44 +2,46 @@
 
 use hunker::{Policy, Rule};
 
-use crate::policy::{Peer, Rules};
+use crate::engine::Engine;
+use crate::policy::{Io, Rules};
 use crate::protocol;
 use crate::service::Service;
 
 /// Every service with its rules: what is shown in docs/policies.md, and tested.
 pub const SERVICES: &[(&str, Rules)] = &[
-    ("qotd", protocol::Qotd::RULES),
-    ("echo", protocol::Echo::RULES),
-    ("daytime", protocol::Daytime::RULES),
-    ("discard", protocol::Discard::RULES),
-    ("chargen", protocol::Chargen::RULES),
-    ("time", protocol::Time::RULES),
+    ("qotd", Engine::Reply.rules().with(protocol::Qotd::EXTRA)),
+    ("echo", Engine::Echo.rules()),
+    ("daytime", Engine::Reply.rules()),
+    ("discard", Engine::Discard.rules()),
+    ("chargen", Engine::Repeat.rules()),
+    // It has no files.
+    ("time", Rules { files: &[], ..Engine::Reply.rules() }),
+    // Any service that answers a request.
+    ("finger", Engine::Answer.rules()),
     #[cfg(feature = "web")]
     ("lunchd", crate::web::RULES),
 ];
 
 /// The services, each with the peers that it can have.
-pub fn combinations() -> impl Iterator<Item = (&'static str, Peer)> {
-    SERVICES
-        .iter()
-        .flat_map(|(name, rules)| Peer::ALL.into_iter().filter(|&peer| rules.has(peer)).map(move |peer| (*name, peer)))
+pub fn combinations() -> impl Iterator<Item = (&'static str, Io)> {
+    SERVICES.iter().flat_map(|(name, rules)| Io::ALL.into_iter().filter(|&io| rules.has(io)).map(move |io| (*name, io)))
 }
 
 fn of(service: &str) -> Option<&'static Rules> {
     SERVICES.iter().find(|(name, _)| *name == service).map(|(_, rules)| rules)
 }
 
-/// The rules that hold for one service and peer: none for a pair that is no combination.
-pub fn rules(service: &str, peer: Peer) -> impl Iterator<Item = &'static Rule> + use<> {
-    of(service).into_iter().flat_map(move |rules| rules.of(peer)).flatten()
+/// The rules that hold for one service and io: none for a pair that is no combination.
+pub fn rules(service: &str, io: Io) -> impl Iterator<Item = &'static Rule> + use<> {
+    of(service).into_iter().flat_map(move |rules| rules.of(io)).flatten()
 }
 
-/// The policy of one service and peer, compiled at run time.
+/// The policy of one service and io, compiled at run time.
 ///
 /// # Panics
 ///
 /// If there is no such service.
 #[must_use]
-pub fn policy(service: &str, peer: Peer) -> Policy {
-    of(service).map_or_else(|| panic!("there is no service {service}"), |rules| Policy::new(&rules.of(peer)))
+pub fn policy(service: &str, io: Io) -> Policy {
+    of(service).map_or_else(|| panic!("there is no service {service}"), |rules| Policy::new(&rules.of(io)))
 }

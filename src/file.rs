@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
@@ -30,8 +30,8 @@ pub(crate) const READ: &[Rule] = &[
     Rule::new(Syscall::READ, &[FILE], "read a file"),
 ];
 
-/// Directories that are read again.
-pub(crate) const LIST: &[Rule] = &[Rule::new(Syscall::GETDENTS64, &[FILE], "list a directory")];
+/// For directories that are read again.
+pub const LIST: Rule = Rule::new(Syscall::GETDENTS64, &[FILE], "list a directory");
 
 /// Opens whatever is there, and asks the descriptor what it is.
 fn open(path: &Path) -> io::Result<(File, Stat)> {
@@ -66,6 +66,18 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<(File, Version)> {
     }
 }
 
+/// Reads a regular file of `limit` octets at most, before the lock-down or after it.
+///
+/// # Errors
+///
+/// What the system says; [`ErrorKind::InvalidInput`] if it is no regular file, [`ErrorKind::FileTooLarge`].
+pub fn read(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+    let mut octets = Vec::new();
+    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    open_regular(path)?.0.take(most).read_to_end(&mut octets)?;
+    if octets.len() <= limit { Ok(octets) } else { Err(ErrorKind::FileTooLarge.into()) }
+}
+
 /// What is there now.
 pub(crate) fn look(path: &Path) -> io::Result<Version> {
     open(path).map(|(_, stat)| Version::new(&stat))
@@ -79,8 +91,13 @@ pub(crate) fn is_directory(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// What is in a directory, by name; `None` if there is something else than a directory.
-pub(crate) fn list(path: &Path) -> io::Result<Option<BTreeMap<OsString, FileType>>> {
+/// What is in a directory, by name; `None` if there is something else than a directory. After the lock-down this takes
+/// [`LIST`].
+///
+/// # Errors
+///
+/// What the system says.
+pub fn list(path: &Path) -> io::Result<Option<BTreeMap<OsString, FileType>>> {
     let directory = match open(path) {
         Ok((file, stat)) if kind(&stat).is_dir() => file,
         Err(error) if !is_unopenable(&error) => return Err(error),
@@ -151,6 +168,12 @@ pub struct Readable {
 }
 
 impl Readable {
+    /// A directory that holds nothing else than what is read again.
+    #[must_use]
+    pub fn all(directory: PathBuf) -> Self {
+        Self { directory, more: None }
+    }
+
     /// Whatever in it is of another name is more than is read again, and so is a directory.
     pub(crate) fn new(directory: PathBuf, is_read: impl Fn(&OsStr) -> bool) -> Self {
         let entries = list(&directory).ok().flatten().unwrap_or_default();

@@ -5,11 +5,12 @@
 
 use hunker::{Policy, Rule};
 
+pub use crate::file::LIST;
 use crate::{log, sys};
 
 /// What a service reads from and writes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Peer {
+pub enum Io {
     /// A connected stream socket on descriptors 0 and 1.
     Connection,
     /// A terminal, pipe or file on descriptor 0, another on descriptor 1.
@@ -24,8 +25,8 @@ pub enum Peer {
     SocketsAndFiles,
 }
 
-impl Peer {
-    /// Every kind of peer that there is.
+impl Io {
+    /// Every kind that there is.
     pub const ALL: [Self; 6] = [
         Self::Connection,
         Self::Filter,
@@ -42,7 +43,7 @@ const MAX_LISTS: usize = 20;
 /// Lists of rules, those of one policy. Unused places hold an empty list.
 pub type Lists = [&'static [Rule]; MAX_LISTS];
 
-/// The rules of a service, by what takes them. Those that every program needs come on top.
+/// The rules of an engine, by what takes them. Those that every program needs come on top.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     /// One connection.
@@ -55,27 +56,57 @@ pub struct Rules {
     pub datagrams: &'static [&'static [Rule]],
     /// Besides these, files that are read again.
     pub files: &'static [&'static [Rule]],
+    /// What one service needs besides.
+    pub extra: Extra,
+}
+
+/// The rules of one service: the calls that it makes after the lock-down and no engine makes for it.
+///
+/// Most have none. A rule holds in addition to those of the engine, and pins what it can, as theirs do.
+#[derive(Clone, Copy, Debug)]
+pub struct Extra {
+    /// However it is started.
+    pub always: &'static [Rule],
+    /// In a daemon that has [readable](crate::service::Files::readable) directories. The engine's own rules let it open a file
+    /// and read it from its start to its end; [`LIST`] is for directories.
+    pub files: &'static [Rule],
+}
+
+impl Extra {
+    /// No rule.
+    pub const NONE: Self = Self { always: &[], files: &[] };
 }
 
 impl Rules {
-    /// The rules for one peer, or none if the service never has it.
+    /// No rule.
+    pub const NONE: Self =
+        Self { connection: &[], filter: &[], listeners: &[], datagrams: &[], files: &[], extra: Extra::NONE };
+
+    /// The same, with what one service needs besides.
     #[must_use]
-    pub const fn of(&self, peer: Peer) -> Lists {
+    pub const fn with(self, extra: Extra) -> Self {
+        Self { extra, ..self }
+    }
+
+    /// The rules for one kind, or none if the engine never has it.
+    #[must_use]
+    pub const fn of(&self, io: Io) -> Lists {
         let nothing: &[&[Rule]] = &[];
-        let (main, datagrams, files) = match peer {
-            Peer::Connection => (self.connection, nothing, nothing),
-            Peer::Filter => (self.filter, nothing, nothing),
-            Peer::Listeners => (self.listeners, nothing, nothing),
-            Peer::Sockets => (self.listeners, self.datagrams, nothing),
-            Peer::ListenersAndFiles => (self.listeners, nothing, self.files),
-            Peer::SocketsAndFiles => (self.listeners, self.datagrams, self.files),
+        let (main, datagrams, files) = match io {
+            Io::Connection => (self.connection, nothing, nothing),
+            Io::Filter => (self.filter, nothing, nothing),
+            Io::Listeners => (self.listeners, nothing, nothing),
+            Io::Sockets => (self.listeners, self.datagrams, nothing),
+            Io::ListenersAndFiles => (self.listeners, nothing, self.files),
+            Io::SocketsAndFiles => (self.listeners, self.datagrams, self.files),
         };
         let mut lists: Lists = [&[]; MAX_LISTS];
-        if !self.has(peer) {
+        if !self.has(io) {
             return lists;
         }
         let mut count = 0;
-        let all = [main, datagrams, files, &[log::RULES, sys::RULES]];
+        let extra_files: &[Rule] = if files.is_empty() { &[] } else { self.extra.files };
+        let all = [main, datagrams, files, &[self.extra.always, extra_files, log::RULES, sys::RULES]];
         let mut part = 0;
         while part < all.len() {
             let mut index = 0;
@@ -89,42 +120,42 @@ impl Rules {
         lists
     }
 
-    /// Whether the service can have this peer.
+    /// Whether the engine can have it.
     #[must_use]
-    pub const fn has(&self, peer: Peer) -> bool {
+    pub const fn has(&self, io: Io) -> bool {
         let files = !self.files.is_empty();
         let datagrams = !self.datagrams.is_empty();
-        match peer {
-            Peer::Connection => !self.connection.is_empty(),
-            Peer::Filter => !self.filter.is_empty(),
-            Peer::Listeners => !self.listeners.is_empty(),
-            Peer::Sockets => datagrams,
-            Peer::ListenersAndFiles => files,
-            Peer::SocketsAndFiles => datagrams && files,
+        match io {
+            Io::Connection => !self.connection.is_empty(),
+            Io::Filter => !self.filter.is_empty(),
+            Io::Listeners => !self.listeners.is_empty(),
+            Io::Sockets => datagrams,
+            Io::ListenersAndFiles => files,
+            Io::SocketsAndFiles => datagrams && files,
         }
     }
 }
 
-/// The policies of a service, compiled.
+/// The policies of an engine, compiled.
 #[derive(Debug)]
-pub struct Policies([Policy; Peer::ALL.len()]);
+pub struct Policies([Policy; Io::ALL.len()]);
 
 impl Policies {
-    /// Compiles the rules for each peer.
+    /// Compiles the rules for each kind.
     #[must_use]
     pub const fn new(rules: &Rules) -> Self {
-        let mut policies = [Policy::new(&[]); Peer::ALL.len()];
+        let mut policies = [Policy::new(&[]); Io::ALL.len()];
         let mut index = 0;
         while index < policies.len() {
-            policies[index] = Policy::new(&rules.of(Peer::ALL[index]));
+            policies[index] = Policy::new(&rules.of(Io::ALL[index]));
             index += 1;
         }
         Self(policies)
     }
 
-    /// The policy for a peer.
+    /// The policy for one kind.
     #[must_use]
-    pub fn of(&self, peer: Peer) -> &Policy {
-        &self.0[peer as usize]
+    pub fn of(&self, io: Io) -> &Policy {
+        &self.0[io as usize]
     }
 }

@@ -1,18 +1,24 @@
-//! What a protocol tells the rest of the house about itself.
+//! What a service says of itself.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::file::Readable;
-use crate::fortune::text::LONGEST_REPLY;
 use crate::log;
-use crate::policy::Rules;
-use crate::runtime::Error;
+use crate::policy::Extra;
 
-/// One RFC service: its arguments, its preparation and its policy.
+/// A service: its options, what it prepares, and how it reports an error.
+///
+/// The runtime starts it and locks it down; an engine reads and writes. The service itself touches neither a socket nor the
+/// service manager. The [crate's page](crate) has a whole one.
 pub trait Service {
     /// The options and operands that only this service has.
     type Options: clap::Args + Default + fmt::Debug;
+
+    /// Why it cannot be prepared: one sentence that names the thing and the next step. [`Infallible`](std::convert::Infallible)
+    /// for a service that always can.
+    type Error: std::error::Error + 'static;
 
     /// The program's name, as on the command line and in the log.
     const NAME: &'static str;
@@ -20,26 +26,30 @@ pub trait Service {
     /// One sentence for `--help`.
     const ABOUT: &'static str;
 
-    /// How long a client may neither read, send nor close before it is let go, in seconds, unless `--idle-timeout` says
-    /// otherwise.
+    /// How long a client may be idle before its connection is closed, in seconds, unless `--idle-timeout` says otherwise. A
+    /// request has to be complete within this time.
     const IDLE_TIMEOUT: u16;
 
     /// Whether `--listen IP:PORT` means UDP as well as TCP.
     const UDP_UNASKED: bool = true;
 
-    /// Whether it is no mistake if nobody is there to read from, and the output is a socket.
-    const NEEDS_NOBODY: bool = false;
+    /// Whether the program prints a reply even if nobody reads from it: input from `/dev/null` and output to a socket, such as
+    /// the journal's. Else that is a service that was started instead of its socket, and an error.
+    const PRINTS_UNATTENDED: bool = false;
 
-    /// The system calls that it makes after the lock-down: those of what serves it, and its own.
-    const RULES: Rules;
+    /// The exit code for a mistake on the command line.
+    const USAGE_ERROR: u8 = 2;
 
-    /// Prints what the options ask for instead of a reply, if they do, and returns the exit code. Only for a program that
-    /// is a filter: nothing of it is for a client.
+    /// The system calls that it makes after the lock-down and no engine makes for it.
+    const EXTRA: Extra = Extra::NONE;
+
+    /// Prints what the options ask for instead of a reply, if they do, and returns the exit code. Called only where nothing of it
+    /// can reach a client.
     ///
     /// # Errors
     ///
     /// When it cannot be printed.
-    fn print(_options: &Self::Options) -> Result<Option<u8>, Error> {
+    fn print(_options: &Self::Options) -> Result<Option<u8>, Self::Error> {
         Ok(None)
     }
 
@@ -47,85 +57,127 @@ pub trait Service {
     ///
     /// # Errors
     ///
-    /// When the service could not answer a client: nothing was sent then, and the message goes to the log.
-    fn prepare(options: &Self::Options, replies: Replies) -> Result<Work, Error>;
+    /// When the service could not serve a client. Nothing has been sent then; the message goes to the log.
+    fn prepare(options: &Self::Options, run: Run) -> Result<Behavior, Self::Error>;
 
-    /// Puts the sentence for an error on the log, and returns the exit code: 2 for a mistake on the command line, 1 for all
-    /// else.
+    /// Reports an error of its own on the log, and returns the exit code.
     #[must_use]
-    fn report(error: &Error) -> u8 {
-        if let Error::Arguments(error) = error {
-            return error.report(Self::NAME);
-        }
+    fn report(error: &Self::Error) -> u8 {
         log::error(&error.to_string());
         1
     }
 }
 
-/// How often a reply will be composed.
+/// What the program was started for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Replies {
-    /// Once, to be printed on a terminal, into a pipe or a file.
-    Printed,
-    /// For the one connection that the program was started for.
+pub enum Run {
+    /// To print once, on a terminal, into a pipe or a file.
+    Print,
+    /// To serve one connection.
     One,
-    /// For every client, until the program is told to stop.
-    Many,
+    /// To serve every client until it is told to stop.
+    Daemon,
 }
 
-/// What is left to do once everything is prepared.
-pub enum Work {
-    /// Send a reply, then end.
+impl Run {
+    /// How lines end.
+    #[must_use]
+    pub fn line_end(self) -> LineEnd {
+        if self == Self::Print { LineEnd::Lf } else { LineEnd::CrLf }
+    }
+}
+
+/// What is done with a connection or a datagram. The list is closed: for each there is an engine, which makes the system calls.
+pub enum Behavior {
+    /// A connection gets a reply and is closed, and so does a datagram get one. What a client sends is dropped.
     Reply(Box<dyn Reply>),
-    /// Send back what arrives, in order, until the client has sent everything.
+    /// A connection gets an answer to the line that it sends, and is closed. A datagram gets an answer to what is in it.
+    Answer(Box<dyn Answer>),
+    /// Everything is sent back, in order, until the client has sent everything. A datagram is sent back.
     Echo,
-    /// Drop what arrives until the client has sent everything.
+    /// Everything is dropped, until the client has sent everything.
     Discard,
-    /// Send lines of characters until the client closes (RFC 864).
-    Characters,
+    /// A connection gets a pattern over and over, until the client closes it. A datagram gets a part of the pattern, of random
+    /// length (RFC 864).
+    Repeat(Pattern),
 }
 
-impl Work {
-    /// The directories of files that are read again when they change.
-    pub(crate) fn directories(&self) -> Vec<Readable> {
-        if let Self::Reply(reply) = self { reply.directories() } else { Vec::new() }
+impl Behavior {
+    /// The files behind it, if there can be any.
+    pub(crate) fn files(&self) -> Option<&dyn Files> {
+        match self {
+            Self::Reply(reply) => Some(&**reply),
+            Self::Answer(answer) => Some(&**answer),
+            Self::Echo | Self::Discard | Self::Repeat(_) => None,
+        }
     }
 
-    /// How many descriptors of files it keeps open.
-    pub(crate) fn descriptors(&self) -> usize {
-        if let Self::Reply(reply) = self { reply.descriptors() } else { 0 }
+    /// The same, to read them again.
+    pub(crate) fn files_mut(&mut self) -> Option<&mut dyn Files> {
+        match self {
+            Self::Reply(reply) => Some(&mut **reply),
+            Self::Answer(answer) => Some(&mut **answer),
+            Self::Echo | Self::Discard | Self::Repeat(_) => None,
+        }
     }
 }
 
-/// A reply, composed afresh for each client.
-pub trait Reply {
-    /// Appends the reply to `octets`; its lines end with `line_end`.
-    ///
-    /// Called after the lock-down: it opens nothing but files beneath its [directories](Reply::directories).
-    fn compose(&mut self, line_end: LineEnd, octets: &mut Vec<u8>);
-
-    /// The directories of files that are read again when they change, while all clients are served.
-    fn directories(&self) -> Vec<Readable> {
+/// The files that a reply or an answer is made from, if there are any.
+pub trait Files {
+    /// The directories that have to stay readable after the lock-down, while all clients are served.
+    fn readable(&self) -> Vec<Readable> {
         Vec::new()
     }
 
-    /// How many descriptors of its files it keeps open, at most while it reads them again.
+    /// How many descriptors of files it keeps open, at most while it reads them again.
     fn descriptors(&self) -> usize {
         0
     }
 
-    /// Reads its files again.
+    /// Reads its files again, since the program was told to (SIGHUP). If that fails, it goes on with what it has, and says so on
+    /// the log.
     fn reload(&mut self) {}
+}
+
+/// A reply, composed afresh for each client.
+pub trait Reply: Files {
+    /// Appends the reply to `octets`; its lines end with `line_end`.
+    ///
+    /// For one connection this is before the lock-down. In a daemon it is after it: it opens nothing but files beneath the
+    /// [readable](Files::readable) directories.
+    fn compose(&mut self, line_end: LineEnd, octets: &mut Vec<u8>);
+
+    /// How long a reply may become, in octets: so much memory is reserved before the lock-down.
+    fn longest(&self) -> usize;
 
     /// How long to stay after the reply, which is `octets`, is printed.
     fn pause(&self, _octets: &[u8]) -> Duration {
         Duration::ZERO
     }
+}
 
-    /// How long a reply may become, in octets: so much memory is reserved before the lock-down.
-    fn longest(&self) -> usize {
-        LONGEST_REPLY
-    }
+/// An answer to one request.
+pub trait Answer: Files {
+    /// How long a request may be, in octets, without its line end. A longer one is not answered.
+    fn limit(&self) -> usize;
+
+    /// Appends the answer to `octets`; its lines end with `line_end`. `request` is what came before the first line end, or, without
+    /// one, before the client had sent everything: any octets at all. `from` is unknown on a terminal and for a Unix-domain socket.
+    ///
+    /// This is after the lock-down: it opens nothing but files beneath the [readable](Files::readable) directories.
+    fn answer(&mut self, request: &[u8], from: Option<SocketAddr>, line_end: LineEnd, octets: &mut Vec<u8>);
+
+    /// How long an answer may become, in octets: so much memory is reserved before the lock-down.
+    fn longest(&self) -> usize;
+}
+
+/// Octets that are sent over and over.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    /// One period of it. Not empty.
+    pub period: Vec<u8>,
+    /// A datagram gets so many octets of it at most, and no more than a period.
+    pub longest_datagram: usize,
 }
 
 /// How lines end.

@@ -1,17 +1,17 @@
 //! Time zones, from the host's zone files.
 
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use jiff::tz::TimeZone;
 
-use crate::file::open_regular;
+use crate::file;
 
 const LOCALTIME: &str = "/etc/localtime";
 const ZONES: &str = "/usr/share/zoneinfo";
 /// In octets; the largest in use have a few thousand.
-const LARGEST_ZONE: u64 = 1024 * 1024;
+const LARGEST_ZONE: usize = 1024 * 1024;
 /// When the clock changes where a rule such as CET-1CEST does not say it. POSIX leaves that to the system; this is what C
 /// libraries take.
 const DEFAULT_RULE: &str = ",M3.2.0,M11.1.0";
@@ -84,8 +84,7 @@ fn rule(rule: &str) -> Option<TimeZone> {
 /// Reads a zone file; an empty one is UTC, as in C: it is what systemd mounts a zone over, and stays when there is none any
 /// more. Nothing that is too large to be one, and no device or FIFO, whatever the name is.
 fn read(path: &Path) -> io::Result<TimeZone> {
-    let mut file = Vec::new();
-    open_regular(path)?.0.take(LARGEST_ZONE).read_to_end(&mut file)?;
+    let file = file::read(path, LARGEST_ZONE)?;
     if file.is_empty() { Ok(TimeZone::UTC) } else { parse(&file) }
 }
 

@@ -9,7 +9,7 @@ use std::process::Command;
 use hunker::Rule;
 use small_services::audit;
 use small_services::fortune::DIRECTORIES;
-use small_services::policy::Peer;
+use small_services::policy::Io;
 use support::repository;
 
 #[test]
@@ -134,12 +134,12 @@ fn policies() -> String {
         let rules = audit::rules(service, peer).filter(|rule| rule.call().name() != "fcntl"); // of debug builds
         let table: String = rules.map(line).collect();
         let peer_name = match peer {
-            Peer::Connection => "one connection",
-            Peer::Filter => "a filter",
-            Peer::Listeners => "one process for all, over TCP",
-            Peer::Sockets => "one process for all, over TCP and UDP",
-            Peer::ListenersAndFiles => "one process for all, over TCP, with files",
-            Peer::SocketsAndFiles => "one process for all, over TCP and UDP, with files",
+            Io::Connection => "one connection",
+            Io::Filter => "a filter",
+            Io::Listeners => "one process for all, over TCP",
+            Io::Sockets => "one process for all, over TCP and UDP",
+            Io::ListenersAndFiles => "one process for all, over TCP, with files",
+            Io::SocketsAndFiles => "one process for all, over TCP and UDP, with files",
         };
         let known = programs.iter().position(|(known, _)| *known == table).unwrap_or_else(|| {
             programs.push((table, BTreeMap::new()));

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use small_services::audit;
-use small_services::policy::Peer;
+use small_services::policy::Io;
 use support::attack::{bounded, write_page};
 use support::machine::Machine;
 use support::{Folder, Process, helper};
@@ -77,7 +77,7 @@ impl Surroundings {
     }
 
     /// Has the hijacked program try an act, in namespaces that it cannot harm.
-    fn outcome(&self, service: &str, peer: Peer, layers: &str, act: &str) -> Outcome {
+    fn outcome(&self, service: &str, peer: Io, layers: &str, act: &str) -> Outcome {
         let (client, connection) = support::connection();
         // The shell is the process that it attacks.
         let output = Command::new("unshare")
@@ -141,7 +141,7 @@ struct Unit {
     socket: String,
     name: String,
     service: &'static str,
-    peer: Peer,
+    peer: Io,
     port: u16,
     /// Where on the page it is.
     column: usize,
@@ -162,20 +162,19 @@ fn units() -> Vec<Unit> {
     ];
     let mut units = Vec::new();
     for &(name, service, port) in &small[..bounded(1, small.len())] {
-        for (column, kind, peer, started) in [(0, "", Peer::Connection, "@"), (1, "-daemon", Peer::Sockets, "-daemon")]
-        {
+        for (column, kind, peer, started) in [(0, "", Io::Connection, "@"), (1, "-daemon", Io::Sockets, "-daemon")] {
             let (socket, name) = (format!("{name}{kind}.socket"), format!("{name}{started}.service"));
             units.push(Unit { socket, name, service, peer, port, column });
         }
     }
     let (socket, name) = ("lunchd-http.socket".to_owned(), "lunchd.service".to_owned());
-    units.push(Unit { socket, name, service: "lunchd", peer: Peer::ListenersAndFiles, port: 80, column: 2 });
+    units.push(Unit { socket, name, service: "lunchd", peer: Io::ListenersAndFiles, port: 80, column: 2 });
     units
 }
 
 /// A hijacked program in the place of a unit's, in all that the unit confines it by.
 fn hijack(machine: &Machine, Unit { name, service, peer, .. }: &Unit) {
-    let alone = if *peer == Peer::Connection { "" } else { "Type=simple\nRestart=no\nWatchdogSec=0\n" };
+    let alone = if *peer == Io::Connection { "" } else { "Type=simple\nRestart=no\nWatchdogSec=0\n" };
     machine.shell(&format!(
         "mkdir -p /run/systemd/system/{name}.d && printf '[Service]\nExecStart=\n\
          ExecStart=/usr/local/libexec/small-services/hijacked {service} {peer:?} served\n\
@@ -272,7 +271,7 @@ fn the_acts_are_many_and_possible_without_the_lock_down() {
     }
     let surroundings = Surroundings::new("without");
     for (_, act) in acts.iter().filter(|(_, act)| !expected::NOT_EVERYWHERE.contains(&act.as_str())) {
-        assert_eq!(surroundings.outcome("qotd", Peer::Connection, "none", act), Outcome::Done, "{act}");
+        assert_eq!(surroundings.outcome("qotd", Io::Connection, "none", act), Outcome::Done, "{act}");
     }
 }
 
@@ -285,7 +284,7 @@ fn the_program_alone_stops_every_act_of_every_service() {
         for act in &acts {
             let outcome = surroundings.outcome(service, peer, "all", act);
             // Where files are read again, Landlock says which.
-            let reads = matches!(peer, Peer::ListenersAndFiles | Peer::SocketsAndFiles);
+            let reads = matches!(peer, Io::ListenersAndFiles | Io::SocketsAndFiles);
             let refused = reads && matches!(outcome, Outcome::Refused(_));
             let left = reads && listed(expected::READERS_LEAVE, act);
             let stopped = refused || outcome == Outcome::Killed(SIGSYS);
@@ -297,7 +296,7 @@ fn the_program_alone_stops_every_act_of_every_service() {
 #[test]
 fn seccomp_without_landlock_stops_every_act() {
     let surroundings = Surroundings::new("seccomp");
-    for (service, peer) in [("qotd", Peer::Connection), ("echo", Peer::Sockets)] {
+    for (service, peer) in [("qotd", Io::Connection), ("echo", Io::Sockets)] {
         assert_eq!(surroundings.outcome(service, peer, "Seccomp", "nothing"), Outcome::Done);
         for act in names() {
             assert_eq!(surroundings.outcome(service, peer, "Seccomp", &act), Outcome::Killed(SIGSYS), "{act}");
@@ -313,7 +312,7 @@ fn landlock_without_seccomp_stops_every_act_that_it_has_a_right_for() {
     let surroundings = Surroundings::new("landlock");
     for (family, act) in acts() {
         if expected::FILES_AND_NETWORKS.contains(&family.as_str()) {
-            let outcome = surroundings.outcome("qotd", Peer::Connection, LANDLOCK, &act);
+            let outcome = surroundings.outcome("qotd", Io::Connection, LANDLOCK, &act);
             let left = listed(expected::LANDLOCK_LEAVES, &act);
             assert_eq!(outcome == Outcome::Done, left, "{act}: {outcome:?}");
         }
@@ -326,7 +325,7 @@ const LANDLOCK: &str = "NoNewPrivileges,Landlock";
 type Done = [String; 3];
 
 /// What is done of all that the hijacked program tries with the calls that it is allowed.
-fn reached(service: &str, peer: Peer, layers: &str) -> BTreeSet<Done> {
+fn reached(service: &str, peer: Io, layers: &str) -> BTreeSet<Done> {
     let folder = Folder::new(&format!("reach-{service}-{peer:?}-{layers}"));
     let output = Command::new(helper("hijacked"))
         .args([service, &format!("{peer:?}"), layers, "reach"])
@@ -341,7 +340,7 @@ fn reached(service: &str, peer: Peer, layers: &str) -> BTreeSet<Done> {
 }
 
 /// What a list says about a process.
-fn listed_for(list: &[reach::Reach], service: &str, peer: Peer) -> BTreeSet<Done> {
+fn listed_for(list: &[reach::Reach], service: &str, peer: Io) -> BTreeSet<Done> {
     let mut set = BTreeSet::new();
     for line in list.iter().filter(|line| line.services.contains(&service) && line.peers.contains(&peer)) {
         let kinds =
@@ -384,19 +383,19 @@ fn the_descriptors_of_the_programs_have_the_numbers_that_were_tried() {
     let cookies = cookies.to_str().unwrap();
     let both = &["--listen", "tcp://127.0.0.1:0", "--listen", "udp://127.0.0.1:0"][..];
     let mut programs = vec![
-        ("qotd", "qotd", Peer::Sockets, both.to_vec()),
-        ("qotd", "qotd", Peer::SocketsAndFiles, [both, &[cookies]].concat()),
-        ("qotd", "qotd", Peer::ListenersAndFiles, [&both[..2], &[cookies]].concat()),
-        ("echo", "echo", Peer::Sockets, both.to_vec()),
-        ("echo", "echo", Peer::Listeners, both[..2].to_vec()),
-        ("daytime", "daytime", Peer::Sockets, both.to_vec()),
-        ("discard", "discard", Peer::Sockets, both.to_vec()),
-        ("chargen", "chargen", Peer::Sockets, both.to_vec()),
-        ("time", "time", Peer::Sockets, both.to_vec()),
+        ("qotd", "qotd", Io::Sockets, both.to_vec()),
+        ("qotd", "qotd", Io::SocketsAndFiles, [both, &[cookies]].concat()),
+        ("qotd", "qotd", Io::ListenersAndFiles, [&both[..2], &[cookies]].concat()),
+        ("echo", "echo", Io::Sockets, both.to_vec()),
+        ("echo", "echo", Io::Listeners, both[..2].to_vec()),
+        ("daytime", "daytime", Io::Sockets, both.to_vec()),
+        ("discard", "discard", Io::Sockets, both.to_vec()),
+        ("chargen", "chargen", Io::Sockets, both.to_vec()),
+        ("time", "time", Io::Sockets, both.to_vec()),
     ];
     if cfg!(feature = "web") {
         let listen = vec!["--listen", "http://127.0.0.1:0", "--fortunes", cookies];
-        programs.push(("lunchd", "lunchd", Peer::ListenersAndFiles, listen));
+        programs.push(("lunchd", "lunchd", Io::ListenersAndFiles, listen));
     }
     for (number, (name, service, peer, arguments)) in programs.into_iter().enumerate() {
         let path = folder.path().join(format!("notify-{number}"));
@@ -464,7 +463,7 @@ fn the_unit_alone_stops_every_act_but_those_that_the_page_lists() {
     let mut measured = BTreeMap::new();
     for Unit { socket, name, peer, port, column, .. } in &units {
         machine.shell(&format!("systemctl start {socket}"));
-        let at_once = if *peer == Peer::Connection { 4 } else { 1 };
+        let at_once = if *peer == Io::Connection { 4 } else { 1 };
         let alone = attack(&machine, name, *port, at_once, "none", &acts);
         for act in &acts {
             let outcome = alone[act];
@@ -476,7 +475,7 @@ fn the_unit_alone_stops_every_act_but_those_that_the_page_lists() {
         // The program's layers first of all: a few acts show that they hold in the unit too.
         let some: Vec<_> = acts.iter().step_by(bounded(8, 1)).cloned().collect();
         let mut both = attack(&machine, name, *port, at_once, "all", &some);
-        if *peer == Peer::ListenersAndFiles {
+        if *peer == Io::ListenersAndFiles {
             both.retain(|act, _| !listed(expected::READERS_LEAVE, act));
         }
         assert_eq!(both.into_iter().find(|(_, outcome)| *outcome == Outcome::Done), None, "{name}");
@@ -497,7 +496,7 @@ fn table(units: &Measured) -> String {
             row.resize(4 + COLUMNS.len(), String::new());
             rows.push(row);
         }
-        let one = |layers: &str| show(surroundings.outcome("qotd", Peer::Connection, layers, &act), true);
+        let one = |layers: &str| show(surroundings.outcome("qotd", Io::Connection, layers, &act), true);
         let unit = |column| units.get(&(act.clone(), column)).map_or(String::new(), |it| show(it.0, it.1));
         let mut row = vec![act.clone(), one("none"), one(LANDLOCK), one("all")];
         row.extend((0..COLUMNS.len()).map(unit));

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use small_services::audit;
-use small_services::policy::Peer;
+use small_services::policy::Io;
 use support::web::{Authority, EC, Lunchd, assert_dish, curl, try_curl};
 use support::{Folder, HUNG, Process, helper, program, resident, wait_until};
 
@@ -511,7 +511,7 @@ fn it_takes_just_the_calls_of_the_table() {
     let calls = after.lines().skip(1).filter_map(|line| line.split_once('(')?.0.split_whitespace().last());
     let made: BTreeSet<_> = calls.map(str::to_owned).collect();
     let table: BTreeSet<_> =
-        audit::rules("lunchd", Peer::ListenersAndFiles).map(|rule| rule.call().name().to_owned()).collect();
+        audit::rules("lunchd", Io::ListenersAndFiles).map(|rule| rule.call().name().to_owned()).collect();
     assert!(made.is_subset(&table), "{made:?}");
     // The clock is asked where the vDSO cannot; there may be memory enough; and no fortunes of the host's are followed.
     let elsewhere = ["clock_gettime", "brk", "pread64", "getdents64", "fcntl"];

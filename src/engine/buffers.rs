@@ -9,7 +9,7 @@ use std::os::fd::BorrowedFd;
 use hunker::{Pin, Rule, Syscall};
 
 use crate::numbers::STREAM;
-use crate::service::Work;
+use crate::service::Behavior;
 use crate::sys;
 
 /// The two buffers of a connection, in octets, as setsockopt(2) takes them. The kernel allows for twice as much, since it
@@ -41,10 +41,13 @@ impl Buffers {
     /// For one stream among many.
     pub const SMALL: Self = Self { receive: 32 * 1024, send: 48 * 1024 };
 
-    /// The buffers that fit the work, while there are few connections.
+    /// The buffers that fit it, while there are few connections.
     #[must_use]
-    pub fn of(work: &Work) -> Self {
-        if let Work::Reply(_) = work { Self::REPLY } else { Self::STREAM }
+    pub fn of(behavior: &Behavior) -> Self {
+        match behavior {
+            Behavior::Reply(_) | Behavior::Answer(_) => Self::REPLY,
+            Behavior::Echo | Behavior::Discard | Behavior::Repeat(_) => Self::STREAM,
+        }
     }
 
     /// How much the kernel takes for a connection with these buffers, in octets, at most.
@@ -64,6 +67,9 @@ impl Buffers {
         sys::set_send_buffer(socket, self.send)
     }
 }
+
+/// How much of a stream is handled at a time, in octets.
+pub(super) const CHUNK: usize = 256 * 1024;
 
 /// How many connections of one process have the large buffers ([`Buffers::STREAM`]) at a time. Those that come while there are
 /// so many get the small ones.

@@ -1,19 +1,24 @@
-//! One of many connections: what it can do next without waiting.
+//! One of many connections: how far it is, and what it can do next without waiting.
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Instant;
 
 use hunker::{Pin, Rule, Syscall};
 use rustix::event::epoll::EventFlags;
-use rustix::io::{Errno, retry_on_intr};
-use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
+use rustix::io::Errno;
 
-use super::buffers::MAX_KEPT;
-use super::one::{CHUNK, DISCARDED, LINGER};
+use super::answer::Request;
+use super::buffers::{Buffers, CHUNK, MAX_LARGE};
+use super::echo::Echoing;
+use super::readiness::Next;
+use super::repeat::{Octets, Repeating};
+use super::reply::{Budget, Sending};
+use super::{Error, discard};
 use crate::numbers::STREAM;
-use crate::protocol::chargen;
-use crate::service::{LineEnd, Work};
+use crate::service::{Behavior, LineEnd};
 
 /// What every connection takes.
 pub(super) const DROP: &[Rule] = &[Rule::new(
@@ -23,109 +28,89 @@ pub(super) const DROP: &[Rule] = &[Rule::new(
     "drop what was sent, or what has been sent back",
 )];
 
-pub(super) const REPLY: &[Rule] = &[
-    // MSG_NOSIGNAL | MSG_MORE
-    Rule::new(Syscall::SENDTO, &[STREAM, Pin::is(3, 0xc000), NO_ADDRESS], "send the reply"),
-    Rule::new(Syscall::SHUTDOWN, &[STREAM, Pin::is(1, 1)], "say that the reply is complete"),
-];
-
-pub(super) const ECHO: &[Rule] = &[Rule::new(
-    Syscall::RECVFROM,
-    // MSG_PEEK
-    &[STREAM, Pin::is(3, 0x2)],
-    "look at what arrives: what cannot be sent back yet stays in the kernel",
-)];
-
-pub(super) const SEND: &[Rule] =
-    // MSG_NOSIGNAL
-    &[Rule::new(Syscall::SENDTO, &[STREAM, Pin::is(3, 0x4000), NO_ADDRESS], "send it back; send the characters")];
-
-/// The length of the address to send to: none, so that it goes where the socket is connected.
-const NO_ADDRESS: Pin = Pin::is(5, 0);
-
-/// How much of what a client sends is looked at to begin with, in octets.
-const LOOK: usize = 16 * 1024;
-
 /// A connection, and how far it is.
 pub(super) struct Connection {
     socket: OwnedFd,
     state: State,
     /// What the event loop waits for.
     pub(super) interest: EventFlags,
+    /// When its client did something for the last time.
+    pub(super) active: Instant,
+    /// Whether it has the large buffers of its listener.
+    _large: Option<Large>,
 }
 
 enum State {
-    /// Nothing was done yet.
-    New,
-    /// A reply that the network did not take at once.
-    Replying(Kept),
-    /// The reply is out; so many octets were dropped since.
-    Lingering(usize),
-    /// As many octets as the client likes: the position in chargen's pattern.
-    Streaming(usize),
-    /// As many octets as the client sends; so many of them are looked at next.
-    Echoing(usize),
+    Replying(Option<Sending>),
+    Asking(Request),
+    Echoing(Echoing),
+    Discarding,
+    Repeating(Repeating),
 }
 
-/// A long reply that is kept for a client that takes its time. In the end it gives its octets back to the budget for all of
-/// these.
-struct Kept {
-    octets: Box<[u8]>,
-    sent: usize,
-    budget: Rc<Cell<usize>>,
-}
-
-impl Kept {
-    fn new(octets: &[u8], sent: usize, budget: &Rc<Cell<usize>>) -> Self {
-        budget.set(budget.get().saturating_sub(octets.len()));
-        Self { octets: octets.into(), sent, budget: budget.clone() }
-    }
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        self.budget.set(self.budget.get() + self.octets.len());
-    }
-}
-
-/// What the work of all connections takes: memory that they share.
+/// The memory that the connections of a process share, and what there is to do.
 pub(super) struct Worker {
-    pub(super) work: Work,
-    /// How many octets of long replies may still be kept.
-    budget: Rc<Cell<usize>>,
+    pub(super) behavior: Behavior,
+    budget: Budget,
+    large_left: Rc<Cell<usize>>,
     reply: Vec<u8>,
     buffer: Vec<u8>,
-    pattern: Vec<u8>,
+    octets: Option<Octets>,
 }
 
-/// What a connection waits for now.
-pub(super) enum Next {
-    /// For the client, to send or to read; it has done something since the last time.
-    Active(EventFlags),
-    /// For the client, and its time runs.
-    Waiting(EventFlags),
-    /// For the client to close, which it does at once if it is like most: worth a look a little later, before the event loop
-    /// is troubled with it.
-    Closing,
-    /// For nothing: it is over.
-    Over,
+/// One of the few that have large buffers, until it ends.
+struct Large(Rc<Cell<usize>>);
+
+impl Drop for Large {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() + 1);
+    }
 }
 
 impl Worker {
-    pub(super) fn new(work: Work) -> Self {
-        let pattern = match work {
-            Work::Characters => chargen::pattern(LineEnd::CrLf, CHUNK),
-            _ => Vec::new(),
+    pub(super) fn new(behavior: Behavior) -> Self {
+        let (longest, large, length) = match &behavior {
+            // These do without large buffers from the beginning.
+            Behavior::Reply(reply) => (reply.longest(), usize::MAX, CHUNK),
+            Behavior::Answer(answer) => (answer.longest(), usize::MAX, CHUNK),
+            Behavior::Discard => (0, MAX_LARGE, discard::DROPPED),
+            Behavior::Echo | Behavior::Repeat(_) => (0, MAX_LARGE, CHUNK),
         };
-        let longest = if let Work::Reply(reply) = &work { reply.longest() } else { 0 };
-        let buffer = vec![0; if matches!(work, Work::Discard) { DISCARDED } else { CHUNK }];
-        Self { work, budget: Rc::new(Cell::new(MAX_KEPT)), reply: Vec::with_capacity(longest), buffer, pattern }
+        let octets = if let Behavior::Repeat(pattern) = &behavior { Some(Octets::for_all(pattern)) } else { None };
+        Self {
+            behavior,
+            budget: Budget::new(),
+            large_left: Rc::new(Cell::new(large)),
+            reply: Vec::with_capacity(longest),
+            buffer: vec![0; length],
+            octets,
+        }
+    }
+
+    fn take_large(&self) -> Option<Large> {
+        let left = self.large_left.get().checked_sub(1)?;
+        self.large_left.set(left);
+        Some(Large(self.large_left.clone()))
     }
 }
 
 impl Connection {
-    pub(super) fn new(socket: OwnedFd) -> Self {
-        Self { socket, state: State::New, interest: EventFlags::empty() }
+    /// # Errors
+    ///
+    /// When there is no limit on its memory, or none for its request.
+    pub(super) fn new(socket: OwnedFd, from: Option<SocketAddr>, worker: &Worker, now: Instant) -> Result<Self, Error> {
+        let large = worker.take_large();
+        if large.is_none() {
+            Buffers::SMALL.set(socket.as_fd()).map_err(Error::Prepare)?;
+        }
+        let state = match &worker.behavior {
+            Behavior::Reply(_) => State::Replying(None),
+            Behavior::Answer(answer) => State::Asking(Request::new(answer.limit(), from)?),
+            Behavior::Echo => State::Echoing(Echoing::default()),
+            Behavior::Discard => State::Discarding,
+            Behavior::Repeat(_) => State::Repeating(Repeating::default()),
+        };
+        Ok(Self { socket, state, interest: EventFlags::empty(), active: now, _large: large })
     }
 
     pub(super) fn socket(&self) -> impl AsFd + '_ {
@@ -139,116 +124,37 @@ impl Connection {
     }
 
     fn try_advance(&mut self, worker: &mut Worker) -> Result<Next, Errno> {
-        let Worker { work, budget, reply: octets, buffer, pattern } = worker;
-        match (&mut self.state, work) {
-            (State::New, Work::Reply(reply)) => {
+        let Worker { behavior, reply: octets, buffer, .. } = worker;
+        match (&mut self.state, behavior) {
+            (State::Replying(Some(sending)), _) => sending.advance(&self.socket, buffer),
+            (State::Replying(None), Behavior::Reply(reply)) => {
                 octets.clear();
                 reply.compose(LineEnd::CrLf, octets);
-                // Nothing rather than a part: what the network does not take at once has to be kept.
-                if octets.len() > budget.get() {
-                    return Ok(Next::Over);
-                }
-                let sent = send_reply(&self.socket, octets)?;
-                if sent == octets.len() {
-                    return self.end_in_order();
-                }
-                self.state = State::Replying(Kept::new(octets, sent, budget));
-                Ok(Next::Waiting(EventFlags::OUT))
+                self.reply(worker)
             }
-            (State::Replying(kept), _) => {
-                let more = send_reply(&self.socket, &kept.octets[kept.sent..])?;
-                kept.sent += more;
-                if kept.sent == kept.octets.len() {
-                    return self.end_in_order();
+            (State::Asking(request), Behavior::Answer(answer)) => {
+                if let Some(next) = request.advance(&self.socket)? {
+                    return Ok(next);
                 }
-                // A client that takes some of it is not idle, however slow it is.
-                Ok(if more > 0 { Next::Active(EventFlags::OUT) } else { Next::Waiting(EventFlags::OUT) })
+                request.answer(&mut **answer, LineEnd::CrLf, octets);
+                self.reply(worker)
             }
-            (State::Lingering(dropped), _) => match taken(recv(&self.socket, &mut buffer[..], RecvFlags::TRUNC))? {
-                Some((_, 0)) => Ok(Next::Over),
-                Some((_, count)) => {
-                    *dropped += count;
-                    Ok(if *dropped < LINGER { Next::Waiting(EventFlags::IN) } else { Next::Over })
-                }
-                None => Ok(Next::Waiting(EventFlags::IN)),
+            (State::Echoing(echoing), _) => echoing.advance(&self.socket, buffer),
+            (State::Discarding, _) => discard::advance(&self.socket, buffer),
+            (State::Repeating(repeating), _) => match &worker.octets {
+                Some(octets) => repeating.advance(&self.socket, octets, buffer),
+                None => Ok(Next::Over),
             },
-            (_, Work::Echo) => self.echo(buffer),
-            (_, Work::Discard) => match taken(recv(&self.socket, &mut buffer[..], RecvFlags::TRUNC))? {
-                Some((_, 0)) => Ok(Next::Over),
-                Some(_) => Ok(Next::Active(EventFlags::IN)),
-                None => Ok(Next::Waiting(EventFlags::IN)),
-            },
-            (_, Work::Characters) => self.characters(buffer, pattern),
-            (State::Streaming(_) | State::Echoing(_), Work::Reply(_)) => Ok(Next::Over),
+            (State::Replying(None) | State::Asking(_), _) => Ok(Next::Over),
         }
     }
 
-    /// Says that the reply is complete, and waits for the client to close, as src/engine/one.rs does.
-    fn end_in_order(&mut self) -> Result<Next, Errno> {
-        shutdown(&self.socket, Shutdown::Write)?;
-        self.state = State::Lingering(0);
-        Ok(Next::Closing)
-    }
-
-    /// Looks at what has come, sends as much of it as the client takes, and only then removes that much. What is not sent
-    /// yet stays in the kernel, so that a client that does not read costs no memory here and is slowed down by TCP.
-    ///
-    /// What was looked at in vain is copied again the next time: no more than twice of what the client took last is looked
-    /// at. That is half as much again as octets a second (`make bench`, "echo, one for all").
-    fn echo(&mut self, buffer: &mut [u8]) -> Result<Next, Errno> {
-        let look = if let State::Echoing(look) = self.state { look } else { LOOK };
-        let Some((_, seen)) = taken(recv(&self.socket, &mut buffer[..look], RecvFlags::PEEK))? else {
-            if let State::Echoing(_) = self.state {
-                // epoll(7) said that there is something: an out-of-band octet on a Unix-domain socket (unix(7)), which looking passes
-                // over for ever. Reading no octets takes it out of the way, and nothing else.
-                let _ = recv(&self.socket, &mut buffer[..0], RecvFlags::TRUNC);
-            }
-            self.state = State::Echoing(look);
-            return Ok(Next::Waiting(EventFlags::IN));
-        };
-        if seen == 0 {
-            // Not only looked at: urgent octets before the end that nobody took would turn the close into a reset.
-            let _ = recv(&self.socket, &mut *buffer, RecvFlags::TRUNC);
+    /// Sends what was composed.
+    fn reply(&mut self, worker: &Worker) -> Result<Next, Errno> {
+        let Some((sending, next)) = Sending::start(&self.socket, &worker.reply, &worker.budget)? else {
             return Ok(Next::Over);
-        }
-        let Some(sent) = taken(send(&self.socket, &buffer[..seen], SendFlags::NOSIGNAL))? else {
-            return Ok(Next::Waiting(EventFlags::OUT));
         };
-        self.state = State::Echoing((2 * sent).clamp(LOOK, CHUNK));
-        // Exactly that much: what stayed would be sent twice.
-        let mut rest = sent;
-        while rest > 0 {
-            match retry_on_intr(|| recv(&self.socket, &mut buffer[..rest], RecvFlags::TRUNC))? {
-                (_, 0) => return Ok(Next::Over),
-                (_, count) => rest -= count.min(rest),
-            }
-        }
-        Ok(Next::Active(if sent == seen { EventFlags::IN } else { EventFlags::OUT }))
-    }
-
-    fn characters(&mut self, buffer: &mut [u8], pattern: &[u8]) -> Result<Next, Errno> {
-        // Whatever the client sends meanwhile; if it is gone, sending will tell.
-        let _ = recv(&self.socket, &mut buffer[..], RecvFlags::TRUNC);
-        let position = if let State::Streaming(position) = self.state { position } else { 0 };
-        let Some(sent) = taken(send(&self.socket, &pattern[position..], SendFlags::NOSIGNAL))? else {
-            return Ok(Next::Waiting(EventFlags::OUT));
-        };
-        self.state = State::Streaming((position + sent) % chargen::period(LineEnd::CrLf));
-        Ok(Next::Active(EventFlags::OUT))
-    }
-}
-
-/// Sends what the network takes of a reply, and returns how much that is.
-fn send_reply(socket: &OwnedFd, octets: &[u8]) -> Result<usize, Errno> {
-    // MSG_MORE: the last of the reply and the end of the connection travel in one segment.
-    Ok(taken(send(socket, octets, SendFlags::NOSIGNAL | SendFlags::MORE))?.unwrap_or(0))
-}
-
-/// `None` if the call would have to wait.
-fn taken<T>(outcome: Result<T, Errno>) -> Result<Option<T>, Errno> {
-    match outcome {
-        Ok(done) => Ok(Some(done)),
-        Err(Errno::AGAIN | Errno::INTR) => Ok(None),
-        Err(errno) => Err(errno),
+        self.state = State::Replying(Some(sending));
+        Ok(next)
     }
 }

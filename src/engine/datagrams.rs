@@ -9,11 +9,11 @@ use hunker::{Pin, Rule, Syscall};
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
+use super::answer;
 use super::limiter::{HEADERS, Limiter, Payer};
 use crate::numbers::DATAGRAM_SOCKET;
-use crate::protocol::chargen;
 use crate::random;
-use crate::service::{LineEnd, Work};
+use crate::service::{Behavior, LineEnd};
 use crate::sys::Batch;
 
 pub(super) const RECEIVE: &[Rule] = &[Rule::new(Syscall::RECVMMSG, &[DATAGRAM_SOCKET, MSG_DONTWAIT], "take datagrams")];
@@ -28,44 +28,50 @@ const BATCHES: usize = 16;
 /// Below this, a source port belongs to a service, which would answer the reply in turn: BSD inetd's rule.
 const FIRST_CLIENT_PORT: u16 = 1024;
 
+/// As long as RFC 864 and 865 have in mind, in octets.
+const LONGEST: usize = 512;
+
 /// Answers datagrams, from memory that is reserved once.
 pub(super) struct Datagrams {
     batch: Batch,
     limiter: Limiter,
     reply: Vec<u8>,
-    pattern: Vec<u8>,
     random: SmallRng,
 }
 
 impl Datagrams {
     /// Rates are in octets a second, 0 for no limit; without one, a network may draw one longest reply a second.
-    pub(super) fn new(rate: Option<u32>, total: u32, work: &Work, now: Instant) -> io::Result<Self> {
-        let longest = if let Work::Reply(reply) = work { reply.longest() } else { chargen::LONGEST_DATAGRAM };
-        // As long as RFC 864 and 865 have in mind; what is longer takes longer to pay for. An echo costs little of it.
-        let one_reply = longest.min(chargen::LONGEST_DATAGRAM) + HEADERS;
+    pub(super) fn new(rate: Option<u32>, total: u32, behavior: &Behavior, now: Instant) -> io::Result<Self> {
+        let longest = match behavior {
+            Behavior::Reply(reply) => reply.longest(),
+            Behavior::Answer(answer) => answer.longest(),
+            Behavior::Repeat(pattern) => pattern.longest_datagram,
+            Behavior::Echo | Behavior::Discard => LONGEST,
+        };
+        // What is longer takes longer to pay for. An echo costs little of it.
+        let one_reply = longest.min(LONGEST) + HEADERS;
         let rate = rate.unwrap_or(u32::try_from(one_reply).unwrap_or(u32::MAX));
         Ok(Self {
             batch: Batch::new(),
             limiter: Limiter::new(rate, total, now),
             reply: Vec::with_capacity(longest),
-            pattern: chargen::pattern(LineEnd::CrLf, 1),
             random: random::seeded()?,
         })
     }
 
     /// Answers what has come in, and tells whether anything has.
-    pub(super) fn answer(&mut self, socket: BorrowedFd<'_>, work: &mut Work, now: Instant) -> bool {
+    pub(super) fn answer(&mut self, socket: BorrowedFd<'_>, behavior: &mut Behavior, now: Instant) -> bool {
         let mut any = false;
         for _ in 0..BATCHES {
             // No datagram left; or a message about an earlier reply that nobody wanted.
             let Ok(count) = self.batch.receive(socket) else { break };
             any = true;
-            if matches!(work, Work::Discard) {
+            if matches!(behavior, Behavior::Discard) {
                 continue;
             }
             for index in 0..count {
                 if let Some(payer) = self.payer(index, now) {
-                    let length = self.reply(index, work);
+                    let length = self.reply(index, behavior);
                     self.limiter.pay(payer, self.batch.length(index), length);
                 }
             }
@@ -82,19 +88,26 @@ impl Datagrams {
     }
 
     /// Replies to a request, and returns the length of the reply in octets.
-    fn reply(&mut self, index: usize, work: &mut Work) -> usize {
+    fn reply(&mut self, index: usize, behavior: &mut Behavior) -> usize {
         self.reply.clear();
-        match work {
-            Work::Echo => {
+        match behavior {
+            Behavior::Echo => {
                 self.batch.echo(index);
                 return self.batch.length(index);
             }
-            Work::Discard => return 0,
-            Work::Reply(reply) => reply.compose(LineEnd::CrLf, &mut self.reply),
-            // RFC 864: "a random number (between 0 and 512) of characters".
-            Work::Characters => {
-                let length = self.random.random_range(0..=chargen::LONGEST_DATAGRAM);
-                self.reply.extend_from_slice(&self.pattern[..length]);
+            Behavior::Discard => return 0,
+            Behavior::Reply(reply) => reply.compose(LineEnd::CrLf, &mut self.reply),
+            Behavior::Answer(answer) => {
+                if let Some(line) = answer::line(self.batch.request(index), answer.limit()) {
+                    answer.answer(line, self.batch.source(index), LineEnd::CrLf, &mut self.reply);
+                }
+                if self.reply.is_empty() {
+                    return 0; // where a connection would be closed, nothing comes
+                }
+            }
+            Behavior::Repeat(pattern) => {
+                let length = self.random.random_range(0..=pattern.longest_datagram).min(pattern.period.len());
+                self.reply.extend_from_slice(&pattern.period[..length]);
             }
         }
         self.batch.reply(index, &self.reply);

@@ -10,9 +10,9 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{DupFlags, dup3, fcntl_dupfd_cloexec};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::DaemonError as Error;
+use super::SharedError as Error;
+use super::sockets::{Kind, Socket};
 use crate::numbers::{EVENTS, FIRST_DATAGRAMS, FIRST_FREE, LAST_DATAGRAMS};
-use crate::runtime::activation::{Kind, Socket};
 
 /// How many sockets for datagrams one process serves.
 const MAX_DATAGRAM_SOCKETS: usize = (LAST_DATAGRAMS - FIRST_DATAGRAMS + 1) as usize;

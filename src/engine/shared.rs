@@ -1,7 +1,8 @@
 //! One process for all clients: an event loop over its sockets.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use hunker::{Pin, Rule, Syscall};
@@ -13,17 +14,18 @@ use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with};
 use rustix::process::Signal;
 use rustix::stdio::{dup2_stdin, stdin};
 
-use super::buffers::{Buffers, MAX_LARGE};
-use super::connection::{Next, Worker};
-use super::connections::Connections;
+use super::buffers::Buffers;
+use super::connection::{Connection, Worker};
 use super::datagrams::Datagrams;
 use super::descriptors::{Arranged, raise_descriptor_limit};
+use super::discard;
 use super::limiter::TOTAL;
-use super::one::WORTH_WAKING;
+use super::readiness::Next;
+use super::sockets::{Kind, Lifetime, Socket};
+use super::table::Table;
 use crate::numbers::{EVENT_LOOP, INPUT, OUTPUT, STREAM};
-use crate::runtime::activation::{Kind, Socket, Until};
 use crate::sd_notify::Manager;
-use crate::service::Work;
+use crate::service::{Behavior, Files};
 use crate::{log, sys};
 
 /// How long connections in progress may take when the program is told to stop.
@@ -50,7 +52,7 @@ pub(super) const RULES: &[Rule] = &[
     CLOSE,
     BE_TOLD,
     TELL,
-    TELL_TIME,
+    sys::TELL_TIME,
     Rule::new(Syscall::BRK, &[], "keep a record of one more connection, or the rest of a long reply"),
     #[cfg(debug_assertions)]
     CHECK_BEFORE_CLOSING,
@@ -66,12 +68,6 @@ pub(crate) const ACCEPT: Rule = Rule::new(
 pub(crate) const CLOSE: Rule = Rule::new(Syscall::CLOSE, &[STREAM], "end a connection, or be done with a file");
 pub(crate) const BE_TOLD: Rule = Rule::new(Syscall::READ, &[INPUT], "learn that it is time to stop, or to read again");
 pub(crate) const TELL: Rule = Rule::new(Syscall::WRITE, &[OUTPUT], "tell the service manager: ready, alive, stopping");
-pub(crate) const TELL_TIME: Rule = Rule::new(
-    Syscall::CLOCK_GETTIME,
-    // CLOCK_REALTIME and CLOCK_MONOTONIC. Other clocks tell how busy other processes are, whoever they belong to.
-    &[Pin::within(0, 0, 1)],
-    "tell the time where the vDSO cannot",
-);
 /// Nobody's in what is installed.
 #[cfg(debug_assertions)]
 pub(crate) const CHECK_BEFORE_CLOSING: Rule = Rule::new(
@@ -148,16 +144,19 @@ pub enum Error {
 }
 
 /// Sockets with everything that it takes to serve them, ready to go on without the outside world.
-pub struct Daemon {
+pub struct Shared {
     epoll: OwnedFd,
     sockets: Vec<Socket>,
     /// See [`Arranged`].
     _kept: Vec<OwnedFd>,
-    until: Until,
-    /// With [`Until::Idle`], how long the program stays without traffic.
+    lifetime: Lifetime,
+    /// With [`Lifetime::WhileBusy`], how long the program stays without traffic.
     stay: Duration,
     worker: Worker,
-    connections: Connections,
+    /// By descriptor, the one without activity for longest first.
+    connections: Table<RawFd, Connection>,
+    /// How long a client may be idle.
+    idle: Duration,
     datagrams: Datagrams,
     manager: Manager,
     /// Connections that have their reply, and when to look after them.
@@ -179,7 +178,7 @@ impl From<Errno> for Error {
     }
 }
 
-impl Daemon {
+impl Shared {
     /// Prepares the sockets and an event loop over them. `idle` is how long a connection may be idle, `stay` how long the
     /// program stays without traffic where inetd would start it again.
     ///
@@ -187,15 +186,15 @@ impl Daemon {
     ///
     /// What cannot be had.
     pub fn new(
-        work: Work,
+        behavior: Behavior,
         arranged: Arranged,
-        until: Until,
+        lifetime: Lifetime,
         limits: &Limits,
         idle: Duration,
         stay: Duration,
     ) -> Result<Self, Error> {
         let Arranged { events: epoll, sockets, kept } = arranged;
-        raise_descriptor_limit(limits.max_connections, sockets.len() + work.descriptors())?;
+        raise_descriptor_limit(limits.max_connections, sockets.len() + behavior.files().map_or(0, Files::descriptors))?;
         let now = Instant::now();
         dup2_stdin(sys::daemon_signals()?)?;
         epoll::add(&epoll, stdin(), EventData::new_u64(SIGNALS), EventFlags::IN)?;
@@ -206,33 +205,32 @@ impl Daemon {
                 Kind::Datagrams => {
                     // Not those of a connection, which a socket unit gives to all its sockets.
                     Buffers::STREAM.set(descriptor)?;
-                    sys::tell_destinations(descriptor)?;
+                    sys::enable_pktinfo(descriptor)?;
                 }
                 // Connections have these from their listener.
                 Kind::Listener => {
-                    Buffers::of(&work).set(descriptor)?;
-                    if matches!(work, Work::Discard) {
-                        sys::wake_up_for(descriptor, WORTH_WAKING);
+                    Buffers::of(&behavior).set(descriptor)?;
+                    if matches!(behavior, Behavior::Discard) {
+                        discard::prepare(descriptor);
                     }
                 }
             }
             epoll::add(&epoll, descriptor, EventData::new_u64(index), EventFlags::IN)?;
         }
-        // Replies do without large buffers from the beginning.
-        let large = if let Work::Reply(_) = work { usize::MAX } else { MAX_LARGE };
-        let most = limits.max_connections as usize;
-        let most_per_source = limits.max_per_source.map_or(most.div_ceil(2), |count| count as usize);
+        let max = limits.max_connections as usize;
+        let max_per_source = limits.max_per_source.map_or(max.div_ceil(2), |count| count as usize);
         Ok(Self {
             epoll,
             sockets,
             _kept: kept,
-            until,
+            lifetime,
             stay,
-            connections: Connections::new(most, most_per_source, large, idle),
-            datagrams: Datagrams::new(limits.datagram_rate, limits.datagram_total, &work, now)?,
-            worker: Worker::new(work),
+            connections: Table::new(max, max_per_source),
+            idle,
+            datagrams: Datagrams::new(limits.datagram_rate, limits.datagram_total, &behavior, now)?,
+            worker: Worker::new(behavior),
             manager: Manager::connect(now).map_err(Error::Manager)?,
-            closing: Vec::with_capacity(most),
+            closing: Vec::with_capacity(max),
             closing_due: None,
             traffic: now,
             paused: None,
@@ -258,12 +256,12 @@ impl Daemon {
             }
             let now = Instant::now();
             self.handle(&events, now);
-            self.look_after_closing(now);
-            self.let_idle_go(now);
+            self.reap_closing(now);
+            self.close_idle(now);
             self.manager.alive(now);
             self.end_pause(now);
             if self.is_over(now) {
-                self.look_at_all(now);
+                self.advance_all(now);
                 return Ok(());
             }
         }
@@ -292,7 +290,7 @@ impl Daemon {
         let socket = &self.sockets[index];
         match socket.kind {
             Kind::Datagrams => {
-                if self.datagrams.answer(socket.descriptor.as_fd(), &mut self.worker.work, now) {
+                if self.datagrams.answer(socket.descriptor.as_fd(), &mut self.worker.behavior, now) {
                     self.traffic = now;
                 }
             }
@@ -309,24 +307,31 @@ impl Daemon {
                     self.traffic = now;
                     let from = from.and_then(|address: SocketAddrAny| address.try_into().ok());
                     if self.connections.is_full() {
-                        self.look_at_oldest(now);
+                        self.advance_oldest(now);
                     }
-                    if let Some(descriptor) = self.connections.admit(socket, from, now) {
-                        self.advance(descriptor, now);
-                    }
+                    self.admit(socket, from, now);
                 }
                 Err(Errno::AGAIN) => return,
                 Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
                     let message = format!("cannot take a connection: {errno}; trying again every half a second");
                     self.refusals.warning(now, &message);
-                    self.look_at_oldest(now);
-                    self.connections.let_oldest_go();
+                    self.advance_oldest(now);
+                    self.connections.evict_oldest();
                     return self.pause(now);
                 }
                 // Its client is gone again, or its network is: see accept(2).
                 Err(errno) if !is_of_the_socket(errno) => {}
                 Err(errno) => return self.drop_socket(index, errno),
             }
+        }
+    }
+
+    /// Closes it at once if its source has as many as it may have, or no memory is left for it.
+    fn admit(&mut self, socket: OwnedFd, from: Option<SocketAddr>, now: Instant) {
+        let descriptor = socket.as_raw_fd();
+        let Ok(connection) = Connection::new(socket, from, &self.worker, now) else { return };
+        if self.connections.admit(descriptor, from, || connection, drop).is_some() {
+            self.advance(descriptor, now);
         }
     }
 
@@ -348,7 +353,7 @@ impl Daemon {
                 self.closing_due.get_or_insert(now + CLOSING);
                 return;
             }
-            Next::Over => return self.connections.remove(descriptor),
+            Next::Over => return self.close(descriptor),
         };
         let data = EventData::new_u64(u64::try_from(descriptor).unwrap_or(SOCKETS)); // none is negative
         let waits = if connection.interest == interest {
@@ -360,16 +365,26 @@ impl Daemon {
         };
         connection.interest = interest;
         if waits.is_err() {
-            return self.connections.remove(descriptor);
+            return self.close(descriptor);
         }
         if active {
+            connection.active = now;
             self.traffic = now;
-            self.connections.touch(descriptor, now);
+            self.connections.touch(descriptor);
         }
     }
 
+    fn close(&mut self, descriptor: RawFd) {
+        drop(self.connections.remove(descriptor));
+    }
+
+    /// The connection that was idle for longest, and when that will have been too long.
+    fn oldest(&self) -> Option<(RawFd, Instant)> {
+        self.connections.oldest().map(|(descriptor, connection)| (descriptor, connection.active + self.idle))
+    }
+
     /// Ends the connections whose clients have closed, and has the event loop wait for the others.
-    fn look_after_closing(&mut self, now: Instant) {
+    fn reap_closing(&mut self, now: Instant) {
         if self.closing_due.is_none_or(|due| due > now) {
             return;
         }
@@ -383,29 +398,29 @@ impl Daemon {
 
     /// Looks at those that seem to be idle for longest before one of them has to go: a client of discard may have sent less
     /// than is worth waking up for.
-    fn look_at_oldest(&mut self, now: Instant) {
+    fn advance_oldest(&mut self, now: Instant) {
         for _ in 0..LOOKS {
-            let Some(descriptor) = self.connections.oldest() else { return };
+            let Some((descriptor, _)) = self.oldest() else { return };
             self.advance(descriptor, now);
-            if self.connections.oldest() == Some(descriptor) {
+            if self.oldest().is_some_and(|(oldest, _)| oldest == descriptor) {
                 return;
             }
         }
     }
 
     /// Takes what clients have sent, so that closing their connections is an end and not a reset.
-    fn look_at_all(&mut self, now: Instant) {
-        for descriptor in self.connections.descriptors() {
+    fn advance_all(&mut self, now: Instant) {
+        for descriptor in self.connections.keys() {
             self.advance(descriptor, now);
         }
     }
 
     /// Ends the connections that were idle for too long, and looks at each first.
-    fn let_idle_go(&mut self, now: Instant) {
-        while let Some(descriptor) = self.connections.idle(now) {
+    fn close_idle(&mut self, now: Instant) {
+        while let Some((descriptor, due)) = self.oldest().filter(|(_, due)| *due <= now) {
             self.advance(descriptor, now);
-            if self.connections.idle(now) == Some(descriptor) {
-                self.connections.remove(descriptor);
+            if self.oldest() == Some((descriptor, due)) {
+                self.close(descriptor);
             }
         }
     }
@@ -438,8 +453,8 @@ impl Daemon {
             let number = record.first_chunk().map(|&number| i32::from_ne_bytes(number));
             if number != Some(Signal::HUP.as_raw()) {
                 self.stop(now);
-            } else if let Work::Reply(reply) = &mut self.worker.work {
-                reply.reload();
+            } else if let Some(files) = self.worker.behavior.files_mut() {
+                files.reload();
             }
         }
     }
@@ -457,17 +472,17 @@ impl Daemon {
     }
 
     fn is_over(&self, now: Instant) -> bool {
-        match (self.stopping, self.until) {
+        match (self.stopping, self.lifetime) {
             (Some(end), _) => self.connections.is_empty() || end <= now,
-            (None, Until::Idle) => self.connections.is_empty() && self.traffic + self.stay <= now,
-            (None, Until::Stopped) => false,
+            (None, Lifetime::WhileBusy) => self.connections.is_empty() && self.traffic + self.stay <= now,
+            (None, Lifetime::UntilStopped) => false,
         }
     }
 
     /// When there is something to do even if no client does anything.
     fn next_due(&self) -> Option<Instant> {
-        let leaves = (self.until == Until::Idle).then(|| self.traffic + self.stay);
-        [self.connections.due(), self.manager.due(), self.closing_due, self.paused, self.stopping, leaves]
+        let leaves = (self.lifetime == Lifetime::WhileBusy).then(|| self.traffic + self.stay);
+        [self.oldest().map(|(_, due)| due), self.manager.due(), self.closing_due, self.paused, self.stopping, leaves]
             .into_iter()
             .flatten()
             .min()

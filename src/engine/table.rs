@@ -14,17 +14,17 @@ use super::network::Network;
 pub(crate) struct Table<K, T> {
     open: LinkedHashMap<K, (T, Option<Network>)>,
     sources: HashMap<Network, usize>,
-    most: usize,
-    most_per_source: usize,
+    max: usize,
+    max_per_source: usize,
 }
 
 impl<K: Copy + Eq + Hash, T> Table<K, T> {
-    /// For `most` at a time, `most_per_source` of them from one source.
-    pub(crate) fn new(most: usize, most_per_source: usize) -> Self {
+    /// For `max` at a time, `max_per_source` of them from one source.
+    pub(crate) fn new(max: usize, max_per_source: usize) -> Self {
         // Twice what they will hold: a table that is never more than half full makes room in place for what was removed, and
         // never asks for more memory, which the policy would not allow.
-        let room = 2 * (most + 1);
-        Self { open: LinkedHashMap::with_capacity(room), sources: HashMap::with_capacity(room), most, most_per_source }
+        let room = 2 * (max + 1);
+        Self { open: LinkedHashMap::with_capacity(room), sources: HashMap::with_capacity(room), max, max_per_source }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -32,28 +32,28 @@ impl<K: Copy + Eq + Hash, T> Table<K, T> {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.open.len() >= self.most
+        self.open.len() >= self.max
     }
 
     pub(crate) fn keys(&self) -> Vec<K> {
         self.open.keys().copied().collect()
     }
 
-    /// Makes room for one more, if need be in the place of the oldest, which `let_go` ends, and adds what `open` makes.
+    /// Makes room for one more, if need be in the place of the oldest, which `evict` ends, and adds what `open` makes.
     /// `None` if the source has as many as it may have: nothing happens then.
     pub(crate) fn admit(
         &mut self,
         key: K,
         from: Option<SocketAddr>,
         open: impl FnOnce() -> T,
-        let_go: impl FnOnce(T),
+        evict: impl FnOnce(T),
     ) -> Option<K> {
         let source = from.map(source);
         if source.is_some_and(|source| self.has_its_share(source)) {
             return None;
         }
         if self.is_full() {
-            self.remove_oldest().map(let_go);
+            self.evict_oldest().map(evict);
         }
         if let Some(source) = source {
             *self.sources.entry(source).or_default() += 1;
@@ -79,7 +79,7 @@ impl<K: Copy + Eq + Hash, T> Table<K, T> {
     }
 
     fn has_its_share(&self, source: Network) -> bool {
-        self.sources.get(&source).is_some_and(|&count| count >= self.most_per_source)
+        self.sources.get(&source).is_some_and(|&count| count >= self.max_per_source)
     }
 
     pub(crate) fn get(&mut self, key: K) -> Option<&mut T> {
@@ -100,7 +100,7 @@ impl<K: Copy + Eq + Hash, T> Table<K, T> {
         self.forget(removed)
     }
 
-    pub(crate) fn remove_oldest(&mut self) -> Option<T> {
+    pub(crate) fn evict_oldest(&mut self) -> Option<T> {
         let removed = self.open.pop_front().map(|(_, open)| open);
         self.forget(removed)
     }

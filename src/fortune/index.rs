@@ -385,7 +385,7 @@ pub(crate) fn path_beside(cookie: &Path) -> PathBuf {
     path.into()
 }
 
-pub(crate) const READ_BY_INDEX: &[Rule] = &[Rule::new(Syscall::PREAD64, &[FILE], "read a fortune by its index")];
+pub(crate) const READ_BY_INDEX: Rule = Rule::new(Syscall::PREAD64, &[FILE], "read a fortune by its index");
 
 /// Reads until the buffer is full or the file ends.
 pub(crate) fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

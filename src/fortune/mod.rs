@@ -274,7 +274,7 @@ impl Fortunes {
         }
         let readable = |(directory, names): (PathBuf, BTreeSet<OsString>)| {
             if search::is_of_the_host(&directory) {
-                return Readable { directory, more: None };
+                return Readable::all(directory);
             }
             let is_read =
                 |name: &OsStr| names.contains(name) || companion_of(name).is_some_and(|of| names.contains(of));

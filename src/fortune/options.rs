@@ -9,7 +9,7 @@ use super::search::{Kind, SearchPath};
 use super::text::{Eligible, LONGEST_REPLY, LONGEST_TEXT, Length};
 use super::{Error, Fortunes, Key, Order, Sources, SourcesError, locale, parse_sources};
 use crate::random;
-use crate::service::Replies;
+use crate::service::Run;
 use crate::zone;
 
 /// fortune(6)'s limit between short and long fortunes, in characters.
@@ -163,11 +163,11 @@ impl Options {
     /// # Errors
     ///
     /// One of [`Error`].
-    pub fn fortunes(&self, manner: Manner, replies: Replies) -> Result<Fortunes, Error> {
+    pub fn fortunes(&self, manner: Manner, run: Run) -> Result<Fortunes, Error> {
         let (order, eligible) = (self.order()?, self.eligible(manner));
         match (self.sources(manner)?, order) {
             (None, order) => Fortunes::built_in(order, eligible),
-            (Some(sources), Order::Random(random)) if replies != Replies::Many => {
+            (Some(sources), Order::Random(random)) if run != Run::Daemon => {
                 Fortunes::one_of(&sources, random, eligible)
             }
             (Some(sources), order) => Fortunes::all_of(sources, order, eligible),

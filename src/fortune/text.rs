@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 /// The longest reply that RFC 865 has in mind, in octets with every line end as CR LF: fewer than 512.
 pub const LONGEST_REPLY: usize = 511;
+
 /// The longest text where there is no other limit, in octets.
 pub const LONGEST_TEXT: usize = 1024 * 1024;
 

@@ -8,12 +8,10 @@ use jiff::fmt::strtime::{BrokenDownTime, Config, PosixCustom};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
-use crate::engine;
-use crate::file::{self, Readable};
+use crate::file::Readable;
 use crate::fortune::text::LONGEST_REPLY;
 use crate::log;
-use crate::policy::Rules;
-use crate::service::{LineEnd, Replies, Reply, Service, Work};
+use crate::service::{Behavior, Files, LineEnd, Reply, Run, Service};
 use crate::zone;
 
 /// Sends the date and time as one line and closes; what the client sends is thrown away.
@@ -54,18 +52,17 @@ pub enum Error {
 
 impl Service for Daytime {
     type Options = Options;
+    type Error = Error;
     const NAME: &'static str = "daytime";
     const ABOUT: &'static str = "Daytime (RFC 867): sends the date and time, then closes";
     const IDLE_TIMEOUT: u16 = 3;
-    // A zone has one name, and is read again when the program is told to.
-    const RULES: Rules = Rules { files: &[file::READ], ..engine::REPLY };
 
-    fn prepare(options: &Options, replies: Replies) -> Result<Work, crate::runtime::Error> {
-        let zone = if options.utc { TimeZone::UTC } else { zone::local().map_err(Error::from)? };
+    fn prepare(options: &Options, run: Run) -> Result<Behavior, Error> {
+        let zone = if options.utc { TimeZone::UTC } else { zone::local()? };
         // Tried out in this zone, so that composing cannot fail with a client waiting.
         options.format.line(&Timestamp::now().to_zoned(zone.clone()))?;
-        let directory = (replies == Replies::Many && !options.utc).then(zone::may_change_in).flatten();
-        Ok(Work::Reply(Box::new(Clock { zone, directory, format: options.format.clone() })))
+        let directory = (run == Run::Daemon && !options.utc).then(zone::may_change_in).flatten();
+        Ok(Behavior::Reply(Box::new(Clock { zone, directory, format: options.format.clone() })))
     }
 }
 
@@ -76,15 +73,10 @@ struct Clock {
     format: Format,
 }
 
-impl Reply for Clock {
-    fn compose(&mut self, line_end: LineEnd, octets: &mut Vec<u8>) {
-        let line = self.format.line(&Timestamp::now().to_zoned(self.zone.clone())).unwrap_or_default();
-        line_end.append(&line, octets);
-    }
-
-    fn directories(&self) -> Vec<Readable> {
+impl Files for Clock {
+    fn readable(&self) -> Vec<Readable> {
         // There is nothing but zones beneath it.
-        self.directory.iter().map(|directory| Readable { directory: directory.clone(), more: None }).collect()
+        self.directory.iter().cloned().map(Readable::all).collect()
     }
 
     /// The host's time zone may be another one now.
@@ -103,6 +95,13 @@ impl Reply for Clock {
             }
             Err(error) => log::error(&format!("{error}; going on with the time zone that was read before")),
         }
+    }
+}
+
+impl Reply for Clock {
+    fn compose(&mut self, line_end: LineEnd, octets: &mut Vec<u8>) {
+        let line = self.format.line(&Timestamp::now().to_zoned(self.zone.clone())).unwrap_or_default();
+        line_end.append(&line, octets);
     }
 
     /// That of a Wednesday in September, which has the longest names. It is a good measure and no limit: a zone's name may be

@@ -1,9 +1,8 @@
 //! Discard, [RFC 863](https://www.rfc-editor.org/rfc/rfc863).
 
-use crate::engine;
-use crate::policy::Rules;
-use crate::runtime::Error;
-use crate::service::{NoOptions, Replies, Service, Work};
+use std::convert::Infallible;
+
+use crate::service::{Behavior, NoOptions, Run, Service};
 
 /// Throws away whatever the client sends, and sends nothing.
 #[derive(Debug)]
@@ -11,12 +10,12 @@ pub enum Discard {}
 
 impl Service for Discard {
     type Options = NoOptions;
+    type Error = Infallible;
     const NAME: &'static str = "discard";
     const ABOUT: &'static str = "Discard (RFC 863): throws away what it receives";
     const IDLE_TIMEOUT: u16 = 60;
-    const RULES: Rules = engine::DISCARD;
 
-    fn prepare(_: &NoOptions, _: Replies) -> Result<Work, Error> {
-        Ok(Work::Discard)
+    fn prepare(_: &NoOptions, _: Run) -> Result<Behavior, Infallible> {
+        Ok(Behavior::Discard)
     }
 }

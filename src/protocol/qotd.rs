@@ -5,14 +5,11 @@ use std::time::Duration;
 
 use clap::ArgAction;
 
-use crate::engine;
-use crate::file;
 use crate::file::Readable;
 use crate::fortune::{self, Chosen, Fortunes, Manner, SourcesError};
 use crate::log;
-use crate::policy::Rules;
-use crate::runtime::Error;
-use crate::service::{LineEnd, Replies, Reply, Service, Work};
+use crate::policy::{Extra, LIST};
+use crate::service::{Behavior, Files, LineEnd, Reply, Run, Service};
 
 /// Sends one fortune of fewer than 512 octets and closes; what the client sends is thrown away.
 #[derive(Debug)]
@@ -58,57 +55,47 @@ pub struct Options {
 
 impl Service for Qotd {
     type Options = Options;
+    type Error = fortune::Error;
     const NAME: &'static str = "qotd";
     const ABOUT: &'static str = "Quote of the Day (RFC 865): sends one fortune, then closes";
     const IDLE_TIMEOUT: u16 = 3;
-    const RULES: Rules = Rules {
-        filter: &[engine::PRINT, engine::PAUSE, engine::WAIT],
-        files: &[file::READ, file::LIST, fortune::READ_BY_INDEX],
-        ..engine::REPLY
-    };
+    const EXTRA: Extra = Extra { files: &[LIST, fortune::READ_BY_INDEX], ..Extra::NONE };
 
-    fn print(options: &Options) -> Result<Option<u8>, Error> {
-        Ok(quiet(options.print(Manner::Service))?)
+    fn print(options: &Options) -> Result<Option<u8>, fortune::Error> {
+        quiet(options.print(Manner::Service))
     }
 
-    fn prepare(options: &Options, replies: Replies) -> Result<Work, Error> {
-        Ok(options.prepare(Manner::Service, replies)?)
+    fn prepare(options: &Options, run: Run) -> Result<Behavior, fortune::Error> {
+        options.prepare(Manner::Service, run)
     }
 }
 
 impl Service for Fortune {
     type Options = Options;
+    type Error = fortune::Error;
     const NAME: &'static str = "fortune";
     const ABOUT: &'static str = "fortune(6): prints a fortune by chance";
     const IDLE_TIMEOUT: u16 = Qotd::IDLE_TIMEOUT;
     /// A unit or a job prints one, whatever its output leads to.
-    const NEEDS_NOBODY: bool = true;
-    const RULES: Rules = Qotd::RULES;
+    const PRINTS_UNATTENDED: bool = true;
+    const USAGE_ERROR: u8 = 1;
+    const EXTRA: Extra = Qotd::EXTRA;
 
-    fn print(options: &Options) -> Result<Option<u8>, Error> {
-        Ok(quiet(options.print(Manner::Fortune))?)
+    fn print(options: &Options) -> Result<Option<u8>, fortune::Error> {
+        quiet(options.print(Manner::Fortune))
     }
 
-    fn prepare(options: &Options, replies: Replies) -> Result<Work, Error> {
-        Ok(options.prepare(Manner::Fortune, replies)?)
+    fn prepare(options: &Options, run: Run) -> Result<Behavior, fortune::Error> {
+        options.prepare(Manner::Fortune, run)
     }
 
     /// In the words of fortune-mod where it has any.
-    fn report(error: &Error) -> u8 {
-        match error {
-            Error::Arguments(error) => u8::from(error.report(Self::NAME) != 0),
-            Error::Fortune(error) => {
-                match in_its_words(error) {
-                    Words::Bare(words) => log::bare_error(&words),
-                    Words::Named(words) => log::error(&words),
-                }
-                1
-            }
-            other => {
-                log::error(&other.to_string());
-                1
-            }
+    fn report(error: &fortune::Error) -> u8 {
+        match in_its_words(error) {
+            Words::Bare(words) => log::bare_error(&words),
+            Words::Named(words) => log::error(&words),
         }
+        1
     }
 }
 
@@ -157,17 +144,17 @@ fn in_its_words(error: &fortune::Error) -> Words {
 
 impl Options {
     /// Opens the collection.
-    pub(crate) fn fortunes(&self, manner: Manner, replies: Replies) -> Result<Fortunes, fortune::Error> {
+    pub(crate) fn fortunes(&self, manner: Manner, run: Run) -> Result<Fortunes, fortune::Error> {
         let printed = self.list || self.pattern.is_some() || self.cookie_file || self.wait;
-        if printed && replies != Replies::Printed {
+        if printed && run != Run::Print {
             return Err(fortune::Error::OnlyPrinted);
         }
-        self.fortunes.fortunes(manner, replies)
+        self.fortunes.fortunes(manner, run)
     }
 
-    fn prepare(&self, manner: Manner, replies: Replies) -> Result<Work, fortune::Error> {
-        let fortunes = self.fortunes(manner, replies)?;
-        Ok(Work::Reply(Box::new(Quote { fortunes, manner, cookie_file: self.cookie_file, wait: self.wait })))
+    fn prepare(&self, manner: Manner, run: Run) -> Result<Behavior, fortune::Error> {
+        let fortunes = self.fortunes(manner, run)?;
+        Ok(Behavior::Reply(Box::new(Quote { fortunes, manner, cookie_file: self.cookie_file, wait: self.wait })))
     }
 
     fn print(&self, manner: Manner) -> Result<Option<u8>, fortune::Error> {
@@ -198,6 +185,20 @@ struct Quote {
     wait: bool,
 }
 
+impl Files for Quote {
+    fn readable(&self) -> Vec<Readable> {
+        self.fortunes.directories()
+    }
+
+    fn descriptors(&self) -> usize {
+        self.fortunes.descriptors()
+    }
+
+    fn reload(&mut self) {
+        self.fortunes.reload();
+    }
+}
+
 impl Reply for Quote {
     fn compose(&mut self, line_end: LineEnd, octets: &mut Vec<u8>) {
         let line_end = if self.manner == Manner::Fortune { LineEnd::Lf } else { line_end };
@@ -211,18 +212,6 @@ impl Reply for Quote {
     fn longest(&self) -> usize {
         // Every octet may be a line end, which takes two.
         2 * self.fortunes.longest()
-    }
-
-    fn directories(&self) -> Vec<Readable> {
-        self.fortunes.directories()
-    }
-
-    fn descriptors(&self) -> usize {
-        self.fortunes.descriptors()
-    }
-
-    fn reload(&mut self) {
-        self.fortunes.reload();
     }
 
     fn pause(&self, octets: &[u8]) -> Duration {

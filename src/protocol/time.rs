@@ -1,11 +1,9 @@
 //! Time, [RFC 868](https://www.rfc-editor.org/rfc/rfc868).
 
+use std::convert::Infallible;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::engine;
-use crate::policy::Rules;
-use crate::runtime::Error;
-use crate::service::{LineEnd, NoOptions, Replies, Reply, Service, Work};
+use crate::service::{Behavior, Files, LineEnd, NoOptions, Reply, Run, Service};
 
 /// Sends the seconds since 1900-01-01 00:00 UTC as 32 bits, most significant octet first, and closes. The count starts over
 /// on 2036-02-07.
@@ -14,17 +12,19 @@ pub enum Time {}
 
 impl Service for Time {
     type Options = NoOptions;
+    type Error = Infallible;
     const NAME: &'static str = "time";
     const ABOUT: &'static str = "Time (RFC 868): sends the seconds since 1900 as four octets, then closes";
     const IDLE_TIMEOUT: u16 = 3;
-    const RULES: Rules = engine::REPLY;
 
-    fn prepare(_: &NoOptions, _: Replies) -> Result<Work, Error> {
-        Ok(Work::Reply(Box::new(Clock)))
+    fn prepare(_: &NoOptions, _: Run) -> Result<Behavior, Infallible> {
+        Ok(Behavior::Reply(Box::new(Clock)))
     }
 }
 
 struct Clock;
+
+impl Files for Clock {}
 
 impl Reply for Clock {
     fn compose(&mut self, _: LineEnd, octets: &mut Vec<u8>) {

@@ -82,16 +82,16 @@ impl Error {
         sentence(&self.0.render().to_string())
     }
 
-    /// Prints the help to whoever asked for it on a terminal (exit code 0), or puts one sentence on the log (2).
-    pub(crate) fn report(&self, name: &str) -> u8 {
+    /// Prints the help to whoever asked for it on a terminal (exit code 0), or puts one sentence on the log (`usage_error`).
+    pub(crate) fn report(&self, name: &str, usage_error: u8) -> u8 {
         let help = matches!(self.0.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
         if !help {
             log::error(&format!("{}; see `{name} --help`", self.sentence()));
-            return 2;
+            return usage_error;
         }
         if fstat(stdout()).is_ok_and(|stat| log::is_socket(&stat)) {
             log::error("--help and --version are for a terminal, not for a connection; leave them out");
-            return 2;
+            return usage_error;
         }
         match self.0.print() {
             Ok(()) => 0,

@@ -6,42 +6,38 @@ pub mod sandbox;
 
 use std::convert::Infallible;
 use std::env;
+use std::error;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::policy::{Peer, Policies};
-use crate::service::{Replies, Service};
-use crate::{engine, log, protocol, sys};
+use crate::engine::{self, Arranged, Lifetime, One, Policies, Shared, Socket};
+use crate::policy::Io;
+use crate::service::{Files, Run, Service};
+use crate::{log, protocol, sys};
 use activation::Activation;
 use arguments::Arguments;
 
-/// Why a program ended without serving, one sentence each.
+/// Why a program ended without serving, one sentence each. `E` is the service's own.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum Error<E: error::Error + 'static> {
     /// The command line.
     #[error(transparent)]
     Arguments(#[from] arguments::Error),
-    /// What the super-server passed.
+    /// What the super-server passed, or `--listen`.
     #[error(transparent)]
     Activation(#[from] activation::Error),
-    /// The fortune collection.
+    /// What the service prepares.
     #[error(transparent)]
-    Fortune(#[from] crate::fortune::Error),
-    /// The time.
-    #[error(transparent)]
-    Daytime(#[from] protocol::DaytimeError),
+    Service(E),
     /// The lock-down.
     #[error(transparent)]
     Sandbox(#[from] sandbox::Error),
     /// The connection.
     #[error(transparent)]
-    Serve(#[from] engine::Error),
-    /// `--listen`.
-    #[error(transparent)]
-    Listen(#[from] activation::ListenError),
+    One(#[from] engine::Error),
     /// All connections and datagrams.
     #[error(transparent)]
-    Daemon(#[from] engine::DaemonError),
+    Shared(#[from] engine::SharedError),
 }
 
 /// Runs a service from its start to its end, on whatever it was started with.
@@ -49,11 +45,9 @@ pub fn run<S: Service>() -> ! {
     sys::start();
     // From here on descriptor 2 is the log, whatever the super-server connected it to.
     log::open(S::NAME);
-    let Err(error) = live::<S>();
-    sys::exit(S::report(&error))
+    let Err(error) = run_as_started::<S>();
+    sys::exit(report::<S>(&error))
 }
-
-const _: Policies = Policies::new(&protocol::Qotd::RULES);
 
 /// Runs `qotd`, or fortune(6) where the program was started under that name.
 pub fn run_qotd() -> ! {
@@ -62,67 +56,70 @@ pub fn run_qotd() -> ! {
     if fortune { run::<protocol::Fortune>() } else { run::<protocol::Qotd>() }
 }
 
-fn live<S: Service>() -> Result<Infallible, Error> {
+fn run_as_started<S: Service>() -> Result<Infallible, Error<S::Error>> {
     // Arguments: a mistake ends here, before anything is opened.
     let arguments = Arguments::<S>::parse()?;
 
     // How was I started? The descriptors tell.
-    let activation = activation::recognise(&arguments.listen, S::UDP_UNASKED, S::NEEDS_NOBODY)?;
+    let activation = activation::recognise(&arguments.listen, S::UDP_UNASKED, S::PRINTS_UNATTENDED)?;
 
     // Prepare: everything that needs the outside world. Lock down, before one octet from the network is read. Serve, with
-    // the system calls of this service's policy only.
+    // the system calls of the engine's policy only.
     match activation {
-        Activation::Sockets { sockets, until, notices } => live_for_all(&arguments, sockets, until, &notices),
-        Activation::Connection | Activation::Filter => {
-            let (peer, replies) = match activation {
-                Activation::Filter => (Peer::Filter, Replies::Printed),
-                _ => (Peer::Connection, Replies::One),
-            };
-            let printed = if peer == Peer::Filter { S::print(&arguments.options)? } else { None };
-            if let Some(code) = printed {
+        Activation::Filter => {
+            if let Some(code) = S::print(&arguments.options).map_err(Error::Service)? {
                 sys::exit(code)
             }
-            let work = S::prepare(&arguments.options, replies)?;
-            let mut prepared = engine::Prepared::new(work, peer, idle(&arguments, S::IDLE_TIMEOUT))?;
-            sandbox::lock_down(policies::<S>().of(peer), peer, &[], arguments.sandbox)?;
-            end::<S>(prepared.serve().map_err(Error::from))
+            run_one(&arguments, Io::Filter, Run::Print)
         }
+        Activation::Connection => run_one(&arguments, Io::Connection, Run::One),
+        Activation::Sockets { sockets, lifetime, notices } => run_daemon(&arguments, sockets, lifetime, &notices),
     }
 }
 
-/// The same with sockets for all clients.
+/// One connection, or a filter.
+fn run_one<S: Service>(arguments: &Arguments<S>, io: Io, run: Run) -> Result<Infallible, Error<S::Error>> {
+    let behavior = S::prepare(&arguments.options, run).map_err(Error::Service)?;
+    let policy = policies::<S>().of(&behavior, io);
+    let mut one = One::new(behavior, io, idle(arguments, S::IDLE_TIMEOUT))?;
+    sandbox::lock_down(policy, io, &[], arguments.sandbox)?;
+    end::<S>(one.serve().map_err(Error::from))
+}
+
+/// Every client, on sockets of their own.
 ///
 /// Not inlined: its stack frame is 60 KiB, and a process for one connection would pay for each page of it.
 #[inline(never)]
-fn live_for_all<S: Service>(
+fn run_daemon<S: Service>(
     arguments: &Arguments<S>,
-    sockets: Vec<activation::Socket>,
-    until: activation::Until,
+    sockets: Vec<Socket>,
+    lifetime: Lifetime,
     notices: &[String],
-) -> Result<Infallible, Error> {
-    let arranged = engine::Arranged::new(sockets)?;
+) -> Result<Infallible, Error<S::Error>> {
+    let arranged = Arranged::new(sockets)?;
     // Before anything large is: what lies in a mapping of its own could neither grow nor go after the lock-down.
     sys::allocate_by_brk();
-    let work = S::prepare(&arguments.options, Replies::Many)?;
-    let readable = work.directories();
-    let peer = match (arranged.has_datagrams(), readable.is_empty()) {
-        (false, true) => Peer::Listeners,
-        (true, true) => Peer::Sockets,
-        (false, false) => Peer::ListenersAndFiles,
-        (true, false) => Peer::SocketsAndFiles,
+    let behavior = S::prepare(&arguments.options, Run::Daemon).map_err(Error::Service)?;
+    let readable = behavior.files().map_or_else(Vec::new, Files::readable);
+    let io = match (arranged.has_datagrams(), readable.is_empty()) {
+        (false, true) => Io::Listeners,
+        (true, true) => Io::Sockets,
+        (false, false) => Io::ListenersAndFiles,
+        (true, false) => Io::SocketsAndFiles,
     };
+    let policy = policies::<S>().of(&behavior, io);
     let (idle, stay) = (idle(arguments, S::IDLE_TIMEOUT), idle(arguments, arguments::STAY));
-    let mut daemon = engine::Daemon::new(work, arranged, until, &arguments.limits, idle, stay)?;
-    sandbox::lock_down(policies::<S>().of(peer), peer, &readable, arguments.sandbox)?;
+    let mut shared = Shared::new(behavior, arranged, lifetime, &arguments.limits, idle, stay)?;
+    sandbox::lock_down(policy, io, &readable, arguments.sandbox)?;
     for notice in notices {
         log::notice(notice);
     }
-    end::<S>(daemon.serve().map_err(Error::from))
+    end::<S>(shared.serve().map_err(Error::from))
 }
 
 /// Compiled with the program.
 fn policies<S: Service>() -> &'static Policies {
-    const { &Policies::new(&S::RULES) }
+    const { &Policies::new(S::EXTRA) }
 }
 
 fn idle<S: Service>(arguments: &Arguments<S>, default: u16) -> Duration {
@@ -130,9 +127,22 @@ fn idle<S: Service>(arguments: &Arguments<S>, default: u16) -> Duration {
 }
 
 /// Exits at once: returning would free memory and clean up, which takes calls that the policy does not have.
-fn end<S: Service>(outcome: Result<(), Error>) -> ! {
+fn end<S: Service>(outcome: Result<(), Error<S::Error>>) -> ! {
     sys::exit(match outcome {
         Ok(()) => 0,
-        Err(error) => S::report(&error),
+        Err(error) => report::<S>(&error),
     })
+}
+
+/// Reports an error on the log, and returns the exit code: [`Service::USAGE_ERROR`] for a mistake on the command line, the
+/// service's own for an error of its own, else 1.
+fn report<S: Service>(error: &Error<S::Error>) -> u8 {
+    match error {
+        Error::Arguments(error) => error.report(S::NAME, S::USAGE_ERROR),
+        Error::Service(error) => S::report(error),
+        other => {
+            log::error(&other.to_string());
+            1
+        }
+    }
 }

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use hunker::{LayerError, Policy};
 
-pub use crate::file::Readable;
+use crate::file::Readable;
 use crate::log;
-use crate::policy::Peer;
+use crate::policy::Io;
 
 /// What to do when the kernel lacks a layer.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ fn advice(missing: &hunker::Error) -> &'static str {
 ///
 /// [`Error::Failed`] and [`Error::Everything`], and in [`Mode::Strict`] [`Error::Missing`], which in [`Mode::BestEffort`] is a
 /// warning on the log.
-pub fn lock_down(policy: &Policy, peer: Peer, readable: &[Readable], mode: Mode) -> Result<(), Error> {
+pub fn lock_down(policy: &Policy, io: Io, readable: &[Readable], mode: Mode) -> Result<(), Error> {
     let mode = match mode {
         Mode::Strict => hunker::Mode::Strict,
         Mode::BestEffort => hunker::Mode::BestEffort,
@@ -71,7 +71,7 @@ pub fn lock_down(policy: &Policy, peer: Peer, readable: &[Readable], mode: Mode)
     for missing in report.missing {
         let message = format!("{missing}; serving without it");
         // Where each client has a process, each would write to the log: `small-services doctor` says it there.
-        if peer == Peer::Connection { log::info(&message) } else { log::warning(&message) }
+        if io == Io::Connection { log::info(&message) } else { log::warning(&message) }
     }
     for Readable { directory, more } in readable {
         if let Some(more) = more {

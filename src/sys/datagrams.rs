@@ -36,7 +36,7 @@ pub(crate) struct Batch {
 /// # Errors
 ///
 /// If it is no UDP socket.
-pub(crate) fn tell_destinations(socket: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn enable_pktinfo(socket: BorrowedFd<'_>) -> io::Result<()> {
     let (level, tell, errors) = match rustix::net::sockopt::socket_domain(socket)? {
         rustix::net::AddressFamily::INET => (libc::IPPROTO_IP, libc::IP_PKTINFO, libc::IP_RECVERR),
         _ => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, libc::IPV6_RECVERR),
@@ -94,6 +94,11 @@ impl Batch {
     /// The length of a request's payload in octets.
     pub(crate) fn length(&self, index: usize) -> usize {
         self.headers[index].msg_len as usize
+    }
+
+    /// What is in a request.
+    pub(crate) fn request(&self, index: usize) -> &[u8] {
+        &self.payloads[index * LONGEST..][..self.length(index)]
     }
 
     /// Where a request came from; `None` for a source that is neither IPv4 nor IPv6.

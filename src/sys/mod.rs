@@ -4,7 +4,7 @@
 
 mod datagrams;
 
-pub(crate) use datagrams::{Batch, tell_destinations};
+pub(crate) use datagrams::{Batch, enable_pktinfo};
 
 use std::env;
 use std::io;
@@ -12,7 +12,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
-use hunker::{Rule, Syscall};
+use hunker::{Pin, Rule, Syscall};
 use rustix::fs::{Stat, fstat};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 #[cfg(feature = "web")]
@@ -128,7 +128,7 @@ pub(crate) fn watch_signals() -> io::Result<AsyncFd<BorrowedFd<'static>>> {
 
 /// Asks the kernel to wake the program up for no less than so many octets, the end, or a full buffer (`SO_RCVLOWAT` in
 /// socket(7)). Where that cannot be had, it wakes up more often.
-pub(crate) fn wake_up_for(socket: BorrowedFd<'_>, octets: usize) {
+pub(crate) fn set_rcvlowat(socket: BorrowedFd<'_>, octets: usize) {
     let octets = libc::c_int::try_from(octets).unwrap_or(libc::c_int::MAX);
     let _ = set(socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT, octets);
 }
@@ -163,6 +163,14 @@ pub(crate) fn replace_standard_error() {
 
 /// What every program needs, to end.
 pub(crate) const RULES: &[Rule] = &[Rule::new(Syscall::EXIT_GROUP, &[], "end")];
+
+/// Where time counts, and the vDSO cannot tell it.
+pub(crate) const TELL_TIME: Rule = Rule::new(
+    Syscall::CLOCK_GETTIME,
+    // CLOCK_REALTIME and CLOCK_MONOTONIC. Other clocks tell how busy other processes are, whoever they belong to.
+    &[Pin::within(0, 0, 1)],
+    "tell the time where the vDSO cannot",
+);
 
 /// Ends the process at once (`_exit(2)`): no destructors and no clean-up of the runtime, which would need system calls
 /// that the policy does not have.

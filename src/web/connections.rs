@@ -55,7 +55,7 @@ impl Connections {
 
     /// Ends the connection that was idle for longest.
     pub(super) fn let_oldest_go(&mut self) {
-        if let Some(server) = self.table.remove_oldest() {
+        if let Some(server) = self.table.evict_oldest() {
             end(server);
         }
     }

@@ -29,12 +29,12 @@ use crate::engine::shared;
 use crate::fortune::text::{Eligible, LONGEST_TEXT};
 use crate::fortune::{self, Fortunes, Manner, Order};
 use crate::numbers::{EVENTS, STREAM, number};
-use crate::policy::{Peer, Rules};
+use crate::policy::{Extra, Io, Rules};
 use crate::protocol::QotdOptions;
 use crate::runtime::activation;
 use crate::runtime::sandbox;
 use crate::sd_notify::Manager;
-use crate::service::Replies;
+use crate::service::Run;
 use crate::{engine, file, log, random, sys};
 use arguments::Arguments;
 use proxy::Balancers;
@@ -74,7 +74,7 @@ const WEB: &[Rule] = &[
     Rule::new(Syscall::READ, &[WAKER], "start that count over, should it be full"),
     shared::BE_TOLD,
     shared::TELL,
-    shared::TELL_TIME,
+    sys::TELL_TIME,
     Rule::new(Syscall::GETRANDOM, &[], "draw the keys of a TLS connection"),
     Rule::new(Syscall::BRK, &[], "keep a connection's state"),
     #[cfg(debug_assertions)]
@@ -87,9 +87,10 @@ pub(crate) const RULES: Rules = Rules {
     filter: &[],
     listeners: &[],
     datagrams: &[],
-    files: &[WEB, file::READ, file::LIST, fortune::READ_BY_INDEX],
+    files: &[WEB, file::READ, &[file::LIST, fortune::READ_BY_INDEX]],
+    extra: Extra::NONE,
 };
-static POLICY: Policy = Policy::new(&RULES.of(Peer::ListenersAndFiles));
+static POLICY: Policy = Policy::new(&RULES.of(Io::ListenersAndFiles));
 
 /// What there is for lunch, in fortune(6)'s format.
 const LUNCH: &str = include_str!("../../data/lunch");
@@ -112,7 +113,7 @@ enum Error {
     #[error(transparent)]
     Sandbox(#[from] sandbox::Error),
     #[error(transparent)]
-    Daemon(#[from] engine::DaemonError),
+    Daemon(#[from] engine::SharedError),
 }
 
 /// Runs it from its start to its end: arguments, sockets, certificate and fortunes, the lock-down, then everything that
@@ -124,7 +125,7 @@ pub fn run() -> ! {
     sys::allocate_by_brk();
     let Err(error) = live();
     if let Error::Arguments(error) = error {
-        sys::exit(error.report(NAME));
+        sys::exit(error.report(NAME, 2));
     }
     log::error(&error.to_string());
     sys::exit(if let Error::FortunesLine(_) = error { 2 } else { 1 })
@@ -156,7 +157,7 @@ fn live() -> Result<Infallible, Error> {
             log::warning(&error.to_string());
         }
     }
-    let prepare = |error: io::Error| engine::DaemonError::Prepare(error);
+    let prepare = |error: io::Error| engine::SharedError::Prepare(error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(prepare)?;
     let _kept = engine::keep_numbers().map_err(prepare)?;
     // Before a socket is bound: a mistake in it leaves none behind that clients wait on.
@@ -184,18 +185,18 @@ fn live() -> Result<Infallible, Error> {
     let balancers = Balancers::new(arguments.proxy_protocol);
     engine::raise_descriptor_limit(limits.most, server::SPARE_DESCRIPTORS * listeners.len() + descriptors)?;
     sys::daemon_signals().and_then(|signals| Ok(dup2_stdin(signals)?)).map_err(prepare)?;
-    let manager = Manager::connect(Instant::now()).map_err(engine::DaemonError::Manager)?;
+    let manager = Manager::connect(Instant::now()).map_err(engine::SharedError::Manager)?;
     let guard = runtime.enter();
     let server = Server::new(site, identity.zip(acceptor), listeners, limits, balancers).map_err(prepare)?;
     drop(guard);
 
-    sandbox::lock_down(&POLICY, Peer::ListenersAndFiles, &readable, arguments.sandbox)?;
+    sandbox::lock_down(&POLICY, Io::ListenersAndFiles, &readable, arguments.sandbox)?;
     for notice in &notices {
         log::notice(notice);
     }
     let outcome = tokio::task::LocalSet::new().block_on(&runtime, server.serve(manager));
     // Exits at once, as all services do: taking the runtime apart needs calls that the policy does not have.
-    let outcome = outcome.map_err(engine::DaemonError::Wait);
+    let outcome = outcome.map_err(engine::SharedError::Wait);
     if let Err(error) = &outcome {
         log::error(&error.to_string());
     }
@@ -204,7 +205,7 @@ fn live() -> Result<Infallible, Error> {
 
 /// What `--fortunes` says, as qotd would choose; else what there is for lunch.
 fn fortunes(options: Option<QotdOptions>) -> Result<Fortunes, fortune::Error> {
-    options.map_or_else(lunch, |options| options.fortunes(Manner::Service, Replies::Many))
+    options.map_or_else(lunch, |options| options.fortunes(Manner::Service, Run::Daemon))
 }
 
 /// What there is for lunch.

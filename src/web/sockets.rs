@@ -12,9 +12,10 @@ use rustix::io::fcntl_dupfd_cloexec;
 use rustix::net::AddressFamily;
 use rustix::net::sockopt::{set_tcp_nodelay, socket_domain};
 
+use crate::engine::Kind;
 use crate::engine::buffers::Buffers;
 use crate::numbers::FIRST_FREE;
-use crate::runtime::activation::{self, Kind};
+use crate::runtime::activation;
 use crate::{log, sys};
 
 /// What is spoken on a socket: its name.

@@ -1,14 +1,14 @@
 //! What a hijacked process can still do with the calls and descriptors that it has: all of it, and what it means.
 
-use super::Peer;
-use Peer::{Connection, Filter, Listeners, ListenersAndFiles, Sockets, SocketsAndFiles};
+use super::Io;
+use Io::{Connection, Filter, Listeners, ListenersAndFiles, Sockets, SocketsAndFiles};
 
 /// Kinds of descriptors with a name for all of them; or a name that is itself the kind.
 pub type Kinds = (&'static str, &'static [&'static str]);
 
 /// What the process of a service can do.
 pub struct Reach {
-    pub peers: &'static [Peer],
+    pub peers: &'static [Io],
     pub services: &'static [&'static str],
     pub call: &'static str,
     /// With which arguments, in words; nothing for those that the service itself would choose.
@@ -20,28 +20,32 @@ pub struct Reach {
 }
 
 /// The kinds of processes, and what each is called.
-pub const PROCESSES: &[(&[Peer], &str)] = &[
+pub const PROCESSES: &[(&[Io], &str)] = &[
     (ANY, "any process"),
     (ONE, "a process for one connection"),
     (FILTER, "a filter"),
+    (CALLED, "a process for one connection or a filter"),
     (ALL, "one process for all"),
     (DATAGRAMS, "one process for all, with UDP"),
     (FILES, "one process for all that reads its files again"),
 ];
 
-const ANY: &[Peer] = &[Connection, Filter, Listeners, Sockets, ListenersAndFiles, SocketsAndFiles];
-const ONE: &[Peer] = &[Connection];
-const FILTER: &[Peer] = &[Filter];
-const ALL: &[Peer] = &[Listeners, Sockets, ListenersAndFiles, SocketsAndFiles];
-const DATAGRAMS: &[Peer] = &[Sockets, SocketsAndFiles];
-const FILES: &[Peer] = &[ListenersAndFiles, SocketsAndFiles];
+const ANY: &[Io] = &[Connection, Filter, Listeners, Sockets, ListenersAndFiles, SocketsAndFiles];
+const ONE: &[Io] = &[Connection];
+const FILTER: &[Io] = &[Filter];
+const CALLED: &[Io] = &[Connection, Filter];
+const ALL: &[Io] = &[Listeners, Sockets, ListenersAndFiles, SocketsAndFiles];
+const DATAGRAMS: &[Io] = &[Sockets, SocketsAndFiles];
+const FILES: &[Io] = &[ListenersAndFiles, SocketsAndFiles];
 
-const EVERY: &[&str] = &["qotd", "echo", "daytime", "discard", "chargen", "time", "lunchd"];
-const SMALL: &[&str] = &["qotd", "echo", "daytime", "discard", "chargen", "time"];
-const REPLYING: &[&str] = &["qotd", "daytime", "time"];
-const READING: &[&str] = &["echo", "discard"];
+const EVERY: &[&str] = &["qotd", "echo", "daytime", "discard", "chargen", "time", "finger", "lunchd"];
+const SMALL: &[&str] = &["qotd", "echo", "daytime", "discard", "chargen", "time", "finger"];
+const REPLYING: &[&str] = &["qotd", "daytime", "time", "finger"];
+const READING: &[&str] = &["echo", "discard", "finger"];
+/// Those that answer a request.
+const ANSWERING: &[&str] = &["finger"];
 /// All but discard.
-const SENDING: &[&str] = &["qotd", "echo", "daytime", "chargen", "time", "lunchd"];
+const SENDING: &[&str] = &["qotd", "echo", "daytime", "chargen", "time", "finger", "lunchd"];
 /// Those that list directories.
 const WATCHING: &[&str] = &["qotd", "lunchd"];
 const STREAMING: &[&str] = &["echo", "discard", "chargen"];
@@ -66,7 +70,7 @@ const SYSTEM: Kinds = (
 const UDP: Kinds = ("a UDP socket", &[]);
 
 const fn may(
-    peers: &'static [Peer],
+    peers: &'static [Io],
     services: &'static [&'static str],
     (call, how): (&'static str, &'static str),
     on: &'static [Kinds],
@@ -89,21 +93,25 @@ pub const LIST: &[Reach] = &[
     may(ANY, EVERY, plain("exit_group"), &[("the process", &[])], "ends, with any exit code"),
 
     may(ONE, &["echo"], plain("read"), &[ITS_CONNECTION], "takes what this client says"),
-    may(ONE, &["qotd", "daytime", "discard", "chargen", "time"], plain("recvfrom"), &[ITS_CONNECTION], "drops what this client says; takes it, over a Unix-domain socket"),
+    may(ONE, &["qotd", "daytime", "discard", "chargen", "time", "finger"], plain("recvfrom"), &[ITS_CONNECTION], "drops what this client says; takes it, over a Unix-domain socket"),
     may(ONE, SENDING, plain("write"), &[ITS_CONNECTION], "says to this client what it likes"),
     may(ONE, REPLYING, plain("shutdown"), &[ITS_CONNECTION], "tells this client that nothing follows"),
 
+    may(ONE, ANSWERING, plain("ppoll"), &[ITS_CONNECTION, LOGS, ("the journal", &[]), ("syslog", &[])], "learns when one of them can be read or written, and no more"),
+    may(CALLED, ANSWERING, plain("clock_gettime"), &[("the time of day", &[]), ("the time since the start", &[])], "knows the time"),
+    may(CALLED, ANSWERING, plain("brk"), &[("memory", &[])], "takes memory, until a limit ends the process"),
+
     may(FILTER, READING, plain("read"), &[INPUTS], "takes what was meant for the filter"),
     may(FILTER, SENDING, plain("write"), &[OUTPUTS, ("a socket as output", &[])], TERMINAL),
-    may(FILTER, &["qotd"], plain("ppoll"), &[("a while", &[])], "waits"),
+    may(FILTER, REPLYING, plain("ppoll"), &[("a while", &[])], "waits"),
     may(FILTER, SMALL, plain("ppoll"), &[INPUTS, OUTPUTS, ("a socket as output", &[]), LOGS, ("the journal", &[]), ("syslog", &[])], "learns when one of them can be read or written, and no more"),
 
     may(ALL, EVERY, plain("accept4"), &[LISTENING], "takes the service's clients: who connects to its sockets, and nobody else"),
     may(ALL, EVERY, plain("recvfrom"), &[CONNECTIONS], "takes or drops what any client of this process says"),
     may(ALL, SENDING, plain("sendto"), &[CONNECTIONS], "says to any client of this process what it likes"),
     may(ALL, SENDING, ("sendto", "to an address of no length"), &[CONNECTIONS], "does the same: where a connection leads cannot be changed"),
-    may(ALL, &["qotd", "daytime", "time", "lunchd"], plain("shutdown"), &[CONNECTIONS], "tells any client of this process that nothing follows"),
-    may(ALL, &["qotd", "daytime", "time", "lunchd"], plain("shutdown"), &[LISTENING], "changes nothing: who listens sends nothing that could end"),
+    may(ALL, &["qotd", "daytime", "time", "finger", "lunchd"], plain("shutdown"), &[CONNECTIONS], "tells any client of this process that nothing follows"),
+    may(ALL, &["qotd", "daytime", "time", "finger", "lunchd"], plain("shutdown"), &[LISTENING], "changes nothing: who listens sends nothing that could end"),
     may(ALL, EVERY, plain("close"), &[CONNECTIONS, LISTENING], "ends connections, or serves no more; what comes then waits in the kernel"),
     may(ALL, STREAMING, plain("setsockopt"), &[CONNECTIONS, LISTENING], "has the kernel buffer more for each connection, up to `net.core.rmem_max` and `wmem_max`; a unit's `MemoryMax=` counts it, and ends the process. A listening socket keeps its sizes until the next process sets them"),
     may(ALL, EVERY, plain("read"), &[("the signals", &[])], "is told to stop, and does not: the manager kills it after `TimeoutStopSec=`"),

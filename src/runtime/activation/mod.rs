@@ -9,7 +9,6 @@ pub(crate) use hosts::{addresses, at_each};
 pub(crate) use listen::listening;
 pub use listen::{Address, Error as ListenError};
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,6 +19,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, getsockname};
 use rustix::stdio::{dup2_stdin, dup2_stdout, stdin, stdout};
 use rustix::termios::isatty;
 
+use crate::engine::{Kind, Lifetime, Socket};
 use crate::log::{is_socket, same_file};
 use crate::sys;
 
@@ -35,48 +35,10 @@ pub enum Activation {
         /// Where clients come in.
         sockets: Vec<Socket>,
         /// When to end.
-        until: Until,
+        lifetime: Lifetime,
         /// What there is to say on the log, once nothing keeps the program from serving them.
         notices: Vec<String>,
     },
-}
-
-/// A socket to answer on.
-#[derive(Debug)]
-pub struct Socket {
-    /// The socket.
-    pub descriptor: OwnedFd,
-    /// What it is called in the log: its name in `LISTEN_FDNAMES`, or its address.
-    pub name: String,
-    /// What comes in.
-    pub kind: Kind,
-}
-
-/// What comes in on a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Connections: it listens.
-    Listener,
-    /// Datagrams.
-    Datagrams,
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Listener => "connections",
-            Self::Datagrams => "datagrams",
-        })
-    }
-}
-
-/// When the program ends that serves sockets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Until {
-    /// When it is told to: the service manager, or the person at the terminal, started it to stay.
-    Stopped,
-    /// When there was no traffic for a while: inetd's `wait`, which starts it again for the next client.
-    Idle,
 }
 
 /// What was passed, and cannot be served.
@@ -105,6 +67,9 @@ pub enum Error {
          start the socket unit instead of the service, or use --listen"
     )]
     Nothing,
+    /// `--listen`.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// `LISTEN_FDS` or `LISTEN_PID` is wrong, or a descriptor cannot be used.
     #[error("cannot use the passed descriptors: {0}; check LISTEN_FDS, and what descriptors 0 and 1 are")]
     Descriptors(#[from] io::Error),
@@ -118,29 +83,25 @@ impl From<rustix::io::Errno> for Error {
 
 /// Tells how the program was started, opens the addresses of `--listen`, and closes every descriptor that nobody passed on
 /// purpose. A connection that came in `LISTEN_FDS` is moved to descriptors 0 and 1. `udp_unasked` is whether an address
-/// without a scheme means UDP as well as TCP; `needs_nobody`, whether it is no mistake to have nothing to read from and a socket
+/// without a scheme means UDP as well as TCP; `unattended`, whether it is no mistake to have nothing to read from and a socket
 /// to write to, such as the journal's.
 ///
 /// # Errors
 ///
 /// When what was passed cannot be served, or an address cannot be had.
-pub fn recognise(
-    listen: &[Address],
-    udp_unasked: bool,
-    needs_nobody: bool,
-) -> Result<Activation, crate::runtime::Error> {
-    let passed = sys::take_passed_sockets().map_err(Error::from)?;
+pub fn recognise(listen: &[Address], udp_unasked: bool, unattended: bool) -> Result<Activation, Error> {
+    let passed = sys::take_passed_sockets()?;
     if passed.is_empty() {
         if !listen.is_empty() {
             let listen::Opened { sockets, notices } = listen::open(listen, udp_unasked)?;
-            return Ok(Activation::Sockets { sockets, until: Until::Stopped, notices });
+            return Ok(Activation::Sockets { sockets, lifetime: Lifetime::UntilStopped, notices });
         }
-        return Ok(by_standard_input(needs_nobody)?);
+        return by_standard_input(unattended);
     }
     if !listen.is_empty() {
-        return Err(Error::Both.into());
+        return Err(Error::Both);
     }
-    Ok(by_passed_sockets(passed)?)
+    by_passed_sockets(passed)
 }
 
 /// What `sd_listen_fds(3)` describes.
@@ -167,22 +128,26 @@ fn by_passed_sockets(passed: Vec<(OwnedFd, Option<String>)>) -> Result<Activatio
     let input = fstat(stdin());
     let inetd_style = input
         .is_ok_and(|input| sockets.iter().any(|one| fstat(&one.descriptor).is_ok_and(|it| same_file(&it, &input))));
-    Ok(Activation::Sockets { sockets, until: if inetd_style { Until::Idle } else { Until::Stopped }, notices })
+    Ok(Activation::Sockets {
+        sockets,
+        lifetime: if inetd_style { Lifetime::WhileBusy } else { Lifetime::UntilStopped },
+        notices,
+    })
 }
 
 /// What inetd and shells do.
-fn by_standard_input(needs_nobody: bool) -> Result<Activation, Error> {
+fn by_standard_input(unattended: bool) -> Result<Activation, Error> {
     let input = fstat(stdin())?;
     let output = fstat(stdout())?;
     if !is_socket(&input) {
         let kind = FileType::from_raw_mode(input.st_mode);
         // What is closed is a directory now (sys::start). Only those mind who read from it.
         let nobody = (kind.is_dir() || kind.is_char_device() && !isatty(stdin())) && is_socket(&output);
-        return if nobody && !needs_nobody { Err(Error::Nothing) } else { Ok(Activation::Filter) };
+        return if nobody && !unattended { Err(Error::Nothing) } else { Ok(Activation::Filter) };
     }
     if let Some(kind) = kind(stdin(), 0)? {
         let socket = Socket { descriptor: stdin().try_clone_to_owned()?, name: "descriptor 0".to_owned(), kind };
-        return Ok(Activation::Sockets { sockets: vec![socket], until: Until::Idle, notices: vec![] });
+        return Ok(Activation::Sockets { sockets: vec![socket], lifetime: Lifetime::WhileBusy, notices: vec![] });
     }
     // A filter may read from one socket and write to another thing: ssh starts programs like that.
     Ok(if same_file(&input, &output) { Activation::Connection } else { Activation::Filter })

@@ -23,7 +23,7 @@ mod survivors;
 use std::io;
 
 use hunker::Layer;
-use small_services::policy::Peer;
+use small_services::policy::Io;
 use small_services::{audit, log};
 
 fn main() {
@@ -45,11 +45,11 @@ fn main() {
     }
 }
 
-fn peer_named(name: &str) -> Peer {
-    *Peer::ALL.iter().find(|&known| format!("{known:?}") == name).expect("a peer")
+fn peer_named(name: &str) -> Io {
+    *Io::ALL.iter().find(|&known| format!("{known:?}") == name).expect("a peer")
 }
 
-fn done(service: &str, peer: Peer, layers: &str, name: &str) -> i32 {
+fn done(service: &str, peer: Io, layers: &str, name: &str) -> i32 {
     let act: acts::Ready = match name {
         // Done while the process is dumpable: another process of the same user may then read and steer it.
         "be dumpable" => Box::new(|| match unsafe { libc::prctl(libc::PR_GET_DUMPABLE) } {
@@ -81,10 +81,10 @@ fn say(what: &str) {
 }
 
 /// A service's process that an attacker has got hold of, and steers through the connection.
-fn served(service: &str, peer: Peer) -> ! {
+fn served(service: &str, peer: Io) -> ! {
     unsafe {
         let client = match peer {
-            Peer::Connection | Peer::Filter => 0,
+            Io::Connection | Io::Filter => 0,
             _ => libc::accept4(3, std::ptr::null_mut(), std::ptr::null_mut(), 0),
         };
         libc::dup2(client, 2);

@@ -13,10 +13,11 @@ use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use hunker::{Layer, Rule};
+use small_services::Readable;
 use small_services::audit;
 use small_services::numbers::{EVENTS, FIRST_DATAGRAMS, FIRST_FREE};
-use small_services::policy::Peer;
-use small_services::runtime::sandbox::{self, Mode, Readable};
+use small_services::policy::Io;
+use small_services::runtime::sandbox::{self, Mode};
 
 use super::acts::{flags, memory, scratch, text};
 use super::network::{NO_ADDRESS, RIGHTS, local, loopback, message};
@@ -29,14 +30,14 @@ type Descriptor = (&'static str, RawFd);
 const ELSEWHERE: RawFd = 64;
 
 /// The descriptors of a process, in each of the ways that it can have them. What is there twice is the same.
-fn layouts(service: &str, peer: Peer) -> Vec<Vec<Descriptor>> {
+fn layouts(service: &str, peer: Io) -> Vec<Vec<Descriptor>> {
     const TCP: &str = "the connection over TCP";
     const UNIX: &str = "the connection over a Unix-domain socket";
     const LOGS: [&str; 5] = ["the journal", "syslog", "a terminal as log", "a pipe as log", "a file as log"];
     let numbered = |kinds: [&'static str; 3]| (0..).zip(kinds).map(|(number, kind)| (kind, number)).collect();
     match peer {
-        Peer::Connection => [TCP, UNIX].iter().flat_map(|it| LOGS.map(|log| [*it, *it, log])).map(numbered).collect(),
-        Peer::Filter => vec![
+        Io::Connection => [TCP, UNIX].iter().flat_map(|it| LOGS.map(|log| [*it, *it, log])).map(numbered).collect(),
+        Io::Filter => vec![
             numbered(["a terminal as input", "a terminal as output", "a terminal as log"]),
             numbered(["a pipe as input", "a pipe as output", "a pipe as log"]),
             numbered(["a file as input", "a file as output", "a file as log"]),
@@ -63,7 +64,7 @@ fn layouts(service: &str, peer: Peer) -> Vec<Vec<Descriptor>> {
     }
 }
 
-fn for_all(service: &str, peer: Peer, output: &'static str, log: &'static str) -> Vec<Descriptor> {
+fn for_all(service: &str, peer: Io, output: &'static str, log: &'static str) -> Vec<Descriptor> {
     let [events, datagrams, free] = [EVENTS, FIRST_DATAGRAMS, FIRST_FREE];
     let mut all = vec![("the signals", 0), (output, 1), (log, 2), ("the event loop", events)];
     if service == "lunchd" {
@@ -85,12 +86,12 @@ fn for_all(service: &str, peer: Peer, output: &'static str, log: &'static str) -
     all
 }
 
-fn has_datagrams(peer: Peer) -> bool {
-    matches!(peer, Peer::Sockets | Peer::SocketsAndFiles)
+fn has_datagrams(peer: Io) -> bool {
+    matches!(peer, Io::Sockets | Io::SocketsAndFiles)
 }
 
-fn reads_files(peer: Peer) -> bool {
-    matches!(peer, Peer::ListenersAndFiles | Peer::SocketsAndFiles)
+fn reads_files(peer: Io) -> bool {
+    matches!(peer, Io::ListenersAndFiles | Io::SocketsAndFiles)
 }
 
 /// What is at the other ends, outside of the process.
@@ -361,12 +362,12 @@ enum Outcome {
 }
 
 /// Prints the number and the kind of each descriptor, in a unit that tells the service manager.
-pub fn print_numbers(service: &str, peer: Peer) {
+pub fn print_numbers(service: &str, peer: Io) {
     layouts(service, peer)[0].iter().for_each(|(kind, number)| println!("{number}\t{kind}"));
 }
 
 /// Prints of every call, how and on what it was tried, and how that ended at best; tab-separated.
-pub fn print(service: &str, peer: Peer, layers: &str) {
+pub fn print(service: &str, peer: Io, layers: &str) {
     let root = File::open("/").expect("a root directory");
     while unsafe { libc::dup(root.as_raw_fd()) } < ELSEWHERE {}
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
@@ -402,7 +403,7 @@ pub fn print(service: &str, peer: Peer, layers: &str) {
 
 fn start(
     service: &str,
-    peer: Peer,
+    peer: Io,
     layers: &str,
     layout: &[Descriptor],
     ends: &Ends,
@@ -429,7 +430,7 @@ fn start(
     }
 }
 
-fn lock_down(service: &str, peer: Peer, layers: &str, folder: &Path) {
+fn lock_down(service: &str, peer: Io, layers: &str, folder: &Path) {
     if layers == "Seccomp" {
         return Layer::Seccomp.apply(&audit::policy(service, peer)).expect("a kernel with seccomp");
     }

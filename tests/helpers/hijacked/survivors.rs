@@ -4,7 +4,7 @@ use std::ffi::c_long;
 
 use hunker::{Architecture, Layer, Pin, Rule};
 use small_services::audit;
-use small_services::policy::Peer;
+use small_services::policy::Io;
 
 /// `uretprobe` and `uprobe`: the kernel shows them to no filter (from 6.14 and 6.18 on), and refuses them (`SIGILL`, `ENXIO`)
 /// to everybody but a trampoline that it has put into the process itself.
@@ -23,7 +23,7 @@ const HOSTILE: [[c_long; 6]; 7] = [
 ];
 
 /// Tries every number in a process of its own, with hostile arguments and with those that the policy wants.
-pub fn print(service: &str, peer: Peer) {
+pub fn print(service: &str, peer: Io) {
     let hostile = if std::env::var("ATTACK").is_ok_and(|it| it == "full") { &HOSTILE[..] } else { &HOSTILE[..3] };
     for number in (0..=1024).filter(|number| !SHOWN_TO_NO_FILTER.contains(number)) {
         let fitting = audit::rules(service, peer).filter(|rule| native(rule) == number).map(pinned);
@@ -70,7 +70,7 @@ pub fn native(rule: &Rule) -> c_long {
     rule.call().number(Architecture::TARGET).expect("a number").into()
 }
 
-fn survives(service: &str, peer: Peer, number: c_long, arguments: [c_long; 6]) -> bool {
+fn survives(service: &str, peer: Io, number: c_long, arguments: [c_long; 6]) -> bool {
     match unsafe { libc::fork() } {
         0 => {
             Layer::Seccomp.apply(&audit::policy(service, peer)).expect("a kernel with seccomp");

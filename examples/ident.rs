@@ -1,0 +1,53 @@
+//! Ident (RFC 1413): answers that the user of a connection is nobody's business.
+//!
+//! A network of one's own (`PrivateNetwork=`) hides the tables that would tell, and most who ask want no more than an answer.
+#![no_main]
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+use small_services::{Answer, Behavior, Files, LineEnd, NoOptions, Run, Service};
+
+small_services::program!(Ident);
+
+/// Answers `HIDDEN-USER` for every pair of ports.
+enum Ident {}
+
+impl Service for Ident {
+    type Options = NoOptions;
+    type Error = Infallible;
+    const NAME: &'static str = "ident";
+    const ABOUT: &'static str = "Ident (RFC 1413): answers HIDDEN-USER, then closes";
+    const IDLE_TIMEOUT: u16 = 10;
+    // RFC 1413 knows TCP only.
+    const UDP_UNASKED: bool = false;
+
+    fn prepare(_: &NoOptions, _: Run) -> Result<Behavior, Infallible> {
+        Ok(Behavior::Answer(Box::new(Hidden)))
+    }
+}
+
+struct Hidden;
+
+impl Files for Hidden {}
+
+impl Answer for Hidden {
+    fn limit(&self) -> usize {
+        64
+    }
+
+    fn answer(&mut self, request: &[u8], _: Option<SocketAddr>, line_end: LineEnd, octets: &mut Vec<u8>) {
+        let port = |text: &str| text.trim().parse::<u16>().ok().filter(|&port| port != 0);
+        let request = String::from_utf8_lossy(request);
+        let ports = request.split_once(',').and_then(|(server, client)| Some((port(server)?, port(client)?)));
+        let answer = match ports {
+            Some((server, client)) => format!("{server}, {client} : ERROR : HIDDEN-USER\n"),
+            None => "0, 0 : ERROR : INVALID-PORT\n".to_owned(),
+        };
+        line_end.append(&answer, octets);
+    }
+
+    fn longest(&self) -> usize {
+        64
+    }
+}

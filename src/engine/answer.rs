@@ -1,0 +1,182 @@
+//! One bounded request, then an answer, which goes out as a reply does.
+//!
+//! The request has to be complete by a deadline that nothing extends, however its octets trickle in.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use hunker::{Pin, Rule, Syscall};
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::EventFlags;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, read, retry_on_intr};
+use rustix::net::{RecvFlags, getpeername, recv};
+use rustix::stdio::stdin;
+
+use super::blocking::{Error, KEEP_SIGNALS, ONE_DESCRIPTOR, client_left, patiently, reserve, write_all};
+use super::readiness::{Next, taken};
+use super::reply;
+use crate::numbers::{INPUT, STREAM};
+use crate::policy::Io;
+use crate::service::{Answer, LineEnd};
+use crate::sys;
+
+/// A process for one connection, besides what a reply takes.
+pub(super) const ONE: &[Rule] = &[
+    Rule::new(
+        Syscall::PPOLL,
+        &[ONE_DESCRIPTOR, Pin::within(2, 1, u32::MAX), KEEP_SIGNALS],
+        "wait for the request, until the deadline",
+    ),
+    // MSG_DONTWAIT
+    Rule::new(Syscall::RECVFROM, &[INPUT, Pin::is(3, 0x40)], "read the request"),
+    ALLOCATE,
+    sys::TELL_TIME,
+];
+
+/// A filter, besides what a reply takes.
+pub(super) const FILTER: &[Rule] = &[Rule::new(Syscall::READ, &[INPUT], "read the request"), ALLOCATE, sys::TELL_TIME];
+
+/// One process for all, besides what a reply takes.
+pub(super) const SHARED: &[Rule] = &[Rule::new(Syscall::RECVFROM, &[STREAM, Pin::is(3, 0)], "read a request")];
+
+const ALLOCATE: Rule = Rule::new(Syscall::BRK, &[], "compose the answer");
+
+/// A request, as far as it was read.
+pub(super) struct Request {
+    octets: Vec<u8>,
+    limit: usize,
+    from: Option<SocketAddr>,
+}
+
+/// The longest line end, CR LF, in octets.
+const LINE_END: usize = 2;
+
+impl Request {
+    /// Of `limit` octets at most, without its line end.
+    pub(super) fn new(limit: usize, from: Option<SocketAddr>) -> Result<Self, Error> {
+        Ok(Self { octets: reserve(limit.saturating_add(LINE_END))?, limit, from })
+    }
+
+    /// Whether its line end has come, or too much without one.
+    fn is_over(&self) -> bool {
+        self.octets.contains(&b'\n') || self.octets.len() == self.octets.capacity()
+    }
+
+    /// Composes the answer to it, in place of what is in `octets`: nothing, if it is too long.
+    pub(super) fn answer(&self, answer: &mut dyn Answer, line_end: LineEnd, octets: &mut Vec<u8>) {
+        octets.clear();
+        if let Some(line) = line(&self.octets, self.limit) {
+            answer.answer(line, self.from, line_end, octets);
+        }
+    }
+
+    /// Reads more of it for one of many clients. Tells what to wait for, or by `None` that it is over.
+    pub(super) fn advance(&mut self, socket: &OwnedFd) -> Result<Option<Next>, Errno> {
+        while !self.is_over() {
+            match taken(recv(socket, spare_capacity(&mut self.octets), RecvFlags::empty()))? {
+                Some((_, 0)) => break,
+                Some(_) => {}
+                // Not active, whatever has come: the time for the request is that since the connection was accepted.
+                None => return Ok(Some(Next::Waiting(EventFlags::IN))),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What comes before the first line end, or all of it without one; `None` if that is too long.
+pub(super) fn line(request: &[u8], limit: usize) -> Option<&[u8]> {
+    let line = match request.iter().position(|&octet| octet == b'\n') {
+        Some(end) => request[..end].strip_suffix(b"\r").unwrap_or(&request[..end]),
+        None => request,
+    };
+    (line.len() <= limit).then_some(line)
+}
+
+/// The answer to one connection, or what a filter prints.
+pub(super) struct One {
+    answer: Box<dyn Answer>,
+    line_end: LineEnd,
+    request: Request,
+    deadline: Instant,
+    octets: Vec<u8>,
+    dropped: Vec<u8>,
+}
+
+impl One {
+    pub(super) fn new(answer: Box<dyn Answer>, io: Io, line_end: LineEnd, time: Duration) -> Result<Self, Error> {
+        // The answer is composed after the lock-down: its memory comes from one call.
+        sys::allocate_by_brk();
+        let from = if io == Io::Connection { getpeername(stdin()).ok().flatten() } else { None };
+        let from = from.and_then(|address| address.try_into().ok());
+        Ok(Self {
+            request: Request::new(answer.limit(), from)?,
+            octets: reserve(answer.longest())?,
+            dropped: reserve(reply::linger(io))?,
+            deadline: Instant::now() + time,
+            answer,
+            line_end,
+        })
+    }
+
+    pub(super) fn serve(&mut self, io: Io) -> Result<(), Error> {
+        while !self.request.is_over() {
+            match self.read(io) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(errno) => return client_left(errno).map_err(Error::Read),
+            }
+        }
+        self.request.answer(&mut *self.answer, self.line_end, &mut self.octets);
+        if write_all(&self.octets, io)? && io == Io::Connection {
+            reply::close_in_order(&mut self.dropped);
+        }
+        Ok(())
+    }
+
+    /// Reads what there is of the request, or waits for more of it until the deadline.
+    fn read(&mut self, io: Io) -> Result<usize, Errno> {
+        let octets = &mut self.request.octets;
+        if io == Io::Filter {
+            return patiently(io, stdin(), PollFlags::IN, || read(stdin(), spare_capacity(octets)));
+        }
+        loop {
+            match retry_on_intr(|| recv(stdin(), spare_capacity(octets), RecvFlags::DONTWAIT)) {
+                Err(Errno::AGAIN) => {}
+                outcome => return outcome.map(|(_, count)| count),
+            }
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Errno::TIMEDOUT);
+            }
+            let left = Timespec::try_from(left).map_err(|_| Errno::TIMEDOUT)?;
+            match poll(&mut [PollFd::from_borrowed_fd(stdin(), PollFlags::IN)], Some(&left)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_the_first_line_without_its_end() {
+        for (request, limit, expected) in [
+            (&b"alice\r\n"[..], 5, Some(&b"alice"[..])),
+            (b"alice\nbob\n", 5, Some(b"alice")),
+            (b"alice", 5, Some(b"alice")),
+            (b"alices\r\n", 5, None),
+            (b"alices", 5, None),
+            (b"\r\n", 0, Some(b"")),
+            (b"", 0, Some(b"")),
+            (b"a\rb\r\r\n", 5, Some(b"a\rb\r")),
+        ] {
+            assert_eq!(line(request, limit), expected, "{request:?}");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Discard: everything is dropped.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use hunker::{Pin, Rule, Syscall};
+use rustix::buffer::spare_capacity;
+use rustix::event::PollFlags;
+use rustix::event::epoll::EventFlags;
+use rustix::io::{Errno, read};
+use rustix::net::{RecvFlags, recv};
+use rustix::stdio::stdin;
+
+use super::blocking::{Error, client_left, patiently, reserve};
+use super::buffers::Buffers;
+use super::readiness::{Next, taken};
+use crate::numbers::INPUT;
+use crate::policy::Io;
+use crate::sys;
+
+/// A process for one connection.
+pub(super) const ONE: &[Rule] =
+    // MSG_TRUNC: drop in the kernel, copy nothing.
+    &[Rule::new(Syscall::RECVFROM, &[INPUT, Pin::is(3, 0x20)], "drop what arrives")];
+
+/// A filter.
+pub(super) const FILTER: &[Rule] = &[Rule::new(Syscall::READ, &[INPUT], "drop what arrives")];
+
+/// How much is dropped at a time, in octets. Memory is only promised: a TCP socket drops without copying.
+pub(super) const DROPPED: usize = 4 * WORTH_WAKING;
+/// How much has to be there before it is worth waking up to drop it, in octets: half the window. Each time costs the client
+/// as well, who sends faster for it (`make bench`, "discard").
+const WORTH_WAKING: usize = Buffers::STREAM.receive as usize / 2;
+
+/// Has the kernel wake the program up less often. Connections have that from their listener.
+pub(super) fn prepare(socket: BorrowedFd<'_>) {
+    sys::set_rcvlowat(socket, WORTH_WAKING);
+}
+
+/// One connection, or a filter.
+pub(super) struct One {
+    buffer: Vec<u8>,
+}
+
+impl One {
+    pub(super) fn new(io: Io) -> Result<Self, Error> {
+        if io == Io::Connection {
+            prepare(stdin());
+        }
+        Ok(Self { buffer: reserve(DROPPED)? })
+    }
+
+    pub(super) fn serve(&mut self, io: Io) -> Result<(), Error> {
+        loop {
+            self.buffer.clear();
+            let count = patiently(io, stdin(), PollFlags::IN, || {
+                if io == Io::Filter {
+                    read(stdin(), spare_capacity(&mut self.buffer))
+                } else {
+                    // The kernel drops the octets of a TCP socket where they are.
+                    recv(stdin(), spare_capacity(&mut self.buffer), RecvFlags::TRUNC).map(|(_, count)| count)
+                }
+            });
+            match count {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                Err(errno) => return client_left(errno).map_err(Error::Read),
+            }
+        }
+    }
+}
+
+/// One of many connections.
+pub(super) fn advance(socket: &OwnedFd, buffer: &mut [u8]) -> Result<Next, Errno> {
+    match taken(recv(socket, buffer, RecvFlags::TRUNC))? {
+        Some((_, 0)) => Ok(Next::Over),
+        Some(_) => Ok(Next::Active(EventFlags::IN)),
+        None => Ok(Next::Waiting(EventFlags::IN)),
+    }
+}

@@ -1,0 +1,196 @@
+//! A reply: sent, and the connection closed in order.
+
+use std::cell::Cell;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hunker::{Pin, Rule, Syscall};
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::EventFlags;
+use rustix::event::{Timespec, poll};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::sockopt::socket_domain;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
+use rustix::stdio::{stdin, stdout};
+
+use super::blocking::{Error, KEEP_SIGNALS, reserve, write_all};
+use super::buffers::{CHUNK, MAX_KEPT};
+use super::readiness::{NO_ADDRESS, Next, taken};
+use crate::numbers::{INPUT, OUTPUT, STREAM};
+use crate::policy::Io;
+use crate::service::{LineEnd, Reply};
+
+/// How much of what a client sent is dropped after a reply, in octets, before the connection is closed over the rest.
+/// More than the kernel's buffers hold by default. Memory is only promised: a TCP socket drops without copying.
+const LINGER: usize = 16 * 1024 * 1024;
+
+/// A process for one connection.
+pub(super) const ONE: &[Rule] = &[
+    Rule::new(Syscall::WRITE, &[OUTPUT], "send the reply"),
+    Rule::new(Syscall::SHUTDOWN, &[OUTPUT, SHUT_WR], "say that the reply is complete"),
+    Rule::new(
+        Syscall::RECVFROM,
+        // Drop in the kernel, and go on until the end, the time limit or the length given: MSG_TRUNC | MSG_WAITALL.
+        &[INPUT, Pin::is(3, 0x120)],
+        "drop what the client sent: closing over it would reset the reply",
+    ),
+];
+
+/// A filter.
+pub(super) const PRINT: &[Rule] = &[
+    Rule::new(Syscall::WRITE, &[OUTPUT], "print the reply"),
+    Rule::new(
+        Syscall::PPOLL,
+        &[NO_DESCRIPTORS, Pin::within(2, 1, u32::MAX), KEEP_SIGNALS],
+        "let a person read it (-w)",
+    ),
+];
+
+/// One process for all.
+pub(super) const SHARED: &[Rule] = &[
+    // MSG_NOSIGNAL | MSG_MORE
+    Rule::new(Syscall::SENDTO, &[STREAM, Pin::is(3, 0xc000), NO_ADDRESS], "send the reply"),
+    Rule::new(Syscall::SHUTDOWN, &[STREAM, SHUT_WR], "say that the reply is complete"),
+];
+
+const SHUT_WR: Pin = Pin::is(1, 1);
+/// Of ppoll(2): it waits for nothing but the time.
+const NO_DESCRIPTORS: Pin = Pin::is(1, 0);
+
+/// The reply to one connection, or what a filter prints.
+pub(super) struct One {
+    octets: Vec<u8>,
+    pause: Duration,
+    dropped: Vec<u8>,
+}
+
+impl One {
+    /// Turns the reply into octets.
+    pub(super) fn new(mut reply: Box<dyn Reply>, io: Io, line_end: LineEnd) -> Result<Self, Error> {
+        let mut octets = Vec::new();
+        reply.compose(line_end, &mut octets);
+        let pause = reply.pause(&octets);
+        Ok(Self { octets, pause, dropped: reserve(linger(io))? })
+    }
+
+    pub(super) fn serve(&mut self, io: Io) -> Result<(), Error> {
+        if !write_all(&self.octets, io)? {
+            return Ok(());
+        }
+        if io == Io::Filter {
+            if !self.pause.is_zero() {
+                let _ = Timespec::try_from(self.pause).map(|pause| poll(&mut [], Some(&pause)));
+            }
+        } else {
+            close_in_order(&mut self.dropped);
+        }
+        Ok(())
+    }
+}
+
+/// How much to drop after a reply. Only TCP drops without copying; elsewhere it would really take that much memory.
+pub(super) fn linger(io: Io) -> usize {
+    match io {
+        Io::Filter => 0,
+        _ if socket_domain(stdin()).is_ok_and(|domain| domain == AddressFamily::UNIX) => CHUNK,
+        _ => LINGER,
+    }
+}
+
+/// Closing a socket over unread input resets the connection, and the reply may be lost with it. So: say that this was all, and
+/// drop what the client sent until it closes too. One call, so that the time limit holds for the whole of it however slowly
+/// the octets come (`SO_RCVTIMEO` in socket(7)).
+pub(super) fn close_in_order(dropped: &mut Vec<u8>) {
+    if shutdown(stdout(), Shutdown::Write).is_ok() {
+        let _ = retry_on_intr(|| recv(stdin(), spare_capacity(dropped), RecvFlags::TRUNC | RecvFlags::WAITALL));
+    }
+}
+
+/// How much all connections of a process may keep of replies that their clients have not taken yet.
+pub(super) struct Budget(Rc<Cell<usize>>);
+
+impl Budget {
+    pub(super) fn new() -> Self {
+        Self(Rc::new(Cell::new(MAX_KEPT)))
+    }
+}
+
+/// A reply on its way to one of many clients.
+pub(super) enum Sending {
+    /// The network did not take all of it at once.
+    Rest(Kept),
+    /// It is out; so many octets were dropped since.
+    Lingering(usize),
+}
+
+/// A long reply that is kept for a client that takes its time. In the end it gives its octets back to the budget.
+pub(super) struct Kept {
+    octets: Box<[u8]>,
+    sent: usize,
+    budget: Rc<Cell<usize>>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.budget.set(self.budget.get() + self.octets.len());
+    }
+}
+
+impl Sending {
+    /// Sends what the network takes at once, and keeps the rest. `None` if there is no memory left to keep any: then nothing is
+    /// sent, rather than a part.
+    pub(super) fn start(socket: &OwnedFd, octets: &[u8], budget: &Budget) -> Result<Option<(Self, Next)>, Errno> {
+        let left = budget.0.get();
+        if octets.len() > left {
+            return Ok(None);
+        }
+        let sent = send_some(socket, octets)?;
+        if sent == octets.len() {
+            return Self::complete(socket).map(Some);
+        }
+        budget.0.set(left - octets.len());
+        let kept = Kept { octets: octets.into(), sent, budget: budget.0.clone() };
+        Ok(Some((Self::Rest(kept), Next::Waiting(EventFlags::OUT))))
+    }
+
+    /// Says that this was all, and waits for the client to close, as [`close_in_order`] does.
+    fn complete(socket: &OwnedFd) -> Result<(Self, Next), Errno> {
+        shutdown(socket, Shutdown::Write)?;
+        Ok((Self::Lingering(0), Next::Closing))
+    }
+
+    /// Sends more of it, or drops more of what the client sends.
+    pub(super) fn advance(&mut self, socket: &OwnedFd, buffer: &mut [u8]) -> Result<Next, Errno> {
+        match self {
+            Self::Rest(kept) => {
+                let more = send_some(socket, &kept.octets[kept.sent..])?;
+                kept.sent += more;
+                if kept.sent == kept.octets.len() {
+                    let (complete, next) = Self::complete(socket)?;
+                    *self = complete;
+                    return Ok(next);
+                }
+                // A client that takes some of it is not idle, however slow it is.
+                Ok(if more > 0 { Next::Active(EventFlags::OUT) } else { Next::Waiting(EventFlags::OUT) })
+            }
+            Self::Lingering(dropped) => match taken(recv(socket, buffer, RecvFlags::TRUNC))? {
+                Some((_, 0)) => Ok(Next::Over),
+                Some((_, count)) => {
+                    *dropped += count;
+                    Ok(if *dropped < LINGER { Next::Waiting(EventFlags::IN) } else { Next::Over })
+                }
+                None => Ok(Next::Waiting(EventFlags::IN)),
+            },
+        }
+    }
+}
+
+/// Sends what the network takes, and returns how much that is.
+fn send_some(socket: &OwnedFd, octets: &[u8]) -> Result<usize, Errno> {
+    if octets.is_empty() {
+        return Ok(0);
+    }
+    // MSG_MORE: the last of the reply and the end of the connection travel in one segment.
+    Ok(taken(send(socket, octets, SendFlags::NOSIGNAL | SendFlags::MORE))?.unwrap_or(0))
+}
