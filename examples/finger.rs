@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use small_services::{Answer, Behavior, Extra, Files, LIST, LineEnd, Readable, Run, Service, file, log};
 
@@ -54,8 +54,8 @@ struct Plans {
     plans: BTreeMap<String, String>,
 }
 
-fn read(directory: &PathBuf) -> Result<BTreeMap<String, String>, Error> {
-    let because = |source| Error { directory: directory.clone(), source };
+fn read(directory: &Path) -> Result<BTreeMap<String, String>, Error> {
+    let because = |source| Error { directory: directory.to_owned(), source };
     let names = file::list(directory).map_err(because)?.unwrap_or_default();
     let names = names.into_iter().filter(|(_, kind)| kind.is_file()).filter_map(|(name, _)| name.into_string().ok());
     names
