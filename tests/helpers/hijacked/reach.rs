@@ -344,7 +344,9 @@ fn attempts(rule: &Rule, layout: &[Descriptor], ends: &Ends) -> Vec<Attempt> {
         "ppoll" if fixed[1] == 0 => all.push((PLAIN, "a while", [0, 0, zero, 0, 0, 0])),
         "ppoll" => {
             let events = c_long::from(libc::POLLIN | libc::POLLOUT) << 32;
-            on_each(PLAIN, &|it| [memory(it | events), 1, 0, 0, 0, 0]);
+            // A time of nothing, where the policy wants one.
+            let time = if fixed[2] == 0 { 0 } else { zero };
+            on_each(PLAIN, &|it| [memory(it | events), 1, time, 0, 0, 0]);
         }
         "fcntl" if cfg!(debug_assertions) => {} // in no policy of what is installed
         "exit_group" => all.push((PLAIN, "the process", [0; 6])),
