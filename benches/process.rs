@@ -16,12 +16,13 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use hunker::Layer;
+use hunker::{Layer, Policy};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
-use small_services::audit;
 use small_services::policy::Peer;
+use small_services::protocol::Qotd;
+use small_services::service::Service;
 use support::{Goal, Result, Rows, Server, connect_and_read, given, micros, peer, per_second, program};
 
 const ROUNDS: usize = 600;
@@ -150,7 +151,7 @@ fn time_layers() -> Result<()> {
     let mut line = String::with_capacity(256);
     for layer in Layer::ALL {
         let start = Instant::now();
-        layer.apply(&audit::policy("qotd", Peer::Filter))?;
+        layer.apply(&Policy::new(&Qotd::RULES.of(Peer::Filter)))?;
         write!(line, "{} ", micros(start.elapsed()))?;
     }
     // All that the policy still allows.

@@ -9,13 +9,13 @@
 
 pub mod activation;
 mod arguments;
-#[doc(hidden)]
-pub mod audit;
 mod doctor;
 mod file;
 pub mod fortune;
 #[doc(hidden)]
 pub mod fuzz;
+#[doc(hidden)]
+pub mod internals;
 mod manager;
 #[doc(hidden)]
 pub mod numbers;
@@ -30,8 +30,6 @@ pub mod service;
 mod strfile;
 mod sys;
 pub mod tools;
-#[cfg(feature = "web")]
-pub mod web;
 mod zone;
 
 use std::convert::Infallible;

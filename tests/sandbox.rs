@@ -9,9 +9,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output, Stdio};
 
 use hunker::{Architecture, Rule};
-use small_services::audit;
 use small_services::policy::Peer;
-use support::{Process, helper, program};
+use support::{Process, audit, helper, program};
 
 const EPERM: i32 = 1;
 const EAGAIN: i32 = 11;

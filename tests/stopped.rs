@@ -477,7 +477,6 @@ fn what_serves_by_hand_goes_on_without_its_terminal() {
 }
 
 #[test]
-#[cfg(feature = "web")]
 fn lunchd_goes_on() {
     let lunchd = support::web::Lunchd::start(&["--listen", "http://127.0.0.1:0"]);
     let address = lunchd.address("http");

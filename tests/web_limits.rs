@@ -13,10 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use small_services::audit;
 use small_services::policy::Peer;
 use support::web::{Authority, EC, Lunchd, assert_dish, curl, try_curl};
-use support::{Folder, HUNG, Process, helper, program, resident, wait_until};
+use support::{Folder, HUNG, Process, audit, helper, program, resident, wait_until};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 

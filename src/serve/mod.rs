@@ -5,22 +5,16 @@ mod connection;
 mod connections;
 pub(crate) mod daemon;
 mod datagrams;
-mod descriptors;
+pub(crate) mod descriptors;
 mod limiter;
-mod network;
+pub(crate) mod network;
 mod stream;
-mod table;
+pub(crate) mod table;
 
 pub use daemon::{Daemon, Error as DaemonError, Limits};
 pub use descriptors::Arranged;
-#[cfg(feature = "web")]
-pub(crate) use descriptors::{keep_numbers, raise_descriptor_limit};
-#[cfg(feature = "web")]
-pub(crate) use network::{mapped, mask};
 pub use stream::{Error, Prepared};
 pub(crate) use stream::{PAUSE, PRINT, WAIT};
-#[cfg(feature = "web")]
-pub(crate) use table::Table;
 
 use crate::policy::Rules;
 

@@ -3,6 +3,7 @@
 #![allow(dead_code)] // each test file uses its part
 
 pub mod attack;
+pub mod audit;
 pub mod machine;
 pub mod web;
 
@@ -41,7 +42,7 @@ pub fn program(name: &str) -> PathBuf {
         "small-services" => option_env!("CARGO_BIN_EXE_small-services"),
         _ => unreachable!("no such program: {name}"),
     };
-    PathBuf::from(built.unwrap_or_else(|| panic!("{name} is not built: test with --features services,web")))
+    PathBuf::from(built.unwrap_or_else(|| panic!("{name} is not built: test with --features services")))
 }
 
 /// One of the tests' own programs, in tests/helpers.
@@ -320,14 +321,8 @@ pub fn assert_fortune(reply: &[u8]) -> String {
 
 /// All fortunes of data/, read here without the program's own reader.
 pub fn built_in_fortunes() -> Vec<String> {
-    let mut fortunes = Vec::new();
-    for entry in fs::read_dir(repository().join("data")).unwrap() {
-        let path = entry.unwrap().path();
-        if !path.ends_with("lunch") {
-            fortunes.extend(fortunes_of(&path));
-        }
-    }
-    fortunes
+    let data = fs::read_dir(repository().join("data")).unwrap();
+    data.flat_map(|entry| fortunes_of(&entry.unwrap().path())).collect()
 }
 
 /// The fortunes of a simple cookie file.

@@ -8,7 +8,6 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-#[cfg(feature = "web")]
 use tokio_rustls::rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
     crypto::ring,
@@ -53,7 +52,6 @@ impl Authority {
     }
 }
 
-#[cfg(feature = "web")]
 pub type Tls = StreamOwned<ClientConnection, TcpStream>;
 
 /// A key that is made in no time.
@@ -73,7 +71,6 @@ pub fn try_curl(arguments: &[&str]) -> Output {
 
 /// TLS over a connection, from a client that trusts just this authority and speaks one protocol or none by name. Nothing is sent
 /// before somebody reads or writes.
-#[cfg(feature = "web")]
 pub fn tls(authority: &Authority, stream: TcpStream, protocol: Option<&str>) -> Tls {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(authority.path("ca.pem")).unwrap()).unwrap();
@@ -86,7 +83,6 @@ pub fn tls(authority: &Authority, stream: TcpStream, protocol: Option<&str>) -> 
 }
 
 /// A request over TLS, and the answer to it as it comes.
-#[cfg(feature = "web")]
 pub fn over_tls(authority: &Authority, stream: TcpStream, request: &[u8]) -> impl Read + use<> {
     let mut stream = tls(authority, stream, None);
     stream.conn.writer().write_all(request).unwrap();
@@ -95,7 +91,7 @@ pub fn over_tls(authority: &Authority, stream: TcpStream, request: &[u8]) -> imp
 
 /// What there is for lunch.
 pub fn dishes() -> Vec<String> {
-    fortunes_of(&repository().join("data/lunch"))
+    fortunes_of(&repository().join("crates/lunchd/data/lunch"))
 }
 
 pub fn assert_dish(text: &str) {

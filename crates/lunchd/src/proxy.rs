@@ -10,8 +10,8 @@ use std::time::Instant;
 use proxy_header::{ParseConfig, Protocol, ProxyHeader};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::report;
-use crate::serve::{mapped, mask};
+use small_services::internals::serve::{mapped, mask};
+use small_services::report;
 
 /// How version 1 begins.
 const TEXT: &[u8] = b"PROXY ";

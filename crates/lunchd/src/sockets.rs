@@ -12,10 +12,11 @@ use rustix::io::fcntl_dupfd_cloexec;
 use rustix::net::AddressFamily;
 use rustix::net::sockopt::{set_tcp_nodelay, socket_domain};
 
-use crate::activation::{self, Kind};
-use crate::numbers::FIRST_FREE;
-use crate::serve::buffers::Buffers;
-use crate::{report, sys};
+use small_services::internals::activation::{self, Kind};
+use small_services::internals::serve::Buffers;
+use small_services::internals::sys::take_passed_sockets;
+use small_services::numbers::FIRST_FREE;
+use small_services::report;
 
 /// What is spoken on a socket: its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +94,7 @@ impl Passed {
     /// afterwards.
     pub(super) fn take() -> Result<Self, activation::Error> {
         let variables = ["LISTEN_FDS", "LISTEN_FDNAMES"].map(|name| (name, env::var_os(name)));
-        let passed = sys::take_passed_sockets()?;
+        let passed = take_passed_sockets()?;
         for (name, value) in variables.into_iter().filter(|_| !passed.is_empty()) {
             match value {
                 Some(value) => report::notice(&format!("{name}={}", value.to_string_lossy())),

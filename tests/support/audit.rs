@@ -2,9 +2,9 @@
 
 use hunker::{Policy, Rule};
 
-use crate::policy::{Peer, Rules};
-use crate::protocol;
-use crate::service::Service;
+use small_services::policy::{Peer, Rules};
+use small_services::protocol;
+use small_services::service::Service;
 
 /// Every service with its rules: what is shown in docs/policies.md, and tested.
 pub const SERVICES: &[(&str, Rules)] = &[
@@ -14,8 +14,7 @@ pub const SERVICES: &[(&str, Rules)] = &[
     ("discard", protocol::Discard::RULES),
     ("chargen", protocol::Chargen::RULES),
     ("time", protocol::Time::RULES),
-    #[cfg(feature = "web")]
-    ("lunchd", crate::web::RULES),
+    ("lunchd", lunchd::RULES),
 ];
 
 /// The services, each with the peers that it can have.
@@ -35,11 +34,6 @@ pub fn rules(service: &str, peer: Peer) -> impl Iterator<Item = &'static Rule> +
 }
 
 /// The policy of one service and peer, compiled at run time.
-///
-/// # Panics
-///
-/// If there is no such service.
-#[must_use]
 pub fn policy(service: &str, peer: Peer) -> Policy {
     of(service).map_or_else(|| panic!("there is no service {service}"), |rules| Policy::new(&rules.of(peer)))
 }
