@@ -14,7 +14,7 @@ use tokio_rustls::rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-use super::{Folder, Process, fortunes_of, program, repository, wait_until};
+use super::{Folder, Process, fortunes_of, program, repository, tool, wait_until};
 
 /// An authority and the certificates that it gave out, for localhost and its addresses.
 pub struct Authority(Folder);
@@ -31,7 +31,7 @@ impl Authority {
 
     /// Runs openssl in the folder of the files.
     pub fn openssl(&self, arguments: &str) {
-        let output = Command::new("openssl").args(arguments.split(' ')).current_dir(self.0.path()).output().unwrap();
+        let output = tool("openssl").args(arguments.split(' ')).current_dir(self.0.path()).output().unwrap();
         assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
@@ -66,7 +66,7 @@ pub fn curl(arguments: &[&str]) -> String {
 }
 
 pub fn try_curl(arguments: &[&str]) -> Output {
-    Command::new("curl").args(["--silent", "--show-error", "--max-time", "120"]).args(arguments).output().unwrap()
+    tool("curl").args(["--silent", "--show-error", "--max-time", "120"]).args(arguments).output().unwrap()
 }
 
 /// TLS over a connection, from a client that trusts just this authority and speaks one protocol or none by name. Nothing is sent
