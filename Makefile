@@ -10,7 +10,7 @@
 #                 and docs/floods.md
 # make soak       mixed load on all services, for SOAK=300 seconds
 # make oldest     the programs, built with the oldest Rust that they are for, in a root of Debian 13
-# make sbom       what is inside the programs, in CycloneDX's form: target/sbom/small-services.cdx.json
+# make sbom       what is inside the programs, in CycloneDX's form: target/sbom/*.cdx.json
 #
 # Variables: PREFIX, DESTDIR, unitdir, libexecdir, rootdir, bindir, docdir, datadir, gamesdir, tmpfilesdir, presetdir.
 # `make install FORTUNE=yes` also installs fortune(6), strfile(1) and unstr(1), as links to qotd and small-services.
@@ -86,11 +86,11 @@ compile = mkdir -p $(programs) && \
 	while read -r program; do ln -sf "$$program" $(programs) || exit 1; done
 
 all build:
-	@$(call compile,--features services)
-	@$(call compile,--features web --bin lunchd)
+	@$(call compile,--package small-services --features services)
+	@$(call compile,--package small-services-lunchd)
 
 run:
-	@$(call compile,--features services --bin qotd)
+	@$(call compile,--package small-services --features services --bin qotd)
 	@$(programs)/qotd --listen 127.0.0.1:1717 $(ARGS)
 
 # A path ends up in units, in files of other super-servers and in shells, and each reads some characters in a way of its own. So
@@ -210,8 +210,8 @@ oldest:
 
 sbom:
 	mkdir -p target/sbom
-	"$$(tests/tools cargo-cyclonedx)" cyclonedx --features services,web --format json --spec-version 1.5 --no-build-deps --target $(shell rustc --print host-tuple)
-	mv small-services.cdx.json target/sbom && rm -f crates/*/*.cdx.json
+	"$$(tests/tools cargo-cyclonedx)" cyclonedx --features services --format json --spec-version 1.5 --no-build-deps --target $(shell rustc --print host-tuple)
+	mv small-services.cdx.json crates/lunchd/small-services-lunchd.cdx.json target/sbom && rm -f crates/*/*.cdx.json
 
 clean:
 	$(CARGO) clean

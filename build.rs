@@ -26,7 +26,6 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn collect_fortunes(data: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
     let mut files: Vec<PathBuf> =
         fs::read_dir(data)?.map(|entry| Ok(entry?.path())).collect::<Result<_, std::io::Error>>()?;
-    files.retain(|path| !path.ends_with("lunch")); // of lunchd, which reads it itself
     files.sort();
     let mut collection = String::new();
     let mut ends = Vec::new();

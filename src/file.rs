@@ -58,7 +58,7 @@ fn is_unopenable(error: &io::Error) -> bool {
 /// # Errors
 ///
 /// What the system says; [`ErrorKind::InvalidInput`] if it is no regular file.
-pub(crate) fn open_regular(path: &Path) -> io::Result<(File, Version)> {
+pub fn open_regular(path: &Path) -> io::Result<(File, Version)> {
     match open(path) {
         Ok((file, stat)) if kind(&stat).is_file() => Ok((file, Version::new(&stat))),
         Err(error) if !is_unopenable(&error) => Err(error),
@@ -175,7 +175,7 @@ impl Readable {
     }
 
     /// Whatever in it is of another name is more than is read again, and so is a directory.
-    pub(crate) fn new(directory: PathBuf, is_read: impl Fn(&OsStr) -> bool) -> Self {
+    pub fn new(directory: PathBuf, is_read: impl Fn(&OsStr) -> bool) -> Self {
         let entries = list(&directory).ok().flatten().unwrap_or_default();
         let more = entries.into_iter().find(|(name, kind)| kind.is_dir() || !is_read(name));
         Self { directory, more: more.map(|(name, _)| name) }
@@ -184,7 +184,7 @@ impl Readable {
 
 /// The directories that have to stay readable for files to be read again, with the names of these in each: those that hold
 /// the files, and those that hold what they link to. A file alone would not do: a new one is another file.
-pub(crate) fn directories_of<'a>(files: impl IntoIterator<Item = &'a Path>) -> BTreeMap<PathBuf, BTreeSet<OsString>> {
+pub fn directories_of<'a>(files: impl IntoIterator<Item = &'a Path>) -> BTreeMap<PathBuf, BTreeSet<OsString>> {
     let mut directories: BTreeMap<PathBuf, BTreeSet<OsString>> = BTreeMap::new();
     for path in files {
         for path in [Some(path.to_owned()), path.canonicalize().ok()].into_iter().flatten() {

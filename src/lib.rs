@@ -68,14 +68,14 @@
 //! or start a program, and no rule that it adds gives these back: Landlock, the empty capability sets and the units stay.
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
-#[doc(hidden)]
-pub mod audit;
 mod doctor;
 pub mod engine;
 pub mod file;
 pub mod fortune;
 #[doc(hidden)]
 pub mod fuzz;
+#[doc(hidden)]
+pub mod internals;
 pub mod log;
 #[doc(hidden)]
 pub mod numbers;
@@ -89,8 +89,6 @@ pub mod service;
 mod strfile;
 mod sys;
 pub mod tools;
-#[cfg(feature = "web")]
-pub mod web;
 mod zone;
 
 pub use file::Readable;

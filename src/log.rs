@@ -60,8 +60,9 @@ enum Priority {
 }
 
 /// A warning that clients can cause again and again: it comes once a minute, and says how often it was left out.
+#[doc(hidden)]
 #[derive(Debug, Default)]
-pub(crate) struct Repeated {
+pub struct Repeated {
     last: Option<Instant>,
     left_out: u64,
 }
@@ -69,7 +70,7 @@ pub(crate) struct Repeated {
 impl Repeated {
     const INTERVAL: Duration = Duration::from_secs(60);
 
-    pub(crate) fn warning(&mut self, now: Instant, message: &str) {
+    pub fn warning(&mut self, now: Instant, message: &str) {
         if let Some(message) = self.due(now, message) {
             warning(&message);
         }

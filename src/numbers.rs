@@ -26,12 +26,13 @@ pub(crate) const EVENT_LOOP: Pin = Pin::is(0, number(EVENTS));
 /// and descriptors in memory, where no filter sees them, and a Unix-domain socket would pass these on.
 pub(crate) const DATAGRAM_SOCKET: Pin = Pin::within(0, number(FIRST_DATAGRAMS), number(LAST_DATAGRAMS));
 /// Not one of those that have a meaning by their number.
-pub(crate) const STREAM: Pin = Pin::within(0, number(FIRST_FREE), u32::MAX);
+pub const STREAM: Pin = Pin::within(0, number(FIRST_FREE), u32::MAX);
 /// The same: a file or directory that was opened after the numbers below were taken.
 pub(crate) const FILE: Pin = STREAM;
 
 /// As the kernel's half of an argument has it.
 #[allow(clippy::cast_sign_loss)] // none is negative
-pub(crate) const fn number(descriptor: RawFd) -> u32 {
+#[must_use]
+pub const fn number(descriptor: RawFd) -> u32 {
     descriptor as u32
 }

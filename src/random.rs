@@ -8,7 +8,11 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 /// A generator with a seed from the kernel, drawn before the lock-down. Which fortune is next hangs on it and nothing that
 /// anybody must not guess, so a small one will do.
-pub(crate) fn seeded() -> io::Result<SmallRng> {
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn seeded() -> io::Result<SmallRng> {
     let mut seed = <SmallRng as SeedableRng>::Seed::default();
     getrandom(&mut seed, GetRandomFlags::empty())?;
     Ok(SmallRng::from_seed(seed))

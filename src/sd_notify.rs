@@ -12,7 +12,7 @@ use rustix::stdio::{dup2_stdout, stdout};
 
 /// The way to the service manager: descriptor 1, connected before the lock-down.
 #[derive(Debug, Default)]
-pub(crate) struct Manager {
+pub struct Manager {
     connected: bool,
     /// How often it wants a sign of life, and when the next one is due.
     watchdog: Option<(Duration, Instant)>,
@@ -24,7 +24,7 @@ impl Manager {
     /// # Errors
     ///
     /// If there is no such socket: the manager would wait for ever.
-    pub(crate) fn connect(now: Instant) -> io::Result<Self> {
+    pub fn connect(now: Instant) -> io::Result<Self> {
         let name = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty());
         let Some(name) = name else { return Ok(Self::default()) };
         let address = address(&name)?;
@@ -36,16 +36,18 @@ impl Manager {
         Ok(Self { connected: true, watchdog })
     }
 
-    pub(crate) fn ready(&self) {
+    /// Says that clients are served.
+    pub fn ready(&self) {
         self.tell(b"READY=1");
     }
 
-    pub(crate) fn stopping(&self) {
+    /// Says that the end is near.
+    pub fn stopping(&self) {
         self.tell(b"STOPPING=1");
     }
 
     /// Gives a sign of life if one is due.
-    pub(crate) fn alive(&mut self, now: Instant) {
+    pub fn alive(&mut self, now: Instant) {
         if let Some((interval, _)) = self.watchdog.filter(|(_, due)| now >= *due) {
             self.tell(b"WATCHDOG=1");
             self.watchdog = Some((interval, now + interval));
@@ -53,7 +55,8 @@ impl Manager {
     }
 
     /// When [`Self::alive`] has something to do.
-    pub(crate) fn due(&self) -> Option<Instant> {
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
         self.watchdog.map(|(_, due)| due)
     }
 

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
-use support::{Daemon, Folder, program, read_all};
+use support::{Daemon, Folder, program, read_all, tool};
 
 /// `qotd` under one of its names, in a folder.
 fn started(name: &str, arguments: &[&str], folder: &Folder) -> Command {
@@ -126,7 +126,7 @@ fn an_index_that_lists_texts_where_there_are_none_is_no_reason_to_fail() {
 
 /// The names of the forty files that are read as a whole, as strace sees it: by their indexes they are read from places in them.
 fn read_as_a_whole(folder: &Folder, arguments: &[&str]) -> (BTreeSet<String>, Output) {
-    let mut command = Command::new("strace");
+    let mut command = tool("strace");
     command.args(["-y", "-e", "trace=read", "-o", "trace"]).arg(program("qotd")).args(arguments);
     let output = command.current_dir(folder.path()).stdin(Stdio::null()).output().unwrap();
     let trace = fs::read_to_string(folder.path().join("trace")).unwrap();

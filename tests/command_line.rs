@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Output, Stdio};
 
-use support::{Folder, Process, connection, helper, inetd_style, logging, program, read_all};
+use support::{Folder, Process, connection, helper, inetd_style, logging, program, read_all, tool};
 
 fn run(name: &str, arguments: &[&str]) -> Output {
     Command::new(program(name)).args(arguments).stdin(Stdio::null()).output().unwrap()
@@ -77,7 +77,7 @@ fn an_unreadable_file_is_named() {
     let qotd = support::public_copy(&program("qotd"), &folder);
     let mut command = Command::new(&qotd);
     if rustix::process::geteuid().is_root() {
-        command = Command::new("setpriv"); // root may read anything
+        command = tool("setpriv"); // root may read anything
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&qotd);
     }
     let output = command.arg(&secret).output().unwrap();
@@ -139,7 +139,7 @@ fn an_index_is_used_where_it_holds_and_the_file_is_read_where_it_does_not() {
     }
     // Only what the index leads to is read: a few calls, not the file.
     let trace = folder.path().join("trace");
-    let mut command = Command::new("strace");
+    let mut command = tool("strace");
     command.args(["-e", "trace=read,pread64", "-o"]).arg(&trace).arg(program("qotd")).arg(own);
     assert!(command.stdout(Stdio::null()).status().unwrap().success());
     let trace = fs::read_to_string(trace).unwrap();
@@ -386,7 +386,7 @@ fn a_client_sees_a_clean_close_and_not_one_octet_of_a_mistake() {
 fn the_client_is_recognised_wherever_the_log_should_be() {
     let leaks = |script: &str, variables: &[(&str, String)], connection: OwnedFd, mut client: std::net::TcpStream| {
         let script = script.replace("{}", program("qotd").to_str().unwrap());
-        let mut command = Command::new("bash");
+        let mut command = tool("bash");
         command.args(["-c", &script]).envs(variables.iter().cloned()).stdin(connection);
         let mut process = Process::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
         drop(command);
@@ -590,13 +590,13 @@ fn a_standard_input_that_nobody_reads_may_be_closed_or_a_directory() {
     for (name, shortest) in [("qotd", 2), ("daytime", 25), ("time", 4), ("chargen", 100)] {
         for input in ["<&-", "</"] {
             let script = format!("{} {input} | head -c 100", program(name).display());
-            let output = Command::new("bash").args(["-c", &script]).stdin(Stdio::null()).output().unwrap();
+            let output = tool("bash").args(["-c", &script]).stdin(Stdio::null()).output().unwrap();
             assert!(output.stdout.len() >= shortest && output.stderr.is_empty(), "{name} {input}: {output:?}");
         }
     }
     // Nobody starts them like that for a client.
     let (mut client, server) = connection();
-    let mut command = Command::new("bash");
+    let mut command = tool("bash");
     let script = format!("exec {} <&-", program("qotd").display());
     let mut process = Process::start(command.args(["-c", &script]).stdout(server).stderr(Stdio::piped()));
     drop(command);

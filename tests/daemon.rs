@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::net::SendFlags;
-use support::{Daemon, Folder, HUNG, Process, assert_fortune, program, read_all, wait_until};
+use support::{Daemon, Folder, HUNG, Process, assert_fortune, program, read_all, tool, wait_until};
 
 /// Starts a program with sockets as descriptors 3 and up and more variables.
 fn passed(name: &str, sockets: &[&OwnedFd], variables: &str) -> Process {
@@ -158,7 +158,7 @@ fn a_name_is_served_at_all_of_its_addresses() {
             hosts.display(),
             program("daytime").display()
         );
-        let mut command = Command::new("unshare");
+        let mut command = tool("unshare");
         command.args(["--mount", "--map-root-user", "sh", "-c", &script]);
         Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()))
     };
@@ -474,11 +474,7 @@ fn without_descriptors_it_waits_says_so_and_goes_on() {
     let limit = |count: &str| {
         let pid = process.0.id().to_string();
         assert!(
-            Command::new("prlimit")
-                .args(["--pid", &pid, &format!("--nofile={count}:{count}")])
-                .status()
-                .unwrap()
-                .success()
+            tool("prlimit").args(["--pid", &pid, &format!("--nofile={count}:{count}")]).status().unwrap().success()
         );
     };
     limit("18");
@@ -501,7 +497,7 @@ fn in_an_empty_root_nothing_gets_the_number_of_the_log() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let listener = OwnedFd::from(listener);
-    let mut command = Command::new("chroot");
+    let mut command = tool("chroot");
     command.arg(folder.path()).arg("/echo");
     command.stdin(listener.try_clone().unwrap()).stdout(listener.try_clone().unwrap()).stderr(listener);
     let mut process = Process::start(&mut command);
@@ -513,7 +509,7 @@ fn in_an_empty_root_nothing_gets_the_number_of_the_log() {
     assert_eq!(log, folder.path(), "the root directory, which nothing can be written to");
     // It has something to say: there is no descriptor for a connection.
     let pid = process.0.id().to_string();
-    assert!(Command::new("prlimit").args(["--pid", &pid, "--nofile=18:18"]).status().unwrap().success());
+    assert!(tool("prlimit").args(["--pid", &pid, "--nofile=18:18"]).status().unwrap().success());
     clients.extend((0..12).map(|_| connected(address)));
     for client in &mut clients[1..] {
         client.write_all(b"y").unwrap();
@@ -715,7 +711,7 @@ fn an_idle_daemon_makes_no_system_call_whatever_its_clients_did() {
             std::mem::replace(&mut before, now) == now
         });
         let mut strace =
-            Process::start(Command::new("strace").args(["--quiet=attach", "-o", trace.to_str().unwrap(), "-p", &pid]));
+            Process::start(tool("strace").args(["--quiet=attach", "-o", trace.to_str().unwrap(), "-p", &pid]));
         wait_until(|| !fs::read_to_string(format!("/proc/{pid}/status")).unwrap().contains("TracerPid:\t0\n"));
         // Nothing is waited for: this is how long it is watched.
         std::thread::sleep(Duration::from_millis(300));

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use support::{Folder, HUNG, Process, assert_fortune, built_in_fortunes, program, wait_until};
+use support::{Folder, HUNG, Process, assert_fortune, built_in_fortunes, program, tool, wait_until};
 
 /// A service on a UDP port of loopback, and a client of it.
 struct Datagrams {
@@ -456,7 +456,7 @@ sent, received = statistics('rx_bytes') - sent, statistics('tx_bytes') - receive
 print(sent, received - 14 * (statistics('tx_packets') - packets), int(1000 * (time.monotonic() - start)))
 PYTHON
 "#;
-    let mut command = Command::new("unshare");
+    let mut command = tool("unshare");
     command.args(["--net", "--mount", "bash", "-c", &format!("mount -t sysfs sysfs /sys\n{SCRIPT}"), "bash"]);
     let output = command.arg(program("qotd")).stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -529,7 +529,7 @@ for who in '1 fe80::99' '2 fe80::99' '2 fe80::98'; do
 	echo "$line"
 done
 "#;
-    let mut command = Command::new("unshare");
+    let mut command = tool("unshare");
     command.args(["--net", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-c", SCRIPT, "bash"]);
     let output = command.args([program("time"), program("echo")]).stdin(Stdio::null()).output().unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();

@@ -7,10 +7,9 @@ use std::fs;
 use std::process::Command;
 
 use hunker::Rule;
-use small_services::audit;
 use small_services::fortune::DIRECTORIES;
 use small_services::policy::Io;
-use support::repository;
+use support::{audit, repository};
 
 #[test]
 fn every_test_that_a_document_names_is_there() {
@@ -59,7 +58,7 @@ fn the_notice_names_all_that_is_linked_with_its_licence() {
     let mut linked = 0;
     for target in ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"] {
         let output = Command::new(env!("CARGO"))
-            .args(["tree", "--quiet", "--locked", "--offline", "--features", "services,web", "--prefix", "none"])
+            .args(["tree", "--quiet", "--locked", "--offline", "--workspace", "--prefix", "none"])
             .args(["--edges", "normal,no-proc-macro", "--format", "{p}", "--target", target])
             .current_dir(repository())
             .output()
@@ -155,7 +154,6 @@ fn policies() -> String {
 }
 
 #[test]
-#[cfg_attr(not(feature = "web"), ignore = "lunchd is on the page")]
 fn the_page_of_policies_shows_the_rules_that_the_programs_have() {
     let path = repository().join("docs/policies.md");
     if std::env::var_os("UPDATE").is_some() {

@@ -12,11 +12,10 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use small_services::audit;
 use small_services::policy::Io;
 use support::attack::{bounded, write_page};
 use support::machine::Machine;
-use support::{Folder, Process, helper};
+use support::{Folder, Process, audit, helper};
 
 #[path = "escapes/expected.rs"]
 mod expected;
@@ -393,10 +392,8 @@ fn the_descriptors_of_the_programs_have_the_numbers_that_were_tried() {
         ("chargen", "chargen", Io::Sockets, both.to_vec()),
         ("time", "time", Io::Sockets, both.to_vec()),
     ];
-    if cfg!(feature = "web") {
-        let listen = vec!["--listen", "http://127.0.0.1:0", "--fortunes", cookies];
-        programs.push(("lunchd", "lunchd", Io::ListenersAndFiles, listen));
-    }
+    let listen = vec!["--listen", "http://127.0.0.1:0", "--fortunes", cookies];
+    programs.push(("lunchd", "lunchd", Io::ListenersAndFiles, listen));
     for (number, (name, service, peer, arguments)) in programs.into_iter().enumerate() {
         let path = folder.path().join(format!("notify-{number}"));
         let manager = UnixDatagram::bind(&path).unwrap();

@@ -96,7 +96,6 @@ impl Case {
     }
 
     /// One request, over HTTP or HTTPS.
-    #[cfg(feature = "web")]
     fn lunchd(authority: Option<Authority>) -> Self {
         if let Some(authority) = &authority {
             authority.certify("site", support::web::EC, 1);
@@ -207,7 +206,6 @@ impl Case {
     fn talk(&self, mut client: TcpStream, address: SocketAddr) -> Vec<u8> {
         let lunchd = self.name == "lunchd";
         client.set_read_timeout(Some(if lunchd { Duration::from_millis(100) } else { HUNG })).unwrap();
-        #[cfg(feature = "web")]
         if let Some(authority) = &self.authority {
             return self.read(support::web::over_tls(authority, client, &self.sent), address);
         }
@@ -423,13 +421,11 @@ fn qotd_with_an_index_at_every_call() {
 }
 
 #[test]
-#[cfg(feature = "web")]
 fn lunchd_at_every_call() {
     Case::lunchd(None).every_call();
 }
 
 #[test]
-#[cfg(feature = "web")]
 fn lunchd_at_every_call_over_tls() {
     Case::lunchd(Some(Authority::new("faults"))).every_call();
 }

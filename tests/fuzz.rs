@@ -77,19 +77,16 @@ fn an_index_made_of_any_cookie_file_finds_its_texts() {
 }
 
 #[test]
-#[cfg(feature = "web")]
 fn every_request_has_a_whole_answer_and_leads_nowhere_else() {
     replay("request", targets::request::run);
 }
 
 #[test]
-#[cfg(feature = "web")]
 fn no_message_about_a_certificate_quotes_from_its_key() {
     replay("certificate", targets::certificate::run);
 }
 
 #[test]
-#[cfg(feature = "web")]
 fn whatever_a_balancer_says_first_is_taken_whole_or_refused() {
     replay("proxy", targets::proxy::run);
 }

@@ -264,9 +264,7 @@ fn a_neighbour_gets_nothing_of_an_installed_program_at_any_moment() {
     let prctl = format!("after {}", libc::SYS_prctl);
     let mut programs = vec![("qotd", &[][..]), ("echo", &[]), ("daytime", &[]), ("discard", &[]), ("chargen", &[])];
     programs.extend([("time", &[][..]), ("echo", &["--listen", "tcp://127.0.0.1:0"])]);
-    if cfg!(feature = "web") {
-        programs.push(("lunchd", &["--listen", "http://127.0.0.1:0"]));
-    }
+    programs.push(("lunchd", &["--listen", "http://127.0.0.1:0"]));
     for (name, arguments) in programs {
         let installed = folder.path().join(LIBEXEC).join(name);
         let moments = neighbour_of(&installed, arguments, &folder);

@@ -9,9 +9,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output, Stdio};
 
 use hunker::{Architecture, Rule};
-use small_services::audit;
 use small_services::policy::Io;
-use support::{Process, helper, program};
+use support::{Process, audit, helper, program, tool};
 
 const EPERM: i32 = 1;
 const EAGAIN: i32 = 11;
@@ -53,9 +52,9 @@ fn limits_alone_stop_growing_files_and_cannot_be_raised() {
 #[test]
 fn limits_alone_stop_new_processes_of_any_user_but_root() {
     // The kernel exempts root of the initial user namespace from RLIMIT_NPROC, so this runs as somebody else.
-    let mut command = Command::new("unshare");
+    let mut command = tool("unshare");
     if is_root() {
-        command = Command::new("setpriv");
+        command = tool("setpriv");
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]);
     } else {
         command.args(["--", "env"]);
@@ -269,7 +268,7 @@ fn a_live_service_is_not_dumpable() {
     }
     let folder = support::Folder::new("dumpable");
     let (mut client, server) = support::connection();
-    let mut command = Command::new("setpriv");
+    let mut command = tool("setpriv");
     command
         .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
         .arg(support::public_copy(&program("echo"), &folder));
@@ -286,7 +285,7 @@ fn calls_after_the_lock_down(name: &str, talk: impl FnOnce(&mut std::net::TcpStr
     let trace = folder.path().join("trace");
     let (mut client, server) = support::connection();
     let mut process = Process::start(
-        Command::new("strace")
+        tool("strace")
             .args(["--output", trace.to_str().unwrap()])
             .arg(program(name))
             .stdin(server.try_clone().unwrap())
@@ -396,7 +395,7 @@ fn off_means_off() {
     let copy = support::public_copy(&program("echo"), &folder);
     let mut command = Command::new(&copy);
     if is_root() {
-        command = Command::new("setpriv"); // what is not dumpable is root's, so it must not be root's anyway
+        command = tool("setpriv"); // what is not dumpable is root's, so it must not be root's anyway
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(&copy);
     }
     let mut echo = Process::start(command.args(["--sandbox", "off"]).stdin(Stdio::piped()).stdout(Stdio::piped()));

@@ -25,7 +25,7 @@ use std::process::{Command, Stdio};
 
 use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, Signal, kill_process};
-use support::{Daemon, Folder, HUNG, Process, assert_fortune, program, read_all, wait_until};
+use support::{Daemon, Folder, HUNG, Process, assert_fortune, program, read_all, tool, wait_until};
 
 /// Time limits that no test reaches.
 const PATIENT: [&str; 2] = ["--idle-timeout", "60000"];
@@ -458,7 +458,7 @@ fn what_serves_by_hand_goes_on_without_its_terminal() {
     for (name, arguments) in [("qotd", ""), ("qotd", cookies.as_str()), ("echo", ""), ("daytime", "--utc")] {
         // The terminal is script(1)'s: it is gone with it, and the program is the leader of its session.
         let line = format!("echo $$; exec {} {arguments} --listen tcp://127.0.0.1:0", program(name).display());
-        let mut command = Command::new("script");
+        let mut command = tool("script");
         command.args(["--quiet", "--command", &line, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut terminal = Process::start(&mut command);
         let mut lines = BufReader::new(terminal.0.stdout.take().unwrap()).lines().map(Result::unwrap);
@@ -477,7 +477,6 @@ fn what_serves_by_hand_goes_on_without_its_terminal() {
 }
 
 #[test]
-#[cfg(feature = "web")]
 fn lunchd_goes_on() {
     let lunchd = support::web::Lunchd::start(&["--listen", "http://127.0.0.1:0"]);
     let address = lunchd.address("http");

@@ -13,10 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use small_services::audit;
 use small_services::policy::Io;
 use support::web::{Authority, EC, Lunchd, assert_dish, curl, try_curl};
-use support::{Folder, HUNG, Process, helper, program, resident, wait_until};
+use support::{Folder, HUNG, Process, audit, helper, program, resident, tool, wait_until};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
@@ -101,7 +100,7 @@ fn a_client_that_does_nothing_is_let_go() {
     assert!(ask(&mut client));
     assert!(let_go(&mut client), "it was served");
     // One that speaks HTTP/2, with a handshake behind it.
-    let mut openssl = Command::new("openssl");
+    let mut openssl = tool("openssl");
     openssl.args(["s_client", "-quiet", "-alpn", "h2", "-connect", &https.to_string()]).stdin(Stdio::piped());
     let mut idle = Process::start(openssl.stdout(Stdio::piped()).stderr(Stdio::null()));
     let input = idle.0.stdin.take();
@@ -169,7 +168,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 /// Asks 32 times over one HTTP/2 connection and lets nothing of the answers come but their heads. Returns when all are
 /// there, or the connection is over.
 fn ask_and_take_nothing(https: SocketAddr) -> Process {
-    let mut openssl = Command::new("openssl");
+    let mut openssl = tool("openssl");
     openssl.args(["s_client", "-quiet", "-alpn", "h2", "-connect", &https.to_string()]).stdin(Stdio::piped());
     let mut client = Process::start(openssl.stdout(Stdio::piped()).stderr(Stdio::null()));
     // SETTINGS: the initial window of a stream is 0.
@@ -238,7 +237,7 @@ fn of_an_answer_in_pieces_the_kernel_holds_none_back() {
     let long = folder.file("long", ("twenty octets a line\n".repeat(20_000) + "%\n").repeat(2));
     let trace = folder.path().join("trace");
     for (file, flags) in [(&cookies, "MSG_MORE"), (&long, "MSG_NOSIGNAL, ")] {
-        let mut command = Command::new("strace");
+        let mut command = tool("strace");
         command.args(["--trace=sendto", "--output", trace.to_str().unwrap()]).arg(program("lunchd"));
         command.args(["--listen", "http://127.0.0.1:0", "--fortunes", "--max-length", "1000000"]).arg(file);
         let mut lunchd = Lunchd::spawn(&mut command);
@@ -332,7 +331,7 @@ fn a_new_certificate_is_taken_under_load_and_no_connection_is_lost() {
         }
         let _enough = Enough(&stop);
         // A connection from before goes on.
-        let mut openssl = Command::new("openssl");
+        let mut openssl = tool("openssl");
         openssl.args(["s_client", "-quiet", "-alpn", "http/1.1", "-connect", &https.to_string()]).stdin(Stdio::piped());
         let mut kept = Process::start(openssl.stdout(Stdio::piped()).stderr(Stdio::null()));
         let (mut input, mut output) = (kept.0.stdin.take().unwrap(), kept.0.stdout.take().unwrap());
@@ -491,7 +490,7 @@ fn it_takes_just_the_calls_of_the_table() {
     authority.certify("site", EC, 1);
     let (certificate, key) = (authority.path("site.pem"), authority.path("site.key"));
     let trace = authority.path("trace");
-    let mut command = Command::new("strace");
+    let mut command = tool("strace");
     command.args(["-f", "-I", "2", "--output", &trace]).arg(program("lunchd"));
     command.args(["--certificate", &certificate, "--key", &key, "--idle-timeout", "1"]);
     let mut lunchd = Lunchd::spawn(command.args(["--listen", "http://127.0.0.1:0", "--listen", "https://127.0.0.1:0"]));

@@ -4,12 +4,12 @@ mod support;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
-use support::HUNG;
 use support::web::{Authority, EC, Lunchd, Tls, assert_dish, curl, tls};
+use support::{HUNG, tool};
 
 /// One that serves HTTP and one that serves HTTPS, as neither leads to the other.
 fn both(authority: &Authority, more: &[&str]) -> ([Lunchd; 2], SocketAddr, SocketAddr) {
@@ -122,7 +122,7 @@ fn a_handshake_that_fails_ends_with_its_alert() {
         ("-tls1_2 -cipher AES128-SHA", 40),
         ("-tls1_3 -sigalgs RSA+SHA256", 40),
     ] {
-        let mut openssl = Command::new("openssl");
+        let mut openssl = tool("openssl");
         openssl.args(["s_client", "-connect", &https.to_string()]).args(arguments.split(' '));
         let output = openssl.stdin(Stdio::null()).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);

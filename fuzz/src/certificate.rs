@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use super::{memory, write};
-use small_services::fuzz;
+use lunchd::fuzz;
 
 /// So many octets of a key that follow each other are no word of ours.
 const QUOTE: usize = 16;

@@ -1,15 +1,12 @@
 //! The fuzz targets, and what they compare with: cookie files read line by line, as plainly as can be.
 
 pub mod arguments;
-#[cfg(feature = "web")]
 pub mod certificate;
 pub mod cookies;
 pub mod doctor;
 pub mod environment;
 pub mod index;
-#[cfg(feature = "web")]
 pub mod proxy;
-#[cfg(feature = "web")]
 pub mod request;
 pub mod strfile;
 pub mod zone;

@@ -2,7 +2,7 @@
 //! refused, however it arrives.
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use small_services::fuzz;
+use lunchd::fuzz;
 
 /// No header is longer.
 const LONGEST: usize = 4096;

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use hyper::body::Body;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, Uri, Version};
-use small_services::fuzz::Answers;
+use lunchd::fuzz::Answers;
 
 thread_local! {
     static PLAIN: Answers = Answers::new(None).expect("there is always lunch");

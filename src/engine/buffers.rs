@@ -62,7 +62,7 @@ impl Buffers {
     /// # Errors
     ///
     /// What the system says.
-    pub(crate) fn set(self, socket: BorrowedFd<'_>) -> io::Result<()> {
+    pub fn set(self, socket: BorrowedFd<'_>) -> io::Result<()> {
         sys::set_receive_buffer(socket, self.receive)?;
         sys::set_send_buffer(socket, self.send)
     }

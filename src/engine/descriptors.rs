@@ -69,7 +69,11 @@ fn above(descriptor: &OwnedFd) -> io::Result<OwnedFd> {
 
 /// Takes every number that has a meaning and is free, in order, for what is good for nothing. As long as these are open, nothing
 /// that is opened later gets such a number.
-pub(crate) fn keep_numbers() -> io::Result<Vec<OwnedFd>> {
+///
+/// # Errors
+///
+/// What the system says.
+pub fn keep_numbers() -> io::Result<Vec<OwnedFd>> {
     let nothing = above(&open("/", OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?)?;
     let mut kept = Vec::new();
     loop {
@@ -86,7 +90,7 @@ pub(crate) fn keep_numbers() -> io::Result<Vec<OwnedFd>> {
 /// # Errors
 ///
 /// [`Error::TooFewDescriptors`], if the hard limit is lower.
-pub(crate) fn raise_descriptor_limit(connections: u32, sockets_and_files: usize) -> Result<(), Error> {
+pub fn raise_descriptor_limit(connections: u32, sockets_and_files: usize) -> Result<(), Error> {
     let needed = u64::from(connections) + sockets_and_files as u64 + OTHER_DESCRIPTORS;
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= needed) {

@@ -6,30 +6,24 @@ mod blocking;
 pub mod buffers;
 mod connection;
 mod datagrams;
-mod descriptors;
+pub(crate) mod descriptors;
 mod discard;
 mod echo;
 mod limiter;
-mod network;
+pub(crate) mod network;
 mod one;
 mod readiness;
 mod repeat;
 mod reply;
 pub(crate) mod shared;
 mod sockets;
-mod table;
+pub(crate) mod table;
 
 pub use blocking::Error;
 pub use descriptors::Arranged;
-#[cfg(feature = "web")]
-pub(crate) use descriptors::{keep_numbers, raise_descriptor_limit};
-#[cfg(feature = "web")]
-pub(crate) use network::{mapped, mask};
 pub use one::One;
 pub use shared::{Error as SharedError, Limits, Shared};
 pub use sockets::{Kind, Lifetime, Socket};
-#[cfg(feature = "web")]
-pub(crate) use table::Table;
 
 use hunker::{Policy, Rule};
 

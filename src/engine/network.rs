@@ -31,7 +31,8 @@ impl Network {
 }
 
 /// An address in 128 bits: an IPv4 address is the IPv6 address that it is mapped to.
-pub(crate) fn mapped(ip: IpAddr) -> u128 {
+#[must_use]
+pub fn mapped(ip: IpAddr) -> u128 {
     match ip {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
         IpAddr::V6(v6) => v6.to_bits(),
@@ -39,7 +40,8 @@ pub(crate) fn mapped(ip: IpAddr) -> u128 {
 }
 
 /// So many of its first bits.
-pub(crate) fn mask(bits: u32) -> u128 {
+#[must_use]
+pub fn mask(bits: u32) -> u128 {
     u128::MAX.checked_shl(128 - bits).unwrap_or(0)
 }
 

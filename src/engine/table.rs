@@ -11,7 +11,7 @@ use super::network::Network;
 
 /// Connections, or those who serve them, by a key of their own.
 #[derive(Debug)]
-pub(crate) struct Table<K, T> {
+pub struct Table<K, T> {
     open: LinkedHashMap<K, (T, Option<Network>)>,
     sources: HashMap<Network, usize>,
     max: usize,
@@ -20,14 +20,17 @@ pub(crate) struct Table<K, T> {
 
 impl<K: Copy + Eq + Hash, T> Table<K, T> {
     /// For `max` at a time, `max_per_source` of them from one source.
-    pub(crate) fn new(max: usize, max_per_source: usize) -> Self {
+    #[must_use]
+    pub fn new(max: usize, max_per_source: usize) -> Self {
         // Twice what they will hold: a table that is never more than half full makes room in place for what was removed, and
         // never asks for more memory, which the policy would not allow.
         let room = 2 * (max + 1);
         Self { open: LinkedHashMap::with_capacity(room), sources: HashMap::with_capacity(room), max, max_per_source }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether nothing is open.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.open.is_empty()
     }
 
@@ -41,7 +44,7 @@ impl<K: Copy + Eq + Hash, T> Table<K, T> {
 
     /// Makes room for one more, if need be in the place of the oldest, which `evict` ends, and adds what `open` makes.
     /// `None` if the source has as many as it may have: nothing happens then.
-    pub(crate) fn admit(
+    pub fn admit(
         &mut self,
         key: K,
         from: Option<SocketAddr>,
@@ -64,8 +67,7 @@ impl<K: Copy + Eq + Hash, T> Table<K, T> {
 
     /// Counts one that came from nowhere so far to the source that it turns out to have. Whether that may have one more: if
     /// not, nothing happens.
-    #[cfg(feature = "web")]
-    pub(crate) fn comes_from(&mut self, key: K, client: SocketAddr) -> bool {
+    pub fn comes_from(&mut self, key: K, client: SocketAddr) -> bool {
         let source = source(client);
         let full = self.has_its_share(source);
         match self.open.get_mut(&key) {
@@ -82,12 +84,13 @@ impl<K: Copy + Eq + Hash, T> Table<K, T> {
         self.sources.get(&source).is_some_and(|&count| count >= self.max_per_source)
     }
 
-    pub(crate) fn get(&mut self, key: K) -> Option<&mut T> {
+    /// What has this key.
+    pub fn get(&mut self, key: K) -> Option<&mut T> {
         self.open.get_mut(&key).map(|(value, _)| value)
     }
 
     /// The same, and its client did something.
-    pub(crate) fn touch(&mut self, key: K) -> Option<&mut T> {
+    pub fn touch(&mut self, key: K) -> Option<&mut T> {
         self.open.to_back(&key).map(|(value, _)| value)
     }
 
@@ -95,12 +98,14 @@ impl<K: Copy + Eq + Hash, T> Table<K, T> {
         self.open.front().map(|(&key, (value, _))| (key, value))
     }
 
-    pub(crate) fn remove(&mut self, key: K) -> Option<T> {
+    /// Takes out what has this key.
+    pub fn remove(&mut self, key: K) -> Option<T> {
         let removed = self.open.remove(&key);
         self.forget(removed)
     }
 
-    pub(crate) fn evict_oldest(&mut self) -> Option<T> {
+    /// Takes out the first.
+    pub fn evict_oldest(&mut self) -> Option<T> {
         let removed = self.open.pop_front().map(|(_, open)| open);
         self.forget(removed)
     }

@@ -190,7 +190,6 @@ impl Fortunes {
     /// # Errors
     ///
     /// [`Error::NothingEligible`].
-    #[cfg(feature = "web")]
     pub fn held(name: &str, cookies: &[u8], order: Order, eligible: Eligible) -> Result<Self, Error> {
         // It is in memory: nothing fails but a file with NUL octets, which ends there.
         let each = |longest, take: &mut dyn FnMut(&[u8])| {

@@ -144,7 +144,12 @@ fn in_its_words(error: &fortune::Error) -> Words {
 
 impl Options {
     /// Opens the collection.
-    pub(crate) fn fortunes(&self, manner: Manner, run: Run) -> Result<Fortunes, fortune::Error> {
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or an option is for printing only.
+    #[doc(hidden)]
+    pub fn fortunes(&self, manner: Manner, run: Run) -> Result<Fortunes, fortune::Error> {
         let printed = self.list || self.pattern.is_some() || self.cookie_file || self.wait;
         if printed && run != Run::Print {
             return Err(fortune::Error::OnlyPrinted);

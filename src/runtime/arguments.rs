@@ -78,12 +78,14 @@ impl<S: Service> Default for Arguments<S> {
 
 impl Error {
     /// What is wrong, without the advice.
-    pub(crate) fn sentence(&self) -> String {
+    #[must_use]
+    pub fn sentence(&self) -> String {
         sentence(&self.0.render().to_string())
     }
 
     /// Prints the help to whoever asked for it on a terminal (exit code 0), or puts one sentence on the log (`usage_error`).
-    pub(crate) fn report(&self, name: &str, usage_error: u8) -> u8 {
+    #[must_use]
+    pub fn report(&self, name: &str, usage_error: u8) -> u8 {
         let help = matches!(self.0.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
         if !help {
             log::error(&format!("{}; see `{name} --help`", self.sentence()));

@@ -15,8 +15,6 @@ use std::ptr;
 use hunker::{Pin, Rule, Syscall};
 use rustix::fs::{Stat, fstat};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-#[cfg(feature = "web")]
-use tokio::io::{Interest, unix::AsyncFd};
 
 /// The first descriptor that a service manager passes (`SD_LISTEN_FDS_START` in `sd_listen_fds(3)`).
 const FIRST_PASSED: RawFd = 3;
@@ -27,7 +25,7 @@ const FIRST_PASSED: RawFd = 3;
 ///
 /// Then what Rust's runtime would do, and the services need of it: writing to a client that is gone is an error rather than
 /// the end (`SIGPIPE`), and descriptors 0 to 2 are open, so that no file that is opened later gets their numbers.
-pub(crate) fn start() {
+pub fn start() {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     // SAFETY: the program has one thread, which has done nothing yet.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
@@ -57,7 +55,7 @@ fn occupy(descriptor: RawFd) {
 /// # Errors
 ///
 /// If the variables contradict each other, or name a descriptor that is not open.
-pub(crate) fn take_passed_sockets() -> io::Result<Vec<(OwnedFd, Option<String>)>> {
+pub fn take_passed_sockets() -> io::Result<Vec<(OwnedFd, Option<String>)>> {
     const PID: &str = "LISTEN_PID";
     const NAMES: &str = "LISTEN_FDNAMES";
     let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
@@ -93,7 +91,7 @@ pub(crate) fn stat_first_passed() -> rustix::io::Result<Stat> {
 }
 
 /// Makes the C library's allocator take all memory by `brk(2)`, large pieces too, so that the policy needs one call for it.
-pub(crate) fn allocate_by_brk() {
+pub fn allocate_by_brk() {
     // SAFETY: changes a number that later allocations look at.
     unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, libc::c_int::MAX) };
 }
@@ -101,7 +99,11 @@ pub(crate) fn allocate_by_brk() {
 /// The signals that mean something to every program that serves all clients: they are read from a descriptor instead of ending
 /// the process (`signalfd(2)`). SIGTERM and SIGINT stop it; SIGHUP has it read its files again, if it has any, and never ends
 /// it, be it a supervisor's or that of a terminal that was closed (docs/operating.md).
-pub(crate) fn daemon_signals() -> io::Result<OwnedFd> {
+///
+/// # Errors
+///
+/// What the system says.
+pub fn daemon_signals() -> io::Result<OwnedFd> {
     let mut signals = MaybeUninit::uninit();
     // SAFETY: sigemptyset initializes the set before anything reads it; the descriptor is new and ours.
     unsafe {
@@ -117,13 +119,6 @@ pub(crate) fn daemon_signals() -> io::Result<OwnedFd> {
             descriptor => Ok(OwnedFd::from_raw_fd(descriptor)),
         }
     }
-}
-
-/// Registers descriptor 0, a signalfd, with the runtime that is entered.
-#[cfg(feature = "web")]
-pub(crate) fn watch_signals() -> io::Result<AsyncFd<BorrowedFd<'static>>> {
-    // SAFETY: nothing in the program owns descriptor 0, and nothing closes it.
-    Ok(unsafe { AsyncFd::register_with_interest(rustix::stdio::stdin(), Interest::READABLE) }?)
 }
 
 /// Asks the kernel to wake the program up for no less than so many octets, the end, or a full buffer (`SO_RCVLOWAT` in
@@ -174,7 +169,7 @@ pub(crate) const TELL_TIME: Rule = Rule::new(
 
 /// Ends the process at once (`_exit(2)`): no destructors and no clean-up of the runtime, which would need system calls
 /// that the policy does not have.
-pub(crate) fn exit(code: u8) -> ! {
+pub fn exit(code: u8) -> ! {
     // SAFETY: does not return and touches no memory of the program.
     unsafe { libc::_exit(code.into()) }
 }

@@ -34,7 +34,7 @@ mod x86 {
     const LOOPS: usize = 100_000;
     const AT_SYSINFO_EHDR: c_long = 33;
     const AT_IGNORE: c_long = 1;
-    /// What wakes lunchd's event loop, by number (src/web/mod.rs), and how long a signalfd's record is.
+    /// What wakes lunchd's event loop, by number (crates/lunchd/src/lib.rs), and how long a signalfd's record is.
     const EVENT_LOOP: u64 = 4;
     const SIGNAL: u64 = 128;
 

@@ -3,14 +3,17 @@
 #![allow(dead_code)] // each test file uses its part
 
 pub mod attack;
+pub mod audit;
 pub mod machine;
 pub mod web;
 
+use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
@@ -24,9 +27,9 @@ pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// One of the programs: as `make` built it for installation when the tests run under `make test`, else as cargo built it
-/// for the tests.
+/// One of the programs: where PROGRAMS says, as `make` built it for installation, else cargo's debug build of it.
 pub fn program(name: &str) -> PathBuf {
+    static LUNCHD: LazyLock<PathBuf> = LazyLock::new(|| built(&["--package", "small-services-lunchd"]).join("lunchd"));
     // Of examples/.
     if matches!(name, "finger" | "ident") {
         return helper(name);
@@ -34,24 +37,48 @@ pub fn program(name: &str) -> PathBuf {
     if let Some(directory) = env::var_os("PROGRAMS") {
         return Path::new(&directory).join(name);
     }
-    let built = match name {
-        "qotd" => option_env!("CARGO_BIN_EXE_qotd"),
-        "echo" => option_env!("CARGO_BIN_EXE_echo"),
-        "daytime" => option_env!("CARGO_BIN_EXE_daytime"),
-        "discard" => option_env!("CARGO_BIN_EXE_discard"),
-        "chargen" => option_env!("CARGO_BIN_EXE_chargen"),
-        "time" => option_env!("CARGO_BIN_EXE_time"),
-        "lunchd" => option_env!("CARGO_BIN_EXE_lunchd"),
-        "small-services" => option_env!("CARGO_BIN_EXE_small-services"),
+    PathBuf::from(match name {
+        "qotd" => env!("CARGO_BIN_EXE_qotd"),
+        "echo" => env!("CARGO_BIN_EXE_echo"),
+        "daytime" => env!("CARGO_BIN_EXE_daytime"),
+        "discard" => env!("CARGO_BIN_EXE_discard"),
+        "chargen" => env!("CARGO_BIN_EXE_chargen"),
+        "time" => env!("CARGO_BIN_EXE_time"),
+        "small-services" => env!("CARGO_BIN_EXE_small-services"),
+        "lunchd" => return LUNCHD.clone(),
         _ => unreachable!("no such program: {name}"),
-    };
-    PathBuf::from(built.unwrap_or_else(|| panic!("{name} is not built: test with --features services,web")))
+    })
 }
 
 /// One of the tests' own programs, in tests/helpers.
 pub fn helper(name: &str) -> PathBuf {
-    let tests = env::current_exe().unwrap();
-    tests.parent().and_then(Path::parent).expect("target/…/deps").join("examples").join(name)
+    static EXAMPLES: LazyLock<PathBuf> = LazyLock::new(|| built(&["--examples"]).join("examples"));
+    EXAMPLES.join(name)
+}
+
+/// Has cargo build what it builds for no test by itself, and returns the folder that it goes to, which is that of the test.
+fn built(what: &[&str]) -> PathBuf {
+    // TARGET/TRIPLE/PROFILE/deps/TEST
+    let test = env::current_exe().unwrap();
+    let mut above = test.ancestors().skip(2);
+    let (folder, target) = (above.next().expect("its profile's folder"), above.nth(1).expect("cargo's folder"));
+    let profile = folder.file_name().and_then(OsStr::to_str).map(|name| if name == "debug" { "dev" } else { name });
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--locked", "--profile", profile.expect("its name"), "--target-dir"]).arg(target);
+    let output = cargo.args(what).current_dir(repository()).output().unwrap();
+    assert!(output.status.success(), "{cargo:?}: {}", String::from_utf8_lossy(&output.stderr));
+    folder.to_owned()
+}
+
+/// A program of the host's. Most tests need some that not every host has.
+pub fn tool(name: &str) -> Command {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let there = env::split_paths(&path).any(|folder| folder.join(name).is_file());
+    assert!(
+        there,
+        "this test needs {name}, which is not installed; tests/run says what else the tests need, and installs it as root"
+    );
+    Command::new(name)
 }
 
 /// Puts a copy of a program where every user may execute it. By another process: were it open for writing in this one, a
@@ -280,7 +307,7 @@ pub fn passing<T>(
         (3..).zip(&inheritable).map(|(number, socket)| format!("{number}<&{}", socket.as_raw_fd())).collect();
     let script =
         format!("{variables} LISTEN_PID=$$ LISTEN_FDS={} exec \"$@\" {}", sockets.len(), redirections.join(" "));
-    start(Command::new("bash").args(["-c", &script, "bash"]).arg(program).args(arguments))
+    start(tool("bash").args(["-c", &script, "bash"]).arg(program).args(arguments))
 }
 
 /// Everything that comes until the other end closes in order; a reset fails the test.
@@ -324,14 +351,8 @@ pub fn assert_fortune(reply: &[u8]) -> String {
 
 /// All fortunes of data/, read here without the program's own reader.
 pub fn built_in_fortunes() -> Vec<String> {
-    let mut fortunes = Vec::new();
-    for entry in fs::read_dir(repository().join("data")).unwrap() {
-        let path = entry.unwrap().path();
-        if !path.ends_with("lunch") {
-            fortunes.extend(fortunes_of(&path));
-        }
-    }
-    fortunes
+    let data = fs::read_dir(repository().join("data")).unwrap();
+    data.flat_map(|entry| fortunes_of(&entry.unwrap().path())).collect()
 }
 
 /// The fortunes of a simple cookie file.

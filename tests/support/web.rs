@@ -8,14 +8,13 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-#[cfg(feature = "web")]
 use tokio_rustls::rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
     crypto::ring,
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-use super::{Folder, Process, fortunes_of, program, repository, wait_until};
+use super::{Folder, Process, fortunes_of, program, repository, tool, wait_until};
 
 /// An authority and the certificates that it gave out, for localhost and its addresses.
 pub struct Authority(Folder);
@@ -32,7 +31,7 @@ impl Authority {
 
     /// Runs openssl in the folder of the files.
     pub fn openssl(&self, arguments: &str) {
-        let output = Command::new("openssl").args(arguments.split(' ')).current_dir(self.0.path()).output().unwrap();
+        let output = tool("openssl").args(arguments.split(' ')).current_dir(self.0.path()).output().unwrap();
         assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
@@ -53,7 +52,6 @@ impl Authority {
     }
 }
 
-#[cfg(feature = "web")]
 pub type Tls = StreamOwned<ClientConnection, TcpStream>;
 
 /// A key that is made in no time.
@@ -68,12 +66,11 @@ pub fn curl(arguments: &[&str]) -> String {
 }
 
 pub fn try_curl(arguments: &[&str]) -> Output {
-    Command::new("curl").args(["--silent", "--show-error", "--max-time", "120"]).args(arguments).output().unwrap()
+    tool("curl").args(["--silent", "--show-error", "--max-time", "120"]).args(arguments).output().unwrap()
 }
 
 /// TLS over a connection, from a client that trusts just this authority and speaks one protocol or none by name. Nothing is sent
 /// before somebody reads or writes.
-#[cfg(feature = "web")]
 pub fn tls(authority: &Authority, stream: TcpStream, protocol: Option<&str>) -> Tls {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(authority.path("ca.pem")).unwrap()).unwrap();
@@ -86,7 +83,6 @@ pub fn tls(authority: &Authority, stream: TcpStream, protocol: Option<&str>) -> 
 }
 
 /// A request over TLS, and the answer to it as it comes.
-#[cfg(feature = "web")]
 pub fn over_tls(authority: &Authority, stream: TcpStream, request: &[u8]) -> impl Read + use<> {
     let mut stream = tls(authority, stream, None);
     stream.conn.writer().write_all(request).unwrap();
@@ -95,7 +91,7 @@ pub fn over_tls(authority: &Authority, stream: TcpStream, request: &[u8]) -> imp
 
 /// What there is for lunch.
 pub fn dishes() -> Vec<String> {
-    fortunes_of(&repository().join("data/lunch"))
+    fortunes_of(&repository().join("crates/lunchd/data/lunch"))
 }
 
 pub fn assert_dish(text: &str) {

@@ -12,7 +12,7 @@ const HOSTS: &str = "/etc/hosts";
 /// # Errors
 ///
 /// One sentence: what it should have been.
-pub(crate) fn addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
+pub fn addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
     if let Ok(address) = text.parse() {
         return Ok(vec![address]);
     }
@@ -49,7 +49,7 @@ fn in_hosts(name: &str, hosts: &str) -> Vec<IpAddr> {
 /// # Errors
 ///
 /// The first; `source` tells what the system said.
-pub(crate) fn at_each<E>(
+pub fn at_each<E>(
     addresses: &[SocketAddr],
     source: impl Fn(&E) -> Option<&io::Error>,
     mut open: impl FnMut(SocketAddr) -> Result<(), E>,

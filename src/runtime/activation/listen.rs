@@ -145,7 +145,11 @@ impl Opened {
 
 /// A socket that listens there, with the longest queue that the host allows. It has its buffers before the first client can
 /// come, who would get others.
-pub(crate) fn listening(address: SocketAddr) -> io::Result<TcpListener> {
+///
+/// # Errors
+///
+/// What the system says.
+pub fn listening(address: SocketAddr) -> io::Result<TcpListener> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     set_socket_reuseaddr(&socket, true)?;

@@ -1,12 +1,8 @@
 //! How was the program started? The descriptors tell; no flag is needed.
 
-mod hosts;
-mod listen;
+pub(crate) mod hosts;
+pub(crate) mod listen;
 
-#[cfg(feature = "web")]
-pub(crate) use hosts::{addresses, at_each};
-#[cfg(feature = "web")]
-pub(crate) use listen::listening;
 pub use listen::{Address, Error as ListenError};
 
 use std::io;
@@ -154,7 +150,8 @@ fn by_standard_input(unattended: bool) -> Result<Activation, Error> {
 }
 
 /// What a socket is called that nobody gave a name: its address, as `--listen` has it.
-pub(crate) fn address(socket: BorrowedFd<'_>, kind: Kind) -> Result<String, Error> {
+#[doc(hidden)]
+pub fn address(socket: BorrowedFd<'_>, kind: Kind) -> Result<String, Error> {
     let address = getsockname(socket)?;
     if let Ok(address) = SocketAddr::try_from(address.clone()) {
         return Ok(format!("{}://{address}", if kind == Kind::Listener { "tcp" } else { "udp" }));
@@ -167,7 +164,8 @@ pub(crate) fn address(socket: BorrowedFd<'_>, kind: Kind) -> Result<String, Erro
 }
 
 /// What comes in on a socket; `None` if it is a connection.
-pub(crate) fn kind(socket: BorrowedFd<'_>, descriptor: i32) -> Result<Option<Kind>, Error> {
+#[doc(hidden)]
+pub fn kind(socket: BorrowedFd<'_>, descriptor: i32) -> Result<Option<Kind>, Error> {
     let kind = match socket_type(socket)? {
         SocketType::STREAM if socket_acceptconn(socket)? => return Ok(Some(Kind::Listener)),
         SocketType::STREAM => return Ok(None),

@@ -12,9 +12,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use crate::audit;
 use hunker::{Layer, Rule};
 use small_services::Readable;
-use small_services::audit;
 use small_services::numbers::{EVENTS, FIRST_DATAGRAMS, FIRST_FREE};
 use small_services::policy::Io;
 use small_services::runtime::sandbox::{self, Mode};

@@ -2,8 +2,8 @@
 
 use std::ffi::c_long;
 
+use crate::audit;
 use hunker::{Architecture, Layer, Pin, Rule};
-use small_services::audit;
 use small_services::policy::Io;
 
 /// `uretprobe` and `uprobe`: the kernel shows them to no filter (from 6.14 and 6.18 on), and refuses them (`SIGILL`, `ENXIO`)

@@ -10,8 +10,8 @@ use std::time::Instant;
 use proxy_header::{ParseConfig, Protocol, ProxyHeader};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::engine::{mapped, mask};
-use crate::log;
+use small_services::internals::engine::{mapped, mask};
+use small_services::log;
 
 /// How version 1 begins.
 const TEXT: &[u8] = b"PROXY ";

@@ -12,11 +12,11 @@ use rustix::io::fcntl_dupfd_cloexec;
 use rustix::net::AddressFamily;
 use rustix::net::sockopt::{set_tcp_nodelay, socket_domain};
 
-use crate::engine::Kind;
-use crate::engine::buffers::Buffers;
-use crate::numbers::FIRST_FREE;
-use crate::runtime::activation;
-use crate::{log, sys};
+use small_services::internals::activation::{self, Kind};
+use small_services::internals::engine::Buffers;
+use small_services::internals::sys::take_passed_sockets;
+use small_services::log;
+use small_services::numbers::FIRST_FREE;
 
 /// What is spoken on a socket: its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl Passed {
     /// afterwards.
     pub(super) fn take() -> Result<Self, activation::Error> {
         let variables = ["LISTEN_FDS", "LISTEN_FDNAMES"].map(|name| (name, env::var_os(name)));
-        let passed = sys::take_passed_sockets()?;
+        let passed = take_passed_sockets()?;
         for (name, value) in variables.into_iter().filter(|_| !passed.is_empty()) {
             match value {
                 Some(value) => log::notice(&format!("{name}={}", value.to_string_lossy())),

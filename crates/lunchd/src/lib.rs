@@ -1,5 +1,6 @@
 //! `lunchd`: fortunes over the web, on sockets that are named `http` and `https`. The same house as the small services, with
 //! one thread, one lock-down and one policy of its own.
+#![warn(clippy::unwrap_used, clippy::expect_used)]
 
 mod accept;
 mod answer;
@@ -8,6 +9,8 @@ mod authority;
 mod body;
 mod browsers;
 mod connections;
+#[doc(hidden)]
+pub mod fuzz;
 mod guarded;
 mod heads;
 mod page;
@@ -15,6 +18,7 @@ mod protocols;
 pub(crate) mod proxy;
 mod server;
 mod sockets;
+mod sys;
 mod tls;
 
 use std::convert::Infallible;
@@ -25,17 +29,17 @@ use std::time::{Duration, Instant};
 use hunker::{Pin, Policy, Rule, Syscall};
 use rustix::stdio::dup2_stdin;
 
-use crate::engine::shared;
-use crate::fortune::text::{Eligible, LONGEST_TEXT};
-use crate::fortune::{self, Fortunes, Manner, Order};
-use crate::numbers::{EVENTS, STREAM, number};
-use crate::policy::{Extra, Io, Rules};
-use crate::protocol::QotdOptions;
-use crate::runtime::activation;
-use crate::runtime::sandbox;
-use crate::sd_notify::Manager;
-use crate::service::Run;
-use crate::{engine, file, log, random, sys};
+use small_services::fortune::text::{Eligible, LONGEST_TEXT};
+use small_services::fortune::{self, Fortunes, Manner, Order};
+use small_services::internals::sys::{allocate_by_brk, daemon_signals, exit, start};
+use small_services::internals::{ArgumentsError, Manager, activation, engine, rules, seeded};
+use small_services::log;
+use small_services::numbers::{EVENTS, STREAM, number};
+use small_services::policy::{Extra, Io, Rules};
+use small_services::protocol::QotdOptions;
+use small_services::runtime::sandbox;
+use small_services::service::Run;
+
 use arguments::Arguments;
 use proxy::Balancers;
 use server::{Limits, Server};
@@ -58,8 +62,6 @@ const EPOLL_WAIT: Syscall = Syscall::new("epoll_wait", Some(232), Some(22));
 const WEB: &[Rule] = &[
     Rule::new(EPOLL_WAIT, &[RUNTIME], "wait for clients, time limits and signals"),
     Rule::new(Syscall::EPOLL_CTL, &[RUNTIME], "wait for one more client"),
-    shared::ACCEPT,
-    shared::CLOSE,
     Rule::new(Syscall::RECVFROM, &[STREAM, Pin::is(3, 0)], "read what a client sent"),
     // MSG_NOSIGNAL, and no address.
     Rule::new(Syscall::SENDTO, &[STREAM, Pin::is(3, 0x4000), Pin::is(5, 0)], "answer"),
@@ -72,36 +74,32 @@ const WEB: &[Rule] = &[
     Rule::new(Syscall::SHUTDOWN, &[STREAM, Pin::is(1, 1)], "say that the answer is complete"),
     Rule::new(Syscall::WRITE, &[WAKER], "wake the event loop for an earlier time limit"),
     Rule::new(Syscall::READ, &[WAKER], "start that count over, should it be full"),
-    shared::BE_TOLD,
-    shared::TELL,
-    sys::TELL_TIME,
     Rule::new(Syscall::GETRANDOM, &[], "draw the keys of a TLS connection"),
     Rule::new(Syscall::BRK, &[], "keep a connection's state"),
-    #[cfg(debug_assertions)]
-    shared::CHECK_BEFORE_CLOSING,
 ];
 
 /// Fortunes and a certificate that are read again, always.
-pub(crate) const RULES: Rules = Rules {
+#[doc(hidden)]
+pub const RULES: Rules = Rules {
     connection: &[],
     filter: &[],
     listeners: &[],
     datagrams: &[],
-    files: &[WEB, file::READ, &[file::LIST, fortune::READ_BY_INDEX]],
+    files: &[WEB, rules::DAEMON, rules::READ, rules::WATCH],
     extra: Extra::NONE,
 };
 static POLICY: Policy = Policy::new(&RULES.of(Io::ListenersAndFiles));
 
 /// What there is for lunch, in fortune(6)'s format.
-const LUNCH: &str = include_str!("../../data/lunch");
+const LUNCH: &str = include_str!("../data/lunch");
 
 /// Why it ended without serving, one sentence each.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error(transparent)]
-    Arguments(#[from] crate::runtime::arguments::Error),
+    Arguments(#[from] ArgumentsError),
     #[error("after --fortunes: {}; see `qotd --help`, and name lunchd's own options before --fortunes", .0.sentence())]
-    FortunesLine(crate::runtime::arguments::Error),
+    FortunesLine(ArgumentsError),
     #[error(transparent)]
     Activation(#[from] activation::Error),
     #[error(transparent)]
@@ -119,16 +117,16 @@ enum Error {
 /// Runs it from its start to its end: arguments, sockets, certificate and fortunes, the lock-down, then everything that
 /// comes from the network.
 pub fn run() -> ! {
-    sys::start();
+    start();
     log::open(NAME);
     // Before anything large is allocated: what lies in a mapping of its own could not grow after the lock-down.
-    sys::allocate_by_brk();
+    allocate_by_brk();
     let Err(error) = live();
     if let Error::Arguments(error) = error {
-        sys::exit(error.report(NAME, 2));
+        exit(error.report(NAME, 2));
     }
     log::error(&error.to_string());
-    sys::exit(if let Error::FortunesLine(_) = error { 2 } else { 1 })
+    exit(if let Error::FortunesLine(_) = error { 2 } else { 1 })
 }
 
 fn live() -> Result<Infallible, Error> {
@@ -184,7 +182,7 @@ fn live() -> Result<Infallible, Error> {
     };
     let balancers = Balancers::new(arguments.proxy_protocol);
     engine::raise_descriptor_limit(limits.most, server::SPARE_DESCRIPTORS * listeners.len() + descriptors)?;
-    sys::daemon_signals().and_then(|signals| Ok(dup2_stdin(signals)?)).map_err(prepare)?;
+    daemon_signals().and_then(|signals| Ok(dup2_stdin(signals)?)).map_err(prepare)?;
     let manager = Manager::connect(Instant::now()).map_err(engine::SharedError::Manager)?;
     let guard = runtime.enter();
     let server = Server::new(site, identity.zip(acceptor), listeners, limits, balancers).map_err(prepare)?;
@@ -200,7 +198,7 @@ fn live() -> Result<Infallible, Error> {
     if let Err(error) = &outcome {
         log::error(&error.to_string());
     }
-    sys::exit(u8::from(outcome.is_err()))
+    exit(u8::from(outcome.is_err()))
 }
 
 /// What `--fortunes` says, as qotd would choose; else what there is for lunch.
@@ -210,7 +208,7 @@ fn fortunes(options: Option<QotdOptions>) -> Result<Fortunes, fortune::Error> {
 
 /// What there is for lunch.
 pub(crate) fn lunch() -> Result<Fortunes, fortune::Error> {
-    let order = Order::Random(random::seeded().map_err(fortune::Error::Seed)?);
+    let order = Order::Random(seeded().map_err(fortune::Error::Seed)?);
     let eligible = Eligible { longest: LONGEST_TEXT, ..Eligible::RFC_865 };
     Fortunes::held("data/lunch", LUNCH.as_bytes(), order, eligible)
 }

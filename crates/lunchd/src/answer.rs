@@ -14,7 +14,7 @@ use jiff::fmt::rfc2822::DateTimePrinter;
 use super::body::{Body, Room};
 use super::sockets::Scheme;
 use super::{accept, authority, page};
-use crate::fortune::Fortunes;
+use small_services::fortune::Fortunes;
 
 /// The most header fields of a request; beyond that, the answer is 431.
 pub(super) const MOST_FIELDS: usize = 64;

@@ -15,7 +15,7 @@ use x509_cert::certificate::{Certificate, Version};
 use x509_cert::der::Decode;
 
 use super::browsers;
-use crate::file::{self, Readable};
+use small_services::internals::file::{self, Readable};
 
 /// No certificate and no key is longer, in octets.
 const LONGEST: usize = 1024 * 1024;

@@ -24,8 +24,9 @@ use super::protocols::End;
 use super::proxy::Balancers;
 use super::sockets::{Listener, Scheme};
 use super::tls::Identity;
-use crate::sd_notify::Manager;
-use crate::{log, sys};
+use crate::sys;
+use small_services::internals::Manager;
+use small_services::log;
 
 /// How long requests in progress may take when a connection, or the program, is to end.
 pub(super) const GRACE: Duration = Duration::from_secs(5);

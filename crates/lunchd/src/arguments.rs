@@ -10,9 +10,9 @@ use clap::Parser;
 use super::answer::Remembered;
 use super::proxy::Trusted;
 use super::sockets::Address;
-use crate::protocol;
-use crate::runtime::arguments::Error;
-use crate::runtime::sandbox::Mode;
+use small_services::internals::ArgumentsError as Error;
+use small_services::protocol;
+use small_services::runtime::sandbox::Mode;
 
 /// What it was asked to do.
 #[derive(Debug, Parser)]

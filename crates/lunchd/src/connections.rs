@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tokio::task::AbortHandle;
 
-use crate::engine::Table;
+use small_services::internals::engine::Table;
 
 /// All of them, by a number that none has twice, and who serves each.
 #[derive(Debug)]

@@ -2,10 +2,10 @@
 
 use hunker::{Policy, Rule};
 
-use crate::engine::Engine;
-use crate::policy::{Io, Rules};
-use crate::protocol;
-use crate::service::Service;
+use small_services::engine::Engine;
+use small_services::policy::{Io, Rules};
+use small_services::protocol;
+use small_services::service::Service;
 
 /// Every service with its rules: what is shown in docs/policies.md, and tested.
 pub const SERVICES: &[(&str, Rules)] = &[
@@ -18,8 +18,7 @@ pub const SERVICES: &[(&str, Rules)] = &[
     ("time", Rules { files: &[], ..Engine::Reply.rules() }),
     // Any service that answers a request.
     ("finger", Engine::Answer.rules()),
-    #[cfg(feature = "web")]
-    ("lunchd", crate::web::RULES),
+    ("lunchd", lunchd::RULES),
 ];
 
 /// The services, each with the peers that it can have.
@@ -37,11 +36,6 @@ pub fn rules(service: &str, io: Io) -> impl Iterator<Item = &'static Rule> + use
 }
 
 /// The policy of one service and io, compiled at run time.
-///
-/// # Panics
-///
-/// If there is no such service.
-#[must_use]
 pub fn policy(service: &str, io: Io) -> Policy {
     of(service).map_or_else(|| panic!("there is no service {service}"), |rules| Policy::new(&rules.of(io)))
 }

@@ -1,0 +1,3 @@
+//! Fortunes over the web.
+#![no_main]
+small_services::program!(run = lunchd::run);
