@@ -41,7 +41,7 @@ configdir  = $(if $(filter %/systemd/system,$(unitdir)),$(unitdir:%/systemd/syst
 CARGO    = cargo
 RUSTC    = rustc
 INSTALL  = install
-PROGRAMS = qotd echo daytime discard chargen time
+PROGRAMS = qotd echo daytime discard chargen time systat
 WEB      = lunchd
 DAEMONS  = $(filter %-daemon.service $(WEB:%=%.service),$(UNITS))
 UNITS    = $(filter %.socket %.service %.slice,$(notdir $(wildcard units/*)))

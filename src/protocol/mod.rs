@@ -5,6 +5,7 @@ pub(crate) mod daytime;
 mod discard;
 mod echo;
 mod qotd;
+mod systat;
 mod time;
 
 pub use chargen::Chargen;
@@ -12,4 +13,5 @@ pub use daytime::{Daytime, Error as DaytimeError};
 pub use discard::Discard;
 pub use echo::Echo;
 pub use qotd::{Fortune, Options as QotdOptions, Qotd};
+pub use systat::Systat;
 pub use time::Time;

@@ -38,16 +38,18 @@ const ALL: &[Io] = &[Listeners, Sockets, ListenersAndFiles, SocketsAndFiles];
 const DATAGRAMS: &[Io] = &[Sockets, SocketsAndFiles];
 const FILES: &[Io] = &[ListenersAndFiles, SocketsAndFiles];
 
-const EVERY: &[&str] = &["qotd", "echo", "daytime", "discard", "chargen", "time", "finger", "lunchd"];
-const SMALL: &[&str] = &["qotd", "echo", "daytime", "discard", "chargen", "time", "finger"];
-const REPLYING: &[&str] = &["qotd", "daytime", "time", "finger"];
+const EVERY: &[&str] = &["qotd", "echo", "daytime", "discard", "chargen", "time", "systat", "finger", "lunchd"];
+const SMALL: &[&str] = &["qotd", "echo", "daytime", "discard", "chargen", "time", "systat", "finger"];
+const REPLYING: &[&str] = &["qotd", "daytime", "time", "systat", "finger"];
 const READING: &[&str] = &["echo", "discard", "finger"];
 /// Those that answer a request.
 const ANSWERING: &[&str] = &["finger"];
 /// All but discard.
-const SENDING: &[&str] = &["qotd", "echo", "daytime", "chargen", "time", "finger", "lunchd"];
+const SENDING: &[&str] = &["qotd", "echo", "daytime", "chargen", "time", "systat", "finger", "lunchd"];
 /// Those that list directories.
-const WATCHING: &[&str] = &["qotd", "lunchd"];
+const WATCHING: &[&str] = &["qotd", "systat", "lunchd"];
+/// Those that read cookie files.
+const BY_INDEX: &[&str] = &["qotd", "lunchd"];
 const STREAMING: &[&str] = &["echo", "discard", "chargen"];
 
 const ITS_CONNECTION: Kinds =
@@ -93,7 +95,7 @@ pub const LIST: &[Reach] = &[
     may(ANY, EVERY, plain("exit_group"), &[("the process", &[])], "ends, with any exit code"),
 
     may(ONE, &["echo"], plain("read"), &[ITS_CONNECTION], "takes what this client says"),
-    may(ONE, &["qotd", "daytime", "discard", "chargen", "time", "finger"], plain("recvfrom"), &[ITS_CONNECTION], "drops what this client says; takes it, over a Unix-domain socket"),
+    may(ONE, &["qotd", "daytime", "discard", "chargen", "time", "systat", "finger"], plain("recvfrom"), &[ITS_CONNECTION], "drops what this client says; takes it, over a Unix-domain socket"),
     may(ONE, SENDING, plain("write"), &[ITS_CONNECTION], "says to this client what it likes"),
     may(ONE, REPLYING, plain("shutdown"), &[ITS_CONNECTION], "tells this client that nothing follows"),
 
@@ -110,8 +112,8 @@ pub const LIST: &[Reach] = &[
     may(ALL, EVERY, plain("recvfrom"), &[CONNECTIONS], "takes or drops what any client of this process says"),
     may(ALL, SENDING, plain("sendto"), &[CONNECTIONS], "says to any client of this process what it likes"),
     may(ALL, SENDING, ("sendto", "to an address of no length"), &[CONNECTIONS], "does the same: where a connection leads cannot be changed"),
-    may(ALL, &["qotd", "daytime", "time", "finger", "lunchd"], plain("shutdown"), &[CONNECTIONS], "tells any client of this process that nothing follows"),
-    may(ALL, &["qotd", "daytime", "time", "finger", "lunchd"], plain("shutdown"), &[LISTENING], "changes nothing: who listens sends nothing that could end"),
+    may(ALL, &["qotd", "daytime", "time", "systat", "finger", "lunchd"], plain("shutdown"), &[CONNECTIONS], "tells any client of this process that nothing follows"),
+    may(ALL, &["qotd", "daytime", "time", "systat", "finger", "lunchd"], plain("shutdown"), &[LISTENING], "changes nothing: who listens sends nothing that could end"),
     may(ALL, EVERY, plain("close"), &[CONNECTIONS, LISTENING], "ends connections, or serves no more; what comes then waits in the kernel"),
     may(ALL, STREAMING, plain("setsockopt"), &[CONNECTIONS, LISTENING], "has the kernel buffer more for each connection, up to `net.core.rmem_max` and `wmem_max`; a unit's `MemoryMax=` counts it, and ends the process. A listening socket keeps its sizes until the next process sets them"),
     may(ALL, EVERY, plain("read"), &[("the signals", &[])], "is told to stop, and does not: the manager kills it after `TimeoutStopSec=`"),
@@ -132,10 +134,10 @@ pub const LIST: &[Reach] = &[
     may(DATAGRAMS, SENDING, ("sendmmsg", "from another address of the host's"), &[UDP], "does so from whatever address the host has"),
     may(DATAGRAMS, SMALL, ("epoll_ctl", "to wait for it"), &[UDP], "learns when a datagram comes"),
 
-    may(FILES, EVERY, plain("openat"), &[("a file that it follows", &[]), ("a directory that it follows", &[])], "opens what is beneath the directories of its fortunes, of lunchd's certificate and key, or of time zones, to read it: Landlock refuses other paths, and the policy to write"),
+    may(FILES, EVERY, plain("openat"), &[("a file that it follows", &[]), ("a directory that it follows", &[])], "opens what is beneath the directories of its fortunes, of lunchd's certificate and key, of time zones or of sessions, to read it: Landlock refuses other paths, and the policy to write"),
     may(FILES, WATCHING, plain("getdents64"), &[("an open directory", &[])], "lists these directories"),
     may(FILES, EVERY, plain("read"), &[("an open file", &[])], "reads these files"),
-    may(FILES, WATCHING, plain("pread64"), &[("an open file", &[])], "does the same"),
+    may(FILES, BY_INDEX, plain("pread64"), &[("an open file", &[])], "does the same"),
     may(FILES, EVERY, plain("read"), &[CONNECTIONS], "takes what any client of this process says"),
     may(FILES, EVERY, plain("close"), &[("an open file", &[]), ("an open directory", &[])], "is done with them"),
     may(FILES, EVERY, plain("fstat"), &[("an open file", &[]), ("an open directory", &[]), CONNECTIONS, LISTENING], "learns the size, the mode, the owner and the times of what it has open"),

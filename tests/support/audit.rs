@@ -14,6 +14,7 @@ pub const SERVICES: &[(&str, Rules)] = &[
     ("daytime", Engine::Reply.rules()),
     ("discard", Engine::Discard.rules()),
     ("chargen", Engine::Repeat.rules()),
+    ("systat", Engine::Reply.rules().with(protocol::Systat::EXTRA)),
     // It has no files.
     ("time", Rules { files: &[], ..Engine::Reply.rules() }),
     // Any service that answers a request.

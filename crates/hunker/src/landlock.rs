@@ -1,5 +1,5 @@
-//! landlock(7): every right that the running kernel can forbid is forbidden; the one exception is to read and to list what is
-//! beneath directories that are named.
+//! landlock(7): every right that the running kernel can forbid is forbidden; the one exception is to read files that are named,
+//! and to read and to list what is beneath directories that are.
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -9,7 +9,7 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, PathBeneath, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
     Scope,
 };
-use rustix::fs::{CWD, Mode, OFlags, fstat, openat, stat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat, stat};
 use rustix::io::Errno;
 
 use crate::{LayerError, sys};
@@ -52,15 +52,14 @@ impl fmt::Display for Rights {
 
 /// Returns the rights that the kernel does not know.
 pub(crate) fn forbid_everything_but(readable: &[PathBuf]) -> Result<Rights, LayerError> {
-    let directories: Vec<_> = readable.iter().map(|it| open(it)).collect::<Result<_, _>>()?;
-    let allowed = AccessFs::ReadFile | AccessFs::ReadDir;
+    let opened: Vec<_> = readable.iter().map(|it| open(it)).collect::<Result<_, _>>()?;
     let asked = Rights::of(NEWEST);
     let status = Ruleset::default()
         .handle_access(asked.files)?
         .handle_access(asked.network)?
         .scope(asked.scopes)?
         .create()?
-        .add_rules(directories.into_iter().map(|it| Ok::<_, LayerError>(PathBeneath::new(it, allowed))))?
+        .add_rules(opened.into_iter().map(|(it, allowed)| Ok::<_, LayerError>(PathBeneath::new(it, allowed))))?
         .no_new_privs(false) // a layer of its own
         .restrict_self()?;
     if status.ruleset == RulesetStatus::NotEnforced {
@@ -78,12 +77,14 @@ pub(crate) fn forbid_everything_but(readable: &[PathBuf]) -> Result<Rights, Laye
     })
 }
 
-/// Opens a directory to name it in a rule: any but the root, beneath which is everything.
-fn open(directory: &Path) -> Result<OwnedFd, LayerError> {
-    let open = openat(CWD, directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+/// Opens a file or directory to name it in a rule, with what stays allowed there: any but the root, beneath which is everything.
+fn open(path: &Path) -> Result<(OwnedFd, BitFlags<AccessFs>), LayerError> {
+    let open = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let (one, root) = (fstat(&open)?, stat("/")?);
     if (one.st_dev, one.st_ino) == (root.st_dev, root.st_ino) {
-        return Err(LayerError::Everything(directory.to_owned()));
+        return Err(LayerError::Everything(path.to_owned()));
     }
-    Ok(open)
+    let is_directory = FileType::from_raw_mode(one.st_mode).is_dir();
+    // The kernel knows no listing of a file, and refuses a rule that allows it.
+    Ok((open, if is_directory { AccessFs::ReadFile | AccessFs::ReadDir } else { AccessFs::ReadFile.into() }))
 }

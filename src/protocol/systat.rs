@@ -1,0 +1,276 @@
+//! Active Users, [RFC 866](https://www.rfc-editor.org/rfc/rfc866).
+
+use std::fmt::Write;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::file::{self, Readable};
+use crate::log;
+use crate::policy::{Extra, LIST};
+use crate::service::{Behavior, Files, LineEnd, Reply, Run, Service};
+
+/// Sends a line for each session of a user who is logged in, and closes; what the client sends is thrown away.
+#[derive(Debug)]
+pub enum Systat {}
+
+/// What `systat` takes besides the options of all services.
+#[derive(clap::Args, Debug, Default)]
+pub struct Options {
+    /// Send the text in a file instead of the active users
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
+}
+
+/// logind's files, one a session.
+const SESSIONS: &str = "/run/systemd/sessions";
+/// utmp(5), where there is no logind.
+const UTMP: &str = "/run/utmp";
+/// As long as a datagram over Ethernet may become without being split, in octets; longer lists are cut.
+const LONGEST: usize = 1_400;
+/// In octets: a session's file, and utmp.
+const LARGEST_SESSION: usize = 16 * 1024;
+const LARGEST_UTMP: usize = 1024 * 1024;
+/// So many sessions are looked at; a reply does not hold as many.
+const MAX_SESSIONS: usize = 1024;
+/// However many clients ask, the sessions are read once in this time.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// Why the active users could not be told.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Neither of the two is there.
+    #[error(
+        "cannot tell who is active: neither {SESSIONS} nor {UTMP} is there; show one to the unit, or use --text FILE"
+    )]
+    NoRecord,
+    /// The record of the sessions could not be read.
+    #[error("cannot read {}: {source}; check its permissions, or use --text FILE", .path.display())]
+    Read {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The text could not be read.
+    #[error("cannot read the text in {}: {source}; name a file of up to {LONGEST} octets that the service may read", .path.display())]
+    Text {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Service for Systat {
+    type Options = Options;
+    type Error = Error;
+    const NAME: &'static str = "systat";
+    const ABOUT: &'static str = "Active Users (RFC 866): sends who is logged in, then closes";
+    const IDLE_TIMEOUT: u16 = 3;
+    const EXTRA: Extra = Extra { files: &[LIST], ..Extra::NONE };
+
+    fn prepare(options: &Options, _: Run) -> Result<Behavior, Error> {
+        let users = match &options.text {
+            Some(path) => {
+                let text = file::read(path, LONGEST).map_err(|source| Error::Text { path: path.clone(), source })?;
+                Users { record: None, read: None, list: printable(&String::from_utf8_lossy(&text)) }
+            }
+            None => Users::of(Record::find()?)?,
+        };
+        Ok(Behavior::Reply(Box::new(users)))
+    }
+}
+
+/// Where it is written who is logged in.
+#[derive(Clone, Copy, Debug)]
+enum Record {
+    Logind,
+    Utmp,
+}
+
+impl Record {
+    fn find() -> Result<Self, Error> {
+        if file::is_directory(Path::new(SESSIONS)).unwrap_or(false) {
+            Ok(Self::Logind)
+        } else if Path::new(UTMP).exists() {
+            Ok(Self::Utmp)
+        } else {
+            Err(Error::NoRecord)
+        }
+    }
+
+    /// One line a session.
+    fn read(self) -> Result<String, Error> {
+        let path = Path::new(if matches!(self, Self::Logind) { SESSIONS } else { UTMP });
+        let list = match self {
+            Self::Logind => sessions(path),
+            Self::Utmp => file::read(path, LARGEST_UTMP).map(|records| logins(&records)),
+        };
+        list.map_err(|source| Error::Read { path: path.to_owned(), source })
+    }
+}
+
+/// What logind knows.
+fn sessions(directory: &Path) -> io::Result<String> {
+    let mut list = String::new();
+    for name in file::list(directory)?.unwrap_or_default().into_keys().take(MAX_SESSIONS) {
+        // One that has ended meanwhile is no error, nor is the pipe beside it that keeps it alive.
+        if let Ok(session) = file::read(&directory.join(name), LARGEST_SESSION) {
+            add_session(&String::from_utf8_lossy(&session), &mut list);
+        }
+    }
+    Ok(list)
+}
+
+/// A user's session that has not ended: the user, and the terminal or seat, if there is one.
+fn add_session(session: &str, list: &mut String) {
+    let value = |key| session.lines().find_map(|line| line.split_once('=').filter(|(name, _)| *name == key));
+    let value = |key| value(key).map(|(_, value)| value).filter(|value| !value.is_empty());
+    let of_a_user = value("CLASS").is_some_and(|class| class.starts_with("user"));
+    if let Some(user) = value("USER").filter(|_| of_a_user && value("STATE") != Some("closing")) {
+        add(user, value("TTY").or(value("SEAT")), list);
+    }
+}
+
+/// What utmp(5) has, from its records.
+fn logins(records: &[u8]) -> String {
+    const RECORD: usize = 384;
+    const USER_PROCESS: i16 = 7;
+    let mut list = String::new();
+    for record in records.chunks_exact(RECORD) {
+        let text = |from: usize, length: usize| {
+            let field = record[from..][..length].split(|&octet| octet == 0).next().unwrap_or_default();
+            String::from_utf8_lossy(field).into_owned()
+        };
+        let (line, user) = (text(8, 32), text(44, 32));
+        if record[..2] == USER_PROCESS.to_ne_bytes() && !user.is_empty() {
+            add(&user, Some(&line).filter(|line| !line.is_empty()).map(String::as_str), &mut list);
+        }
+    }
+    list
+}
+
+fn add(user: &str, line: Option<&str>, list: &mut String) {
+    let (user, line) = (one_word(user), line.map(one_word));
+    let _ = match line {
+        Some(line) => writeln!(list, "{user:<16} {line}"),
+        None => writeln!(list, "{user}"),
+    };
+}
+
+/// A name as one word of printing characters.
+fn one_word(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_graphic() { c } else { '?' }).collect()
+}
+
+/// RFC 866: printing characters, line ends and the space.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| c.is_ascii_graphic() || matches!(c, ' ' | '\n')).collect()
+}
+
+/// A text, or a list that is read again.
+struct Users {
+    record: Option<Record>,
+    read: Option<Instant>,
+    list: String,
+}
+
+impl Users {
+    fn of(record: Record) -> Result<Self, Error> {
+        Ok(Self { record: Some(record), read: Some(Instant::now()), list: record.read()? })
+    }
+
+    fn refresh(&mut self) {
+        let Some(record) = self.record else { return };
+        if self.read.is_some_and(|read| read.elapsed() < FRESH) {
+            return;
+        }
+        self.read = Some(Instant::now());
+        match record.read() {
+            Ok(list) => self.list = list,
+            Err(error) => log::error(&format!("{error}; going on with the list that was read before")),
+        }
+    }
+}
+
+impl Files for Users {
+    fn readable(&self) -> Vec<Readable> {
+        match self.record {
+            Some(Record::Logind) => vec![Readable::all(SESSIONS.into())],
+            Some(Record::Utmp) => vec![Readable::all(UTMP.into())],
+            None => Vec::new(),
+        }
+    }
+
+    fn descriptors(&self) -> usize {
+        2 // the directory, and a file in it
+    }
+}
+
+impl Reply for Users {
+    fn compose(&mut self, line_end: LineEnd, octets: &mut Vec<u8>) {
+        self.refresh();
+        for line in self.list.split_inclusive('\n') {
+            // Whole lines only.
+            if octets.len() + line.len() + line_end.octets().len() > LONGEST {
+                return;
+            }
+            line_end.append(line, octets);
+        }
+    }
+
+    fn longest(&self) -> usize {
+        LONGEST
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line_of(session: &str) -> String {
+        let mut list = String::new();
+        add_session(session, &mut list);
+        list
+    }
+
+    #[test]
+    fn a_session_of_a_user_is_one_line_and_others_are_none() {
+        let session = "UID=1000\nUSER=alice\nACTIVE=1\nSTATE=active\nTYPE=tty\nCLASS=user\nSEAT=seat0\nTTY=tty2\n";
+        assert_eq!(line_of(session), "alice            tty2\n");
+        assert_eq!(line_of(&session.replace("TTY=tty2\n", "")), "alice            seat0\n");
+        assert_eq!(line_of(&session.replace("TTY=tty2\n", "").replace("SEAT=seat0\n", "")), "alice\n");
+        assert_eq!(line_of(&session.replace("CLASS=user", "CLASS=user-early")), "alice            tty2\n");
+        assert_eq!(line_of(&session.replace("alice", "a\u{1b}[31m b")), "a?[31m?b         tty2\n");
+        for other in ["CLASS=greeter", "CLASS=manager", "CLASS=background"] {
+            assert_eq!(line_of(&session.replace("CLASS=user", other)), "");
+        }
+        assert_eq!(line_of(&session.replace("STATE=active", "STATE=closing")), "");
+        assert_eq!(line_of(""), "");
+    }
+
+    #[test]
+    fn a_record_of_utmp_is_one_line_if_somebody_is_logged_in() {
+        let record = |kind: i16, user: &str, line: &str| {
+            let mut record = vec![0; 384];
+            record[..2].copy_from_slice(&kind.to_ne_bytes());
+            record[8..][..line.len()].copy_from_slice(line.as_bytes());
+            record[44..][..user.len()].copy_from_slice(user.as_bytes());
+            record
+        };
+        let records =
+            [record(2, "reboot", "~"), record(7, "bob", "pts/0"), record(8, "", "pts/1"), vec![7, 0]].concat();
+        assert_eq!(logins(&records), "bob              pts/0\n");
+        assert_eq!(logins(b""), "");
+    }
+
+    #[test]
+    fn a_list_is_cut_between_two_lines() {
+        let mut users = Users { record: None, read: None, list: "alice\n".repeat(1000) };
+        let mut octets = Vec::new();
+        users.compose(LineEnd::CrLf, &mut octets);
+        assert!(octets.len() <= LONGEST && octets.ends_with(b"alice\r\n"), "{}", octets.len());
+        assert_eq!(octets.len() % "alice\r\n".len(), 0);
+    }
+}
