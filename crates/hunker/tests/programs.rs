@@ -184,6 +184,44 @@ fn identical_rules_are_one_and_a_free_call_needs_no_pins() {
 }
 
 #[test]
+fn a_policy_for_aarch64_is_these_instructions() {
+    const RULES: &[Rule] = &[
+        Rule::new(Syscall::READ, &[Pin::is(0, 0)], "take the input"),
+        Rule::new(Syscall::WRITE, &[Pin::within(0, 1, 2)], "print"),
+        // AT_FDCWD and aarch64's O_DIRECTORY, which is another number on x86_64.
+        Rule::new(Syscall::OPENAT, &[Pin::is(0, 0xffff_ff9c), Pin::is(2, 0x4000)], "open a directory"),
+        Rule::new(Syscall::CLOSE, &[], "close it"),
+        Rule::new(Syscall::EXIT_GROUP, &[], "end"),
+    ];
+    static POLICY: Policy = Policy::for_architecture(&[RULES], Architecture::Aarch64);
+    // As the kernel reads them: what to do, how far to go if it holds and if not, and the value.
+    let expected = [
+        (0x20, 0, 0, 4),            // 0: the architecture
+        (0x15, 0, 17, 0xc000_00b7), // AUDIT_ARCH_AARCH64, or to 19
+        (0x20, 0, 0, 0),            // the number
+        (0x35, 6, 0, 63),           // from 63 on to 10
+        (0x15, 1, 0, 56),           // openat, to 6
+        (0x15, 12, 13, 57),         // close, to 18 or 19
+        (0x20, 0, 0, 16),           // 6: the first argument
+        (0x15, 0, 11, 0xffff_ff9c), //
+        (0x20, 0, 0, 32),           // the third
+        (0x15, 8, 9, 0x4000),       //
+        (0x15, 2, 0, 63),           // 10: read, to 13
+        (0x15, 3, 0, 64),           // write, to 15
+        (0x15, 5, 6, 94),           // exit_group
+        (0x20, 0, 0, 16),           // 13
+        (0x15, 3, 4, 0),            //
+        (0x20, 0, 0, 16),           // 15
+        (0x35, 0, 2, 1),            //
+        (0x35, 1, 0, 3),            //
+        (0x06, 0, 0, ALLOW),        // 18
+        (0x06, 0, 0, KILL),         // 19
+    ];
+    let expected = expected.map(|(code, jt, jf, k)| Instruction { code, jt, jf, k });
+    assert_eq!(POLICY.instructions(), expected);
+}
+
+#[test]
 fn what_means_nothing_is_refused_with_the_name_of_its_call() {
     let refused = |rule: Rule| {
         let panic = std::panic::catch_unwind(|| Policy::new(&[&[rule]])).expect_err("refused");
