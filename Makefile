@@ -10,6 +10,7 @@
 #                 and docs/floods.md
 # make soak       mixed load on all services, for SOAK=300 seconds
 # make oldest     the programs, built with the oldest Rust that they are for, in a root of Debian 13
+# make cross      the services, built for aarch64 on another architecture, and a look at their filters
 # make sbom       what is inside the programs, in CycloneDX's form: target/sbom/*.cdx.json
 #
 # Variables: PREFIX, DESTDIR, unitdir, libexecdir, rootdir, bindir, docdir, datadir, gamesdir, tmpfilesdir, presetdir.
@@ -74,7 +75,7 @@ override CARGO_ENCODED_RUSTFLAGS := $(CARGO_ENCODED_RUSTFLAGS)$(if $(findstring 
 export CARGO_ENCODED_RUSTFLAGS
 endif
 
-.PHONY: all build run test install uninstall lint bench fuzz attack soak oldest sbom clean
+.PHONY: all build run test install uninstall lint bench fuzz attack soak oldest cross sbom clean
 
 # Only cargo knows where it puts a program (CARGO_TARGET_DIR, its configuration, another target), and it says so in JSON.
 # The target is named here as well, since `host-tuple` in .cargo/config.toml takes a cargo of 1.91.
@@ -207,6 +208,9 @@ soak:
 
 oldest:
 	tests/oldest
+
+cross:
+	tests/cross
 
 sbom:
 	mkdir -p target/sbom

@@ -259,8 +259,9 @@ impl Assembler {
     }
 
     const fn label(&mut self) -> usize {
+        let label = self.labels;
         self.labels += 1;
-        self.labels - 1
+        label
     }
 
     const fn place(&mut self, label: usize) {

@@ -1,6 +1,7 @@
 //! The programs that policies are compiled to: what they decide, beside the rules as they stand there and beside seccompiler's
 //! programs.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 
 use hunker::{Architecture, Instruction, Narrower, Pin, Policy, Rule, Syscall};
@@ -107,7 +108,9 @@ fn pin() -> impl Strategy<Value = Pin> {
 }
 
 fn rule() -> impl Strategy<Value = Rule> {
-    let call = proptest::sample::select(calls()[..12].to_vec());
+    // Few calls, so that rules meet; the first number of each architecture is one of them.
+    let calls = calls().into_iter().take(10).chain([Syscall::READ, Syscall::IO_SETUP]).collect::<Vec<_>>();
+    let call = proptest::sample::select(calls);
     (call, proptest::collection::vec(pin(), 0..4)).prop_map(|(call, mut pins)| {
         pins.sort_by_key(Pin::position);
         pins.dedup_by_key(|pin| pin.position());
@@ -152,7 +155,12 @@ proptest! {
     #[test]
     fn what_is_not_within_does_not_compile(outer in proptest::collection::vec(rule(), 1..8), inner in rule()) {
         let (outer, inner) = (outer.leak(), vec![inner].leak());
-        let fits = std::panic::catch_unwind(|| Narrower::new(&[inner], &[outer])).is_ok();
+        let narrower = std::panic::catch_unwind(|| Narrower::new(&[inner], &[outer]));
+        let fits = narrower.is_ok();
+        if let Err(panic) = narrower {
+            let name = inner[0].call().name();
+            prop_assert_eq!(message(panic), format!("a rule for {name} is allowed, but not by the policy around it"));
+        }
         // Exact for one outer rule of the call; several together may allow what none allows alone, which is refused too.
         let (architecture, _, audit) = ARCHITECTURES[usize::from(cfg!(target_arch = "aarch64"))];
         let number = inner[0].call().number(architecture).unwrap();
@@ -183,11 +191,73 @@ fn identical_rules_are_one_and_a_free_call_needs_no_pins() {
     assert_eq!(Policy::new(&[&[END], &[], &[FREE]]).instructions(), free);
 }
 
+/// What a panic says.
+fn message(panic: Box<dyn Any + Send>) -> String {
+    panic.downcast::<String>().map_or_else(|panic| (*panic.downcast::<&str>().expect("a text")).to_owned(), |it| *it)
+}
+
+#[test]
+fn a_rule_keeps_what_it_was_made_of() {
+    let rule = Rule::new(Syscall::WRITE, const { &[Pin::within(0, 1, 2)] }, "print");
+    assert_eq!((rule.call(), rule.reason()), (Syscall::WRITE, "print"));
+    assert_eq!((rule.pins()[0].position(), rule.pins()[0].min(), rule.pins()[0].max()), (0, 1, 2));
+}
+
+#[test]
+fn a_policy_for_aarch64_is_these_instructions() {
+    const RULES: &[Rule] = &[
+        Rule::new(Syscall::READ, &[Pin::is(0, 0)], "take the input"),
+        Rule::new(Syscall::READ, &[Pin::is(0, 5)], "take what was opened"),
+        Rule::new(Syscall::WRITE, &[Pin::within(0, 1, 2)], "print"),
+        // AT_FDCWD and aarch64's O_DIRECTORY, which is another number on x86_64.
+        Rule::new(Syscall::OPENAT, &[Pin::is(0, 0xffff_ff9c), Pin::is(2, 0x4000)], "open a directory"),
+        Rule::new(Syscall::CLOSE, &[], "close it"),
+        Rule::new(Syscall::EXIT_GROUP, &[], "end"),
+    ];
+    // As the kernel reads them: what to do, how far to go if it holds and if not, and the value.
+    let expected = [
+        (0x20, 0, 0, 4),            // 0: the architecture
+        (0x15, 0, 18, 0xc000_00b7), // AUDIT_ARCH_AARCH64, or to 20
+        (0x20, 0, 0, 0),            // the number
+        (0x35, 6, 0, 63),           // from 63 on to 10
+        (0x15, 1, 0, 56),           // openat, to 6
+        (0x15, 13, 14, 57),         // close, to 19 or 20
+        (0x20, 0, 0, 16),           // 6: the first argument
+        (0x15, 0, 12, 0xffff_ff9c), //
+        (0x20, 0, 0, 32),           // the third
+        (0x15, 9, 10, 0x4000),      //
+        (0x15, 2, 0, 63),           // 10: read, to 13
+        (0x15, 4, 0, 64),           // write, to 16
+        (0x15, 6, 7, 94),           // exit_group
+        (0x20, 0, 0, 16),           // 13
+        (0x15, 4, 0, 0),            // the first rule, or the second
+        (0x15, 3, 4, 5),            // it is still loaded
+        (0x20, 0, 0, 16),           // 16
+        (0x35, 0, 2, 1),            //
+        (0x35, 1, 0, 3),            //
+        (0x06, 0, 0, ALLOW),        // 19
+        (0x06, 0, 0, KILL),         // 20
+    ];
+    let expected = expected.map(|(code, jt, jf, k)| Instruction { code, jt, jf, k });
+    // Not a constant: a compiler that is broken is to fail this test, not the build.
+    assert_eq!(Policy::for_architecture(&[RULES], Architecture::Aarch64).instructions(), expected);
+}
+
+#[test]
+fn four_calls_are_compared_one_by_one_and_five_by_halves() {
+    let length = |count| {
+        let rules: Vec<_> = calls()[..count].iter().map(|call| Rule::new(*call, &[], "")).collect();
+        Policy::new(&[&rules]).instructions().len()
+    };
+    // Three come first, and two verdicts last.
+    assert_eq!((length(4), length(5)), (3 + 4 + 2, 3 + 1 + 5 + 2));
+}
+
 #[test]
 fn what_means_nothing_is_refused_with_the_name_of_its_call() {
     let refused = |rule: Rule| {
         let panic = std::panic::catch_unwind(|| Policy::new(&[&[rule]])).expect_err("refused");
-        panic.downcast_ref::<String>().cloned().or_else(|| Some((*panic.downcast_ref::<&str>()?).to_owned())).unwrap()
+        message(panic)
     };
     for (pins, why) in [
         (vec![Pin::within(0, 2, 1)], "to no value"),
@@ -199,6 +269,9 @@ fn what_means_nothing_is_refused_with_the_name_of_its_call() {
     }
     let message = refused(Rule::new(Syscall::new("nonesuch", None, None), &[], ""));
     assert!(message.contains("nonesuch does not exist on this architecture"), "{message}");
+    // As much of it as there is room for.
+    let message = refused(Rule::new(Syscall::new("x".repeat(200).leak(), None, None), &[], ""));
+    assert_eq!(message, format!("a rule for {}", "x".repeat(149)));
 }
 
 #[test]

@@ -1,0 +1,3 @@
+fn main() {
+    lockdown::work(true)
+}

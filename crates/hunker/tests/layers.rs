@@ -1,0 +1,361 @@
+//! What each layer does to a process, as the kernel shows it, and what is said where the kernel lacks one.
+//!
+//! A layer is for good. So the tests start this program again, as a process that does one thing and says what came of it.
+#![allow(unsafe_code)] // calls that no crate makes
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::sync::LazyLock;
+use std::{env, io};
+
+use hunker::{Layer, LayerError, Mode, Narrower, Pin, Policy, Rights, Rule, Syscall};
+use landlock::{ABI, Access, AccessFs, AccessNet, Scope};
+use rustix::io::Errno;
+use rustix::process::{Resource, dumpable_behavior, getrlimit};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
+
+const SIGSYS: i32 = 31;
+/// The user of most distributions that owns nothing.
+const NOBODY: u32 = 65_534;
+
+/// What the process does once it is locked down: it looks at itself.
+const LOOK: &[Rule] = &[
+    Rule::new(Syscall::WRITE, &[], "say what came of it"),
+    Rule::new(Syscall::OPENAT, &[], "look"),
+    Rule::new(Syscall::STATX, &[], "look"),
+    Rule::new(Syscall::FSTAT, &[], "look"),
+    Rule::new(Syscall::LSEEK, &[], "look"),
+    Rule::new(Syscall::READ, &[], "look"),
+    Rule::new(Syscall::CLOSE, &[], "look"),
+    Rule::new(Syscall::FCNTL, &[], "as debug builds do"),
+    Rule::new(Syscall::PRCTL, &[], "look"),
+    Rule::new(Syscall::PRLIMIT64, &[], "look"),
+    Rule::new(Syscall::BRK, &[], "have memory"),
+    Rule::new(Syscall::MMAP, &[], "have memory"),
+    Rule::new(Syscall::MREMAP, &[], "have memory"),
+    Rule::new(Syscall::MUNMAP, &[], "have memory"),
+    Rule::new(Syscall::EXIT_GROUP, &[], "end"),
+];
+const NARROW: &[Rule] = &[Rule::new(Syscall::SECCOMP, &[Pin::is(0, 1)], "narrow")];
+// Not constants: a compiler of policies that is broken is to fail these tests, not the build.
+static POLICY: LazyLock<Policy> = LazyLock::new(|| Policy::new(&[LOOK, NARROW]));
+static WRITES: LazyLock<Narrower> = LazyLock::new(|| Narrower::new(&[&[LOOK[0], LOOK[14]]], &[LOOK, NARROW]));
+
+// The process.
+
+/// Says one thing, in a form that the tests find among what the test harness prints.
+fn say(what: &str, value: &str) {
+    eprintln!("={what}={value}");
+}
+
+/// Says what the kernel shows of this process.
+fn look() {
+    for (path, keys) in [
+        ("/proc/thread-self/status", &["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp"][..]),
+        ("/etc/passwd", &[]),
+    ] {
+        match fs::read_to_string(path) {
+            Ok(text) => {
+                say(path, "read");
+                for (key, value) in text.lines().filter_map(|line| line.split_once(":\t")) {
+                    if keys.contains(&key) {
+                        say(key, value);
+                    }
+                }
+            }
+            Err(error) => say(path, &error.to_string()),
+        }
+    }
+    for (name, resource) in [("processes", Resource::Nproc), ("core", Resource::Core), ("file", Resource::Fsize)] {
+        say(name, &format!("{:?}", getrlimit(resource)));
+    }
+    say("dumpable", &format!("{:?}", dumpable_behavior()));
+}
+
+/// From now on the kernel answers a call like this, if its argument has this value.
+fn answer(call: i64, pinned: Option<(u8, u64)>, errno: i32) {
+    let rules = pinned.map(|(position, value)| {
+        let condition = SeccompCondition::new(position, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value);
+        SeccompRule::new(vec![condition.unwrap()]).unwrap()
+    });
+    let refused = SeccompAction::Errno(errno.unsigned_abs());
+    let architecture = env::consts::ARCH.try_into().unwrap();
+    let calls = BTreeMap::from([(call, rules.into_iter().collect())]);
+    let filter: BpfProgram =
+        SeccompFilter::new(calls, SeccompAction::Allow, refused, architecture).unwrap().try_into().unwrap();
+    seccompiler::apply_filter(&filter).unwrap();
+}
+
+#[test]
+#[ignore = "the other tests start it as a process of its own"]
+fn process() {
+    let Ok(orders) = env::var("ORDERS") else { return };
+    for order in orders.lines() {
+        let words: Vec<_> = order.split(' ').collect();
+        match words.as_slice() {
+            ["look"] => look(),
+            ["layer", number] => {
+                let layer = Layer::ALL[number.parse::<usize>().unwrap()];
+                say(&format!("{layer}"), &format!("{:?}", layer.apply(&POLICY)));
+            }
+            ["answer", call, errno] => answer(call.parse().unwrap(), None, errno.parse().unwrap()),
+            ["answer", call, errno, position, value] => {
+                let pinned = Some((position.parse().unwrap(), value.parse().unwrap()));
+                answer(call.parse().unwrap(), pinned, errno.parse().unwrap());
+            }
+            ["dumping"] => hunker::allow_dumping().unwrap(),
+            [how @ ("down" | "strictly"), readable @ ..] => {
+                let readable: Vec<PathBuf> = readable.iter().map(PathBuf::from).collect();
+                let mode = if *how == "down" { Mode::BestEffort } else { Mode::Strict };
+                match hunker::down(&POLICY, &readable, mode) {
+                    Ok(report) => {
+                        let missing: Vec<_> = report.missing.iter().map(ToString::to_string).collect();
+                        say("missing", &missing.join("; "));
+                        say("unknown", &report.unknown_rights.to_string());
+                    }
+                    Err(error) => say("error", &error.to_string()),
+                }
+            }
+            ["narrow"] => say("narrowed", &format!("{:?}", hunker::narrow(&WRITES))),
+            // SAFETY: no call that a test asks for takes memory.
+            ["call", number] => drop(unsafe { libc::syscall(number.parse().unwrap()) }),
+            other => panic!("no such order: {other:?}"),
+        }
+    }
+    // SAFETY: it only ends the process. All else takes calls that the policy does not have.
+    unsafe { libc::_exit(0) }
+}
+
+// The tests.
+
+fn command(orders: &str) -> Command {
+    let mut command = Command::new(env::current_exe().unwrap());
+    // With one thread, a test is run by the first.
+    command.args(["--exact", "process", "--include-ignored", "--nocapture", "--test-threads", "1"]);
+    command.env("ORDERS", orders).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+type Said = BTreeMap<String, String>;
+
+fn said(output: &Output) -> Said {
+    let lines = String::from_utf8_lossy(&output.stderr).into_owned();
+    let fields = lines.lines().filter_map(|line| line.strip_prefix('=')?.split_once('='));
+    fields.map(|(what, value)| (what.to_owned(), value.to_owned())).collect()
+}
+
+/// Runs the orders, and returns what the process said.
+fn run(orders: &str) -> Said {
+    run_by(command(orders))
+}
+
+fn run_by(mut command: Command) -> Said {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    said(&output)
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// The version of the kernel's Landlock.
+fn landlock() -> i32 {
+    // SAFETY: with this flag, the call takes no memory.
+    let answer = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<()>(), 0, 1) };
+    i32::try_from(answer).unwrap()
+}
+
+#[test]
+fn each_layer_alone_does_its_part_and_nothing_else() {
+    let none = "0000000000000000";
+    let denied = io::Error::from_raw_os_error(libc::EACCES).to_string();
+    let zero = "Rlimit { current: Some(0), maximum: Some(0) }";
+    let all_capabilities = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"].map(|it| (it, none));
+    let held_capabilities = ["CapInh", "CapPrm", "CapEff", "CapAmb"].map(|it| (it, none));
+    let look = |orders: &str, user: Option<u32>| {
+        let mut command = command(orders);
+        if let Some(user) = user {
+            // Where it may not be read by anybody else.
+            command.uid(user).gid(user).env_remove("LLVM_PROFILE_FILE");
+        }
+        run_by(command)
+    };
+    let mut users = vec![None];
+    if is_root() && readable_by_all(&env::current_exe().unwrap()) {
+        users.push(Some(NOBODY));
+    }
+    for user in users {
+        let before = look("layer 3\nlook", user);
+        let privileged = is_root() && user.is_none();
+        let expected: [&[(&str, &str)]; 6] = [
+            if privileged { &all_capabilities } else { &held_capabilities },
+            &[("processes", zero), ("core", zero), ("file", zero)],
+            &[("dumpable", "Ok(NotDumpable)")],
+            &[("NoNewPrivs", "1")],
+            &[("/etc/passwd", &denied), ("/proc/thread-self/status", &denied)],
+            &[("Seccomp", "2")],
+        ];
+        for (number, (layer, changes)) in Layer::ALL.iter().zip(expected).enumerate() {
+            let after = look(&format!("layer 3\nlayer {number}\nlook"), user);
+            assert_eq!(after[&layer.to_string()], "Ok(())", "{layer}, {user:?}");
+            for (what, value) in before.iter().filter(|(what, _)| after.contains_key(*what)) {
+                let change = changes.iter().find(|(changed, _)| changed == what);
+                assert_eq!(after[what], change.map_or(value.as_str(), |it| it.1), "{layer}, {user:?}: {what}");
+            }
+        }
+        let without = look("look", user);
+        assert_eq!(without["NoNewPrivs"], "0", "the tests are run with no_new_privs");
+        assert_eq!(without["Seccomp"], before["Seccomp"]);
+    }
+}
+
+/// Whether each directory on the way lets anybody through.
+fn readable_by_all(path: &std::path::Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.ancestors().all(|it| fs::metadata(it).is_ok_and(|it| it.permissions().mode() & 0o001 != 0))
+}
+
+#[test]
+fn a_file_that_is_the_output_or_the_log_may_grow() {
+    let path = env::temp_dir().join(format!("hunker-layers-{}", std::process::id()));
+    for (output, log) in [(true, false), (false, true)] {
+        let file = || Stdio::from(File::create(&path).unwrap());
+        let mut command = command("layer 1\nlook");
+        if output {
+            command.stdout(file());
+        }
+        if log {
+            command.stderr(file());
+        }
+        let mut result = command.output().unwrap();
+        if log {
+            result.stderr = fs::read(&path).unwrap();
+        }
+        fs::remove_file(&path).unwrap();
+        let said = said(&result);
+        assert_ne!(said["file"], "Rlimit { current: Some(0), maximum: Some(0) }");
+        assert_eq!(said["core"], "Rlimit { current: Some(0), maximum: Some(0) }");
+    }
+}
+
+#[test]
+fn dumping_is_allowed_again() {
+    assert_eq!(run("layer 2\ndumping\nlook")["dumpable"], "Ok(Dumpable)");
+}
+
+#[test]
+fn a_lock_down_is_all_layers_and_reports_the_rights_that_landlock_lacks() {
+    for how in ["down", "strictly"] {
+        let said = run(&format!("{how} /proc\nlook"));
+        assert_eq!(said["missing"], "");
+        // What is beneath a named directory is read, and nothing else is.
+        assert_eq!(said["/proc/thread-self/status"], "read");
+        assert_eq!(said["/etc/passwd"], io::Error::from_raw_os_error(libc::EACCES).to_string());
+        assert_eq!((said["NoNewPrivs"].as_str(), said["Seccomp"].as_str()), ("1", "2"));
+        assert_eq!(said["CapEff"], "0000000000000000");
+        assert_eq!(said["dumpable"], "Ok(NotDumpable)");
+        let (all, known) = (ABI::V9, ABI::from(landlock()));
+        let files = AccessFs::from_all(all).iter().filter(|it| !AccessFs::from_all(known).contains(*it));
+        let network = AccessNet::from_all(all).iter().filter(|it| !AccessNet::from_all(known).contains(*it));
+        let scopes = Scope::from_all(all).iter().filter(|it| !Scope::from_all(known).contains(*it));
+        let names = files.map(|it| format!("{it:?}")).chain(network.map(|it| format!("{it:?}")));
+        let unknown: Vec<_> = names.chain(scopes.map(|it| format!("{it:?}"))).collect();
+        assert_eq!(said["unknown"], unknown.join(", "));
+    }
+    assert!(Rights::default().is_empty());
+    assert!(!Rights { files: AccessFs::Execute.into(), ..Rights::default() }.is_empty());
+}
+
+#[test]
+fn what_is_no_directory_to_be_read_is_refused() {
+    for (readable, why) in [
+        ("/", "/ is the root directory"),
+        ("/proc/..", "/proc/.. is the root directory"),
+        ("/etc/passwd", &Errno::NOTDIR.to_string()),
+        ("/no/such/directory", &Errno::NOENT.to_string()),
+    ] {
+        let error = format!("the sandbox layer Landlock could not be applied ({why})");
+        assert_eq!(run(&format!("down {readable}"))["error"], error);
+    }
+}
+
+#[test]
+fn what_a_kernel_lacks_is_reported_and_what_failed_is_an_error() {
+    let text = |errno: i32| Errno::from_raw_os_error(errno).to_string();
+    let (ruleset, restrict) = (libc::SYS_landlock_create_ruleset, libc::SYS_landlock_restrict_self);
+    let forbidden = "a filter outside of the program forbids the Landlock calls, that of a container perhaps";
+    let none = "this kernel has no Landlock, or it was not enabled at boot by lsm=";
+    let prctl = |option: i32| format!(" 0 {option}");
+    let mut cases = vec![
+        ("Landlock", ruleset, String::new(), libc::ENOSYS, true, Some(none.to_owned())),
+        ("Landlock", ruleset, String::new(), libc::EOPNOTSUPP, true, Some(none.to_owned())),
+        ("Landlock", ruleset, String::new(), libc::EPERM, true, Some(forbidden.to_owned())),
+        ("Landlock", ruleset, String::new(), libc::EACCES, true, Some(forbidden.to_owned())),
+        // The version is told, and no ruleset made: flags are the third argument.
+        ("Landlock", ruleset, " 2 0".to_owned(), libc::ENOMEM, false, None),
+        ("Landlock", restrict, String::new(), libc::EPERM, true, None),
+        ("Landlock", restrict, String::new(), libc::E2BIG, false, None),
+        ("seccomp", libc::SYS_seccomp, String::new(), libc::ENOSYS, true, Some(text(libc::ENOSYS))),
+        ("seccomp", libc::SYS_seccomp, String::new(), libc::EINVAL, true, Some(text(libc::EINVAL))),
+        ("seccomp", libc::SYS_seccomp, String::new(), libc::ENOMEM, false, Some(text(libc::ENOMEM))),
+        ("not dumpable", libc::SYS_prctl, prctl(libc::PR_SET_DUMPABLE), libc::EPERM, true, Some(text(libc::EPERM))),
+        ("no_new_privs", libc::SYS_prctl, prctl(libc::PR_SET_NO_NEW_PRIVS), libc::EIO, false, Some(text(libc::EIO))),
+        ("resource limits", libc::SYS_prlimit64, String::new(), libc::EPERM, true, Some(text(libc::EPERM))),
+        ("dropped capabilities", libc::SYS_capget, String::new(), libc::EIO, false, Some(text(libc::EIO))),
+    ];
+    if is_root() {
+        cases.push(("dropped capabilities", libc::SYS_capset, String::new(), libc::EPERM, true, None));
+        cases.push(("dropped capabilities", libc::SYS_prctl, prctl(libc::PR_CAPBSET_DROP), libc::EPERM, false, None));
+        // The first that the crate does not know: a newer kernel may have it.
+        cases.push((
+            "dropped capabilities",
+            libc::SYS_prctl,
+            format!(" 1 {}", caps::all().len()),
+            libc::EIO,
+            false,
+            None,
+        ));
+    }
+    if cfg!(debug_assertions) {
+        cases.push(("seccomp", libc::SYS_rt_sigaction, String::new(), libc::EIO, false, Some(text(libc::EIO))));
+    }
+    for (layer, call, pinned, errno, is_missing, reason) in cases {
+        let said = |how: &str| run(&format!("answer {call} {errno}{pinned}\n{how}"));
+        let what = if is_missing { "is missing" } else { "could not be applied" };
+        let sentence = format!("the sandbox layer {layer} {what} (");
+        let (best, strict) = (said("down"), said("strictly"));
+        let told = best.get(if is_missing { "missing" } else { "error" }).unwrap_or_else(|| panic!("{best:?}"));
+        for told in [told, &strict["error"]] {
+            assert!(told.starts_with(&sentence), "{layer}, {errno}: {told}");
+            assert!(reason.as_ref().is_none_or(|it| *told == format!("{sentence}{it})")), "{layer}, {errno}: {told}");
+        }
+    }
+    // No kernel says this of a layer that it has.
+    assert!(!LayerError::System(Errno::IO).is_missing());
+}
+
+#[test]
+fn a_narrowed_process_has_fewer_calls() {
+    assert_eq!(run("down\nnarrow")["narrowed"], "Ok(())");
+    let close = libc::SYS_close;
+    assert_eq!(command(&format!("down\ncall {close}")).output().unwrap().status.code(), Some(0));
+    let output = command(&format!("down\nnarrow\ncall {close}")).output().unwrap();
+    assert_eq!((output.status.signal(), said(&output)["narrowed"].as_str()), (Some(SIGSYS), "Ok(())"));
+}
+
+#[test]
+fn a_forbidden_call_kills_and_a_debug_build_names_it() {
+    for (number, name) in [(libc::SYS_getpid, "getpid"), (90_210, "system call 90210"), (7_000, "system call 7000")] {
+        let output = command(&format!("down\ncall {number}")).output().unwrap();
+        assert_eq!(output.status.signal(), Some(SIGSYS), "{number}: {output:?}");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        let line = format!("hunker: the policy forbids {name}\n");
+        assert_eq!(told.ends_with(&line), cfg!(debug_assertions), "{number}: {told}");
+    }
+}
