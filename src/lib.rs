@@ -27,6 +27,7 @@ pub mod report;
 pub mod sandbox;
 pub mod serve;
 pub mod service;
+pub mod services;
 mod strfile;
 mod sys;
 pub mod tools;

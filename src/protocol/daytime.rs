@@ -14,6 +14,7 @@ use crate::policy::Rules;
 use crate::report;
 use crate::serve;
 use crate::service::{LineEnd, Replies, Reply, Service, Work};
+use crate::services::{self, Row};
 use crate::zone;
 
 /// Sends the date and time as one line and closes; what the client sends is thrown away.
@@ -52,11 +53,13 @@ pub enum Error {
     Unknown,
 }
 
+const ROW: Row = services::row("daytime");
+
 impl Service for Daytime {
     type Options = Options;
-    const NAME: &'static str = "daytime";
-    const ABOUT: &'static str = "Daytime (RFC 867): sends the date and time, then closes";
-    const IDLE_TIMEOUT: u16 = 3;
+    const NAME: &'static str = ROW.program;
+    const ABOUT: &'static str = ROW.about();
+    const IDLE_TIMEOUT: u16 = ROW.idle;
     // A zone has one name, and is read again when the program is told to.
     const RULES: Rules = Rules { files: &[file::READ], ..serve::REPLY };
 

@@ -13,6 +13,7 @@ use crate::policy::Rules;
 use crate::report;
 use crate::serve;
 use crate::service::{LineEnd, Replies, Reply, Service, Work};
+use crate::services::{self, Row};
 
 /// Sends one fortune of fewer than 512 octets and closes; what the client sends is thrown away.
 #[derive(Debug)]
@@ -56,11 +57,13 @@ pub struct Options {
     v: Option<bool>,
 }
 
+const ROW: Row = services::row("qotd");
+
 impl Service for Qotd {
     type Options = Options;
-    const NAME: &'static str = "qotd";
-    const ABOUT: &'static str = "Quote of the Day (RFC 865): sends one fortune, then closes";
-    const IDLE_TIMEOUT: u16 = 3;
+    const NAME: &'static str = ROW.program;
+    const ABOUT: &'static str = ROW.about();
+    const IDLE_TIMEOUT: u16 = ROW.idle;
     const RULES: Rules = Rules {
         filter: &[serve::PRINT, serve::PAUSE, serve::WAIT],
         files: &[file::READ, file::LIST, fortune::READ_BY_INDEX],

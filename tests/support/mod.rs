@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
+use small_services::services;
 
 /// How long anything may take before it counts as hung. Not a measure of speed: nothing here comes near it.
 pub const HUNG: Duration = Duration::from_secs(120);
@@ -24,24 +25,25 @@ pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The names of the services' programs, in the order of the table.
+pub fn programs() -> impl Iterator<Item = &'static str> {
+    services::all().map(|row| row.program)
+}
+
+/// The names of their units, as alternatives of the shell's: `{fortune,echo}`.
+pub fn units() -> String {
+    format!("{{{}}}", services::all().map(|row| row.unit).collect::<Vec<_>>().join(","))
+}
+
 /// One of the programs: as `make` built it for installation when the tests run under `make test`, else as cargo built it
 /// for the tests.
 pub fn program(name: &str) -> PathBuf {
     if let Some(directory) = env::var_os("PROGRAMS") {
         return Path::new(&directory).join(name);
     }
-    let built = match name {
-        "qotd" => option_env!("CARGO_BIN_EXE_qotd"),
-        "echo" => option_env!("CARGO_BIN_EXE_echo"),
-        "daytime" => option_env!("CARGO_BIN_EXE_daytime"),
-        "discard" => option_env!("CARGO_BIN_EXE_discard"),
-        "chargen" => option_env!("CARGO_BIN_EXE_chargen"),
-        "time" => option_env!("CARGO_BIN_EXE_time"),
-        "lunchd" => option_env!("CARGO_BIN_EXE_lunchd"),
-        "small-services" => option_env!("CARGO_BIN_EXE_small-services"),
-        _ => unreachable!("no such program: {name}"),
-    };
-    PathBuf::from(built.unwrap_or_else(|| panic!("{name} is not built: test with --features services,web")))
+    let built = Path::new(env!("CARGO_BIN_EXE_qotd")).with_file_name(name);
+    assert!(built.exists(), "{name} is not built: test with --features services,web");
+    built
 }
 
 /// One of the tests' own programs, in tests/helpers.
