@@ -12,6 +12,7 @@ mod arguments;
 #[doc(hidden)]
 pub mod audit;
 mod doctor;
+mod executable;
 mod file;
 pub mod fortune;
 #[doc(hidden)]
@@ -31,6 +32,8 @@ pub mod services;
 mod strfile;
 mod sys;
 pub mod tools;
+#[doc(hidden)]
+pub mod units;
 #[cfg(feature = "web")]
 pub mod web;
 mod zone;

@@ -4,6 +4,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use hunker::Rule;
@@ -166,4 +167,31 @@ fn the_page_of_policies_shows_the_rules_that_the_programs_have() {
         fs::read_to_string(&path).unwrap(),
         "write docs/policies.md anew: UPDATE=yes tests/run documents"
     );
+}
+
+#[test]
+fn the_units_are_what_the_table_and_the_templates_make() {
+    let folder = repository().join("units");
+    let rendered: BTreeMap<String, String> = small_services::units::files().into_iter().collect();
+    if std::env::var_os("UPDATE").is_some() {
+        for (name, text) in &rendered {
+            fs::write(folder.join(name), text).unwrap();
+        }
+    }
+    for (name, text) in &rendered {
+        let there = fs::read_to_string(folder.join(name)).unwrap_or_default();
+        assert!(
+            *text == there,
+            "units/{name} is not what they make: edit units/templates, and `make units` writes it anew"
+        );
+    }
+    // And no others: not those of a service that is no longer in the table.
+    for directory in ["", "super-servers", "super-servers/xinetd.d"] {
+        for entry in fs::read_dir(folder.join(directory)).unwrap().map(|entry| entry.unwrap()) {
+            let path = Path::new(directory).join(entry.file_name());
+            let by_hand = ["system-smallservices.slice", "tmpfiles.conf"].map(Path::new).contains(&path.as_path());
+            let known = by_hand || entry.path().is_dir() || rendered.contains_key(path.to_str().unwrap());
+            assert!(known, "units/{} is of no service in the table: remove it", path.display());
+        }
+    }
 }

@@ -23,20 +23,9 @@ const ANSWERS: usize = 64 * MIB;
 /// What the process for one connection takes at most, its set-up by the service manager included.
 const PROCESS: usize = MIB;
 
-/// A file of units/ with its parts filled in.
-fn unit(name: &str) -> String {
-    let read = |path: &str| fs::read_to_string(repository().join("units").join(path)).unwrap();
-    let mut text = String::new();
-    for line in read(name).lines() {
-        let part = line.strip_prefix('@').and_then(|line| line.strip_suffix('@'));
-        text.push_str(&part.map_or_else(|| format!("{line}\n"), |part| read(&format!("parts/{part}.conf"))));
-    }
-    text
-}
-
 /// The last value of a directive in a unit, in octets where it is a size.
 fn value(name: &str, directive: &str) -> usize {
-    let unit = unit(name);
+    let unit = fs::read_to_string(repository().join("units").join(name)).unwrap();
     let mut values = unit.lines().filter_map(|line| line.strip_prefix(directive)?.strip_prefix('='));
     let value = values.next_back().unwrap_or_else(|| panic!("{name} has no {directive}="));
     let number = value.trim_end_matches(char::is_alphabetic);
