@@ -157,6 +157,16 @@ fn any_program_is_served_from_its_units() {
         machine.shell("systemctl --failed --no-legend | { ! grep .; }");
     }
     assert_eq!(machine.client("echo hello | nc -u -w 1 127.0.0.1 2007"), b"hello\n");
+    // The doctor looks after them as well.
+    machine.shell("systemctl disable talk.socket finger.socket 2>&1");
+    let doctor = format!("{} doctor", tool.display());
+    let said = machine.shell(&doctor);
+    for word in ["finger-daemon.socket", "talk@.service", "did not ask", "All is well"] {
+        assert!(said.contains(word), "no {word:?} in {said}");
+    }
+    machine.shell("mv /usr/local/libexec/finger /usr/local/libexec/gone && systemctl stop finger-daemon.service");
+    let said = machine.shell(&format!("! {doctor}"));
+    assert!(said.contains("its program /usr/local/libexec/finger cannot be found"), "{said}");
     // A name that another unit has, wherever that is.
     let refused = machine.shell(&format!(
         "! {} units --program /usr/local/libexec/talk --name dbus --port 99 --directory /etc/systemd/system 2>&1",

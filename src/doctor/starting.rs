@@ -76,12 +76,15 @@ impl Socket {
     /// The program and its root directory.
     fn examine_files(&self, findings: &mut Findings) {
         let root = self.started.get("RootDirectory");
-        if !root.is_empty() && !Path::new(root).is_dir() {
-            findings.problem(
-                Some(&self.starts),
-                format!("its root directory {root} is missing"),
-                "`systemd-tmpfiles --create` makes it; if it does not, `make install` again",
-            );
+        // Other programs' sockets make it when they are started.
+        let (by_socket, is_needed) = (!self.unit.get("ExecStartPre").is_empty(), self.unit.is_active());
+        if !root.is_empty() && !Path::new(root).is_dir() && (is_needed || !by_socket) {
+            let advice = if by_socket {
+                format!("`systemctl restart {}` makes it", self.name)
+            } else {
+                "`systemd-tmpfiles --create` makes it; if it does not, `make install` again".to_owned()
+            };
+            findings.problem(Some(&self.starts), format!("its root directory {root} is missing"), advice);
         }
         let Some(program) = self.started.program() else { return };
         if let Some(unfit) = executable::unfit(program) {

@@ -9,7 +9,7 @@ use std::process;
 use super::check::Error;
 
 /// Where systemd finds units, as far as an administrator or a package puts any there (systemd.unit(5)).
-const SEARCHED: [&str; 4] =
+pub(super) const SEARCHED: [&str; 4] =
     ["/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system"];
 
 /// A directory for units.

@@ -10,7 +10,11 @@ mod template;
 pub use ours::files;
 pub(crate) use program::Units;
 
+use std::collections::BTreeSet;
+use std::fs;
+
 use crate::services::Kind;
+use directory::SEARCHED;
 use template::{Value, Values, fill};
 
 /// The templates of a service's units, each with what follows the service's name in that of the unit.
@@ -25,6 +29,22 @@ const DAEMON: [(&str, &str); 2] = [
 
 /// How the units of other programs begin.
 pub(crate) const MADE_BY: &str = "# Made by `small-services units`";
+
+/// The names and ports of the units of other programs that are on this host.
+pub(crate) fn made() -> Vec<(String, u16)> {
+    let entries = SEARCHED.iter().flat_map(|directory| fs::read_dir(directory).into_iter().flatten().flatten());
+    let sockets = entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|it| it == "socket"));
+    let made: BTreeSet<_> = sockets
+        .filter_map(|path| {
+            let unit = fs::read_to_string(path).ok()?;
+            let mut words = unit.lines().next()?.strip_prefix(MADE_BY)?.split(' ');
+            let name = words.find(|word| *word == "--name").and_then(|_| words.next())?;
+            let port = words.find(|word| *word == "--port").and_then(|_| words.next())?;
+            Some((name.to_owned(), port.parse().ok()?))
+        })
+        .collect();
+    made.into_iter().collect()
+}
 
 /// What the units of every service have to be told.
 fn values(unit: &str, title: String, port: u16, kind: Kind) -> Values {
