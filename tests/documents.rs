@@ -11,6 +11,7 @@ use hunker::Rule;
 use small_services::audit;
 use small_services::fortune::DIRECTORIES;
 use small_services::policy::Peer;
+use small_services::services::{self, Row};
 use support::repository;
 
 #[test]
@@ -193,5 +194,56 @@ fn the_units_are_what_the_table_and_the_templates_make() {
             let known = by_hand || entry.path().is_dir() || rendered.contains_key(path.to_str().unwrap());
             assert!(known, "units/{} is of no service in the table: remove it", path.display());
         }
+    }
+}
+
+/// Puts what the table says into a document, after `start` and before `end`, or asserts that it is there.
+fn says(document: &str, start: &str, end: &str, said: &str) {
+    let path = repository().join(document);
+    let text = fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once(start).unwrap_or_else(|| panic!("{document}: no {start:?}"));
+    let (there, after) = rest.split_once(end).unwrap_or_else(|| panic!("{document}: no {end:?} after {start:?}"));
+    if std::env::var_os("UPDATE").is_some() && there != said {
+        fs::write(&path, [before, start, said, end, after].concat()).unwrap();
+    } else {
+        assert_eq!(there, said, "{document} is not what the table of services says: UPDATE=yes tests/run documents");
+    }
+}
+
+#[test]
+fn the_documents_name_the_services_of_the_table() {
+    let rows: Vec<Row> = services::all().collect();
+    let list = |field: fn(&Row) -> String, between: &str| rows.iter().map(field).collect::<Vec<_>>().join(between);
+    let table: fn(&Row) -> String = |row| {
+        let only = if row.udp { "" } else { ", TCP only" };
+        format!(
+            "| {} | {} | {} | `{unit}.socket` | `{unit}-daemon.socket`{only} | {} |\n",
+            row.title,
+            row.rfc,
+            row.port,
+            row.sentence,
+            unit = row.unit
+        )
+    };
+    let head = "| what it does |\n|---|----:|-----:|---|---|---|\n";
+    says("README.md", head, "\nStarting one of a pair", &list(table, ""));
+    says("README.md", "systemctl try-restart ", "-daemon.service", &support::units());
+    says("docs/operating.md", "systemctl list-sockets ", " 'lunchd*'", &list(|row| format!("'{}*'", row.unit), " "));
+    says(
+        "docs/architecture.md",
+        "src/protocol/          ",
+        ": one file an RFC",
+        &list(|row| row.program.to_owned(), ", "),
+    );
+}
+
+#[test]
+fn cargo_builds_a_program_for_each_service_of_the_table() {
+    let manifest = fs::read_to_string(repository().join("Cargo.toml")).unwrap();
+    for Row { program, .. } in services::all() {
+        let entry = format!("[[bin]]\nname = \"{program}\"\ntest = false\n");
+        // qotd is what `cargo install` installs as well.
+        let entry = if program == "qotd" { entry } else { entry + "required-features = [\"services\"]\n" };
+        assert!(manifest.contains(&entry), "Cargo.toml has not:\n{entry}");
     }
 }
