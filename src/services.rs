@@ -156,7 +156,7 @@ const fn cut(octets: &'static [u8], end: u8) -> (&'static [u8], &'static [u8]) {
 }
 
 const fn str_of(octets: &'static [u8]) -> &'static str {
-    if let Ok(text) = str::from_utf8(octets) { text } else { panic!("the table is not UTF-8") }
+    if let Ok(text) = std::str::from_utf8(octets) { text } else { panic!("the table is not UTF-8") }
 }
 
 const fn number(field: &str) -> u16 {
