@@ -3,6 +3,8 @@
 # make test       all tests; installs what they need first (root on Debian or Ubuntu)
 # make install    programs, systemd units and documentation; reloads systemd on a live root
 # make uninstall  the opposite
+# make units      the units and the files for other super-servers, from the table `services` and units/templates: they are in the
+#                 repository as well, so that they can be read, and installed without Rust
 # make lint       format, lints, documentation, scripts
 # make bench      the benchmarks, beside their peers; PLOTS=yes writes docs/benchmarks.md as well
 # make fuzz       the fuzz targets, RUNS=10000000 times each
@@ -42,15 +44,16 @@ configdir  = $(if $(filter %/systemd/system,$(unitdir)),$(unitdir:%/systemd/syst
 CARGO    = cargo
 RUSTC    = rustc
 INSTALL  = install
-PROGRAMS = qotd echo daytime discard chargen time systat
+# The first column of the table.
+PROGRAMS := $(shell sed -n 's/^\([a-z][a-z0-9-]*\)[[:blank:]].*/\1/p' services)
 WEB      = lunchd
 DAEMONS  = $(filter %-daemon.service $(WEB:%=%.service),$(UNITS))
 UNITS    = $(filter %.socket %.service %.slice,$(notdir $(wildcard units/*)))
 EXAMPLES = inetd.conf tcpserver $(PROGRAMS:%=xinetd.d/%)
 DOCS     = README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE NOTICE $(wildcard docs/*.md)
-# What the units hide from the services (ProtectHome=, PrivateTmp= and the like), and what those of one process for all close.
-HIDDEN   = /home /root /run/user /tmp /var/tmp /dev /proc /sys
-CLOSED   = /boot /efi /lost+found /media /mnt /opt /srv /var/lib /var/log /var/spool /var/cache /var/mail
+# What the units hide from the services, and what those of one process for all close.
+HIDDEN  := $(shell sed -n 's/^hidden[[:blank:]]*//p' units/templates/paths)
+CLOSED  := $(shell sed -n 's/^closed[[:blank:]]*//p' units/templates/paths)
 # The directories that are ours alone. Others are shared: they are made where they are missing, and stay as they are.
 OURS     = $(libexecdir) $(docdir) $(datadir)/xinetd.d $(datadir)
 FILES    = $(addprefix $(libexecdir)/,$(PROGRAMS) $(WEB)) $(bindir)/qotd $(bindir)/small-services \
@@ -75,7 +78,7 @@ override CARGO_ENCODED_RUSTFLAGS := $(CARGO_ENCODED_RUSTFLAGS)$(if $(findstring 
 export CARGO_ENCODED_RUSTFLAGS
 endif
 
-.PHONY: all build run test install uninstall lint bench fuzz attack soak oldest cross sbom clean
+.PHONY: all build run units test install uninstall lint bench fuzz attack soak oldest cross sbom clean
 
 # Only cargo knows where it puts a program (CARGO_TARGET_DIR, its configuration, another target), and it says so in JSON.
 # The target is named here as well, since `host-tuple` in .cargo/config.toml takes a cargo of 1.91.
@@ -120,12 +123,9 @@ seen     = $(foreach directory,$(call around,$(HIDDEN)),$(error The units hide $
 # Once, when it is needed.
 closed   = $(eval closed := $(addprefix -,$(filter-out $(call around,$(CLOSED)),$(CLOSED))))$(closed)
 
-# Fills in the lines that stand for a part (@hardening@ for units/parts/hardening.conf) and the paths.
-parts = $(patsubst units/parts/%.conf,%,$(wildcard units/parts/*.conf))
-fill  = rm -f "$(2)" && \
-	sed $(foreach part,$(parts),-e '/^@$(part)@$$/{r units/parts/$(part).conf' -e 'd}') $(1) | \
-	sed -e 's|@libexecdir@|$(libexecdir)|g' -e 's|@rootdir@|$(rootdir)|g' -e 's|@docdir@|$(docdir)|g' \
-	-e 's|@closed@|$(closed)|' > "$(2)" || exit 1
+# Fills in the paths.
+fill  = rm -f "$(2)" && sed -e 's|@libexecdir@|$(libexecdir)|g' -e 's|@rootdir@|$(rootdir)|g' -e 's|@docdir@|$(docdir)|g' \
+	-e 's|@closed@|$(closed)|' $(1) > "$(2)" || exit 1
 
 # The two parts of a word of LINKS; no path has a colon in it.
 name   = $(DESTDIR)$(firstword $(subst :, ,$(1)))
@@ -186,6 +186,9 @@ uninstall:
 # The live root is the one without DESTDIR on a host that systemd runs.
 live   = $(if $(DESTDIR),,$(wildcard /run/systemd/system))
 reload = $(if $(live),systemctl daemon-reload)
+
+units:
+	@UPDATE=yes $(CARGO) test --locked --quiet $(CARGOFLAGS) --test documents the_units >/dev/null
 
 lint:
 	tests/lint

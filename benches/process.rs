@@ -22,6 +22,7 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use small_services::engine::Engine;
 use small_services::policy::Io;
+use small_services::services::{self, Row};
 use support::{Goal, Result, Rows, Server, connect_and_read, given, micros, peer, per_second, program};
 
 const ROUNDS: usize = 600;
@@ -76,18 +77,15 @@ fn spawn_to_exit(rows: &mut Rows) -> Result<()> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
     let fortune = [peer("usr/games/fortune")?, given("FORTUNES")?.into()];
     let (static_c, qotd) = ([peer("reply")?], [program("qotd")?]);
-    let mut contenders = [
-        Contender::new("static C", &static_c),
-        Contender::new("qotd", &qotd),
-        Contender::new("echo", &[program("echo")?]),
-        Contender::new("discard", &[program("discard")?]),
-        Contender::new("daytime", &[program("daytime")?]),
-        Contender::new("chargen", &[program("chargen")?]),
-        Contender::new("time", &[program("time")?]),
+    let mut contenders = vec![Contender::new("static C", &static_c)];
+    for Row { program: name, .. } in services::all() {
+        contenders.push(Contender::new(name, &[program(name)?]));
+    }
+    contenders.extend([
         Contender::new("static C, as root", &static_c).by_root(),
         Contender::new("qotd, as root", &qotd).by_root(),
         Contender::new("fortune(6)", &fortune),
-    ];
+    ]);
     // Each time in another order: whoever comes after fortune(6) finds the processor's caches full of that.
     let mut random = SmallRng::seed_from_u64(0);
     let mut order: Vec<_> = (0..contenders.len()).collect();

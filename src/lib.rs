@@ -70,6 +70,7 @@
 
 mod doctor;
 pub mod engine;
+mod executable;
 pub mod file;
 pub mod fortune;
 #[doc(hidden)]
@@ -86,9 +87,12 @@ mod random;
 pub mod runtime;
 mod sd_notify;
 pub mod service;
+pub mod services;
 mod strfile;
 mod sys;
 pub mod tools;
+#[doc(hidden)]
+pub mod units;
 mod zone;
 
 pub use file::Readable;

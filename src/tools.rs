@@ -2,13 +2,14 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::fmt::Display;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::runtime::arguments;
-use crate::{doctor, log, strfile};
+use crate::{doctor, log, strfile, units};
 
 /// What looks after the RFC small services.
 #[derive(Debug, Parser)]
@@ -34,6 +35,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    Units(units::Units),
     #[command(flatten)]
     Fortunes(Fortunes),
 }
@@ -63,14 +65,19 @@ pub fn main() -> ExitCode {
         let name = "small-services".to_owned();
         match Arguments::try_parse_from(&arguments).map(|it| it.command) {
             Ok(Command::Doctor { json }) => return doctor::run(json),
+            Ok(Command::Units(units)) => return ended(&name, units.run()),
             Ok(Command::Fortunes(fortunes)) => (name, fortunes),
             Err(error) => return refused(&name, error),
         }
     };
-    let outcome = match fortunes {
-        Fortunes::Strfile(strfile) => strfile.run(),
-        Fortunes::Unstr(unstr) => unstr.run(),
-    };
+    match fortunes {
+        Fortunes::Strfile(strfile) => ended(&name, strfile.run()),
+        Fortunes::Unstr(unstr) => ended(&name, unstr.run()),
+    }
+}
+
+/// Says what went wrong, if anything did.
+fn ended<E: Display>(name: &str, outcome: Result<(), E>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

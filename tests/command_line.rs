@@ -10,7 +10,8 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Output, Stdio};
 
-use support::{Folder, Process, connection, helper, inetd_style, logging, program, read_all, tool};
+use small_services::services;
+use support::{Folder, Process, connection, helper, inetd_style, logging, program, programs, read_all, tool};
 
 fn run(name: &str, arguments: &[&str]) -> Output {
     Command::new(program(name)).args(arguments).stdin(Stdio::null()).output().unwrap()
@@ -30,7 +31,7 @@ fn assert_mistake(name: &str, arguments: &[&str], code: i32, words: &[&str]) {
 
 #[test]
 fn mistakes_on_the_command_line_are_named_with_the_way_out() {
-    for name in ["qotd", "echo", "daytime", "discard", "chargen", "time"] {
+    for name in programs() {
         let help = format!("see `{name} --help`");
         assert_mistake(name, &["--bad"], 2, &["--bad", &help]);
         assert_mistake(name, &["--sandbox", "weak"], 2, &["weak", "strict, best-effort, off", &help]);
@@ -262,13 +263,19 @@ fn shuffled_fortunes_come_once_before_any_comes_again() {
 
 #[test]
 fn help_and_version_are_for_people() {
-    for name in ["qotd", "echo", "daytime", "discard", "chargen", "time"] {
+    for service in services::all() {
+        let name = service.program;
         let help = run(name, &["--help"]);
         let text = String::from_utf8(help.stdout).unwrap();
         assert!(help.status.success() && help.stderr.is_empty());
-        for word in ["RFC 86", "--sandbox", "--idle-timeout", "--listen", "inetd"] {
+        // As the table has it.
+        let about = format!("{} (RFC {}): {}\n", service.title, service.rfc, service.sentence);
+        assert!(text.starts_with(&about), "{name}: {text}");
+        let idle = format!("[default: {}]", service.idle);
+        for word in ["--sandbox", "--idle-timeout", &idle, "--listen", "inetd"] {
             assert!(text.contains(word), "{name}: no {word}");
         }
+        assert_eq!(text.contains("TCP only"), !service.udp, "{name}: {text}");
         assert!(text.lines().all(|line| line.len() <= 110));
         let version = run(name, &["--version"]);
         assert_eq!(String::from_utf8(version.stdout).unwrap(), format!("{name} {}\n", env!("CARGO_PKG_VERSION")));

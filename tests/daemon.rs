@@ -62,7 +62,7 @@ fn any_mix_of_passed_sockets_is_served_and_named_in_the_log() {
 
 #[test]
 fn a_listening_socket_on_descriptor_0_is_served_until_nobody_comes() {
-    for name in ["qotd", "echo", "daytime", "discard", "chargen", "time"] {
+    for name in support::programs() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let mut command = Command::new(program(name));
@@ -176,7 +176,7 @@ fn a_name_is_served_at_all_of_its_addresses() {
 
 #[test]
 fn sighup_never_ends_it() {
-    for name in ["qotd", "echo", "daytime", "discard", "chargen", "time"] {
+    for name in support::programs() {
         let mut daemon = Daemon::start(name, &[]);
         let mut client = daemon.connect();
         daemon.process.signal("HUP");
@@ -687,7 +687,7 @@ const KINDS: usize = 12;
 #[test]
 fn an_idle_daemon_makes_no_system_call_whatever_its_clients_did() {
     let folder = Folder::new("idle");
-    for name in ["echo", "discard", "chargen", "qotd", "daytime", "time"] {
+    for name in support::programs() {
         let (trace, path) = (folder.path().join(format!("{name}-trace")), folder.path().join(name));
         let unix = format!("unix:{}", path.display());
         let mut process = Process::start(

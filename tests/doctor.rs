@@ -2,6 +2,7 @@
 
 mod support;
 
+use small_services::services::{self, Row};
 use support::helper;
 use support::machine::Machine;
 
@@ -334,12 +335,13 @@ fn a_kernel_without_a_layer_is_named() {
     assert!(forbidden.contains("a filter outside of the program forbids the Landlock calls"), "{forbidden}");
     assert!(forbidden.contains("have the container's filter allow the landlock_* calls"), "{forbidden}");
     // Units that do without say so, and then nothing is wrong.
-    machine.shell(
-        "for unit in fortune:qotd echo:echo daytime:daytime discard:discard chargen:chargen time:time; do \
-            folder=/run/systemd/system/${unit%:*}@.service.d && mkdir -p $folder && \
-            printf '[Service]\nExecStart=\nExecStart=/usr/local/libexec/small-services/%s --sandbox best-effort\n' ${unit#*:} \
-            > $folder/best.conf; done && systemctl daemon-reload",
-    );
+    for Row { unit, program, .. } in services::all() {
+        machine.shell(&format!(
+            "folder=/run/systemd/system/{unit}@.service.d && mkdir -p $folder && printf '[Service]\nExecStart=\n\
+             ExecStart=/usr/local/libexec/small-services/{program} --sandbox best-effort\n' > $folder/best.conf"
+        ));
+    }
+    machine.shell("systemctl daemon-reload");
     let text = machine.shell(&format!("{} landlock small-services doctor", helper("old_kernel").display()));
     assert!(text.contains("Landlock is missing") && text.contains("best-effort serves all the same"), "{text}");
     // What is too old, and what is switched off.

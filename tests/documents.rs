@@ -4,11 +4,13 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use hunker::Rule;
 use small_services::fortune::DIRECTORIES;
 use small_services::policy::Io;
+use small_services::services::{self, Row};
 use support::{audit, repository};
 
 #[test]
@@ -164,4 +166,82 @@ fn the_page_of_policies_shows_the_rules_that_the_programs_have() {
         fs::read_to_string(&path).unwrap(),
         "write docs/policies.md anew: UPDATE=yes tests/run documents"
     );
+}
+
+#[test]
+fn the_units_are_what_the_table_and_the_templates_make() {
+    let folder = repository().join("units");
+    let rendered: BTreeMap<String, String> = small_services::units::files().into_iter().collect();
+    if std::env::var_os("UPDATE").is_some() {
+        for (name, text) in &rendered {
+            fs::write(folder.join(name), text).unwrap();
+        }
+    }
+    for (name, text) in &rendered {
+        let there = fs::read_to_string(folder.join(name)).unwrap_or_default();
+        assert!(
+            *text == there,
+            "units/{name} is not what they make: edit units/templates, and `make units` writes it anew"
+        );
+    }
+    // And no others: not those of a service that is no longer in the table.
+    for directory in ["", "super-servers", "super-servers/xinetd.d"] {
+        for entry in fs::read_dir(folder.join(directory)).unwrap().map(|entry| entry.unwrap()) {
+            let path = Path::new(directory).join(entry.file_name());
+            let by_hand = ["system-smallservices.slice", "tmpfiles.conf"].map(Path::new).contains(&path.as_path());
+            let known = by_hand || entry.path().is_dir() || rendered.contains_key(path.to_str().unwrap());
+            assert!(known, "units/{} is of no service in the table: remove it", path.display());
+        }
+    }
+}
+
+/// Puts what the table says into a document, after `start` and before `end`, or asserts that it is there.
+fn says(document: &str, start: &str, end: &str, said: &str) {
+    let path = repository().join(document);
+    let text = fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once(start).unwrap_or_else(|| panic!("{document}: no {start:?}"));
+    let (there, after) = rest.split_once(end).unwrap_or_else(|| panic!("{document}: no {end:?} after {start:?}"));
+    if std::env::var_os("UPDATE").is_some() && there != said {
+        fs::write(&path, [before, start, said, end, after].concat()).unwrap();
+    } else {
+        assert_eq!(there, said, "{document} is not what the table of services says: UPDATE=yes tests/run documents");
+    }
+}
+
+#[test]
+fn the_documents_name_the_services_of_the_table() {
+    let rows: Vec<Row> = services::all().collect();
+    let list = |field: fn(&Row) -> String, between: &str| rows.iter().map(field).collect::<Vec<_>>().join(between);
+    let table: fn(&Row) -> String = |row| {
+        let only = if row.udp { "" } else { ", TCP only" };
+        format!(
+            "| {} | {} | {} | `{unit}.socket` | `{unit}-daemon.socket`{only} | {} |\n",
+            row.title,
+            row.rfc,
+            row.port,
+            row.sentence,
+            unit = row.unit
+        )
+    };
+    let head = "| what it does |\n|---|----:|-----:|---|---|---|\n";
+    says("README.md", head, "\nStarting one of a pair", &list(table, ""));
+    says("README.md", "systemctl try-restart ", "-daemon.service", &support::units());
+    says("docs/operating.md", "systemctl list-sockets ", " 'lunchd*'", &list(|row| format!("'{}*'", row.unit), " "));
+    says(
+        "docs/architecture.md",
+        "src/protocol/          ",
+        ": one file an RFC",
+        &list(|row| row.program.to_owned(), ", "),
+    );
+}
+
+#[test]
+fn cargo_builds_a_program_for_each_service_of_the_table() {
+    let manifest = fs::read_to_string(repository().join("Cargo.toml")).unwrap();
+    for Row { program, .. } in services::all() {
+        let entry = format!("[[bin]]\nname = \"{program}\"\ntest = false\n");
+        // qotd is what `cargo install` installs as well.
+        let entry = if program == "qotd" { entry } else { entry + "required-features = [\"services\"]\n" };
+        assert!(manifest.contains(&entry), "Cargo.toml has not:\n{entry}");
+    }
 }

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use small_services::policy::Io;
+use small_services::services::{self, Row};
 use support::attack::{bounded, write_page};
 use support::machine::Machine;
 use support::{Folder, Process, audit, helper};
@@ -151,16 +152,11 @@ const COLUMNS: [&str; 3] = ["the unit alone", "the daemon's unit alone", "lunchd
 
 /// All units, or for `make test` those of one service and lunchd's.
 fn units() -> Vec<Unit> {
-    let small = [
-        ("echo", "echo", 7),
-        ("fortune", "qotd", 17),
-        ("daytime", "daytime", 13),
-        ("discard", "discard", 9),
-        ("chargen", "chargen", 19),
-        ("time", "time", 37),
-    ];
+    let mut small: Vec<_> = services::all().collect();
+    small.sort_by_key(|row| row.program != "echo");
+    small.truncate(bounded(1, small.len()));
     let mut units = Vec::new();
-    for &(name, service, port) in &small[..bounded(1, small.len())] {
+    for Row { unit: name, program: service, port, .. } in small {
         for (column, kind, peer, started) in [(0, "", Io::Connection, "@"), (1, "-daemon", Io::Sockets, "-daemon")] {
             let (socket, name) = (format!("{name}{kind}.socket"), format!("{name}{started}.service"));
             units.push(Unit { socket, name, service, peer, port, column });
@@ -341,7 +337,7 @@ fn reached(service: &str, peer: Io, layers: &str) -> BTreeSet<Done> {
 /// What a list says about a process.
 fn listed_for(list: &[reach::Reach], service: &str, peer: Io) -> BTreeSet<Done> {
     let mut set = BTreeSet::new();
-    for line in list.iter().filter(|line| line.services.contains(&service) && line.peers.contains(&peer)) {
+    for line in list.iter().filter(|line| (line.services)(service) && line.peers.contains(&peer)) {
         let kinds =
             line.on.iter().flat_map(|(name, kinds)| if kinds.is_empty() { vec![*name] } else { kinds.to_vec() });
         for on in kinds {
@@ -381,24 +377,19 @@ fn the_descriptors_of_the_programs_have_the_numbers_that_were_tried() {
     let cookies = folder.file("cookies", "one\n%\ntwo\n");
     let cookies = cookies.to_str().unwrap();
     let both = &["--listen", "tcp://127.0.0.1:0", "--listen", "udp://127.0.0.1:0"][..];
-    let mut programs = vec![
-        ("qotd", "qotd", Io::Sockets, both.to_vec()),
-        ("qotd", "qotd", Io::SocketsAndFiles, [both, &[cookies]].concat()),
-        ("qotd", "qotd", Io::ListenersAndFiles, [&both[..2], &[cookies]].concat()),
-        ("echo", "echo", Io::Sockets, both.to_vec()),
-        ("echo", "echo", Io::Listeners, both[..2].to_vec()),
-        ("daytime", "daytime", Io::Sockets, both.to_vec()),
-        ("discard", "discard", Io::Sockets, both.to_vec()),
-        ("chargen", "chargen", Io::Sockets, both.to_vec()),
-        ("time", "time", Io::Sockets, both.to_vec()),
-    ];
+    let mut programs: Vec<_> = support::programs().map(|name| (name, Io::Sockets, both.to_vec())).collect();
+    programs.extend([
+        ("qotd", Io::SocketsAndFiles, [both, &[cookies]].concat()),
+        ("qotd", Io::ListenersAndFiles, [&both[..2], &[cookies]].concat()),
+        ("echo", Io::Listeners, both[..2].to_vec()),
+    ]);
     let listen = vec!["--listen", "http://127.0.0.1:0", "--fortunes", cookies];
-    programs.push(("lunchd", "lunchd", Io::ListenersAndFiles, listen));
-    for (number, (name, service, peer, arguments)) in programs.into_iter().enumerate() {
+    programs.push(("lunchd", Io::ListenersAndFiles, listen));
+    for (number, (service, peer, arguments)) in programs.into_iter().enumerate() {
         let path = folder.path().join(format!("notify-{number}"));
         let manager = UnixDatagram::bind(&path).unwrap();
         manager.set_read_timeout(Some(support::HUNG)).unwrap();
-        let mut command = Command::new(support::program(name));
+        let mut command = Command::new(support::program(service));
         command.args(arguments).env("NOTIFY_SOCKET", path).stdin(Stdio::null()).stderr(Stdio::null());
         let process = Process::start(&mut command);
         let mut said = [0; 64];
@@ -427,13 +418,17 @@ fn the_descriptors_of_the_programs_have_the_numbers_that_were_tried() {
                 "the service manager" | "a UDP socket" => "socket:",
                 _ => panic!("{kind}"),
             };
-            assert!(open[&number].starts_with(link), "{name} on {peer:?}: {number} is {}, not {kind}", open[&number]);
+            assert!(
+                open[&number].starts_with(link),
+                "{service} on {peer:?}: {number} is {}, not {kind}",
+                open[&number]
+            );
             assumed += 1;
         }
-        assert_eq!(assumed, 11, "{name} on {peer:?}");
+        assert_eq!(assumed, 11, "{service} on {peer:?}");
         for (number, link) in open.range(12..) {
             let own = Path::new(link).starts_with(folder.path());
-            assert!(link.starts_with("socket:") || own, "{name} on {peer:?}: {number} is {link}");
+            assert!(link.starts_with("socket:") || own, "{service} on {peer:?}: {number} is {link}");
         }
     }
 }
@@ -530,8 +525,7 @@ fn reach_table() -> String {
         let there_are = audit::combinations().filter(|(_, peer)| peers.contains(peer));
         let there_are = names(&mut there_are.map(|(service, _)| service));
         for line in reach::LIST.iter().filter(|line| line.peers == *peers) {
-            let some = names(&mut line.services.iter().copied());
-            let some: Vec<_> = there_are.intersection(&some).map(String::as_str).collect();
+            let some: Vec<_> = there_are.iter().filter(|name| (line.services)(name)).map(String::as_str).collect();
             let services = if some.len() == there_are.len() { "all".to_owned() } else { some.join(", ") };
             let call = format!("`{}` {}", line.call, line.how);
             let on: Vec<_> = line.on.iter().map(|(name, _)| *name).collect();

@@ -83,7 +83,7 @@ impl Target {
         let answers = self.client(&format!("answer {port} {service} 1 {limit}")).parse().ok();
         if self.ours {
             self.machine
-                .wait_for("! systemctl list-units --no-legend --plain {fortune,echo,chargen,discard}@* | grep .");
+                .wait_for(&format!("! systemctl list-units --no-legend --plain {}@* | grep .", support::units()));
         }
         let failed = self.machine.shell("systemctl --failed --no-legend").lines().count();
         let memory = [before, self.memory()];

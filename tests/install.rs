@@ -262,8 +262,8 @@ fn a_neighbour_gets_nothing_of_an_installed_program_at_any_moment() {
     // Where Yama is on, only descendants may be traced: then nobody gets anything anyhow.
     let yama = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").is_ok_and(|scope| scope != "0\n");
     let prctl = format!("after {}", libc::SYS_prctl);
-    let mut programs = vec![("qotd", &[][..]), ("echo", &[]), ("daytime", &[]), ("discard", &[]), ("chargen", &[])];
-    programs.extend([("time", &[][..]), ("echo", &["--listen", "tcp://127.0.0.1:0"])]);
+    let mut programs: Vec<_> = support::programs().map(|name| (name, &[][..])).collect();
+    programs.push(("echo", &["--listen", "tcp://127.0.0.1:0"]));
     programs.push(("lunchd", &["--listen", "http://127.0.0.1:0"]));
     for (name, arguments) in programs {
         let installed = folder.path().join(LIBEXEC).join(name);

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use small_services::engine::Limits;
 use small_services::engine::buffers::{self, Buffers};
+use small_services::services::{self, Kind, Row};
 use support::attack::bounded;
 use support::{Daemon, Folder, helper, program, repository, wait_until};
 
@@ -23,20 +24,9 @@ const ANSWERS: usize = 64 * MIB;
 /// What the process for one connection takes at most, its set-up by the service manager included.
 const PROCESS: usize = MIB;
 
-/// A file of units/ with its parts filled in.
-fn unit(name: &str) -> String {
-    let read = |path: &str| fs::read_to_string(repository().join("units").join(path)).unwrap();
-    let mut text = String::new();
-    for line in read(name).lines() {
-        let part = line.strip_prefix('@').and_then(|line| line.strip_suffix('@'));
-        text.push_str(&part.map_or_else(|| format!("{line}\n"), |part| read(&format!("parts/{part}.conf"))));
-    }
-    text
-}
-
 /// The last value of a directive in a unit, in octets where it is a size.
 fn value(name: &str, directive: &str) -> usize {
-    let unit = unit(name);
+    let unit = fs::read_to_string(repository().join("units").join(name)).unwrap();
     let mut values = unit.lines().filter_map(|line| line.strip_prefix(directive)?.strip_prefix('='));
     let value = values.next_back().unwrap_or_else(|| panic!("{name} has no {directive}="));
     let number = value.trim_end_matches(char::is_alphabetic);
@@ -54,19 +44,19 @@ fn connections() -> usize {
     Limits::default().max_connections as usize
 }
 
-/// The units' names of services, and whether they are streams.
-const SERVICES: [(&str, bool); 6] =
-    [("fortune", false), ("daytime", false), ("time", false), ("echo", true), ("discard", true), ("chargen", true)];
-
-fn kernel(streams: bool) -> usize {
-    if streams { buffers::streams(connections()) } else { connections() * Buffers::REPLY.memory() + buffers::MAX_KEPT }
+fn kernel(kind: Kind) -> usize {
+    if kind == Kind::Stream {
+        buffers::streams(connections())
+    } else {
+        connections() * Buffers::REPLY.memory() + buffers::MAX_KEPT
+    }
 }
 
 #[test]
 fn what_clients_can_fill_fits_into_the_limits_of_the_units() {
-    for (name, streams) in SERVICES {
+    for Row { unit: name, kind, .. } in services::all() {
         // A tenth is room for what the kernel counts in whole pages and whole segments.
-        let needed = kernel(streams) + PROGRAM;
+        let needed = kernel(kind) + PROGRAM;
         let limit = value(&format!("{name}-daemon.service"), "MemoryMax");
         assert!(needed <= limit - limit / 10, "{name}-daemon: {} of {} MiB", needed / MIB, limit / MIB);
     }
@@ -79,15 +69,15 @@ fn what_clients_can_fill_fits_into_the_limits_of_the_units() {
         let processes = value(&format!("{name}.socket"), "MaxConnections") * PROCESS;
         processes.max(value(&format!("{name}-daemon.service"), "MemoryMax"))
     };
-    let all = SERVICES.iter().map(|(name, _)| of_service(name)).sum::<usize>() + lunchd;
+    let all = services::all().map(|row| of_service(row.unit)).sum::<usize>() + lunchd;
     let slice = value("system-smallservices.slice", "MemoryMax");
     assert!(all <= slice, "{} of {} MiB", all / MIB, slice / MIB);
 }
 
 #[test]
 fn the_socket_units_have_the_buffers_of_the_programs() {
-    let sockets = SERVICES.iter().flat_map(|&(name, streams)| {
-        let buffers = if streams { Buffers::STREAM } else { Buffers::REPLY };
+    let sockets = services::all().flat_map(|Row { unit: name, kind, .. }| {
+        let buffers = if kind == Kind::Stream { Buffers::STREAM } else { Buffers::REPLY };
         [(format!("{name}.socket"), buffers), (format!("{name}-daemon.socket"), buffers)]
     });
     let web = ["lunchd-http.socket", "lunchd-https.socket"].map(|name| (name.to_owned(), Buffers::REPLY));
@@ -102,11 +92,16 @@ fn the_page_has_these_sums() {
     let page = fs::read_to_string(repository().join("docs/operating.md")).unwrap();
     let (kib, mib) = (|octets: usize| octets / KIB, |octets: usize| octets.div_ceil(MIB));
     let large = buffers::MAX_LARGE;
+    let of = |kind| {
+        let units: Vec<_> = services::all().filter(|row| row.kind == kind).map(|row| row.unit).collect();
+        units.join(", ")
+    };
     let mut rows = String::new();
     let streams = buffers::streams(connections());
     let _ = writeln!(
         rows,
-        "| echo, discard, chargen: one process for all | {large} and {} | {} and {} KiB | {} MiB | 16 MiB | {} MiB | 256M |",
+        "| {}: one process for all | {large} and {} | {} and {} KiB | {} MiB | 16 MiB | {} MiB | 256M |",
+        of(Kind::Stream),
         connections() - large,
         kib(Buffers::STREAM.memory()),
         kib(Buffers::SMALL.memory()),
@@ -116,7 +111,8 @@ fn the_page_has_these_sums() {
     let replies = connections() * Buffers::REPLY.memory();
     let _ = writeln!(
         rows,
-        "| fortune, daytime, time: one process for all | 1,000 | {} KiB | {} MiB | 64 MiB of long replies, 16 MiB | {} MiB | 256M |",
+        "| {}: one process for all | 1,000 | {} KiB | {} MiB | 64 MiB of long replies, 16 MiB | {} MiB | 256M |",
+        of(Kind::Reply),
         kib(Buffers::REPLY.memory()),
         mib(replies),
         mib(replies + buffers::MAX_KEPT + PROGRAM)
@@ -129,7 +125,7 @@ fn the_page_has_these_sums() {
         kib(WEB),
         mib(replies + connections() * WEB + ANSWERS + PROGRAM)
     );
-    let slice = SERVICES.len() * value("echo.socket", "MaxConnections");
+    let slice = services::all().count() * value("echo.socket", "MaxConnections");
     let _ = writeln!(
         rows,
         "| all services, a process for each connection, and lunchd | {slice} | in the service manager | | 1 MiB for each | {} MiB | 4G |",
@@ -161,8 +157,8 @@ fn in_kernel(Buffers { receive, send }: Buffers) -> (usize, usize) {
 
 #[test]
 fn every_way_of_starting_bounds_the_buffers_of_a_connection() {
-    for (name, streams) in [("qotd", false), ("daytime", false), ("echo", true), ("discard", true), ("chargen", true)] {
-        let buffers = if streams { Buffers::STREAM } else { Buffers::REPLY };
+    for Row { program: name, kind, .. } in services::all() {
+        let buffers = if kind == Kind::Stream { Buffers::STREAM } else { Buffers::REPLY };
         // A super-server's connection: its own, whatever the super-server's listening socket has.
         let served = support::inetd_style(name, &["--idle-timeout", "60000"]);
         let port = served.client.peer_addr().unwrap().port();

@@ -334,7 +334,7 @@ fn on_an_old_kernel(missing: &[(&str, &str)], name: &str, mode: &str, server: st
 fn every_service_refuses_an_old_kernel_or_says_what_it_lacks() {
     const LAYERS: [(&str, &str); 2] = [("landlock", "Landlock"), ("seccomp", "seccomp")];
     for missing in [&LAYERS[..1], &LAYERS[1..], &LAYERS] {
-        for name in ["qotd", "echo", "daytime", "discard", "chargen", "time"] {
+        for name in support::programs() {
             // A connection, and a listening socket for one process that serves all.
             for one_for_all in [false, true] {
                 let start = |mode: &str| {

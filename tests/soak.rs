@@ -5,9 +5,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::helper;
 use support::machine::Machine;
 use support::web::assert_dish;
+use support::{helper, units};
 
 /// A round of load, for each kind: the flood, its port and service, how many, and for how many seconds at most.
 const ROUND: [&str; 14] = [
@@ -46,18 +46,15 @@ struct Sizes {
 fn sizes(machine: &Machine) -> Sizes {
     let number = |command: &str| -> usize { machine.shell(command).trim().parse().unwrap() };
     // Instances that are still ending belong to the load.
-    machine.wait_for(
-        "! systemctl list-units --no-legend --plain '*@*-*.service' | \
-         grep -E '^(fortune|echo|daytime|discard|chargen|time)@'",
-    );
+    machine.wait_for(&format!("! systemctl list-units --no-legend --plain {}@*-*.service | grep .", units()));
     let resident = |who: &str| {
         number(&format!(
             "cat $({who} | sed 's|.*|/proc/&/status|') | awk '/^VmRSS:/ {{ sum += $2 }} END {{ print sum }}'"
         ))
     };
-    let daemons = "systemctl show -P MainPID {fortune,echo,daytime,discard,chargen,time}-daemon lunchd | grep .";
+    let daemons = format!("systemctl show -P MainPID {}-daemon lunchd | grep .", units());
     Sizes {
-        daemons: resident(daemons),
+        daemons: resident(&daemons),
         manager: resident("echo 1"),
         descriptors: number(&format!("for pid in 1 $({daemons}); do ls /proc/$pid/fd; done | wc -l")),
         units: number("systemctl list-units --all --no-legend | wc -l"),
@@ -76,11 +73,11 @@ fn nothing_grows() {
     let machine = Machine::with_services("soak", "-daemon");
     machine.enable_lunchd();
     // With other ports, nothing keeps the other kind from being there as well.
-    machine.shell(
-        "cd /usr/local/lib/systemd/system && sed -i '/^Conflicts=/d' *-daemon.{socket,service} && \
-         sed -i 's/^ListenStream=/&100/' {fortune,echo,daytime,discard,chargen,time}.socket && systemctl daemon-reload && \
-         systemctl start {fortune,echo,daytime,discard,chargen,time}.socket",
-    );
+    machine.shell(&format!(
+        "cd /usr/local/lib/systemd/system && sed -i '/^Conflicts=/d' *-daemon.{{socket,service}} && \
+         sed -i 's/^ListenStream=/&100/' {0}.socket && systemctl daemon-reload && systemctl start {0}.socket",
+        units()
+    ));
     let start = Instant::now();
     let mut rounds = 0;
     let mut served = 0;

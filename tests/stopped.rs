@@ -272,7 +272,7 @@ fn a_filter_goes_on_where_it_was() {
 
 #[test]
 fn one_process_for_all_goes_on() {
-    for name in ["qotd", "echo", "daytime", "discard", "chargen", "time"] {
+    for name in support::programs() {
         let daemon = Daemon::start(name, &PATIENT);
         let mut clients = vec![daemon.connect()];
         stopped_in(&daemon.process, EPOLL, || {

@@ -3,6 +3,7 @@
 
 mod support;
 
+use small_services::services::{self, Row};
 use support::machine::{Machine, assert_all_answer, assert_chargen_answers_over_udp};
 use support::{assert_fortune, repository};
 
@@ -25,27 +26,27 @@ fn start_inetd(machine: &Machine, lines: &str) {
 }
 
 #[test]
-fn inetd_serves_all_six_over_tcp_and_udp() {
+fn inetd_serves_all_over_tcp_and_udp() {
     let machine = machine("inetd");
-    // chargen is commented out: it is not for a network.
-    start_inetd(&machine, &format!("sed '/tcpd/! s/^#19/19/' {EXAMPLES}/inetd.conf"));
+    // Those that are not for a network are commented out.
+    start_inetd(&machine, &format!("sed '/tcpd/! s/^#\\([0-9]\\)/\\1/' {EXAMPLES}/inetd.conf"));
     assert_all_answer(&machine, &["127.0.0.1"], &["127.0.0.1"]);
     assert_chargen_answers_over_udp(&machine, &["127.0.0.1"]);
     assert_fortune(&machine.client("printf 'x%.0s' {1..70000} | nc -N 127.0.0.1 17"));
     // inetd's wait: one process for all datagrams until none comes any more.
     assert_eq!(machine.shell("pgrep -cx echo"), "1\n");
     // Nothing to say about any of it.
-    assert_eq!(
-        machine
-            .journal("SYSLOG_IDENTIFIER=qotd SYSLOG_IDENTIFIER=echo SYSLOG_IDENTIFIER=chargen SYSLOG_IDENTIFIER=inetd"),
-        ""
-    );
+    let identifiers = support::programs().chain(["inetd"]).map(|name| format!("SYSLOG_IDENTIFIER={name}"));
+    assert_eq!(machine.journal(&identifiers.collect::<Vec<_>>().join(" ")), "");
 }
 
 #[test]
 fn inetd_serves_ipv6_as_well() {
     let machine = machine("inetd6");
-    start_inetd(&machine, &format!("sed '/tcpd/! s/^#19/19/; s/ tcp / tcp6 /; s/ udp / udp6 /' {EXAMPLES}/inetd.conf"));
+    start_inetd(
+        &machine,
+        &format!("sed '/tcpd/! s/^#\\([0-9]\\)/\\1/; s/ tcp / tcp6 /; s/ udp / udp6 /' {EXAMPLES}/inetd.conf"),
+    );
     assert_all_answer(&machine, &["::1"], &["::1"]);
     assert_chargen_answers_over_udp(&machine, &["::1"]);
 }
@@ -53,10 +54,10 @@ fn inetd_serves_ipv6_as_well() {
 #[test]
 fn tcpd_s_lists_are_obeyed_behind_inetd() {
     let machine = machine("tcpd");
-    machine.shell(
-        "echo 'ALL: ALL' > /etc/hosts.deny && \
-         echo 'qotd echo daytime discard chargen time: 127.0.0.1 127.0.0.2' > /etc/hosts.allow",
-    );
+    machine.shell(&format!(
+        "echo 'ALL: ALL' > /etc/hosts.deny && echo '{}: 127.0.0.1 127.0.0.2' > /etc/hosts.allow",
+        support::programs().collect::<Vec<_>>().join(" ")
+    ));
     start_inetd(&machine, &format!("sed -n '/tcpd/ s/^#\\([0-9]\\)/\\1/p' {EXAMPLES}/inetd.conf"));
     assert_all_answer(&machine, &["127.0.0.1"], &[]);
     assert_fortune(&machine.client("nc -N -s 127.0.0.2 127.0.0.2 17 </dev/null"));
@@ -65,9 +66,9 @@ fn tcpd_s_lists_are_obeyed_behind_inetd() {
 }
 
 #[test]
-fn xinetd_serves_all_six_over_tcp_and_udp_and_both_ip_versions() {
+fn xinetd_serves_all_over_tcp_and_udp_and_both_ip_versions() {
     let machine = machine("xinetd");
-    machine.shell(&format!("sed -i 's/disable     = yes/disable = no/' {EXAMPLES}/xinetd.d/chargen"));
+    machine.shell(&format!("sed -i 's/disable     = yes/disable = no/' {EXAMPLES}/xinetd.d/*"));
     machine.shell(&format!(
         "printf 'defaults\\n{{\\n}}\\nincludedir {EXAMPLES}/xinetd.d\\n' > /run/xinetd.conf && \
          systemd-run --quiet --unit=xinetd xinetd -dontfork -f /run/xinetd.conf -pidfile /run/xinetd.pid"
@@ -79,9 +80,9 @@ fn xinetd_serves_all_six_over_tcp_and_udp_and_both_ip_versions() {
 }
 
 #[test]
-fn tcpserver_serves_all_six_as_its_run_script_says() {
+fn tcpserver_serves_all_as_its_run_script_says() {
     let machine = machine("tcpserver");
-    for (port, program) in [(17, "qotd"), (7, "echo"), (13, "daytime"), (9, "discard"), (19, "chargen"), (37, "time")] {
+    for Row { port, program, .. } in services::all() {
         machine.shell(&format!(
             "sed 's| 0 17 \\(.*\\)/qotd$| 0 {port} \\1/{program}|' {EXAMPLES}/tcpserver > /run/{program} && chmod 755 /run/{program} && \
              systemd-run --quiet --unit=tcpserver-{program} /run/{program}"

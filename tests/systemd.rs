@@ -5,17 +5,9 @@ mod support;
 use std::process::{Command, Stdio};
 
 use small_services::fortune::DIRECTORIES;
-use support::assert_fortune;
+use small_services::services::{self, Kind, Row};
 use support::machine::{Machine, assert_all_answer, assert_chargen_answers_over_udp};
-
-const SERVICES: [(&str, &str); 6] = [
-    ("fortune", "qotd"),
-    ("echo", "echo"),
-    ("daytime", "daytime"),
-    ("discard", "discard"),
-    ("chargen", "chargen"),
-    ("time", "time"),
-];
+use support::{assert_fortune, units};
 
 #[test]
 fn every_service_answers_a_real_nc_over_both_ip_versions() {
@@ -45,8 +37,8 @@ fn every_service_answers_from_one_process_over_tcp_and_udp() {
     for answer in &burst {
         assert_fortune(answer);
     }
-    let pids = machine.shell("for name in fortune echo daytime discard chargen time; do systemctl show -P MainPID $name-daemon.service; done");
-    assert_eq!(pids.lines().filter(|pid| *pid != "0").count(), 6, "{pids}");
+    let pids = machine.shell(&format!("systemctl show -P MainPID {}-daemon.service | grep .", units()));
+    assert_eq!(pids.lines().filter(|pid| *pid != "0").count(), services::all().count(), "{pids}");
     for pid in pids.lines() {
         let uid: u32 = status(&machine, pid, "Uid").parse().unwrap();
         assert!((61_184..=65_519).contains(&uid), "a dynamic user, not {uid}");
@@ -102,10 +94,9 @@ fn an_address_list_keeps_clients_out() {
 
 /// Nothing failed, and nobody had anything to say.
 fn assert_quiet(machine: &Machine, kind: &str) {
-    machine
-        .wait_for("! systemctl list-units --no-legend --plain {fortune,echo,daytime,discard,chargen,time}@* | grep .");
+    machine.wait_for(&format!("! systemctl list-units --no-legend --plain {}@* | grep .", units()));
     assert_eq!(machine.shell("systemctl --failed --no-legend"), "");
-    for (unit, program) in SERVICES {
+    for Row { unit, program, .. } in services::all() {
         assert_eq!(
             machine.journal(&format!(
                 "| grep -E ' {program}\\[|{unit}(@|\\.socket).*(warn|[Ff]ail|[Kk]ill|[Dd]rop)' || true"
@@ -119,7 +110,7 @@ fn assert_quiet(machine: &Machine, kind: &str) {
 #[test]
 fn the_units_are_free_of_warnings_and_hardly_exposed() {
     let machine = Machine::with_services("exposure", "");
-    for (unit, _) in SERVICES {
+    for Row { unit, .. } in services::all() {
         for (socket, service) in
             [(unit.to_owned(), format!("{unit}@1")), (format!("{unit}-daemon"), format!("{unit}-daemon"))]
         {
@@ -172,10 +163,9 @@ fn every_unit_has_its_limits() {
         "MemoryDenyWriteExecute=yes",
         "LogLevelMax=5",
     ];
-    for (unit, _) in SERVICES {
+    for Row { unit, kind, .. } in services::all() {
         expect(&format!("{unit}@1.service"), &both);
-        let life =
-            if ["fortune", "daytime", "time"].contains(&unit) { "RuntimeMaxUSec=5min" } else { "RuntimeMaxUSec=1h" };
+        let life = if kind == Kind::Reply { "RuntimeMaxUSec=5min" } else { "RuntimeMaxUSec=1h" };
         expect(
             &format!("{unit}@1.service"),
             &["CollectMode=inactive-or-failed", "MemoryMax=16777216", "LimitNOFILE=16384", life],
@@ -315,19 +305,21 @@ fn a_failure_is_in_the_journal_with_its_priority_and_not_on_the_wire() {
 #[test]
 fn a_failed_connection_of_any_service_is_collected() {
     let machine = Machine::with_services("collected", "");
-    for (unit, program) in SERVICES {
+    for Row { unit, program, .. } in services::all() {
         machine.shell(&format!(
             "mkdir -p /run/systemd/system/{unit}@.service.d && \
              printf '[Service]\nExecStart=\nExecStart=/usr/local/libexec/small-services/{program} --bad\n' \
              > /run/systemd/system/{unit}@.service.d/bad.conf"
         ));
     }
-    machine.shell("systemctl daemon-reload; for port in 17 7 13 9 19 37; do nc -d 127.0.0.1 $port; done");
-    machine.wait_for(
-        "! systemctl list-units --all --no-legend --plain {fortune,echo,daytime,discard,chargen,time}@* | grep .",
-    );
+    machine.shell("systemctl daemon-reload");
+    for Row { port, .. } in services::all() {
+        machine.shell(&format!("nc -d 127.0.0.1 {port}"));
+    }
+    machine.wait_for(&format!("! systemctl list-units --all --no-legend --plain {}@* | grep .", units()));
     assert_eq!(machine.shell("systemctl --failed --no-legend"), "");
-    assert_eq!(machine.journal("--priority=err | grep -c \"unexpected argument '--bad'\""), "6\n");
+    let mistakes = machine.journal("--priority=err | grep -c \"unexpected argument '--bad'\"");
+    assert_eq!(mistakes.trim(), services::all().count().to_string());
 }
 
 #[test]
@@ -850,9 +842,8 @@ fn no_socket_is_enabled_by_what_a_distribution_enables_by_default() {
     machine.shell(
         "printf 'enable *\n' > /usr/lib/systemd/system-preset/99-all.preset && systemctl preset-all 2>/dev/null",
     );
-    let sockets = machine
-        .shell("systemctl list-unit-files --no-legend {fortune,echo,daytime,discard,chargen,time,lunchd}*.socket");
-    assert_eq!(sockets.lines().count(), 14, "{sockets}");
+    let sockets = machine.shell(&format!("systemctl list-unit-files --no-legend {{{},lunchd}}*.socket", units()));
+    assert_eq!(sockets.lines().count(), 2 * services::all().count() + 2, "{sockets}");
     assert!(sockets.lines().all(|line| line.split_whitespace().nth(1) == Some("disabled")), "{sockets}");
 }
 

@@ -23,6 +23,9 @@ impl Socket {
                 format!("only clients on {device} may connect (BindToDevice=); the doctor is none, and did not ask");
             return findings.state(&self.name, text);
         }
+        if !service.is_known {
+            return findings.state(&self.name, "the doctor does not know what it answers, and did not ask");
+        }
         let asked = SystemTime::now();
         for (address, kind) in self.unit.listens_on() {
             let Ok(address) = address.parse::<SocketAddr>() else { continue };
@@ -33,7 +36,8 @@ impl Socket {
                 continue;
             }
             let address = SocketAddr::new(reachable(address.ip()), address.port());
-            let answer = if kind == "Datagram" { ask(service.name, address) } else { converse(service.name, address) };
+            let answer =
+                if kind == "Datagram" { ask(&service.name, address) } else { converse(&service.name, address) };
             if let Err(error) = answer {
                 let protocol = if kind == "Datagram" { "udp" } else { "tcp" };
                 let advice = if error.kind() == ErrorKind::ConnectionRefused {

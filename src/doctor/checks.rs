@@ -2,11 +2,9 @@
 
 use super::systemd::{self, Unit};
 use super::{Findings, Problem, host, ports, processes};
+use crate::{services, units};
 
-/// Services by the name of their units, with their port.
-const SERVICES: [(&str, u16); 6] =
-    [("fortune", 17), ("echo", 7), ("daytime", 13), ("discard", 9), ("chargen", 19), ("time", 37)];
-/// lunchd's sockets likewise, which start one service.
+/// lunchd's sockets by name, with their port. They start one service.
 const WEB: [(&str, u16); 2] = [("lunchd-http", 80), ("lunchd-https", 443)];
 const LUNCHD: &str = "lunchd.service";
 
@@ -19,8 +17,10 @@ pub(super) fn examine() -> Findings {
         findings.problem(None, "systemd does not run it", advice);
         return findings;
     }
-    let small = SERVICES.iter().map(|&(name, port)| Service::ask(name, port));
-    let services: Vec<_> = small.chain(WEB.iter().map(|&(name, port)| Service::ask_web(name, port))).collect();
+    let small = services::all().map(|row| Service::ask(row.unit, row.port, true));
+    let web = WEB.iter().map(|&(name, port)| Service::ask_web(name, port));
+    let others = units::made().into_iter().map(|(name, port)| Service::ask(&name, port, false));
+    let services: Vec<_> = small.chain(web).chain(others).collect();
     processes::examine(&services, &mut findings);
     let installed: Vec<_> =
         services.iter().filter(|service| service.sockets.iter().any(|socket| socket.unit.exists())).collect();
@@ -47,7 +47,9 @@ pub(super) fn examine() -> Findings {
 
 /// One service: its socket units, and what they start. Only one of them can have the port.
 pub(super) struct Service {
-    pub(super) name: &'static str,
+    pub(super) name: String,
+    /// Whether it is known what it answers: it is no other program's, by `small-services units`.
+    pub(super) is_known: bool,
     pub(super) port: u16,
     pub(super) sockets: Vec<Socket>,
 }
@@ -63,12 +65,13 @@ pub(super) struct Socket {
 }
 
 impl Service {
-    fn ask(name: &'static str, port: u16) -> Self {
-        Self { name, port, sockets: vec![Socket::ask(name, None), Socket::ask(&format!("{name}-daemon"), None)] }
+    fn ask(name: &str, port: u16, is_known: bool) -> Self {
+        let sockets = vec![Socket::ask(name, None), Socket::ask(&format!("{name}-daemon"), None)];
+        Self { name: name.to_owned(), is_known, port, sockets }
     }
 
-    fn ask_web(name: &'static str, port: u16) -> Self {
-        Self { name, port, sockets: vec![Socket::ask(name, Some(LUNCHD))] }
+    fn ask_web(name: &str, port: u16) -> Self {
+        Self { name: name.to_owned(), is_known: true, port, sockets: vec![Socket::ask(name, Some(LUNCHD))] }
     }
 
     fn examine(&self, verified: &str, findings: &mut Findings) {

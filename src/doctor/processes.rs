@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::Findings;
 use super::checks::Service;
+use crate::services;
 
-const PROGRAMS: [&str; 8] = ["qotd", "fortune", "echo", "daytime", "discard", "chargen", "time", "lunchd"];
+/// The programs that are in no table.
+const MORE: [&str; 2] = ["fortune", "lunchd"];
 /// What the kernel adds to the name of a program whose file is gone (`/proc/PID/exe` in proc(5)).
 const DELETED: &str = " (deleted)";
 
@@ -18,7 +20,7 @@ pub(super) fn examine(services: &[Service], findings: &mut Findings) {
     let is_ours = |program: &Path| {
         let directory = program.parent().unwrap_or(program);
         let known = directory.ends_with("small-services") || Some(directory) == beside.as_deref();
-        let named = PROGRAMS.iter().any(|name| program.ends_with(name));
+        let named = services::all().map(|row| row.program).chain(MORE).any(|name| program.ends_with(name));
         (known && named) || units.iter().any(|socket| socket.started.program() == Some(program))
     };
     for process in fs::read_dir("/proc").into_iter().flatten().flatten() {

@@ -1,14 +1,12 @@
 //! Why a service does not start, or is not what its files say.
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::time::SystemTime;
 
 use super::Findings;
 use super::checks::Socket;
 use super::systemd;
+use crate::executable::{self, Unfit};
 
 /// The shipped units are below this.
 const HIGHEST_EXPOSURE: f64 = 0.5;
@@ -78,67 +76,24 @@ impl Socket {
     /// The program and its root directory.
     fn examine_files(&self, findings: &mut Findings) {
         let root = self.started.get("RootDirectory");
-        if !root.is_empty() && !Path::new(root).is_dir() {
-            findings.problem(
-                Some(&self.starts),
-                format!("its root directory {root} is missing"),
-                "`systemd-tmpfiles --create` makes it; if it does not, `make install` again",
-            );
+        // Other programs' sockets make it when they are started.
+        let (by_socket, is_needed) = (!self.unit.get("ExecStartPre").is_empty(), self.unit.is_active());
+        if !root.is_empty() && !Path::new(root).is_dir() && (is_needed || !by_socket) {
+            let advice = if by_socket {
+                format!("`systemctl restart {}` makes it", self.name)
+            } else {
+                "`systemd-tmpfiles --create` makes it; if it does not, `make install` again".to_owned()
+            };
+            findings.problem(Some(&self.starts), format!("its root directory {root} is missing"), advice);
         }
-        if let Some((program, Err(reason))) = self.started.program().map(|it| (it, is_executable(it))) {
-            findings.problem(
-                Some(&self.starts),
-                format!("its program {} {reason}", program.display()),
-                "run `make install` again, or correct ExecStart=",
-            );
+        let Some(program) = self.started.program() else { return };
+        if let Some(unfit) = executable::unfit(program) {
+            let advice = match unfit {
+                Unfit::Missing(_) | Unfit::Closed => "run `make install` again, or correct ExecStart=",
+                Unfit::Dynamic => "build it with `make`, which links it statically, and `make install` it",
+                Unfit::Script => "correct ExecStart=",
+            };
+            findings.problem(Some(&self.starts), format!("its program {} {unfit}", program.display()), advice);
         }
-        if let Some(program) = self.started.program().filter(|it| is_dynamic(it).unwrap_or(false)) {
-            findings.problem(
-                Some(&self.starts),
-                format!(
-                    "its program {} is linked dynamically, and the unit has no libraries for it",
-                    program.display()
-                ),
-                "build it with `make`, which links it statically, and `make install` it",
-            );
-        }
-    }
-}
-
-fn is_executable(program: &Path) -> Result<(), String> {
-    match fs::metadata(program) {
-        Err(error) => Err(format!("cannot be found: {error}")),
-        Ok(file) if file.permissions().mode() & 0o001 == 0 => Err("may not be executed by every user".to_owned()),
-        Ok(_) => Ok(()),
-    }
-}
-
-/// Whether a program needs libraries: whether it names an interpreter (`PT_INTERP` in elf(5)).
-fn is_dynamic(program: &Path) -> io::Result<bool> {
-    const INTERPRETER: u32 = 3;
-    let file = fs::File::open(program)?;
-    let mut head = [0; 64];
-    file.read_exact_at(&mut head, 0)?;
-    let number = |octets: &[u8]| octets.iter().rev().fold(0, |number, &octet| number << 8 | u64::from(octet));
-    let (table, size, count) = (number(&head[32..40]), number(&head[54..56]), number(&head[56..58]));
-    for entry in 0..count {
-        let mut kind = [0; 4];
-        file.read_exact_at(&mut kind, table.saturating_add(entry * size))?;
-        if u32::from_le_bytes(kind) == INTERPRETER {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_dynamic_program_is_told_from_a_static_one() {
-        assert!(is_dynamic(Path::new("/bin/sh")).is_ok_and(|dynamic| dynamic));
-        assert!(is_dynamic(&std::env::current_exe().expect("this one")).is_ok_and(|dynamic| !dynamic));
-        assert!(is_dynamic(Path::new("/dev/null")).is_err());
     }
 }

@@ -3,20 +3,23 @@
 use std::convert::Infallible;
 
 use crate::service::{Behavior, LineEnd, NoOptions, Pattern, Run, Service};
+use crate::services::{self, Row};
 
 /// Sends lines of characters until the client closes; what the client sends is thrown away. A datagram is answered with
 /// a random number of characters.
 #[derive(Debug)]
 pub enum Chargen {}
 
+const ROW: Row = services::row("chargen");
+
 impl Service for Chargen {
     type Options = NoOptions;
     type Error = Infallible;
-    const NAME: &'static str = "chargen";
-    const ABOUT: &'static str = "Character Generator (RFC 864): sends lines of characters until the client closes";
-    const IDLE_TIMEOUT: u16 = 60;
+    const NAME: &'static str = ROW.program;
+    const ABOUT: &'static str = ROW.about();
+    const IDLE_TIMEOUT: u16 = ROW.idle;
     // Whoever forges addresses likes it best: what it sends is all padding, and no client is known to need it.
-    const UDP_UNASKED: bool = false;
+    const UDP_UNASKED: bool = ROW.udp;
 
     fn prepare(_: &NoOptions, run: Run) -> Result<Behavior, Infallible> {
         Ok(Behavior::Repeat(Pattern { period: lines(run.line_end()), longest_datagram: LONGEST_DATAGRAM }))

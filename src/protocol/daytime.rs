@@ -12,6 +12,7 @@ use crate::file::Readable;
 use crate::fortune::text::LONGEST_REPLY;
 use crate::log;
 use crate::service::{Behavior, Files, LineEnd, Reply, Run, Service};
+use crate::services::{self, Row};
 use crate::zone;
 
 /// Sends the date and time as one line and closes; what the client sends is thrown away.
@@ -50,12 +51,14 @@ pub enum Error {
     Unknown,
 }
 
+const ROW: Row = services::row("daytime");
+
 impl Service for Daytime {
     type Options = Options;
     type Error = Error;
-    const NAME: &'static str = "daytime";
-    const ABOUT: &'static str = "Daytime (RFC 867): sends the date and time, then closes";
-    const IDLE_TIMEOUT: u16 = 3;
+    const NAME: &'static str = ROW.program;
+    const ABOUT: &'static str = ROW.about();
+    const IDLE_TIMEOUT: u16 = ROW.idle;
 
     fn prepare(options: &Options, run: Run) -> Result<Behavior, Error> {
         let zone = if options.utc { TimeZone::UTC } else { zone::local()? };

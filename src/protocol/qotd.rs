@@ -10,6 +10,7 @@ use crate::fortune::{self, Chosen, Fortunes, Manner, SourcesError};
 use crate::log;
 use crate::policy::{Extra, LIST};
 use crate::service::{Behavior, Files, LineEnd, Reply, Run, Service};
+use crate::services::{self, Row};
 
 /// Sends one fortune of fewer than 512 octets and closes; what the client sends is thrown away.
 #[derive(Debug)]
@@ -53,12 +54,14 @@ pub struct Options {
     v: Option<bool>,
 }
 
+const ROW: Row = services::row("qotd");
+
 impl Service for Qotd {
     type Options = Options;
     type Error = fortune::Error;
-    const NAME: &'static str = "qotd";
-    const ABOUT: &'static str = "Quote of the Day (RFC 865): sends one fortune, then closes";
-    const IDLE_TIMEOUT: u16 = 3;
+    const NAME: &'static str = ROW.program;
+    const ABOUT: &'static str = ROW.about();
+    const IDLE_TIMEOUT: u16 = ROW.idle;
     const EXTRA: Extra = Extra { files: &[LIST, fortune::READ_BY_INDEX], ..Extra::NONE };
 
     fn print(options: &Options) -> Result<Option<u8>, fortune::Error> {

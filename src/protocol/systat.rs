@@ -9,6 +9,7 @@ use crate::file::{self, Readable};
 use crate::log;
 use crate::policy::{Extra, LIST};
 use crate::service::{Behavior, Files, LineEnd, Reply, Run, Service};
+use crate::services::{self, Row};
 
 /// Sends a line for each session of a user who is logged in, and closes; what the client sends is thrown away.
 #[derive(Debug)]
@@ -62,12 +63,15 @@ pub enum Error {
     },
 }
 
+const ROW: Row = services::row("systat");
+
 impl Service for Systat {
     type Options = Options;
     type Error = Error;
-    const NAME: &'static str = "systat";
-    const ABOUT: &'static str = "Active Users (RFC 866): sends who is logged in, then closes";
-    const IDLE_TIMEOUT: u16 = 3;
+    const NAME: &'static str = ROW.program;
+    const ABOUT: &'static str = ROW.about();
+    const IDLE_TIMEOUT: u16 = ROW.idle;
+    const UDP_UNASKED: bool = ROW.udp;
     const EXTRA: Extra = Extra { files: &[LIST], ..Extra::NONE };
 
     fn prepare(options: &Options, _: Run) -> Result<Behavior, Error> {

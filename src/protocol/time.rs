@@ -4,18 +4,21 @@ use std::convert::Infallible;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::service::{Behavior, Files, LineEnd, NoOptions, Reply, Run, Service};
+use crate::services::{self, Row};
 
 /// Sends the seconds since 1900-01-01 00:00 UTC as 32 bits, most significant octet first, and closes. The count starts over
 /// on 2036-02-07.
 #[derive(Debug)]
 pub enum Time {}
 
+const ROW: Row = services::row("time");
+
 impl Service for Time {
     type Options = NoOptions;
     type Error = Infallible;
-    const NAME: &'static str = "time";
-    const ABOUT: &'static str = "Time (RFC 868): sends the seconds since 1900 as four octets, then closes";
-    const IDLE_TIMEOUT: u16 = 3;
+    const NAME: &'static str = ROW.program;
+    const ABOUT: &'static str = ROW.about();
+    const IDLE_TIMEOUT: u16 = ROW.idle;
 
     fn prepare(_: &NoOptions, _: Run) -> Result<Behavior, Infallible> {
         Ok(Behavior::Reply(Box::new(Clock)))

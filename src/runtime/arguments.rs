@@ -24,16 +24,13 @@ pub(crate) struct Arguments<S: Service> {
     #[arg(long, value_enum, value_name = "MODE", default_value_t = Mode::Strict)]
     pub(crate) sandbox: Mode,
 
-    /// Let a client go that was idle for so long [default: 60 for echo, discard and chargen, else 3]
-    ///
-    /// With inetd's wait, also how long to stay without any client [default: 60].
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..))]
+    /// How long a client may be idle.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..), help = idle_help(S::IDLE_TIMEOUT))]
+    #[arg(long_help = format!("{}\n\nWith inetd's wait, also how long to stay without any client [default: {STAY}].", idle_help(S::IDLE_TIMEOUT)))]
     pub(crate) idle_timeout: Option<u16>,
 
-    /// Serve there: IP:PORT, or only tcp://IP:PORT, udp://IP:PORT, unix:PATH; can be repeated
-    ///
-    /// For chargen, IP:PORT is TCP only.
-    #[arg(long, value_name = "ADDRESS")]
+    /// The addresses to serve on.
+    #[arg(long, value_name = "ADDRESS", help = if S::UDP_UNASKED { LISTEN } else { LISTEN_TCP }, long_help = None)]
     pub(crate) listen: Vec<Address>,
 
     #[command(flatten)]
@@ -43,11 +40,18 @@ pub(crate) struct Arguments<S: Service> {
 /// How long a program stays without traffic that inetd would start again for the next client, in seconds.
 pub(crate) const STAY: u16 = 60;
 
+const LISTEN: &str = "Serve there: IP:PORT, or only tcp://IP:PORT, udp://IP:PORT, unix:PATH; can be repeated";
+const LISTEN_TCP: &str = "Serve there: IP:PORT (TCP only), tcp://IP:PORT, udp://IP:PORT, unix:PATH; can be repeated";
+
 const AFTER_HELP: &str = "\
 The descriptors tell how the program was started. A connection on descriptors 0 and 1 (systemd with
 Accept=yes, inetd with nowait, tcpserver): it serves that one. Sockets that were passed (systemd with
 Accept=no, inetd with wait) or that --listen opens: it serves all clients in one process. None of
 these: it is a filter from standard input to standard output.";
+
+fn idle_help(default: u16) -> String {
+    format!("Let a client go that was idle for so long [default: {default}]")
+}
 
 /// A mistake on the command line, or a call for help.
 #[derive(Debug, thiserror::Error)]

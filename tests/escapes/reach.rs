@@ -2,6 +2,10 @@
 
 use super::Io;
 use Io::{Connection, Filter, Listeners, ListenersAndFiles, Sockets, SocketsAndFiles};
+use small_services::services::{self, Kind};
+
+/// Which services, by the names of their programs.
+pub type Services = fn(&str) -> bool;
 
 /// Kinds of descriptors with a name for all of them; or a name that is itself the kind.
 pub type Kinds = (&'static str, &'static [&'static str]);
@@ -9,7 +13,7 @@ pub type Kinds = (&'static str, &'static [&'static str]);
 /// What the process of a service can do.
 pub struct Reach {
     pub peers: &'static [Io],
-    pub services: &'static [&'static str],
+    pub services: Services,
     pub call: &'static str,
     /// With which arguments, in words; nothing for those that the service itself would choose.
     pub how: &'static str,
@@ -38,19 +42,27 @@ const ALL: &[Io] = &[Listeners, Sockets, ListenersAndFiles, SocketsAndFiles];
 const DATAGRAMS: &[Io] = &[Sockets, SocketsAndFiles];
 const FILES: &[Io] = &[ListenersAndFiles, SocketsAndFiles];
 
-const EVERY: &[&str] = &["qotd", "echo", "daytime", "discard", "chargen", "time", "systat", "finger", "lunchd"];
-const SMALL: &[&str] = &["qotd", "echo", "daytime", "discard", "chargen", "time", "systat", "finger"];
-const REPLYING: &[&str] = &["qotd", "daytime", "time", "systat", "finger"];
-const READING: &[&str] = &["echo", "discard", "finger"];
+const EVERY: Services = |_| true;
+const SMALL: Services = |name| name != "lunchd";
+/// A reply, or an answer.
+const REPLYING: Services = |name| is(name, Kind::Reply) || ANSWERING(name);
 /// Those that answer a request.
-const ANSWERING: &[&str] = &["finger"];
-/// All but discard.
-const SENDING: &[&str] = &["qotd", "echo", "daytime", "chargen", "time", "systat", "finger", "lunchd"];
+const ANSWERING: Services = |name| name == "finger";
+const REPLYING_OR_WEB: Services = |name| REPLYING(name) || name == "lunchd";
+const READING: Services = |name| ["echo", "discard", "finger"].contains(&name);
+const SENDING: Services = |name| name != "discard";
 /// Those that list directories.
-const WATCHING: &[&str] = &["qotd", "systat", "lunchd"];
+const WATCHING: Services = |name| ["qotd", "systat", "lunchd"].contains(&name);
 /// Those that read cookie files.
-const BY_INDEX: &[&str] = &["qotd", "lunchd"];
-const STREAMING: &[&str] = &["echo", "discard", "chargen"];
+const BY_INDEX: Services = |name| ["qotd", "lunchd"].contains(&name);
+const STREAMING: Services = |name| is(name, Kind::Stream);
+const ECHO: Services = |name| name == "echo";
+const DROPPING: Services = |name| SMALL(name) && name != "echo";
+const LUNCHD: Services = |name| name == "lunchd";
+
+fn is(name: &str, kind: Kind) -> bool {
+    services::all().any(|row| row.program == name && row.kind == kind)
+}
 
 const ITS_CONNECTION: Kinds =
     ("its connection", &["the connection over TCP", "the connection over a Unix-domain socket"]);
@@ -73,7 +85,7 @@ const UDP: Kinds = ("a UDP socket", &[]);
 
 const fn may(
     peers: &'static [Io],
-    services: &'static [&'static str],
+    services: Services,
     (call, how): (&'static str, &'static str),
     on: &'static [Kinds],
     means: &'static str,
@@ -94,8 +106,8 @@ pub const LIST: &[Reach] = &[
     may(ANY, EVERY, plain("write"), &[LOGS], TERMINAL),
     may(ANY, EVERY, plain("exit_group"), &[("the process", &[])], "ends, with any exit code"),
 
-    may(ONE, &["echo"], plain("read"), &[ITS_CONNECTION], "takes what this client says"),
-    may(ONE, &["qotd", "daytime", "discard", "chargen", "time", "systat", "finger"], plain("recvfrom"), &[ITS_CONNECTION], "drops what this client says; takes it, over a Unix-domain socket"),
+    may(ONE, ECHO, plain("read"), &[ITS_CONNECTION], "takes what this client says"),
+    may(ONE, DROPPING, plain("recvfrom"), &[ITS_CONNECTION], "drops what this client says; takes it, over a Unix-domain socket"),
     may(ONE, SENDING, plain("write"), &[ITS_CONNECTION], "says to this client what it likes"),
     may(ONE, REPLYING, plain("shutdown"), &[ITS_CONNECTION], "tells this client that nothing follows"),
 
@@ -112,22 +124,22 @@ pub const LIST: &[Reach] = &[
     may(ALL, EVERY, plain("recvfrom"), &[CONNECTIONS], "takes or drops what any client of this process says"),
     may(ALL, SENDING, plain("sendto"), &[CONNECTIONS], "says to any client of this process what it likes"),
     may(ALL, SENDING, ("sendto", "to an address of no length"), &[CONNECTIONS], "does the same: where a connection leads cannot be changed"),
-    may(ALL, &["qotd", "daytime", "time", "systat", "finger", "lunchd"], plain("shutdown"), &[CONNECTIONS], "tells any client of this process that nothing follows"),
-    may(ALL, &["qotd", "daytime", "time", "systat", "finger", "lunchd"], plain("shutdown"), &[LISTENING], "changes nothing: who listens sends nothing that could end"),
+    may(ALL, REPLYING_OR_WEB, plain("shutdown"), &[CONNECTIONS], "tells any client of this process that nothing follows"),
+    may(ALL, REPLYING_OR_WEB, plain("shutdown"), &[LISTENING], "changes nothing: who listens sends nothing that could end"),
     may(ALL, EVERY, plain("close"), &[CONNECTIONS, LISTENING], "ends connections, or serves no more; what comes then waits in the kernel"),
     may(ALL, STREAMING, plain("setsockopt"), &[CONNECTIONS, LISTENING], "has the kernel buffer more for each connection, up to `net.core.rmem_max` and `wmem_max`; a unit's `MemoryMax=` counts it, and ends the process. A listening socket keeps its sizes until the next process sets them"),
     may(ALL, EVERY, plain("read"), &[("the signals", &[])], "is told to stop, and does not: the manager kills it after `TimeoutStopSec=`"),
     may(ALL, EVERY, plain("write"), &[("the service manager", &[])], "says of its own unit what sd_notify(3) knows: that it is ready and alive, any line of status, that stopping takes longer; `systemctl kill --signal=KILL` does not ask it"),
     may(ALL, EVERY, plain("write"), &[OUTPUTS], "does there, where it was not started by a manager that is to be told, what it does on its log"),
-    may(ALL, &["lunchd"], plain("write"), &[("what wakes the event loop", &[])], "wakes itself"),
+    may(ALL, LUNCHD, plain("write"), &[("what wakes the event loop", &[])], "wakes itself"),
     may(ALL, SMALL, plain("epoll_pwait"), &[("the event loop", &[])], "waits, if it likes for ever: a unit's `WatchdogSec=` ends that"),
-    may(ALL, &["lunchd"], plain("epoll_wait"), &[("the event loop", &[])], "waits, if it likes for ever: a unit's `WatchdogSec=` ends that"),
+    may(ALL, LUNCHD, plain("epoll_wait"), &[("the event loop", &[])], "waits, if it likes for ever: a unit's `WatchdogSec=` ends that"),
     may(ALL, EVERY, ("epoll_ctl", "to wait with it"), &[("the event loop", &[])], "waits for what it has"),
     may(ALL, EVERY, ("epoll_ctl", "to wait for it"), &[SYSTEM, READY, CONNECTIONS, LISTENING], "learns when one of them can be read or written, and no more"),
-    may(ALL, &["lunchd"], ("epoll_ctl", "to wait for it"), &[("what wakes the event loop", &[])], "the same"),
+    may(ALL, LUNCHD, ("epoll_ctl", "to wait for it"), &[("what wakes the event loop", &[])], "the same"),
     may(ALL, EVERY, plain("clock_gettime"), &[("the time of day", &[]), ("the time since the start", &[])], "knows the time; not how long other processes run, which other clocks would tell"),
     may(ALL, EVERY, plain("brk"), &[("memory", &[])], "takes memory, until a unit's `MemoryMax=` ends the process"),
-    may(ALL, &["lunchd"], plain("getrandom"), &[("random octets", &[])], "takes some: there are always enough"),
+    may(ALL, LUNCHD, plain("getrandom"), &[("random octets", &[])], "takes some: there are always enough"),
 
     may(DATAGRAMS, SMALL, plain("recvmmsg"), &[UDP], "takes the datagrams that come to the service"),
     may(DATAGRAMS, SENDING, ("sendmmsg", "to any host"), &[UDP], "sends datagrams anywhere, to services of this host too, from the service's port"),

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use super::{Folder, Process, assert_fortune, built_in_fortunes, repository, wait_until};
+use super::{Folder, Process, assert_fortune, built_in_fortunes, repository, units, wait_until};
 
 pub struct Machine {
     folder: Folder,
@@ -63,8 +63,7 @@ impl Machine {
     pub fn with_services(name: &str, kind: &str) -> Self {
         let machine = Self::boot(name);
         machine.shell(&format!("make -C {} install", repository().display()));
-        machine
-            .shell(&format!("systemctl enable --now {{fortune,echo,daytime,discard,chargen,time}}{kind}.socket 2>&1"));
+        machine.shell(&format!("systemctl enable --now {}{kind}.socket 2>&1", units()));
         machine
     }
 
@@ -146,7 +145,7 @@ fn script() -> PathBuf {
     script
 }
 
-/// Asserts that all six services answer on these addresses with what is theirs, asked by a real `nc` from elsewhere; but not
+/// Asserts that all services answer on these addresses with what is theirs, asked by a real `nc` from elsewhere; but not
 /// chargen over UDP, which is served only where it is asked for.
 pub fn assert_all_answer(machine: &Machine, tcp: &[&str], udp: &[&str]) {
     let text = |octets: Vec<u8>| String::from_utf8(octets).unwrap();

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
+use small_services::services;
 
 /// How long anything may take before it counts as hung. Not a measure of speed: nothing here comes near it.
 pub const HUNG: Duration = Duration::from_secs(120);
@@ -25,6 +26,16 @@ pub const HUNG: Duration = Duration::from_secs(120);
 /// The repository.
 pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The names of the services' programs, in the order of the table.
+pub fn programs() -> impl Iterator<Item = &'static str> {
+    services::all().map(|row| row.program)
+}
+
+/// The names of their units, as alternatives of the shell's: `{fortune,echo}`.
+pub fn units() -> String {
+    format!("{{{}}}", services::all().map(|row| row.unit).collect::<Vec<_>>().join(","))
 }
 
 /// One of the programs: where PROGRAMS says, as `make` built it for installation, else cargo's debug build of it.
@@ -37,17 +48,7 @@ pub fn program(name: &str) -> PathBuf {
     if let Some(directory) = env::var_os("PROGRAMS") {
         return Path::new(&directory).join(name);
     }
-    PathBuf::from(match name {
-        "qotd" => env!("CARGO_BIN_EXE_qotd"),
-        "echo" => env!("CARGO_BIN_EXE_echo"),
-        "daytime" => env!("CARGO_BIN_EXE_daytime"),
-        "discard" => env!("CARGO_BIN_EXE_discard"),
-        "chargen" => env!("CARGO_BIN_EXE_chargen"),
-        "time" => env!("CARGO_BIN_EXE_time"),
-        "small-services" => env!("CARGO_BIN_EXE_small-services"),
-        "lunchd" => return LUNCHD.clone(),
-        _ => unreachable!("no such program: {name}"),
-    })
+    if name == "lunchd" { LUNCHD.clone() } else { Path::new(env!("CARGO_BIN_EXE_qotd")).with_file_name(name) }
 }
 
 /// One of the tests' own programs, in tests/helpers.

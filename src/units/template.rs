@@ -1,0 +1,109 @@
+//! Templates, and what fills them in.
+//!
+//! `@name@` on a line of its own stands for lines: a value, or the part of that name, or nothing at all. Elsewhere in a line it
+//! stands for a value. A name that has none stays: `make install` fills in its paths.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// What a name stands for.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    /// A text, whatever is in it.
+    Text(Cow<'static, str>),
+    /// The part of that name, filled in likewise.
+    Part(String),
+}
+
+impl From<&'static str> for Value {
+    fn from(text: &'static str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+/// The values, by name.
+pub(super) type Values = BTreeMap<&'static str, Value>;
+
+macro_rules! parts {
+    ($($name:literal)*) => {
+        &[$(($name, include_str!(concat!("../../units/templates/parts/", $name, ".conf")))),*]
+    };
+}
+
+const PARTS: &[(&str, &str)] = parts!(
+    "accept" "buffers-reply" "buffers-stream" "connection" "daemon" "daemon-socket" "datagrams-asked" "datagrams-yes"
+    "documentation" "files-fortunes" "files-zone" "hardening" "inetd-lines" "inetd-reasons" "inetd-tcpd" "lifetime-reply"
+    "lifetime-stream" "only-from-off" "root" "xinetd-off" "xinetd-on"
+);
+
+/// A part by its name.
+pub(super) fn part(name: &str) -> Option<&'static str> {
+    PARTS.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+}
+
+/// Fills a template in.
+pub(super) fn fill(template: &str, values: &Values) -> String {
+    let mut text = String::new();
+    for line in template.lines() {
+        let name = line.strip_prefix('@').and_then(|line| line.strip_suffix('@')).unwrap_or_default();
+        match values.get(name) {
+            Some(Value::Part(name)) => text.push_str(&fill(part(name).unwrap_or_default(), values)),
+            Some(Value::Text(lines)) if lines.is_empty() => {}
+            Some(Value::Text(lines)) => {
+                text.push_str(lines);
+                text.push('\n');
+            }
+            None => {
+                if let Some(part) = part(name) {
+                    text.push_str(&fill(part, values));
+                } else {
+                    fill_line(line, values, &mut text);
+                    text.push('\n');
+                }
+            }
+        }
+    }
+    text
+}
+
+fn fill_line(mut line: &str, values: &Values, text: &mut String) {
+    while let Some((before, after)) = line.split_once('@') {
+        text.push_str(before);
+        let value = after.split_once('@').and_then(|(name, rest)| match values.get(name) {
+            Some(Value::Text(value)) => Some((value, rest)),
+            _ => None,
+        });
+        if let Some((value, rest)) = value {
+            text.push_str(value);
+            line = rest;
+        } else {
+            text.push('@');
+            line = after;
+        }
+    }
+    text.push_str(line);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_filled_in_and_what_they_stand_for_is_not_looked_at_again() {
+        let values = Values::from([
+            ("port", "79".into()),
+            ("title", "a @port@".into()),
+            ("datagrams", Value::Part("datagrams-yes".to_owned())),
+            ("nothing", "".into()),
+        ]);
+        let filled =
+            fill("x@basic-io @title@ @port@@port@ user@port@.service\n@datagrams@\n@nothing@\n@other@\nend", &values);
+        assert_eq!(filled, "x@basic-io a @port@ 7979 user79.service\nListenDatagram=79\n@other@\nend\n");
+    }
+}

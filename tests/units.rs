@@ -1,0 +1,177 @@
+//! `small-services units`: the units of any program, from the templates of the services' own.
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output};
+
+use support::machine::Machine;
+use support::{Folder, program};
+
+/// A static program that every host has. (The repository may be in a home, which the units hide.)
+const STATIC: &str = "/sbin/ldconfig";
+
+fn units(arguments: &[&str]) -> Output {
+    Command::new(program("small-services")).arg("units").args(arguments).output().unwrap()
+}
+
+/// Asserts that nothing is printed but one sentence with these words.
+fn refused(arguments: &[&str], words: &[&str]) {
+    let output = units(arguments);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && output.stdout.is_empty(), "{arguments:?}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    for word in words {
+        assert!(said.contains(word), "{arguments:?}: no {word:?} in {said}");
+    }
+}
+
+#[test]
+fn a_mistake_is_one_sentence_with_the_way_out() {
+    let finger = ["--name", "finger", "--port", "79"];
+    let program = |path: &str, words: &[&str]| {
+        let path = path.to_owned();
+        refused(&[&["--program", &path], &finger[..]].concat(), words);
+    };
+    program("finger", &["'finger' is no absolute path"]);
+    program("/usr/local/../finger", &["no absolute path"]);
+    program("/usr/local/./finger", &["no absolute path"]);
+    program("/", &["no absolute path"]);
+    program("/usr/local/fin ger", &["'/usr/local/fin ger' has a character", "choose a path of letters"]);
+    program("/usr/local/fin%ger", &["has a character"]);
+    program("/usr/no/such/program", &["/usr/no/such/program cannot be found", "--force"]);
+    program("/home/me/finger", &["the units hide /home", "keep it elsewhere"]);
+    program("/etc/passwd", &["/etc/passwd may not be executed", "chmod"]);
+    program("/bin/sh", &["/bin/sh is linked dynamically", "statically"]);
+    program("/usr/bin/ldd", &["/usr/bin/ldd is no ELF program"]);
+
+    let mistake = |options: &[&str], words: &[&str]| refused(&[&["--program", STATIC], options].concat(), words);
+    for name in ["", "a b", "a/b", "a@b", "-a", ".a", "a%b", "a\\x2db", "ü", &"a".repeat(101)] {
+        // `--name=`, so that what begins with a `-` is a name.
+        mistake(&[&format!("--name={name}"), "--port", "79"], &["is no name for units", "letters, digits"]);
+    }
+    mistake(&["--name", "echo", "--port", "7"], &["echo.socket is a unit of small-services itself"]);
+    mistake(&["--name", "lunchd-http", "--port", "79"], &["lunchd-http.socket is a unit of small-services itself"]);
+    mistake(&["--name", "finger", "--port", "17"], &["port 17 is that of fortune.socket"]);
+    mistake(&["--name", "finger", "--port", "0"], &["'--port <PORT>'"]);
+    mistake(&[&finger[..], &["--udp", "--mode", "connection"]].concat(), &["--udp takes one process for all"]);
+    mistake(&[&finger[..], &["--show", "plans"]].concat(), &["'plans' is no absolute path"]);
+    mistake(&[&finger[..], &["--show", "/no/such/plans"]].concat(), &["/no/such/plans cannot be found"]);
+    mistake(&[&finger[..], &["--description", "two\nlines"]].concat(), &["control character"]);
+    mistake(&[&finger[..], &["--", "an\x1bargument"]].concat(), &["control character"]);
+    mistake(&[&finger[..], &["--directory", "/no/such/folder"]].concat(), &["cannot write /no/such/folder/finger"]);
+}
+
+#[test]
+fn units_are_printed_or_written_and_replace_nothing_unasked() {
+    let folder = Folder::new("units-written");
+    let path = folder.path().to_str().unwrap().to_owned();
+    let own = |options: &[&str]| {
+        let output = units(&[&["--program", STATIC, "--name", "finger", "--port", "79"], options].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let printed = own(&[]);
+    let written = own(&["--directory", &path]);
+    let names = ["finger.socket", "finger@.service", "finger-daemon.socket", "finger-daemon.service"];
+    for name in names {
+        let file = folder.path().join(name);
+        assert!(written.contains(file.to_str().unwrap()), "{written}");
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(printed.contains(&format!("# /etc/systemd/system/{name}\n{text}")), "{printed}");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644, "{name}");
+        // Nothing is left of a template.
+        assert!(!text.lines().any(|line| line.starts_with('@')), "{text}");
+        for path in ["@libexecdir@", "@rootdir@", "@docdir@", "@closed@"] {
+            assert!(!text.contains(path), "{text}");
+        }
+    }
+    assert!(written.contains("systemctl enable --now finger.socket"), "{written}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), names.len());
+    // The same again is no mistake; others are in the way, and then none is written.
+    own(&["--directory", &path]);
+    let before = fs::read_to_string(folder.path().join("finger.socket")).unwrap();
+    let other = ["--program", STATIC, "--name", "finger", "--port", "1079", "--directory", &path];
+    refused(&other, &["finger.socket is there already", "--force"]);
+    fs::remove_file(folder.path().join("finger.socket")).unwrap();
+    refused(&other, &["is there already", "--force"]);
+    assert!(!folder.path().join("finger.socket").exists());
+    own(&["--directory", &path, "--force"]);
+    assert_eq!(fs::read_to_string(folder.path().join("finger.socket")).unwrap(), before);
+    // Another unit's port.
+    let thief = ["--program", STATIC, "--name", "thief", "--port", "79", "--directory", &path];
+    refused(&thief, &["listens on port 79 already", "finger"]);
+    // For a package, whose program is not there yet.
+    let output =
+        units(&["--program", "/usr/libexec/later", "--name", "later", "--port", "4000", "--force", "--mode", "daemon"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("\nExecStart=/usr/libexec/later\n"), "{text}");
+    assert!(!text.contains("/later.socket\n# Made"), "{text}");
+    // What the head of a unit says makes it again.
+    let head = before.lines().next().and_then(|line| line.split_once("`: ")).unwrap().1;
+    assert_eq!(own(&[]), {
+        let words: Vec<_> = head.split(' ').collect();
+        String::from_utf8(units(&words).stdout).unwrap()
+    });
+}
+
+#[test]
+fn any_program_is_served_from_its_units() {
+    // Nothing of small-services is installed: the units are all that there is.
+    let machine = Machine::boot("units");
+    let (tool, echo, qotd) = (program("small-services"), program("echo"), program("qotd"));
+    machine.shell(&format!(
+        "mkdir -p /usr/local/libexec /srv/quotes && install -m 711 {} /usr/local/libexec/talk && \
+         install -m 711 {} /usr/local/libexec/finger && echo 'At the end of the file.' > '/srv/quotes/100% \"$own\"'",
+        echo.display(),
+        qotd.display()
+    ));
+    let units = |options: &str| {
+        machine.shell(&format!(
+            "{} units --directory /etc/systemd/system {options} && systemctl daemon-reload",
+            tool.display()
+        ))
+    };
+    units("--program /usr/local/libexec/talk --name talk --port 2007 --udp --kind stream");
+    units(
+        "--program /usr/local/libexec/finger --name finger --port 79 --show /srv/quotes --description 'Finger, 100%' \
+         -- --idle-timeout 5 '/srv/quotes/100% \"$own\"'",
+    );
+    for name in ["talk", "finger"] {
+        for unit in [format!("{name}.socket {name}@1.service"), format!("{name}-daemon.socket {name}-daemon.service")] {
+            assert_eq!(machine.shell(&format!("systemd-analyze verify {unit} 2>&1")), "");
+        }
+        for service in [format!("{name}@1.service"), format!("{name}-daemon.service")] {
+            let report = machine.shell(&format!("systemd-analyze security --no-pager {service}"));
+            assert!(report.contains("Overall exposure level") && report.contains(": 0."), "{report}");
+        }
+    }
+    assert_eq!(machine.shell("systemctl show -P Description finger@1.service"), "Finger, 100% for 1\n");
+    for kind in ["", "-daemon"] {
+        machine.shell(&format!("systemctl enable --now talk{kind}.socket finger{kind}.socket 2>&1"));
+        for ip in ["127.0.0.1", "::1"] {
+            assert_eq!(machine.client(&format!("echo hello | nc -N {ip} 2007")), b"hello\n");
+            assert_eq!(machine.client(&format!("nc -d {ip} 79")), b"At the end of the file.\r\n");
+        }
+        machine.shell("systemctl --failed --no-legend | { ! grep .; }");
+    }
+    assert_eq!(machine.client("echo hello | nc -u -w 1 127.0.0.1 2007"), b"hello\n");
+    // The doctor looks after them as well.
+    machine.shell("systemctl disable talk.socket finger.socket 2>&1");
+    let doctor = format!("{} doctor", tool.display());
+    let said = machine.shell(&doctor);
+    for word in ["finger-daemon.socket", "talk@.service", "did not ask", "All is well"] {
+        assert!(said.contains(word), "no {word:?} in {said}");
+    }
+    machine.shell("mv /usr/local/libexec/finger /usr/local/libexec/gone && systemctl stop finger-daemon.service");
+    let said = machine.shell(&format!("! {doctor}"));
+    assert!(said.contains("its program /usr/local/libexec/finger cannot be found"), "{said}");
+    // A name that another unit has, wherever that is.
+    let refused = machine.shell(&format!(
+        "! {} units --program /usr/local/libexec/talk --name dbus --port 99 --directory /etc/systemd/system 2>&1",
+        tool.display()
+    ));
+    assert!(refused.contains("dbus.socket is a unit already, in /usr/lib/systemd/system"), "{refused}");
+    machine.shell("! test -e /etc/systemd/system/dbus.socket");
+}
