@@ -62,7 +62,7 @@ fn logind_tells_who_is_active() {
         assert_eq!(reply(mode, &run, &[]), "alice            tty2\r\nbob\r\n", "{mode:?}");
     }
     let nobody = with_sessions("nobody", &[]);
-    assert_eq!(reply(Mode::Process, &nobody, &[]), "");
+    assert_eq!(reply(Mode::Process, &nobody, &[]), "nobody is logged in\r\n");
 }
 
 #[test]

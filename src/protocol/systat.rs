@@ -32,6 +32,8 @@ const LONGEST: usize = 1_400;
 /// In octets: a session's file, and utmp.
 const LARGEST_SESSION: usize = 16 * 1024;
 const LARGEST_UTMP: usize = 1024 * 1024;
+/// What there is to say otherwise. No reply at all would look like a failure.
+const NOBODY: &str = "nobody is logged in\n";
 /// So many sessions are looked at; a reply does not hold as many.
 const MAX_SESSIONS: usize = 1024;
 /// However many clients ask, the sessions are read once in this time.
@@ -111,7 +113,8 @@ impl Record {
             Self::Logind => sessions(path),
             Self::Utmp => file::read(path, LARGEST_UTMP).map(|records| logins(&records)),
         };
-        list.map_err(|source| Error::Read { path: path.to_owned(), source })
+        let list = list.map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        Ok(if list.is_empty() { NOBODY.to_owned() } else { list })
     }
 }
 

@@ -63,6 +63,8 @@ impl Machine {
     pub fn with_services(name: &str, kind: &str) -> Self {
         let machine = Self::boot(name);
         machine.shell(&format!("make -C {} install", repository().display()));
+        // There is no logind in it: systat finds that nobody is logged in.
+        machine.shell("mkdir -p /run/systemd/sessions");
         machine.shell(&format!("systemctl enable --now {}{kind}.socket 2>&1", units()));
         machine
     }
