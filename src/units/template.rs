@@ -38,8 +38,8 @@ macro_rules! parts {
 
 const PARTS: &[(&str, &str)] = parts!(
     "accept" "buffers-reply" "buffers-stream" "connection" "daemon" "daemon-socket" "datagrams-asked" "datagrams-yes"
-    "documentation" "files-fortunes" "files-zone" "hardening" "inetd-lines" "inetd-reasons" "inetd-tcpd" "lifetime-reply"
-    "lifetime-stream" "only-from-off" "root" "xinetd-off" "xinetd-on"
+    "documentation" "files-fortunes" "files-sessions" "files-zone" "hardening" "inetd-lines" "inetd-reasons" "inetd-tcpd"
+    "lifetime-reply" "lifetime-stream" "only-from-off" "root" "xinetd-off" "xinetd-on"
 );
 
 /// A part by its name.
@@ -93,6 +93,17 @@ fn fill_line(mut line: &str, values: &Values, text: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::services;
+
+    #[test]
+    fn what_the_table_shows_a_unit_has_a_part() {
+        for files in services::all().filter_map(|row| row.files) {
+            assert!(
+                part(&format!("files-{files}")).is_some(),
+                "there is no units/templates/parts/files-{files}.conf in PARTS"
+            );
+        }
+    }
 
     #[test]
     fn names_are_filled_in_and_what_they_stand_for_is_not_looked_at_again() {
