@@ -128,7 +128,7 @@ fn the_page_has_these_sums() {
     let slice = services::all().count() * value("echo.socket", "MaxConnections");
     let _ = writeln!(
         rows,
-        "| all services, a process for each connection, and lunchd | {slice} | in the service manager | | 1 MiB for each | {} MiB | 4G |",
+        "| all services, a process for each connection, and lunchd | {slice} | in the service manager | | 1 MiB for each | {} MiB | 5G |",
         slice + value("lunchd.service", "MemoryMax") / MIB
     );
     assert!(page.contains(&rows), "docs/operating.md does not have these rows:\n{rows}");

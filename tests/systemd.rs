@@ -196,7 +196,7 @@ fn every_unit_has_its_limits() {
             machine.shell(&format!("systemctl show -P After {unit}.socket {unit}@1.service {unit}-daemon.service"));
         assert!(!after.contains("network"), "{after}");
     }
-    expect("system-smallservices.slice", &["TasksMax=8192", "MemoryMax=4294967296"]);
+    expect("system-smallservices.slice", &["TasksMax=9216", "MemoryMax=5368709120"]);
 }
 
 #[test]
