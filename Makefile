@@ -13,6 +13,7 @@
 # make soak       mixed load on all services, for SOAK=300 seconds
 # make oldest     the programs, built with the oldest Rust that they are for, in a root of Debian 13
 # make cross      the services, built for aarch64 on another architecture, and a look at their filters
+# make mutants    is each change of crates/hunker's code noticed by a test? PACKAGE=, CHANGED= and TESTS= for others
 # make sbom       what is inside the programs, in CycloneDX's form: target/sbom/*.cdx.json
 #
 # Variables: PREFIX, DESTDIR, unitdir, libexecdir, rootdir, bindir, docdir, datadir, gamesdir, tmpfilesdir, presetdir.
@@ -78,7 +79,7 @@ override CARGO_ENCODED_RUSTFLAGS := $(CARGO_ENCODED_RUSTFLAGS)$(if $(findstring 
 export CARGO_ENCODED_RUSTFLAGS
 endif
 
-.PHONY: all build run units test install uninstall lint bench fuzz attack soak oldest cross sbom clean
+.PHONY: all build run units test install uninstall lint bench fuzz attack soak oldest cross mutants sbom clean
 
 # Only cargo knows where it puts a program (CARGO_TARGET_DIR, its configuration, another target), and it says so in JSON.
 # The target is named here as well, since `host-tuple` in .cargo/config.toml takes a cargo of 1.91.
@@ -214,6 +215,9 @@ oldest:
 
 cross:
 	tests/cross
+
+mutants:
+	TESTS='$(TESTS)' tests/mutants $(or $(PACKAGE),hunker) $(foreach pattern,$(CHANGED),'$(pattern)')
 
 sbom:
 	mkdir -p target/sbom

@@ -178,6 +178,18 @@ proptest! {
 }
 
 #[test]
+fn a_pin_of_every_value_around_asks_for_none() {
+    const FREE: &[Rule] = &[Rule::new(Syscall::WRITE, &[], "write")];
+    let fits = |min, max| {
+        let pins: &[Pin] = vec![Pin::within(0, min, max)].leak();
+        let outer = [Rule::new(Syscall::WRITE, pins, "write")];
+        std::panic::catch_unwind(|| Narrower::new(&[FREE], &[&outer])).is_ok()
+    };
+    assert!(fits(0, u32::MAX));
+    assert!(!fits(0, 5) && !fits(1, u32::MAX) && !fits(1, 5));
+}
+
+#[test]
 fn identical_rules_are_one_and_a_free_call_needs_no_pins() {
     const PINNED: Rule = Rule::new(Syscall::WRITE, &[Pin::is(0, 1)], "print");
     const FREE: Rule = Rule::new(Syscall::WRITE, &[], "write anywhere");
