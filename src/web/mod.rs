@@ -27,7 +27,7 @@ use rustix::stdio::dup2_stdin;
 
 use crate::engine::shared;
 use crate::fortune::text::{Eligible, LONGEST_TEXT};
-use crate::fortune::{self, Fortunes, Manner, Order};
+use crate::fortune::{self, Dialect, Fortunes, Order};
 use crate::numbers::{EVENTS, STREAM, number};
 use crate::policy::{Extra, Io, Rules};
 use crate::protocol::QotdOptions;
@@ -205,7 +205,7 @@ fn live() -> Result<Infallible, Error> {
 
 /// What `--fortunes` says, as qotd would choose; else what there is for lunch.
 fn fortunes(options: Option<QotdOptions>) -> Result<Fortunes, fortune::Error> {
-    options.map_or_else(lunch, |options| options.fortunes(Manner::Service, Run::Daemon))
+    options.map_or_else(lunch, |options| options.fortunes(Dialect::Service, Run::Daemon))
 }
 
 /// What there is for lunch.
