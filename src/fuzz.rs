@@ -7,7 +7,8 @@ use std::os::unix::net::SocketAddr;
 
 use jiff::Timestamp;
 
-use crate::fortune::index::{Beside, Index, Version};
+use crate::fortune::IndexFile;
+use crate::fortune::index::{Index, Version};
 use crate::fortune::locale::languages_of;
 use crate::fortune::search::{Kind, SearchPath};
 use crate::fortune::{Source, parse_sources};
@@ -78,5 +79,5 @@ pub fn strfile(cookies: &File, delimiter: u8, ordered: bool, ignore_case: bool) 
 /// If it is none.
 pub fn scanned(mut cookies: &File, index: Index) -> io::Result<Index> {
     cookies.rewind()?;
-    Index::scan(cookies, Version::of(cookies)?.length, &Beside::Index(index))
+    IndexFile::Valid(index).scan(cookies, Version::of(cookies)?.length)
 }

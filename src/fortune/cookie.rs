@@ -59,7 +59,7 @@ pub struct Cookies<R> {
 
 /// What a line turns out to be.
 enum Line {
-    /// A delimiter line of so many octets.
+    /// A delimiter line, and its length in octets.
     Delimiter(usize),
     /// Any other, or the end of the file.
     Other,
@@ -185,7 +185,7 @@ impl<R: Read> Cookies<R> {
         }
     }
 
-    /// How many octets of a text are handed out at most.
+    /// The maximum number of octets of a text that are handed out.
     fn kept(&self) -> usize {
         self.longest.saturating_add(1)
     }
@@ -224,15 +224,15 @@ impl<R: Read> Cookies<R> {
         }
         let kept = self.kept();
         if self.searched > kept + 1 {
-            // Longer than anybody wants it: what follows, and the octet before, is all that is still needed.
+            // Too long to be handed out: only what follows and the octet before are still needed.
             let dropped = self.searched - 1 - kept;
             self.buffer.copy_within(self.searched - 1..self.end, kept);
             self.end -= dropped;
             self.base = self.base.saturating_add(dropped as u64);
             self.searched = kept + 1;
         } else {
-            let most = kept.saturating_add(BLOCK);
-            self.buffer.resize(self.buffer.len().saturating_mul(2).min(most), 0);
+            let max = kept.saturating_add(BLOCK);
+            self.buffer.resize(self.buffer.len().saturating_mul(2).min(max), 0);
         }
     }
 }
@@ -241,7 +241,7 @@ impl<R: Read> Cookies<R> {
 mod tests {
     use super::*;
 
-    /// A reader that gives so many octets at a time.
+    /// A reader that gives N octets at a time.
     struct Pieces<'a>(&'a [u8], usize);
 
     impl Read for Pieces<'_> {

@@ -6,15 +6,14 @@
 
 mod error;
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use hunker::{Rule, Syscall};
 
-use super::cookie::{BYTE_ORDER_MARK, Cookies, Format};
+use super::cookie::{BYTE_ORDER_MARK, Format};
 use super::layout::{COMMENTS, Header, LONGEST_HEADER, Misfit, ORDERED, RANDOM, ROTATED};
 use crate::file::open_regular;
 use crate::numbers::FILE;
@@ -26,7 +25,7 @@ pub use error::IndexError;
 const WINDOW: usize = if cfg!(fuzzing) { 16 } else { 4096 };
 /// The longest delimiter line: the delimiter, CR and LF.
 const DELIMITER_LINE: usize = 3;
-/// BSD's strfile counts delimiter lines before the first text into it; more than so many octets of them are no text's.
+/// BSD's strfile counts delimiter lines before the first text into it; after more octets of them than this no text begins.
 const SKIPPED: usize = 64;
 
 /// What was found where an index said that a text begins.
@@ -57,52 +56,7 @@ enum Offsets {
     Scanned(Vec<u64>),
 }
 
-/// What lies beside a cookie file.
-#[derive(Debug)]
-pub enum Beside {
-    /// No index.
-    Nothing,
-    /// An index.
-    Index(Index),
-    /// An index of which only the header is to be believed, and why.
-    Header(Index, IndexError),
-    /// Nothing of which anything can be believed, and why.
-    Bad(IndexError),
-}
-
-impl Beside {
-    fn header(&self) -> Option<&Index> {
-        match self {
-            Self::Index(index) | Self::Header(index, _) => Some(index),
-            Self::Nothing | Self::Bad(_) => None,
-        }
-    }
-
-    /// What separates the texts.
-    #[must_use]
-    pub fn format(&self) -> Format {
-        self.header().map(Index::format).unwrap_or_default()
-    }
-
-    /// Whether the texts are in rot13.
-    #[must_use]
-    pub fn is_rotated(&self) -> bool {
-        self.header().is_some_and(Index::is_rotated)
-    }
-}
-
 impl Index {
-    /// Opens the index beside a cookie file, `FILE.dat`.
-    #[must_use]
-    pub fn beside(cookie: &Path, version: &Version) -> Beside {
-        match Self::look(&path_beside(cookie), version) {
-            Err(IndexError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => Beside::Nothing,
-            Err(error) => Beside::Bad(error),
-            Ok((index, Some(doubt))) => Beside::Header(index, doubt),
-            Ok((index, None)) => Beside::Index(index),
-        }
-    }
-
     /// Opens an index of the cookie file that is of this version.
     ///
     /// # Errors
@@ -116,7 +70,7 @@ impl Index {
     }
 
     /// The same; where the header holds, what is wrong with the rest is no error.
-    fn look(path: &Path, cookie: &Version) -> Result<(Self, Option<IndexError>), IndexError> {
+    pub(super) fn look(path: &Path, cookie: &Version) -> Result<(Self, Option<IndexError>), IndexError> {
         let unreadable = |source| IndexError::Read { path: path.to_owned(), source };
         let (file, version) = open_regular(path).map_err(|error| match error.kind() {
             ErrorKind::InvalidInput => IndexError::NotRegular(path.to_owned()),
@@ -141,23 +95,17 @@ impl Index {
         Ok((index, doubt))
     }
 
-    /// The index that a cookie file, open at its start, would have: found by a look at all of it.
+    /// An index that is in no file: of texts that begin at these places, as a look at all of the cookie file showed.
     ///
     /// # Errors
     ///
-    /// The file's own, and `InvalidData` where it holds no text, or too many.
-    pub(crate) fn scan(cookie: &File, length: u64, beside: &Beside) -> io::Result<Self> {
-        // Of the texts only the places are wanted; and a comment is at a place like any other line.
-        let mut cookies = Cookies::new(cookie, 0, Format { comments: false, ..beside.format() });
-        let mut offsets = Vec::new();
-        while cookies.read_next()?.is_some() {
-            offsets.push(cookies.offset());
-        }
+    /// `InvalidData` for too many of them.
+    pub(super) fn scanned(offsets: Vec<u64>, format: Format, rotated: bool, cookie_length: u64) -> io::Result<Self> {
         let texts =
             u32::try_from(offsets.len()).map_err(|_| io::Error::new(ErrorKind::InvalidData, "too many texts"))?;
-        let flags = beside.header().map_or(0, |index| index.header.flags);
-        let header = Header::scanned(texts, flags, beside.format().delimiter);
-        Ok(Self { offsets: Offsets::Scanned(offsets), header, cookie_length: length })
+        let flags = if rotated { ROTATED } else { 0 } | if format.comments { COMMENTS } else { 0 };
+        let header = Header::scanned(texts, flags, format.delimiter);
+        Ok(Self { offsets: Offsets::Scanned(offsets), header, cookie_length })
     }
 
     /// Whether its offsets were found in the cookie file itself.
@@ -329,17 +277,17 @@ impl Index {
     /// Reads from the offset to the next delimiter line or the end of the file, and returns where the text ends.
     fn read_text(&self, cookie: &File, offset: u64, limit: usize, into: &mut Vec<u8>) -> io::Result<(Found, u64)> {
         // With this many octets the text is longer than the limit, whatever follows.
-        let most = limit.saturating_add(DELIMITER_LINE + 1 + SKIPPED);
+        let max = limit.saturating_add(DELIMITER_LINE + 1 + SKIPPED);
         // Where the text begins, and the first line of which the end was not seen yet.
         let (mut start, mut line) = (0_usize, 0_usize);
         loop {
             let filled = into.len();
-            let window = WINDOW.max(filled).min(most.saturating_sub(filled));
+            let window = WINDOW.max(filled).min(max.saturating_sub(filled));
             into.resize(filled.saturating_add(window), 0);
             let place = offset.saturating_add(filled as u64);
             let read = read_up_to(cookie, into.get_mut(filled..).unwrap_or_default(), place)?;
             into.truncate(filled.saturating_add(read));
-            let mut ended = read < window || into.len() >= most;
+            let mut ended = read < window || into.len() >= max;
             while let Some(rest) = into.get(line..).filter(|rest| !rest.is_empty()) {
                 let length = rest.iter().position(|&octet| octet == b'\n').map(|end| end + 1);
                 if length.is_none() && !ended {
@@ -376,13 +324,6 @@ impl Index {
 
 fn no_text() -> io::Error {
     io::Error::new(ErrorKind::InvalidData, "the index names a place where no text begins")
-}
-
-/// The index of a cookie file: `FILE.dat`.
-pub(crate) fn path_beside(cookie: &Path) -> PathBuf {
-    let mut path = OsString::from(cookie);
-    path.push(".dat");
-    path.into()
 }
 
 pub(crate) const READ_BY_INDEX: Rule = Rule::new(Syscall::PREAD64, &[FILE], "read a fortune by its index");

@@ -161,7 +161,7 @@ impl Header {
 
     /// That of an index that is in no file: its offsets were found in the cookie file itself, in their order there.
     pub(super) fn scanned(texts: u32, flags: u32, delimiter: u8) -> Self {
-        Self { texts, longest: 0, flags: flags & !(RANDOM | ORDERED), delimiter, layout: LAYOUTS[0] }
+        Self { texts, longest: 0, flags, delimiter, layout: LAYOUTS[0] }
     }
 
     /// Where the `number`-th offset stands, and in how many octets.

@@ -5,11 +5,14 @@ use std::ffi::OsString;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+use super::dialect::Dialect;
+use super::error::Error;
+use super::locale;
+use super::order::{Key, Order};
 use super::search::{Kind, SearchPath};
+use super::sources::{self, Sources};
 use super::text::{Eligible, LONGEST_REPLY, LONGEST_TEXT, Length};
-use super::{Error, Fortunes, Key, Order, Sources, SourcesError, locale, parse_sources};
 use crate::random;
-use crate::service::Run;
 use crate::zone;
 
 /// fortune(6)'s limit between short and long fortunes, in characters.
@@ -147,72 +150,46 @@ impl From<&str> for Zone {
     }
 }
 
-/// What holds where the options say nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
-    /// The service's: the built-in fortunes, as long as RFC 865 recommends.
-    Service,
-    /// fortune(6)'s: the host's fortunes that have an index, of any length, and ASCII only where the locale or the terminal has
-    /// another character set than UTF-8.
-    Fortune,
-}
-
 impl Options {
-    /// Opens the collection.
-    ///
-    /// # Errors
-    ///
-    /// One of [`Error`].
-    pub fn fortunes(&self, manner: Manner, run: Run) -> Result<Fortunes, Error> {
-        let (order, eligible) = (self.order()?, self.eligible(manner));
-        match (self.sources(manner)?, order) {
-            (None, order) => Fortunes::built_in(order, eligible),
-            (Some(sources), Order::Random(random)) if run != Run::Daemon => {
-                Fortunes::one_of(&sources, random, eligible)
-            }
-            (Some(sources), order) => Fortunes::all_of(sources, order, eligible),
-        }
-    }
-
     /// Where to read from; `None` for the built-in collection.
     ///
     /// # Errors
     ///
     /// [`Error::Sources`], and [`Error::NoneInstalled`] where the host's collections are wanted and there is none.
-    pub fn sources(&self, manner: Manner) -> Result<Option<Sources>, Error> {
+    pub fn sources(&self, dialect: Dialect) -> Result<Option<Sources>, Error> {
         let kind = match (self.all, self.offensive) {
             (_, true) => Kind::Offensive,
             (true, false) => Kind::Both,
             (false, false) => Kind::Decent,
         };
         let mut operands = self.sources.clone();
-        let standard = manner == Manner::Fortune || kind != Kind::Decent || self.fortune_path.is_some();
+        let standard = dialect == Dialect::Fortune || kind != Kind::Decent || self.fortune_path.is_some();
         if operands.is_empty() && standard {
             operands.push("all".into());
         }
         if operands.is_empty() {
             return Ok(None);
         }
-        let list = parse_sources(&operands)?;
+        let list = sources::parse(&operands)?;
         if (self.daily || self.shuffle) && list.iter().any(|source| source.percent.is_some()) {
-            return Err(SourcesError::NotByChance.into());
+            return Err(sources::Error::NotByChance.into());
         }
         let path = SearchPath::new(self.fortune_path.as_deref());
         let list = path.resolve(list, kind).ok_or_else(|| Error::NoneInstalled { directories: path.display() })?;
-        Ok(Some(Sources { list, equal: self.equal, indexed_only: manner == Manner::Fortune }))
+        Ok(Some(Sources { list, equal: self.equal, indexed_only: dialect == Dialect::Fortune }))
     }
 
     /// Which texts to choose from.
     #[must_use]
-    pub fn eligible(&self, manner: Manner) -> Eligible {
-        let longest = match (self.max_length, manner) {
-            (None, Manner::Service) => LONGEST_REPLY,
+    pub fn eligible(&self, dialect: Dialect) -> Eligible {
+        let longest = match (self.max_length, dialect) {
+            (None, Dialect::Service) => LONGEST_REPLY,
             (None | Some(0), _) => LONGEST_TEXT,
             (Some(longest), _) => longest.min(LONGEST_TEXT),
         };
         let ascii = match self.charset {
             Some(charset) => charset == Charset::Ascii,
-            None => manner == Manner::Fortune && !self.untranslated && !locale::is_utf_8(),
+            None => dialect == Dialect::Fortune && !self.untranslated && !locale::is_utf_8(),
         };
         let length = match (self.short, self.long) {
             (true, _) => Length::Short(self.length),
@@ -222,7 +199,8 @@ impl Options {
         Eligible { longest, ascii, length }
     }
 
-    fn order(&self) -> Result<Order, Error> {
+    /// In which order.
+    pub(super) fn order(&self) -> Result<Order, Error> {
         if self.daily {
             return Ok(Order::Daily(zone::named("--zone", &self.zone.0)?, Key::from(self.key.as_str())));
         }

@@ -5,7 +5,7 @@ use std::str::Chars;
 
 use regex_lite::{Regex, RegexBuilder};
 
-use super::Manner;
+use super::dialect::Dialect;
 
 /// Why a pattern cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -45,10 +45,10 @@ fn lower(text: &str) -> String {
 /// # Errors
 ///
 /// [`Error`] for what is no such expression, and for back-references.
-pub fn compile(pattern: &str, ignore_case: bool, manner: Manner) -> Result<Pattern, Error> {
+pub fn compile(pattern: &str, ignore_case: bool, dialect: Dialect) -> Result<Pattern, Error> {
     let error = |reason: String| Error { pattern: pattern.to_owned(), reason };
     let folded = if ignore_case { fold(pattern) } else { pattern.to_owned() };
-    let translated = translate(&folded, manner).map_err(|reason| error(reason.to_owned()))?;
+    let translated = translate(&folded, dialect).map_err(|reason| error(reason.to_owned()))?;
     let compiled = RegexBuilder::new(&translated).multi_line(true).build();
     compiled.map(|regex| Pattern { regex, ignore_case }).map_err(|source| {
         // The last line says what is wrong; those above show the translation.
@@ -70,8 +70,8 @@ fn fold(pattern: &str) -> String {
     folded.replace("[:upper:]", "[:alpha:]").replace("[:lower:]", "[:alpha:]")
 }
 
-fn translate(pattern: &str, manner: Manner) -> Result<String, &'static str> {
-    let fortune = manner == Manner::Fortune;
+fn translate(pattern: &str, dialect: Dialect) -> Result<String, &'static str> {
+    let fortune = dialect == Dialect::Fortune;
     let mut translated = String::new();
     let mut characters = pattern.chars().peekable();
     // Whether an expression begins here, so that `*` is itself and `^` an anchor.
@@ -193,7 +193,7 @@ mod tests {
             ("one$", "one\ntwo", "oneness"),
             ("^two", "one\ntwo", "one two"),
         ] {
-            let regex = compile(pattern, false, Manner::Service).unwrap_or_else(|error| panic!("{error}"));
+            let regex = compile(pattern, false, Dialect::Service).unwrap_or_else(|error| panic!("{error}"));
             assert!(regex.is_match(matching), "{pattern} should match {matching:?}: {regex:?}");
             assert!(!regex.is_match(other), "{pattern} should not match {other:?}: {regex:?}");
         }
@@ -204,9 +204,9 @@ mod tests {
             (r"^a\W\(B\)$", "A b"),
             (r"\BD", "nd"),
         ] {
-            assert!(compile(pattern, true, Manner::Service).is_ok_and(|it| it.is_match(matching)), "{pattern}");
+            assert!(compile(pattern, true, Dialect::Service).is_ok_and(|it| it.is_match(matching)), "{pattern}");
         }
-        assert!(!compile("a[^b]c", false, Manner::Service).expect("a pattern").is_match("a\nc"));
+        assert!(!compile("a[^b]c", false, Dialect::Service).expect("a pattern").is_match("a\nc"));
     }
 
     #[test]
@@ -214,7 +214,7 @@ mod tests {
         for (pattern, matching, other) in
             [("colou?r", "color", "colou?r"), ("the+$", "thee", "th"), (r"e\{2\}", "e{2}", "ee"), (r"a\+", "a+", "aa")]
         {
-            let pattern = compile(pattern, false, Manner::Fortune).expect("a pattern");
+            let pattern = compile(pattern, false, Dialect::Fortune).expect("a pattern");
             assert!(pattern.is_match(matching) && !pattern.is_match(other), "{pattern:?}");
         }
     }
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn what_is_no_pattern_is_named() {
         for pattern in ["[", "[a", r"\(", r"a\", r"\(a\)\1", "[[.a.]]", "[[:nope:]]", r"a\{2"] {
-            let error = compile(pattern, false, Manner::Service).expect_err(pattern).to_string();
+            let error = compile(pattern, false, Dialect::Service).expect_err(pattern).to_string();
             assert!(error.starts_with(&format!("bad pattern: {pattern}: ")), "{error}");
             assert_eq!(error.lines().count(), 1, "{error}");
         }

@@ -3,11 +3,14 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use super::error::Error;
+use super::files::CookieFile;
+use super::memory::{BUILT_IN_NAME, all_built_in};
 use super::pattern::Pattern;
 use super::read::read;
-use super::sources::{self, Leaf};
+use super::shares::probabilities;
+use super::sources::Sources;
 use super::text::Eligible;
-use super::{BUILT_IN_NAME, Collection, Error, Sources};
 use crate::log::escaped;
 
 /// Prints the files and directories that would be searched, each with the probability in percent that the fortune is from
@@ -21,21 +24,20 @@ pub fn list(sources: Option<&Sources>, eligible: Eligible, to: &mut impl Write) 
         return line(to, "", 1.0, Path::new(BUILT_IN_NAME));
     };
     // With an index or without: what can be chosen counts, and not what an index lists.
-    let leaves = read(sources, eligible, |_, _, _| {})?;
-    let probabilities = sources::probabilities(&sources.list, &leaves, sources.equal);
-    let all: Vec<(&Leaf, f64)> = leaves.iter().zip(probabilities).collect();
+    let files = read(sources, eligible, |_, _, _| {})?;
+    let all: Vec<(&CookieFile, f64)> = files.iter().zip(probabilities(sources, &files)).collect();
     // The files of a directory follow each other.
     for files in
         all.chunk_by(|(a, _), (b, _)| a.source == b.source && a.directory == b.directory && a.directory.is_some())
     {
-        if let [(Leaf { directory: Some(directory), .. }, _), ..] = files {
+        if let [(CookieFile { directory: Some(directory), .. }, _), ..] = files {
             line(to, "", files.iter().map(|(_, probability)| probability).sum(), directory)?;
-            for (leaf, probability) in files {
-                line(to, "    ", *probability, leaf.name())?;
+            for (file, probability) in files {
+                line(to, "    ", *probability, file.name())?;
             }
         } else {
-            for (leaf, probability) in files {
-                line(to, "", *probability, leaf.name())?;
+            for (file, probability) in files {
+                line(to, "", *probability, file.name())?;
             }
         }
     }
@@ -46,7 +48,7 @@ fn line(to: &mut impl Write, indent: &str, probability: f64, path: &Path) -> Res
     writeln!(to, "{indent}{:5.2}% {}", 100.0 * probability, printable(path)).map_err(Error::Print)
 }
 
-/// A file's name as it can be printed: whoever made the file must not steer the terminal by it.
+/// A file's name as it can be printed: anyone who made the file must not control the terminal with it.
 #[must_use]
 pub fn printable(path: &Path) -> String {
     escaped(&path.to_string_lossy())
@@ -82,10 +84,9 @@ pub fn matching(
         }
     };
     if let Some(sources) = sources {
-        read(sources, eligible, |_, leaf, fortune| take(leaf.name(), &fortune.text()))?;
+        read(sources, eligible, |_, file, fortune| take(file.name(), &fortune.text()))?;
     } else {
-        let all = Collection::BuiltIn;
-        let eligible = (0..all.len()).filter_map(|index| eligible.sendable(all.fortune(index).as_bytes()));
+        let eligible = all_built_in().filter_map(|text| eligible.sendable(text.as_bytes()));
         eligible.for_each(|fortune| take(Path::new(BUILT_IN_NAME), &fortune.text()));
     }
     printed.and_then(|()| fortunes.flush()).map_err(Error::Print)?;

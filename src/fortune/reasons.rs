@@ -1,11 +1,10 @@
 //! Why there is nothing to send: what every text was left out for, counted.
 
 use std::fmt;
+use std::path::Path;
 
-use super::read::{files_of, read_file};
+use super::locale;
 use super::text::{Eligible, LONGEST_TEXT, Length};
-use super::{Error, Sources, locale};
-use crate::file;
 
 /// How many texts were left out, and for what.
 #[derive(Debug)]
@@ -47,6 +46,14 @@ impl Reasons {
         if self.not_ascii == 0 { None } else { locale::why_ascii() }
     }
 
+    /// Counts a file without an index, where only those with one are taken.
+    pub(super) fn count_without_index(&mut self, file: &Path) {
+        if self.without_index == 0 {
+            self.example = file.display().to_string();
+        }
+        self.without_index += 1;
+    }
+
     /// Counts a text. What it fails by shows when the limits hold one by one.
     pub(super) fn count(&mut self, raw: &[u8]) {
         let eligible = self.eligible;
@@ -78,8 +85,8 @@ impl fmt::Display for Reasons {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let longest = format!("longer than {} octets as sent (--max-length)", self.eligible.longest);
         let length = match self.eligible.length {
-            Length::Short(most) => format!("longer than {most} characters (-s)"),
-            Length::Long(least) => format!("not longer than {least} characters (-l)"),
+            Length::Short(max) => format!("longer than {max} characters (-s)"),
+            Length::Long(min) => format!("not longer than {min} characters (-l)"),
             Length::Any => String::new(),
         };
         let mut counted = [
@@ -103,29 +110,4 @@ impl fmt::Display for Reasons {
         }
         f.write_str(&if parts.is_empty() { "no text at all".to_owned() } else { parts.join(", ") })
     }
-}
-
-/// Reads everything once more to say why nothing of it can be sent.
-pub(super) fn nothing_eligible(sources: &Sources, eligible: Eligible) -> Error {
-    let mut reasons = Reasons::new(eligible);
-    let paths = || sources.list.iter().flat_map(|source| &source.paths);
-    for path in paths() {
-        let mut files = vec![path.clone()];
-        if let Ok(Some(entries)) = file::list(path) {
-            let of = |indexed_only| files_of(path, &entries, indexed_only).unwrap_or_default();
-            files = of(sources.indexed_only);
-            let without: Vec<_> = of(false).into_iter().filter(|file| !files.contains(file)).collect();
-            if let Some(first) = without.first().filter(|_| reasons.without_index == 0) {
-                reasons.example = first.display().to_string();
-            }
-            reasons.without_index += without.len();
-        }
-        for file in files {
-            // What cannot be read the log names already.
-            let longest = Eligible { longest: LONGEST_TEXT, ..eligible }.longest_raw();
-            let _ = read_file(&file, longest, &mut |raw| reasons.count(raw));
-        }
-    }
-    let names: Vec<_> = paths().map(|path| path.display().to_string()).collect();
-    Error::NothingEligible { names: names.join(", "), reasons: Box::new(reasons) }
 }

@@ -38,7 +38,7 @@ const OFFENSIVE_SUFFIX: &str = "-o";
 /// Which of the standard collections to choose from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Those that offend nobody.
+    /// Those that are not offensive.
     Decent,
     /// The offensive ones.
     Offensive,

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Cookie files or directories of them, with their share of the choice.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,29 @@ impl Source {
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
         Self { percent: None, paths: vec![path] }
+    }
+}
+
+/// Where to read from, and how the choice is shared.
+#[derive(Debug)]
+pub struct Sources {
+    /// The files and directories.
+    pub list: Vec<Source>,
+    /// Whether every file has the same share, however many fortunes it holds.
+    pub equal: bool,
+    /// Whether a directory's files without an index are left alone, as fortune(6) does it.
+    pub indexed_only: bool,
+}
+
+impl Sources {
+    /// All files and directories.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.list.iter().flat_map(|source| &source.paths)
+    }
+
+    /// Their names, for a message.
+    pub(super) fn names(&self) -> String {
+        self.paths().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -51,40 +74,6 @@ pub enum Error {
     /// Nothing is left for a source without a percentage.
     #[error("the percentages leave nothing for {}; lower them, or give it one", .0.display())]
     NothingLeft(PathBuf),
-}
-
-/// A cookie file, as one of the leaves of all sources.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Leaf {
-    /// The index of its source.
-    pub(super) source: usize,
-    /// Among the files of a group, the choice is by their numbers of fortunes.
-    pub(super) group: Group,
-    /// The directory of the source in which it was found.
-    pub(super) directory: Option<PathBuf>,
-    pub(super) path: PathBuf,
-    /// How many eligible fortunes it holds.
-    pub(super) fortunes: usize,
-}
-
-/// What a file has its share together with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Group {
-    /// All files without a percentage.
-    #[default]
-    Rest,
-    /// The other files of a source that has a percentage, by its index.
-    Source(usize),
-    /// Nothing, where all files have the same share.
-    Alone(usize),
-}
-
-impl Leaf {
-    /// As fortune(6) calls it: a file of a directory by its name, another by its path.
-    pub(super) fn name(&self) -> &Path {
-        let name = self.directory.as_ref().and_then(|_| self.path.file_name());
-        name.map_or(&self.path, Path::new)
-    }
 }
 
 /// Reads the operands: `FILE`, `N% FILE` or `N%FILE`.
@@ -147,38 +136,6 @@ fn check(sources: &[Source]) -> Result<(), Error> {
     }
 }
 
-/// The probability of each leaf. Sources without a percentage share what is left by their number of fortunes, and so do the
-/// files of a directory; or, with `equal`, each source and each file like the others. A share that nothing can take goes to the
-/// others, each according to its own: so all of them are 1 together, or 0.
-#[allow(clippy::cast_precision_loss)] // of numbers of fortunes, far below 2^52
-pub(super) fn probabilities(sources: &[Source], leaves: &[Leaf], equal: bool) -> Vec<f64> {
-    let weight = |fortunes: usize| if equal { f64::from(u8::from(fortunes > 0)) } else { fortunes as f64 };
-    let weights: Vec<f64> = leaves.iter().map(|leaf| weight(leaf.fortunes)).collect();
-    let mut inside = vec![0.0; sources.len()];
-    for (leaf, weight) in leaves.iter().zip(&weights) {
-        inside[leaf.source] += weight;
-    }
-    let share_weight = |index: usize| if equal { f64::from(u8::from(inside[index] > 0.0)) } else { inside[index] };
-    let given: u32 = sources.iter().filter_map(|source| source.percent).map(u32::from).sum();
-    let left = f64::from(100 - given.min(100)) / 100.0;
-    let rest: f64 = (0..sources.len()).filter(|&index| sources[index].percent.is_none()).map(share_weight).sum();
-    let probability = |(leaf, weight): (&Leaf, &f64)| {
-        let share = match sources[leaf.source].percent {
-            Some(percent) => f64::from(percent) / 100.0,
-            None => left * share_weight(leaf.source) / rest,
-        };
-        if *weight > 0.0 { share * weight / inside[leaf.source] } else { 0.0 }
-    };
-    let mut probabilities: Vec<f64> = leaves.iter().zip(&weights).map(probability).collect();
-    let all: f64 = probabilities.iter().sum();
-    if all > 0.0 {
-        for probability in &mut probabilities {
-            *probability /= all;
-        }
-    }
-    probabilities
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,31 +169,5 @@ mod tests {
         assert_eq!(parsed(&["60%", "a", "60%", "b"]), Err(Error::TooMuch(120)));
         assert_eq!(parsed(&["20%", "a", "30%", "b"]), Err(Error::TooLittle(50)));
         assert_eq!(parsed(&["100%", "a", "b"]), Err(Error::NothingLeft("b".into())));
-    }
-
-    #[test]
-    fn probabilities_are_those_of_fortune_6() {
-        let shares = |operands: &[&str], leaves: &[(usize, usize)], equal| {
-            let operands: Vec<_> = operands.iter().map(OsString::from).collect();
-            let sources = parse(&operands).expect("shares that hold");
-            let leaves: Vec<_> =
-                leaves.iter().map(|&(source, fortunes)| Leaf { source, fortunes, ..Leaf::default() }).collect();
-            let percent = |probability: f64| format!("{:.2}", probability * 100.0);
-            probabilities(&sources, &leaves, equal).into_iter().map(percent).collect::<Vec<_>>()
-        };
-        assert_eq!(shares(&["a", "b"], &[(0, 3), (1, 6)], false), ["33.33", "66.67"]);
-        assert_eq!(shares(&["a", "b"], &[(0, 3), (1, 6)], true), ["50.00", "50.00"]);
-        assert_eq!(shares(&["30%", "a", "b", "c"], &[(0, 3), (1, 6), (2, 1)], false), ["30.00", "60.00", "10.00"]);
-        // A directory of three files, and one file of 20 %.
-        let leaves = [(0, 6), (0, 1), (0, 3), (1, 1)];
-        assert_eq!(shares(&["dir", "20%", "c"], &leaves, false), ["48.00", "8.00", "24.00", "20.00"]);
-        assert_eq!(shares(&["dir", "20%", "c"], &leaves, true), ["26.67", "26.67", "26.67", "20.00"]);
-        // Files without a fortune take no part.
-        assert_eq!(shares(&["a", "b", "c"], &[(0, 0), (1, 1), (2, 3)], true), ["0.00", "50.00", "50.00"]);
-        // Nor do those with a percentage, and what was left for none.
-        assert_eq!(shares(&["60%", "a", "40%", "b"], &[(0, 0), (1, 9)], false), ["0.00", "100.00"]);
-        assert_eq!(shares(&["50%a", "20%b", "c"], &[(0, 0), (1, 9), (2, 1)], false), ["0.00", "40.00", "60.00"]);
-        assert_eq!(shares(&["50%a", "20%b", "c"], &[(0, 1), (1, 1), (2, 0)], false), ["71.43", "28.57", "0.00"]);
-        assert_eq!(shares(&["0%a", "b"], &[(0, 1), (1, 0)], false), ["0.00", "0.00"]);
     }
 }

@@ -39,8 +39,8 @@ impl Length {
         let characters = || String::from_utf8_lossy(raw).chars().count();
         match self {
             Self::Any => true,
-            Self::Short(most) => characters() <= most,
-            Self::Long(least) => characters() > least,
+            Self::Short(max) => characters() <= max,
+            Self::Long(min) => characters() > min,
         }
     }
 }

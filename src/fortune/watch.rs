@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::Error;
-use super::read::unreadable;
+use super::error::Error;
 use crate::file::{self, Version};
 
-/// How often the files are looked at, at most.
+/// The minimum time between two looks at the files.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How often, while they are being changed.
+/// The same while they are being changed.
 const SOON: Duration = Duration::from_millis(250);
 /// How long nothing may have changed for what is there to be complete, by the kernel's time stamps. They come in ticks.
 const SETTLED: Duration = Duration::from_millis(1250);
@@ -81,7 +80,7 @@ impl Watch {
 
 fn look<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Result<Vec<Option<Version>>, Error> {
     let look = |path: &PathBuf| match file::look(path) {
-        Err(error) if file::is_shortage(&error) => Err(unreadable(path, error)),
+        Err(error) if file::is_shortage(&error) => Err(Error::unreadable(path, error)),
         version => Ok(version.ok()),
     };
     paths.into_iter().map(look).collect()

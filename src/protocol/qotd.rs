@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::ArgAction;
 
 use crate::file::Readable;
-use crate::fortune::{self, Chosen, Fortunes, Manner, SourcesError};
+use crate::fortune::{self, Chosen, Dialect, Fortunes, SourcesError};
 use crate::log;
 use crate::policy::{Extra, LIST};
 use crate::service::{Behavior, Files, LineEnd, Reply, Run, Service};
@@ -65,11 +65,11 @@ impl Service for Qotd {
     const EXTRA: Extra = Extra { files: &[LIST, fortune::READ_BY_INDEX], ..Extra::NONE };
 
     fn print(options: &Options) -> Result<Option<u8>, fortune::Error> {
-        quiet(options.print(Manner::Service))
+        quiet(options.print(Dialect::Service))
     }
 
     fn prepare(options: &Options, run: Run) -> Result<Behavior, fortune::Error> {
-        options.prepare(Manner::Service, run)
+        options.prepare(Dialect::Service, run)
     }
 }
 
@@ -85,11 +85,11 @@ impl Service for Fortune {
     const EXTRA: Extra = Qotd::EXTRA;
 
     fn print(options: &Options) -> Result<Option<u8>, fortune::Error> {
-        quiet(options.print(Manner::Fortune))
+        quiet(options.print(Dialect::Fortune))
     }
 
     fn prepare(options: &Options, run: Run) -> Result<Behavior, fortune::Error> {
-        options.prepare(Manner::Fortune, run)
+        options.prepare(Dialect::Fortune, run)
     }
 
     /// In the words of fortune-mod where it has any.
@@ -152,43 +152,43 @@ impl Options {
     ///
     /// If there is none, or an option is for printing only.
     #[doc(hidden)]
-    pub fn fortunes(&self, manner: Manner, run: Run) -> Result<Fortunes, fortune::Error> {
+    pub fn fortunes(&self, dialect: Dialect, run: Run) -> Result<Fortunes, fortune::Error> {
         let printed = self.list || self.pattern.is_some() || self.cookie_file || self.wait;
         if printed && run != Run::Print {
             return Err(fortune::Error::OnlyPrinted);
         }
-        self.fortunes.fortunes(manner, run)
+        Fortunes::open(&self.fortunes, dialect, run)
     }
 
-    fn prepare(&self, manner: Manner, run: Run) -> Result<Behavior, fortune::Error> {
-        let fortunes = self.fortunes(manner, run)?;
-        Ok(Behavior::Reply(Box::new(Quote { fortunes, manner, cookie_file: self.cookie_file, wait: self.wait })))
+    fn prepare(&self, dialect: Dialect, run: Run) -> Result<Behavior, fortune::Error> {
+        let fortunes = self.fortunes(dialect, run)?;
+        Ok(Behavior::Reply(Box::new(Quote { fortunes, dialect, cookie_file: self.cookie_file, wait: self.wait })))
     }
 
-    fn print(&self, manner: Manner) -> Result<Option<u8>, fortune::Error> {
+    fn print(&self, dialect: Dialect) -> Result<Option<u8>, fortune::Error> {
         if !self.list && self.pattern.is_none() {
             return Ok(None);
         }
-        let (sources, eligible) = (self.fortunes.sources(manner)?, self.fortunes.eligible(manner));
+        let (sources, eligible) = (self.fortunes.sources(dialect)?, self.fortunes.eligible(dialect));
         let Some(pattern) = &self.pattern else {
-            match manner {
-                Manner::Service => fortune::list(sources.as_ref(), eligible, &mut io::stdout().lock())?,
-                Manner::Fortune => fortune::list(sources.as_ref(), eligible, &mut io::stderr().lock())?,
+            match dialect {
+                Dialect::Service => fortune::list(sources.as_ref(), eligible, &mut io::stdout().lock())?,
+                Dialect::Fortune => fortune::list(sources.as_ref(), eligible, &mut io::stderr().lock())?,
             }
             return Ok(Some(0));
         };
-        let pattern = fortune::compile_pattern(pattern, self.ignore_case, manner)?;
+        let pattern = fortune::compile_pattern(pattern, self.ignore_case, dialect)?;
         let to = (&mut io::stdout().lock(), &mut io::stderr().lock());
         let found = fortune::matching(sources.as_ref(), eligible, &pattern, to)?;
         // As grep(1); fortune(6) has it the other way round.
-        Ok(Some(u8::from(found == (manner == Manner::Fortune))))
+        Ok(Some(u8::from(found == (dialect == Dialect::Fortune))))
     }
 }
 
 /// One fortune after the other.
 struct Quote {
     fortunes: Fortunes,
-    manner: Manner,
+    dialect: Dialect,
     cookie_file: bool,
     wait: bool,
 }
@@ -209,12 +209,12 @@ impl Files for Quote {
 
 impl Reply for Quote {
     fn compose(&mut self, line_end: LineEnd, octets: &mut Vec<u8>) {
-        let line_end = if self.manner == Manner::Fortune { LineEnd::Lf } else { line_end };
+        let line_end = if self.dialect == Dialect::Fortune { LineEnd::Lf } else { line_end };
         let Chosen { text, file } = self.fortunes.choose();
         if self.cookie_file {
-            line_end.append(&format!("({})\n%\n", fortune::printable(&file)), octets);
+            line_end.append(&format!("({})\n%\n", fortune::printable(file)), octets);
         }
-        line_end.append(&text, octets);
+        line_end.append(text, octets);
     }
 
     fn longest(&self) -> usize {

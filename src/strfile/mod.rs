@@ -16,7 +16,8 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::file::{Version, open_regular};
-use crate::fortune::index::{Found, Index, IndexError, path_beside};
+use crate::fortune::index::{Found, Index, IndexError};
+use crate::fortune::index_file::path_beside;
 use crate::fortune::layout::{COMMENTS, ORDERED, RANDOM, ROTATED};
 use crate::fortune::printable;
 use crate::random;

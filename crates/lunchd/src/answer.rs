@@ -168,7 +168,7 @@ impl Site {
     fn fortune<B>(&self, request: &Request<B>) -> Reply {
         let mut reply = match accept::wanted(request.headers()) {
             Some(form) => {
-                let (media, body) = page::rendered(&self.fortunes.borrow_mut().choose().text, form);
+                let (media, body) = page::rendered(self.fortunes.borrow_mut().choose().text, form);
                 complete(StatusCode::OK, media, body)
             }
             None => plain(

@@ -30,7 +30,7 @@ use hunker::{Pin, Policy, Rule, Syscall};
 use rustix::stdio::dup2_stdin;
 
 use small_services::fortune::text::{Eligible, LONGEST_TEXT};
-use small_services::fortune::{self, Fortunes, Manner, Order};
+use small_services::fortune::{self, Dialect, Fortunes, Order};
 use small_services::internals::sys::{allocate_by_brk, daemon_signals, exit, start};
 use small_services::internals::{ArgumentsError, Manager, activation, engine, rules, seeded};
 use small_services::log;
@@ -203,7 +203,7 @@ fn live() -> Result<Infallible, Error> {
 
 /// What `--fortunes` says, as qotd would choose; else what there is for lunch.
 fn fortunes(options: Option<QotdOptions>) -> Result<Fortunes, fortune::Error> {
-    options.map_or_else(lunch, |options| options.fortunes(Manner::Service, Run::Daemon))
+    options.map_or_else(lunch, |options| options.fortunes(Dialect::Service, Run::Daemon))
 }
 
 /// What there is for lunch.

@@ -1,7 +1,10 @@
 //! Indexes that hold, and all kinds that do not.
 
 use super::*;
+use crate::fortune::cookie::Format;
+use crate::fortune::index_file::{IndexFile, path_beside};
 use crate::fortune::layout;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 use std::{env, fs, process};
 
@@ -19,15 +22,15 @@ impl Pair {
         Self(path)
     }
 
-    fn beside(&self) -> Beside {
-        Index::beside(&self.0, &crate::file::look(&self.0).expect("it is there"))
+    fn beside(&self) -> IndexFile {
+        IndexFile::beside(&self.0, &crate::file::look(&self.0).expect("it is there"))
     }
 
     fn open(&self) -> Result<Option<Index>, IndexError> {
         match self.beside() {
-            Beside::Nothing => Ok(None),
-            Beside::Index(index) => Ok(Some(index)),
-            Beside::Header(_, error) | Beside::Bad(error) => Err(error),
+            IndexFile::Missing => Ok(None),
+            IndexFile::Valid(index) => Ok(Some(index)),
+            IndexFile::HeaderOnly(_, error) | IndexFile::Unusable(error) => Err(error),
         }
     }
 
@@ -35,7 +38,7 @@ impl Pair {
     fn scanned(&self) -> Vec<String> {
         let cookie = File::open(&self.0).expect("it is there");
         let length = cookie.metadata().expect("it is there").len();
-        let index = Index::scan(&cookie, length, &self.beside()).expect("a text file");
+        let index = self.beside().scan(&cookie, length).expect("a text file");
         let mut text = Vec::new();
         let texts = (0..index.len()).map(|number| {
             let found = index.text(&cookie, number, 100, &mut text).expect("a text");
@@ -188,15 +191,15 @@ fn what_a_header_says_of_the_whole_file_is_believed_and_no_offset_of_an_old_inde
     let file = File::options().write(true).open(&pair.0).expect("it is there");
     file.set_modified(SystemTime::now() + Duration::from_secs(1)).expect("one's own file");
     let beside = pair.beside();
-    assert!(matches!(&beside, Beside::Header(_, IndexError::Stale(_))) && beside.is_rotated());
+    assert!(matches!(&beside, IndexFile::HeaderOnly(_, IndexError::Stale(_))) && beside.is_rotated());
     assert_eq!(pair.scanned(), ["bar\n", "%\ngjb\n", "guerr"]);
     // One of another file, or a part of one, is no better; one whose header does not hold says nothing.
     let other = Pair::new("header", cookies, &index(ROTATED, b'@', &[0, 1]));
-    assert!(matches!(other.beside(), Beside::Header(_, IndexError::Misfit(_))) && other.beside().is_rotated());
+    assert!(matches!(other.beside(), IndexFile::HeaderOnly(_, IndexError::Misfit(_))) && other.beside().is_rotated());
     let cut = Pair::new("header", cookies, &index(ROTATED, b'@', &[0, 1])[..27]);
-    assert!(matches!(cut.beside(), Beside::Header(_, IndexError::Cut(_))) && cut.beside().is_rotated());
+    assert!(matches!(cut.beside(), IndexFile::HeaderOnly(_, IndexError::Cut(_))) && cut.beside().is_rotated());
     let bad = Pair::new("header", cookies, &index(0x80, b'@', &[0, 1]));
-    assert!(matches!(bad.beside(), Beside::Bad(IndexError::Misfit(_))));
+    assert!(matches!(bad.beside(), IndexFile::Unusable(IndexError::Misfit(_))));
     assert_eq!(bad.beside().format(), Format::default());
 }
 
