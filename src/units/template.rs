@@ -38,7 +38,7 @@ macro_rules! parts {
 
 const PARTS: &[(&str, &str)] = parts!(
     "accept" "buffers-reply" "buffers-stream" "connection" "daemon" "daemon-socket" "datagrams-asked" "datagrams-yes"
-    "documentation" "files-fortunes" "files-zone" "hardening" "inetd-lines" "inetd-reasons" "inetd-tcpd" "lifetime-reply"
+    "documentation" "files-fortunes" "files-sessions" "files-zone" "hardening" "inetd-lines" "inetd-reasons" "inetd-tcpd" "lifetime-reply"
     "lifetime-stream" "only-from-off" "root" "xinetd-off" "xinetd-on"
 );
 
@@ -92,7 +92,25 @@ fn fill_line(mut line: &str, values: &Values, text: &mut String) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
+    use crate::services;
+
+    /// A part that is not known would be left out without a word.
+    #[test]
+    fn every_part_is_known_and_every_part_of_the_table_is_there() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("units/templates/parts");
+        let names = fs::read_dir(folder).expect("the parts").flatten();
+        let there: BTreeSet<_> = names.map(|entry| entry.file_name().to_string_lossy().replace(".conf", "")).collect();
+        let known: BTreeSet<_> = PARTS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        assert_eq!(known, there);
+        for files in services::all().filter_map(|row| row.files) {
+            assert!(part(&format!("files-{files}")).is_some(), "files-{files}");
+        }
+    }
 
     #[test]
     fn names_are_filled_in_and_what_they_stand_for_is_not_looked_at_again() {
