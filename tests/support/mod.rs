@@ -38,7 +38,8 @@ pub fn units() -> String {
     format!("{{{}}}", services::all().map(|row| row.unit).collect::<Vec<_>>().join(","))
 }
 
-/// One of the programs: where PROGRAMS says, as `make` built it for installation, else cargo's debug build of it.
+/// One of the programs: where PROGRAMS says, as `make` built it for installation, else cargo's debug build of it. An absolute
+/// path is taken as it is.
 pub fn program(name: &str) -> PathBuf {
     static LUNCHD: LazyLock<PathBuf> = LazyLock::new(|| built(&["--package", "small-services-lunchd"]).join("lunchd"));
     // Of examples/.
