@@ -855,7 +855,7 @@ fn no_socket_is_enabled_by_what_a_distribution_enables_by_default() {
 }
 
 /// Logs a user in as login(1) does, over the bus, and stays until the session is ended.
-const LOGIN: &str = r#"
+const LOGIN: &str = r"
 import os, pwd, socket, struct, subprocess, sys
 
 def text(buffer, value):
@@ -900,7 +900,7 @@ while not descriptors:
     answer, descriptors, _, _ = socket.recv_fds(bus, 65536, 4)
     assert answer, 'the bus hung up'
 leader.wait()
-"#;
+";
 
 #[test]
 fn systat_tells_who_is_logged_in_from_a_process_each_and_from_one_for_all() {
