@@ -265,7 +265,7 @@ fn anchor(heading: &str) -> String {
 }
 
 #[test]
-fn every_link_of_a_page_leads_somewhere() {
+fn every_link_and_path_of_a_page_leads_somewhere() {
     let mut followed = 0;
     for (page, text) in pages() {
         let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
@@ -281,8 +281,17 @@ fn every_link_of_a_page_leads_somewhere() {
             }
             followed += 1;
         }
+        // And every path that a page names, but for those that are made.
+        for path in text.split('`').filter_map(|code| code.split("::").next()) {
+            let rooms = ["benches", "crates", "data", "docs", "examples", "fuzz", "src", "tests", "units"];
+            let is_ours = path.split_once('/').is_some_and(|(room, _)| rooms.contains(&room));
+            if is_ours && !path.contains(char::is_whitespace) && !["fuzz/artifacts", "src/main.rs"].contains(&path) {
+                assert!(repository().join(path).exists(), "{page}: {path}");
+                followed += 1;
+            }
+        }
     }
-    assert!(followed >= 50, "{followed} links");
+    assert!(followed >= 200, "{followed} links and paths");
 }
 
 #[test]

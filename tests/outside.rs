@@ -193,12 +193,27 @@ fn a_service_of_somebody_else_is_served_with_the_call_that_only_its_own_rule_all
 }
 
 #[test]
+fn a_debug_build_names_the_call_that_no_rule_allows() {
+    let programs = programs("debug", "dev");
+    let notices = Folder::new("outside-debug");
+    let notice = notices.file("notice", "Closed on Monday.\n");
+    let mut command = Command::new(programs.join("careless"));
+    command.arg("--notice").arg(notice).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut process = Process::start(&mut command);
+    process.0.stdin.take().unwrap().write_all(b"processes\n").unwrap();
+    let (_, log) = process.log();
+    assert_eq!(log, "hunker: the policy forbids sysinfo\n");
+    let page = fs::read_to_string(repository().join("docs/your-own-service.md")).unwrap();
+    assert!(page.contains(&format!("`{}`", log.trim_end())));
+}
+
+#[test]
 fn it_reads_its_file_again_under_the_lock_down_and_no_other() {
     let programs = programs("reload", "release");
     let notices = Folder::new("outside-reload");
     let notice = notices.file("notice", "Closed on Monday.\n");
     let program = programs.join("host");
-    let daemon = Daemon::start(program.to_str().unwrap(), &["--notice", notice.to_str().unwrap()]);
+    let mut daemon = Daemon::start(program.to_str().unwrap(), &["--notice", notice.to_str().unwrap()]);
     let ask = || answer(&mut daemon.connect(), "notice\r\n");
     assert_eq!(ask(), "Closed on Monday.\r\n");
     fs::write(&notice, "Open again.\n").unwrap();
@@ -210,7 +225,6 @@ fn it_reads_its_file_again_under_the_lock_down_and_no_other() {
     fs::remove_file(&notice).unwrap();
     std::os::unix::fs::symlink(secret, &notice).unwrap();
     daemon.process.signal("HUP");
-    let mut daemon = daemon;
     assert!(daemon.process.line().contains("Permission denied (os error 13); going on with the old notice"));
     assert_eq!(answer(&mut daemon.connect(), "notice\r\n"), "Open again.\r\n");
 }

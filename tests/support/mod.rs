@@ -42,6 +42,9 @@ pub fn units() -> String {
 /// path is taken as it is.
 pub fn program(name: &str) -> PathBuf {
     static LUNCHD: LazyLock<PathBuf> = LazyLock::new(|| built(&["--package", "small-services-lunchd"]).join("lunchd"));
+    if name.starts_with('/') {
+        return name.into();
+    }
     // Of examples/.
     if matches!(name, "finger" | "ident") {
         return helper(name);
