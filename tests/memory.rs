@@ -72,6 +72,10 @@ fn what_clients_can_fill_fits_into_the_limits_of_the_units() {
     let all = services::all().map(|row| of_service(row.unit)).sum::<usize>() + lunchd;
     let slice = value("system-smallservices.slice", "MemoryMax");
     assert!(all <= slice, "{} of {} MiB", all / MIB, slice / MIB);
+    // A process and what systemd sets it up with.
+    let tasks = services::all().map(|row| 2 * value(&format!("{}.socket", row.unit), "MaxConnections")).sum::<usize>();
+    let slice = value("system-smallservices.slice", "TasksMax");
+    assert!(tasks + value("lunchd.service", "TasksMax") <= slice, "{tasks} of {slice} tasks");
 }
 
 #[test]
@@ -128,7 +132,7 @@ fn the_page_has_these_sums() {
     let slice = services::all().count() * value("echo.socket", "MaxConnections");
     let _ = writeln!(
         rows,
-        "| all services, a process for each connection, and lunchd | {slice} | in the service manager | | 1 MiB for each | {} MiB | 4G |",
+        "| all services, a process for each connection, and lunchd | {slice} | in the service manager | | 1 MiB for each | {} MiB | 5G |",
         slice + value("lunchd.service", "MemoryMax") / MIB
     );
     assert!(page.contains(&rows), "docs/operating.md does not have these rows:\n{rows}");

@@ -145,6 +145,8 @@ fn right(name: &str, answer: &[u8]) -> io::Result<()> {
         "echo" => answer == QUESTION,
         "discard" => answer.is_empty(),
         "time" => answer.len() == 4,
+        // Nobody may be logged in.
+        "systat" => true,
         "lunchd-http" => answer.starts_with(b"HTTP/1.1 "),
         "lunchd-https" => answer.first() == Some(&TLS_ALERT),
         _ => !answer.is_empty(),

@@ -55,6 +55,12 @@ pub fn program(name: &str) -> PathBuf {
     if name == "lunchd" { LUNCHD.clone() } else { Path::new(env!("CARGO_BIN_EXE_qotd")).with_file_name(name) }
 }
 
+/// What a program has to be told so that it serves on every host: some do not know who is logged in.
+pub fn options(name: &str) -> &'static [&'static str] {
+    const TEXT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/LICENSE-MIT");
+    if name == "systat" { &["--text", TEXT] } else { &[] }
+}
+
 /// One of the tests' own programs, in tests/helpers.
 pub fn helper(name: &str) -> PathBuf {
     static EXAMPLES: LazyLock<PathBuf> = LazyLock::new(|| built(&["--examples"]).join("examples"));
