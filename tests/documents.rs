@@ -226,6 +226,7 @@ fn the_documents_name_the_services_of_the_table() {
     let head = "| what it does |\n|---|----:|-----:|---|---|---|\n";
     says("README.md", head, "\nStarting one of a pair", &list(table, ""));
     says("README.md", "systemctl try-restart ", "-daemon.service", &support::units());
+    says("docs/operating.md", "tcp dport { ", " } ct", &list(|row| row.port.to_string(), ", "));
     says("docs/operating.md", "systemctl list-sockets ", " 'lunchd*'", &list(|row| format!("'{}*'", row.unit), " "));
     says(
         "docs/architecture.md",
@@ -243,5 +244,167 @@ fn cargo_builds_a_program_for_each_service_of_the_table() {
         // qotd is what `cargo install` installs as well.
         let entry = if program == "qotd" { entry } else { entry + "required-features = [\"services\"]\n" };
         assert!(manifest.contains(&entry), "Cargo.toml has not:\n{entry}");
+    }
+}
+
+/// The pages that people read in the repository.
+fn pages() -> Vec<(String, String)> {
+    let top =
+        ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "crates/hunker/README.md"].map(str::to_owned);
+    let docs = fs::read_dir(repository().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let docs = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let docs = docs.map(|path| path.strip_prefix(repository()).unwrap().to_str().unwrap().to_owned());
+    let read = |path: String| (path.clone(), fs::read_to_string(repository().join(path)).unwrap());
+    top.into_iter().chain(docs).map(read).collect()
+}
+
+/// What a heading is called in links.
+fn anchor(heading: &str) -> String {
+    let heading = heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+    heading.chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).collect()
+}
+
+#[test]
+fn every_link_and_path_of_a_page_leads_somewhere() {
+    let mut followed = 0;
+    for (page, text) in pages() {
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.contains("://") && !link.contains(char::is_whitespace)) {
+            let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+            let directory = repository().join(&page).parent().unwrap().to_owned();
+            let path = if path.is_empty() { repository().join(&page) } else { directory.join(path) };
+            assert!(path.exists(), "{page}: {link}");
+            if !heading.is_empty() {
+                let there = fs::read_to_string(&path).unwrap();
+                let mut headings = there.lines().filter(|line| line.starts_with('#'));
+                assert!(headings.any(|line| anchor(line) == heading), "{page}: {link}");
+            }
+            followed += 1;
+        }
+        // And every path that a page names, but for those that are made.
+        for path in text.split('`').filter_map(|code| code.split("::").next()) {
+            let rooms = ["benches", "crates", "data", "docs", "examples", "fuzz", "src", "tests", "units"];
+            let is_ours = path.split_once('/').is_some_and(|(room, _)| rooms.contains(&room));
+            if is_ours && !path.contains(char::is_whitespace) && !["fuzz/artifacts", "src/main.rs"].contains(&path) {
+                assert!(repository().join(path).exists(), "{page}: {path}");
+                followed += 1;
+            }
+        }
+    }
+    assert!(followed >= 200, "{followed} links and paths");
+}
+
+#[test]
+fn the_commands_for_contributors_are_there() {
+    let read = |path: &str| fs::read_to_string(repository().join(path)).unwrap();
+    let (makefile, suites) = (read("Makefile"), read("tests/run"));
+    let mut named = 0;
+    for page in ["CONTRIBUTING.md", "docs/testing.md", "README.md", "SECURITY.md"] {
+        let text = read(page);
+        let blocks = text.split("```sh\n").skip(1).flat_map(|rest| rest.split("```").next().unwrap().lines());
+        for command in blocks.chain(text.split('`').skip(1).step_by(2)) {
+            let words: Vec<_> = command.split('#').next().unwrap().split_whitespace().collect();
+            let [command, rest @ ..] = &words[words.iter().take_while(|word| word.contains('=')).count()..] else {
+                continue;
+            };
+            match (*command, rest) {
+                ("make", [target, ..]) if target.chars().all(char::is_lowercase) => {
+                    assert!(makefile.contains(&format!("\n{target}:")), "{page}: make {target}");
+                }
+                ("tests/run", [suite]) if *suite != "FILE" => {
+                    assert!(suites.contains(&format!("add {suite} ")), "{page}: tests/run {suite}");
+                }
+                (script, []) if script.starts_with("tests/") && !script.contains("::") => {
+                    assert!(repository().join(script).exists(), "{page}: {script}");
+                }
+                _ => continue,
+            }
+            named += 1;
+        }
+    }
+    assert!(named >= 30, "{named} commands");
+}
+
+/// The example for those who add a service.
+#[test]
+fn the_files_that_name_systat_are_those_that_contributors_are_told_of() {
+    let page = fs::read_to_string(repository().join("CONTRIBUTING.md")).unwrap();
+    let mut waiting = ["src", "tests", "units/templates"].map(|path| repository().join(path)).to_vec();
+    let mut files = ["services", "Cargo.toml"].map(|path| repository().join(path)).to_vec();
+    while let Some(directory) = waiting.pop() {
+        for entry in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap()) {
+            let into = if entry.file_type().unwrap().is_dir() { &mut waiting } else { &mut files };
+            into.push(entry.path());
+        }
+    }
+    let mut named = 0;
+    for file in files {
+        let name = file.strip_prefix(repository()).unwrap().to_str().unwrap();
+        // This one, which looks for it.
+        if name != "tests/documents.rs" && fs::read(&file).unwrap().windows(6).any(|word| word == b"systat") {
+            assert!(page.contains(&format!("`{name}`")), "CONTRIBUTING.md does not say that {name} names systat");
+            named += 1;
+        }
+    }
+    assert!(named >= 10, "{named} files");
+}
+
+/// A room's files, with what they use of other rooms.
+fn rooms() -> BTreeMap<String, Vec<(String, String)>> {
+    let source = repository().join("src");
+    let mut waiting = vec![source.clone()];
+    let mut rooms: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    while let Some(directory) = waiting.pop() {
+        for path in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                waiting.push(path);
+                continue;
+            }
+            let file = path.strip_prefix(&source).unwrap().to_str().unwrap().to_owned();
+            let room = file.split('/').next().unwrap().trim_end_matches(".rs").to_owned();
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+            let used = rooms.entry(room).or_default();
+            for rest in code.split("crate::").skip(1) {
+                let list = rest.strip_prefix('{').and_then(|list| list.split('}').next()).unwrap_or(rest);
+                let names = if rest.starts_with('{') { list.split(',').collect() } else { vec![list] };
+                for name in names {
+                    let name = name.trim().split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
+                    used.push((file.clone(), name.to_owned()));
+                }
+            }
+        }
+    }
+    rooms
+}
+
+#[test]
+fn the_rooms_use_each_other_as_the_arrows_of_the_page_say() {
+    let page = fs::read_to_string(repository().join("docs/architecture.md")).unwrap();
+    let arrows = page.split("\n\n").find(|paragraph| paragraph.contains(" → ") && paragraph.contains("internals"));
+    let arrows: Vec<Vec<_>> = arrows
+        .expect("arrows")
+        .split('→')
+        .map(|rooms| rooms.split(',').map(|room| room.trim().to_owned()).collect())
+        .collect();
+    let height = |room: &str| arrows.iter().position(|rooms| rooms.iter().any(|known| known == room));
+    let list = page.split("## The rooms").nth(1).unwrap().split("\n\nArrows").next().unwrap();
+    for (room, used) in rooms() {
+        let written = [format!("src/{room}.rs"), format!("src/{room}/")];
+        assert!(written.iter().any(|path| list.contains(path)), "docs/architecture.md does not name src/{room}");
+        // The crate's page is no room: it shows them all.
+        if matches!(room.as_str(), "lib" | "bin") {
+            continue;
+        }
+        let own = height(&room).unwrap_or_else(|| panic!("{room} has no place in docs/architecture.md"));
+        for (file, other) in used.iter().filter(|(_, other)| *other != room) {
+            let below = height(other).is_some_and(|height| height > own);
+            assert!(below, "src/{file} uses {other}, against the arrows of docs/architecture.md");
+        }
+    }
+    // And no others: each file that the page names is there.
+    for path in list.split_whitespace().filter(|word| word.starts_with("src/") || word.starts_with("crates/")) {
+        let path = path.trim_end_matches(',').replace("NAME", "qotd");
+        assert!(repository().join(&path).exists(), "docs/architecture.md names {path}");
     }
 }

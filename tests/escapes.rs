@@ -377,7 +377,8 @@ fn the_descriptors_of_the_programs_have_the_numbers_that_were_tried() {
     let cookies = folder.file("cookies", "one\n%\ntwo\n");
     let cookies = cookies.to_str().unwrap();
     let both = &["--listen", "tcp://127.0.0.1:0", "--listen", "udp://127.0.0.1:0"][..];
-    let mut programs: Vec<_> = support::programs().map(|name| (name, Io::Sockets, both.to_vec())).collect();
+    let both_and = |name| [both, support::options(name)].concat();
+    let mut programs: Vec<_> = support::programs().map(|name| (name, Io::Sockets, both_and(name))).collect();
     programs.extend([
         ("qotd", Io::SocketsAndFiles, [both, &[cookies]].concat()),
         ("qotd", Io::ListenersAndFiles, [&both[..2], &[cookies]].concat()),

@@ -72,6 +72,10 @@ fn what_clients_can_fill_fits_into_the_limits_of_the_units() {
     let all = services::all().map(|row| of_service(row.unit)).sum::<usize>() + lunchd;
     let slice = value("system-smallservices.slice", "MemoryMax");
     assert!(all <= slice, "{} of {} MiB", all / MIB, slice / MIB);
+    // A process and what systemd sets it up with.
+    let tasks = services::all().map(|row| 2 * value(&format!("{}.socket", row.unit), "MaxConnections")).sum::<usize>();
+    let slice = value("system-smallservices.slice", "TasksMax");
+    assert!(tasks + value("lunchd.service", "TasksMax") <= slice, "{tasks} of {slice} tasks");
 }
 
 #[test]

@@ -282,7 +282,7 @@ fn a_client_that_stops_reading_is_let_go() {
 #[test]
 fn a_client_that_vanishes_is_no_error() {
     for name in support::programs() {
-        let mut served = support::logging(name, &[]);
+        let mut served = support::logging(name, support::options(name));
         // Closing over an unread reply resets the connection under the program.
         let _ = served.client.write_all(b"hello");
         drop(served.client);

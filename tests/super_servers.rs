@@ -5,7 +5,7 @@ mod support;
 
 use small_services::services::{self, Row};
 use support::machine::{Machine, assert_all_answer, assert_chargen_answers_over_udp};
-use support::{assert_fortune, repository};
+use support::{assert_fortune, program, repository};
 
 const EXAMPLES: &str = "/usr/local/share/small-services";
 
@@ -38,6 +38,35 @@ fn inetd_serves_all_over_tcp_and_udp() {
     // Nothing to say about any of it.
     let identifiers = support::programs().chain(["inetd"]).map(|name| format!("SYSLOG_IDENTIFIER={name}"));
     assert_eq!(machine.journal(&identifiers.collect::<Vec<_>>().join(" ")), "");
+}
+
+/// Services of somebody else's, by the line that docs/your-own-service.md has.
+#[test]
+fn inetd_serves_the_examples() {
+    let machine = machine("inetd-examples");
+    for name in ["finger", "ident"] {
+        machine.shell(&format!("install -m 711 {} /usr/local/libexec/{name}", program(name).display()));
+    }
+    machine.shell("mkdir -p /var/lib/finger && echo 'Back on Monday.' > /var/lib/finger/alice");
+    let finger = "79 stream tcp nowait nobody /usr/local/libexec/finger finger";
+    let page = std::fs::read_to_string(repository().join("docs/your-own-service.md")).unwrap();
+    assert!(page.contains(finger));
+    let ident = finger.replace("finger", "ident").replace("79", "113");
+    let qotd = "17 stream tcp nowait nobody /usr/local/libexec/small-services/qotd qotd";
+    start_inetd(&machine, &format!("printf '%s\\n' '{finger}' '{ident}' '{qotd}'"));
+    let ask = |request: &str, port: u16| {
+        String::from_utf8(machine.client(&format!("printf '{request}' | nc -N 127.0.0.1 {port}"))).unwrap()
+    };
+    assert_eq!(ask("alice\\r\\n", 79), "Back on Monday.\r\n");
+    assert_eq!(ask("\\r\\n", 79), "alice\r\n");
+    assert_eq!(ask("bob\\r\\n", 79), "There is no such user, or no plan.\r\n");
+    assert_eq!(ask("6193, 23\\r\\n", 113), "6193, 23 : ERROR : HIDDEN-USER\r\n");
+    // What is wrong goes to syslog, and not to the client.
+    machine.shell("rm -r /var/lib/finger");
+    assert_eq!(ask("alice\\r\\n", 79), "");
+    machine.wait_for(
+        "journalctl --sync && journalctl -q SYSLOG_IDENTIFIER=finger | grep 'cannot read the plans in /var/lib/finger'",
+    );
 }
 
 #[test]

@@ -81,6 +81,8 @@ fn a_daemon_sees_who_comes_and_goes_under_the_lock_down() {
 #[test]
 fn utmp_tells_it_where_there_is_no_logind() {
     let run = Folder::new("systat-utmp");
+    // systemd makes logind's directory whether logind runs or not.
+    let empty = with_sessions("utmp-too", &[]);
     let record = |user: &str| {
         let mut record = vec![0; 384];
         record[..2].copy_from_slice(&7_i16.to_ne_bytes());
@@ -91,6 +93,8 @@ fn utmp_tells_it_where_there_is_no_logind() {
     let utmp = run.file("utmp", record("alice"));
     for mode in MODES {
         assert_eq!(reply(mode, &run, &[]), "alice            pts/0\r\n", "{mode:?}");
+        empty.file("utmp", record("bob"));
+        assert_eq!(reply(mode, &empty, &[]), "bob              pts/0\r\n", "{mode:?}");
     }
     let mut process = daemon(&run, &[]);
     let address = process.serving_on("tcp://");

@@ -845,6 +845,150 @@ fn no_socket_is_enabled_by_what_a_distribution_enables_by_default() {
     let sockets = machine.shell(&format!("systemctl list-unit-files --no-legend {{{},lunchd}}*.socket", units()));
     assert_eq!(sockets.lines().count(), 2 * services::all().count() + 2, "{sockets}");
     assert!(sockets.lines().all(|line| line.split_whitespace().nth(1) == Some("disabled")), "{sockets}");
+    // Above all not the one that names the users, and the page says why.
+    assert_eq!(
+        machine.shell("grep systat /usr/local/lib/systemd/system-preset/80-small-services.preset | sort"),
+        "disable systat-daemon.socket\ndisable systat.socket\n"
+    );
+    let page = std::fs::read_to_string(support::repository().join("README.md")).unwrap();
+    assert!(page.contains("**systat names the users of the host** to whoever connects"));
+}
+
+/// Logs a user in as login(1) does, over the bus, and stays until the session is ended.
+const LOGIN: &str = r"
+import os, pwd, socket, struct, subprocess, sys
+
+def text(buffer, value):
+    buffer += b'\0' * (-len(buffer) % 4)
+    return buffer + struct.pack('<I', len(value)) + value.encode() + b'\0'
+
+def call(bus, serial, destination, path, interface, member, signature, body):
+    fields = b''
+    for code, kind, value in (1, 'o', path), (2, 's', interface), (3, 's', member), (6, 's', destination):
+        fields += b'\0' * (-len(fields) % 8) + bytes([code, 1]) + kind.encode() + b'\0'
+        fields = text(fields, value)
+    if signature:
+        fields += b'\0' * (-len(fields) % 8) + bytes([8, 1]) + b'g\0' + bytes([len(signature)]) + signature.encode() + b'\0'
+    message = struct.pack('<cBBBIII', b'l', 1, 0, 1, len(body), serial, len(fields)) + fields
+    bus.sendall(message + b'\0' * (-len(message) % 8) + body)
+
+user, terminal = sys.argv[1:]
+bus = socket.socket(socket.AF_UNIX)
+bus.connect('/run/dbus/system_bus_socket')
+for line in b'\0AUTH EXTERNAL 30\r\n', b'NEGOTIATE_UNIX_FD\r\n':
+    bus.sendall(line)
+    bus.recv(4096)
+bus.sendall(b'BEGIN\r\n')
+call(bus, 1, 'org.freedesktop.DBus', '/org/freedesktop/DBus', 'org.freedesktop.DBus', 'Hello', '', b'')
+leader = subprocess.Popen(['sleep', '1000'])
+body = struct.pack('<II', pwd.getpwnam(user).pw_uid, leader.pid)
+for value in 'login', 'tty', 'user', '', '':
+    body = text(body, value)
+body += b'\0' * (-len(body) % 4) + struct.pack('<I', 0)
+for value in terminal, '':
+    body = text(body, value)
+body += b'\0' * (-len(body) % 4) + struct.pack('<I', 0)
+for value in '', '':
+    body = text(body, value)
+body += b'\0' * (-len(body) % 4) + struct.pack('<I', 0)
+body += b'\0' * (-len(body) % 8)
+manager = 'org.freedesktop.login1'
+call(bus, 2, manager, '/org/freedesktop/login1', manager + '.Manager', 'CreateSession', 'uusssssussbssa(sv)', body)
+# The session lasts for as long as this descriptor is open.
+descriptors = []
+while not descriptors:
+    answer, descriptors, _, _ = socket.recv_fds(bus, 65536, 4)
+    assert answer, 'the bus hung up'
+leader.wait()
+";
+
+#[test]
+fn systat_tells_who_is_logged_in_from_a_process_each_and_from_one_for_all() {
+    let machine = Machine::boot("systat");
+    make(&machine, "install");
+    machine.shell(&format!("cat > /run/log-in <<'END'\n{LOGIN}\nEND\nuseradd alice && useradd bob"));
+    machine.wait_for("systemctl is-active systemd-logind dbus.socket");
+    let log_in = |user: &str, terminal: &str| {
+        machine.shell(&format!("systemd-run --quiet --unit=log-in-{user} python3 /run/log-in {user} {terminal}"));
+        machine.wait_for(&format!("loginctl --no-legend list-sessions | grep -w {user}"));
+    };
+    let ask = |ip: &str| String::from_utf8(machine.client(&format!("nc {ip} 11 </dev/null"))).unwrap();
+    let (alice, bob) = ("alice            pts/7\r\n", "bob              pts/8\r\n");
+
+    machine.shell("systemctl enable --now systat.socket 2>&1");
+    assert_eq!(ask("127.0.0.1"), "nobody is logged in\r\n");
+    log_in("alice", "pts/7");
+    for ip in ["127.0.0.1", "::1"] {
+        assert_eq!(ask(ip), alice);
+    }
+
+    machine.shell("systemctl disable systat.socket 2>&1; systemctl enable --now systat-daemon.socket 2>&1");
+    for ip in ["127.0.0.1", "::1"] {
+        assert_eq!(ask(ip), alice);
+        assert_eq!(machine.client(&format!("echo | nc -u -w 1 {ip} 11")), alice.as_bytes());
+    }
+    // It follows who comes and goes.
+    log_in("bob", "pts/8");
+    machine.wait_for(&format!("nc 127.0.0.1 11 </dev/null | grep -q '{}'", bob.trim_end()));
+    machine.shell("loginctl terminate-user alice");
+    machine.wait_for("! nc 127.0.0.1 11 </dev/null | grep alice");
+    assert_eq!(ask("127.0.0.1"), bob);
+    assert_eq!(machine.shell("systemctl show -P NRestarts systat-daemon.service"), "0\n");
+
+    // Where there is no logind, utmp tells. systemd's directory for sessions is there all the same.
+    machine.shell(
+        "loginctl terminate-user bob && systemctl stop systemd-logind systat-daemon.service && \
+         rm -f /run/systemd/sessions/* && python3 -c \"
+import struct
+open('/run/utmp', 'wb').write(struct.pack('hi32s4s32s308x', 7, 1, b'pts/9', b'', b'carol'))\"",
+    );
+    for socket in ["systat.socket", "systat-daemon.socket"] {
+        machine.shell(&format!("systemctl start {socket}"));
+        assert_eq!(ask("127.0.0.1"), "carol            pts/9\r\n", "{socket}");
+    }
+    assert_eq!(machine.journal("--priority=warning -u 'systat*'"), "");
+    assert_eq!(machine.shell("systemctl list-units --failed --no-legend 'systat*'"), "");
+}
+
+#[test]
+fn the_examples_are_served_from_units_that_are_made_for_them() {
+    let machine = Machine::boot("examples");
+    make(&machine, "install");
+    for (name, port, options) in [("finger", 79, "--show /var/lib/finger"), ("ident", 113, "")] {
+        let program = format!("/usr/local/libexec/{name}");
+        machine.shell(&format!(
+            "mkdir -p /var/lib/finger && install -m 711 {} {program} && \
+             small-services units --program {program} --name {name} --port {port} {options} --directory /etc/systemd/system && \
+             systemctl daemon-reload",
+            support::program(name).display()
+        ));
+    }
+    machine.shell("echo 'Back on Monday.' > /var/lib/finger/alice");
+    let ask = |request: &str, ip: &str, port: u16| {
+        String::from_utf8(machine.client(&format!("printf '{request}\\r\\n' | nc -N {ip} {port}"))).unwrap()
+    };
+    for kind in ["", "-daemon"] {
+        machine.shell(&format!("systemctl enable --now finger{kind}.socket ident{kind}.socket 2>&1"));
+        for ip in ["127.0.0.1", "::1"] {
+            assert_eq!(ask("alice", ip, 79), "Back on Monday.\r\n", "{kind}");
+            assert_eq!(ask("", ip, 79), "alice\r\n", "{kind}");
+            assert_eq!(ask("alice@elsewhere", ip, 79), "Finger forwarding service denied\r\n", "{kind}");
+            assert_eq!(ask("6193, 23", ip, 113), "6193, 23 : ERROR : HIDDEN-USER\r\n", "{kind}");
+        }
+        // systemd asks for the address of each connection again when it reads its files, and that of one that has ended is an error.
+        machine.wait_for("! systemctl list-units --no-legend --plain {finger,ident}@* | grep .");
+        // TCP only, as their RFCs say.
+        assert_eq!(machine.shell("ss -Hlun 'sport = :79 or sport = :113'"), "");
+    }
+    // Told to, the daemon reads the plans again, and the unit lets it.
+    machine.shell("echo 'On holiday.' > /var/lib/finger/alice && systemctl reload finger-daemon.service");
+    machine.wait_for("echo alice | nc -N 127.0.0.1 79 | grep -q 'On holiday'");
+    for name in ["finger", "ident"] {
+        let units = format!("{name}.socket {name}@1.service {name}-daemon.socket {name}-daemon.service");
+        assert_eq!(machine.shell(&format!("systemd-analyze verify {units} 2>&1")), "");
+        assert_eq!(machine.journal(&format!("--priority=warning -u '{name}*'")), "");
+    }
+    assert_eq!(machine.shell("systemctl --failed --no-legend"), "");
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub struct Options {
 
 /// logind's files, one a session.
 const SESSIONS: &str = "/run/systemd/sessions";
-/// utmp(5), where there is no logind.
+/// utmp(5), where logind knows nobody.
 const UTMP: &str = "/run/utmp";
 /// As long as a datagram over Ethernet may become without being split, in octets; longer lists are cut.
 const LONGEST: usize = 1_400;
@@ -80,9 +80,9 @@ impl Service for Systat {
         let users = match &options.text {
             Some(path) => {
                 let text = file::read(path, LONGEST).map_err(|source| Error::Text { path: path.clone(), source })?;
-                Users { record: None, read: None, list: printable(&String::from_utf8_lossy(&text)) }
+                Users { records: None, read: None, list: printable(&String::from_utf8_lossy(&text)) }
             }
-            None => Users::of(Record::find()?)?,
+            None => Users::of(Records::find()?)?,
         };
         Ok(Behavior::Reply(Box::new(users)))
     }
@@ -90,30 +90,33 @@ impl Service for Systat {
 
 /// Where it is written who is logged in.
 #[derive(Clone, Copy, Debug)]
-enum Record {
-    Logind,
-    Utmp,
+struct Records {
+    sessions: bool,
+    utmp: bool,
 }
 
-impl Record {
+impl Records {
     fn find() -> Result<Self, Error> {
-        if file::is_directory(Path::new(SESSIONS)).unwrap_or(false) {
-            Ok(Self::Logind)
-        } else if Path::new(UTMP).exists() {
-            Ok(Self::Utmp)
-        } else {
-            Err(Error::NoRecord)
-        }
+        let found =
+            Self { sessions: file::is_directory(Path::new(SESSIONS)).unwrap_or(false), utmp: Path::new(UTMP).exists() };
+        if found.sessions || found.utmp { Ok(found) } else { Err(Error::NoRecord) }
     }
 
-    /// One line a session.
+    /// One line a session. systemd makes logind's directory also where logind does not run, so utmp has its say where that is
+    /// empty.
     fn read(self) -> Result<String, Error> {
-        let path = Path::new(if matches!(self, Self::Logind) { SESSIONS } else { UTMP });
-        let list = match self {
-            Self::Logind => sessions(path),
-            Self::Utmp => file::read(path, LARGEST_UTMP).map(|records| logins(&records)),
-        };
-        let list = list.map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        let because = |path: &'static str| move |source| Error::Read { path: path.into(), source };
+        let mut list = String::new();
+        if self.sessions {
+            list = sessions(Path::new(SESSIONS)).map_err(because(SESSIONS))?;
+        }
+        if list.is_empty() && self.utmp {
+            match file::read(Path::new(UTMP), LARGEST_UTMP) {
+                Ok(records) => list = logins(&records),
+                Err(_) if self.sessions => {}
+                Err(source) => return Err(because(UTMP)(source)),
+            }
+        }
         Ok(if list.is_empty() { NOBODY.to_owned() } else { list })
     }
 }
@@ -178,23 +181,23 @@ fn printable(text: &str) -> String {
 
 /// A text, or a list that is read again.
 struct Users {
-    record: Option<Record>,
+    records: Option<Records>,
     read: Option<Instant>,
     list: String,
 }
 
 impl Users {
-    fn of(record: Record) -> Result<Self, Error> {
-        Ok(Self { record: Some(record), read: Some(Instant::now()), list: record.read()? })
+    fn of(records: Records) -> Result<Self, Error> {
+        Ok(Self { records: Some(records), read: Some(Instant::now()), list: records.read()? })
     }
 
     fn refresh(&mut self) {
-        let Some(record) = self.record else { return };
+        let Some(records) = self.records else { return };
         if self.read.is_some_and(|read| read.elapsed() < FRESH) {
             return;
         }
         self.read = Some(Instant::now());
-        match record.read() {
+        match records.read() {
             Ok(list) => self.list = list,
             Err(error) => log::error(&format!("{error}; going on with the list that was read before")),
         }
@@ -203,11 +206,9 @@ impl Users {
 
 impl Files for Users {
     fn readable(&self) -> Vec<Readable> {
-        match self.record {
-            Some(Record::Logind) => vec![Readable::all(SESSIONS.into())],
-            Some(Record::Utmp) => vec![Readable::all(UTMP.into())],
-            None => Vec::new(),
-        }
+        let Some(records) = self.records else { return Vec::new() };
+        let paths = [records.sessions.then_some(SESSIONS), records.utmp.then_some(UTMP)];
+        paths.into_iter().flatten().map(|path| Readable::all(path.into())).collect()
     }
 
     fn descriptors(&self) -> usize {
@@ -274,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_list_is_cut_between_two_lines() {
-        let mut users = Users { record: None, read: None, list: "alice\n".repeat(1000) };
+        let mut users = Users { records: None, read: None, list: "alice\n".repeat(1000) };
         let mut octets = Vec::new();
         users.compose(LineEnd::CrLf, &mut octets);
         assert!(octets.len() <= LONGEST && octets.ends_with(b"alice\r\n"), "{}", octets.len());

@@ -92,16 +92,23 @@ fn fill_line(mut line: &str, values: &Values, text: &mut String) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
     use crate::services;
 
+    /// A part that is not known would be left out without a word.
     #[test]
-    fn what_the_table_shows_a_unit_has_a_part() {
+    fn every_part_is_known_and_every_part_of_the_table_is_there() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("units/templates/parts");
+        let names = fs::read_dir(folder).expect("the parts").flatten();
+        let there: BTreeSet<_> = names.map(|entry| entry.file_name().to_string_lossy().replace(".conf", "")).collect();
+        let known: BTreeSet<_> = PARTS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        assert_eq!(known, there);
         for files in services::all().filter_map(|row| row.files) {
-            assert!(
-                part(&format!("files-{files}")).is_some(),
-                "there is no units/templates/parts/files-{files}.conf in PARTS"
-            );
+            assert!(part(&format!("files-{files}")).is_some(), "files-{files}");
         }
     }
 

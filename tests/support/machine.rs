@@ -63,7 +63,7 @@ impl Machine {
     pub fn with_services(name: &str, kind: &str) -> Self {
         let machine = Self::boot(name);
         machine.shell(&format!("make -C {} install", repository().display()));
-        // There is no logind in it: systat finds that nobody is logged in.
+        // There is no logind in it: nobody is logged in.
         machine.shell("mkdir -p /run/systemd/sessions");
         machine.shell(&format!("systemctl enable --now {}{kind}.socket 2>&1", units()));
         machine
@@ -159,6 +159,7 @@ pub fn assert_all_answer(machine: &Machine, tcp: &[&str], udp: &[&str]) {
         assert_eq!(text(ask("echo hello | nc -N", 9)), "");
         assert_eq!(ask("nc -d", 13).len(), 26);
         assert_eq!(ask("nc -d", 37).len(), 4);
+        assert_eq!(text(ask("nc -d", 11)), "nobody is logged in\r\n");
         let lines = text(machine.client(&format!("set +o pipefail; nc -d {ip} 19 | head -n 3")));
         assert!(lines.starts_with(" !\"#$%&'()*+,-./0123456789") && lines.lines().count() == 3, "{lines}");
         // Something large, in order.
@@ -170,7 +171,7 @@ pub fn assert_all_answer(machine: &Machine, tcp: &[&str], udp: &[&str]) {
         let ask = |port| ask_over_udp(machine, ip, port);
         assert_fortune(&ask(17));
         assert_eq!(ask(7), b"hello");
-        assert_eq!((ask(13).len(), ask(37).len()), (26, 4));
+        assert_eq!((ask(13).len(), ask(37).len(), ask(11).len()), (26, 4, 0));
         machine.client(&format!("echo hello | nc -u -w 1 {ip} 9 | wc -c | grep -qx 0"));
     }
 }

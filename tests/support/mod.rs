@@ -38,9 +38,13 @@ pub fn units() -> String {
     format!("{{{}}}", services::all().map(|row| row.unit).collect::<Vec<_>>().join(","))
 }
 
-/// One of the programs: where PROGRAMS says, as `make` built it for installation, else cargo's debug build of it.
+/// One of the programs: where PROGRAMS says, as `make` built it for installation, else cargo's debug build of it. An absolute
+/// path is taken as it is.
 pub fn program(name: &str) -> PathBuf {
     static LUNCHD: LazyLock<PathBuf> = LazyLock::new(|| built(&["--package", "small-services-lunchd"]).join("lunchd"));
+    if name.starts_with('/') {
+        return name.into();
+    }
     // Of examples/.
     if matches!(name, "finger" | "ident") {
         return helper(name);
@@ -49,6 +53,12 @@ pub fn program(name: &str) -> PathBuf {
         return Path::new(&directory).join(name);
     }
     if name == "lunchd" { LUNCHD.clone() } else { Path::new(env!("CARGO_BIN_EXE_qotd")).with_file_name(name) }
+}
+
+/// What a program has to be told so that it serves on every host: some do not know who is logged in.
+pub fn options(name: &str) -> &'static [&'static str] {
+    const TEXT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/LICENSE-MIT");
+    if name == "systat" { &["--text", TEXT] } else { &[] }
 }
 
 /// One of the tests' own programs, in tests/helpers.
