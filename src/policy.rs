@@ -23,17 +23,30 @@ pub enum Io {
     ListenersAndFiles,
     /// The same, and sockets for datagrams.
     SocketsAndFiles,
+    /// The process that makes one for each connection, and one for each socket for datagrams: what they may do, and what it takes
+    /// to make and to end them.
+    Keeper,
+    /// The same, and files that are read again.
+    KeeperAndFiles,
+    /// One of its processes: a socket for datagrams on descriptor 0.
+    Datagrams,
+    /// The same, and files that are read again.
+    DatagramsAndFiles,
 }
 
 impl Io {
     /// Every kind that there is.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 10] = [
         Self::Connection,
         Self::Filter,
         Self::Listeners,
         Self::Sockets,
         Self::ListenersAndFiles,
         Self::SocketsAndFiles,
+        Self::Keeper,
+        Self::KeeperAndFiles,
+        Self::Datagrams,
+        Self::DatagramsAndFiles,
     ];
 }
 
@@ -54,7 +67,11 @@ pub struct Rules {
     pub listeners: &'static [&'static [Rule]],
     /// Besides these, sockets for datagrams.
     pub datagrams: &'static [&'static [Rule]],
-    /// Besides these, files that are read again.
+    /// The process that makes one for each connection, besides what these take.
+    pub keeper: &'static [&'static [Rule]],
+    /// A process of its own for one socket for datagrams.
+    pub datagrams_alone: &'static [&'static [Rule]],
+    /// Besides any of these, files that are read again.
     pub files: &'static [&'static [Rule]],
     /// What one service needs besides.
     pub extra: Extra,
@@ -79,8 +96,16 @@ impl Extra {
 
 impl Rules {
     /// No rule.
-    pub const NONE: Self =
-        Self { connection: &[], filter: &[], listeners: &[], datagrams: &[], files: &[], extra: Extra::NONE };
+    pub const NONE: Self = Self {
+        connection: &[],
+        filter: &[],
+        listeners: &[],
+        datagrams: &[],
+        keeper: &[],
+        datagrams_alone: &[],
+        files: &[],
+        extra: Extra::NONE,
+    };
 
     /// The same, with what one service needs besides.
     #[must_use]
@@ -92,13 +117,17 @@ impl Rules {
     #[must_use]
     pub const fn of(&self, io: Io) -> Lists {
         let nothing: &[&[Rule]] = &[];
-        let (main, datagrams, files) = match io {
-            Io::Connection => (self.connection, nothing, nothing),
-            Io::Filter => (self.filter, nothing, nothing),
-            Io::Listeners => (self.listeners, nothing, nothing),
-            Io::Sockets => (self.listeners, self.datagrams, nothing),
-            Io::ListenersAndFiles => (self.listeners, nothing, self.files),
-            Io::SocketsAndFiles => (self.listeners, self.datagrams, self.files),
+        let (main, more, files) = match io {
+            Io::Connection => (self.connection, [nothing; 2], nothing),
+            Io::Filter => (self.filter, [nothing; 2], nothing),
+            Io::Listeners => (self.listeners, [nothing; 2], nothing),
+            Io::Sockets => (self.listeners, [self.datagrams, nothing], nothing),
+            Io::ListenersAndFiles => (self.listeners, [nothing; 2], self.files),
+            Io::SocketsAndFiles => (self.listeners, [self.datagrams, nothing], self.files),
+            Io::Keeper => (self.keeper, [self.connection, self.datagrams_alone], nothing),
+            Io::KeeperAndFiles => (self.keeper, [self.connection, self.datagrams_alone], self.files),
+            Io::Datagrams => (self.datagrams_alone, [nothing; 2], nothing),
+            Io::DatagramsAndFiles => (self.datagrams_alone, [nothing; 2], self.files),
         };
         let mut lists: Lists = [&[]; MAX_LISTS];
         if !self.has(io) {
@@ -106,7 +135,7 @@ impl Rules {
         }
         let mut count = 0;
         let extra_files: &[Rule] = if files.is_empty() { &[] } else { self.extra.files };
-        let all = [main, datagrams, files, &[self.extra.always, extra_files, log::RULES, sys::RULES]];
+        let all = [main, more[0], more[1], files, &[self.extra.always, extra_files, log::RULES, sys::RULES]];
         let mut part = 0;
         while part < all.len() {
             let mut index = 0;
@@ -132,12 +161,16 @@ impl Rules {
             Io::Sockets => datagrams,
             Io::ListenersAndFiles => files,
             Io::SocketsAndFiles => datagrams && files,
+            Io::Keeper => !self.keeper.is_empty(),
+            Io::KeeperAndFiles => !self.keeper.is_empty() && files,
+            Io::Datagrams => !self.datagrams_alone.is_empty(),
+            Io::DatagramsAndFiles => !self.datagrams_alone.is_empty() && files,
         }
     }
 }
 
 /// The policies of an engine, compiled.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Policies([Policy; Io::ALL.len()]);
 
 impl Policies {

@@ -137,6 +137,9 @@ pub trait Files {
     /// Reads its files again, since the program was told to (SIGHUP). If that fails, it goes on with what it has, and says so on
     /// the log.
     fn reload(&mut self) {}
+
+    /// Takes another random state, if it has any: this is a new process, which goes on with a copy of another one's.
+    fn reseed(&mut self, _seed: u64) {}
 }
 
 /// A reply, composed afresh for each client.

@@ -94,10 +94,20 @@ fn parameters(call: &str) -> &'static [&'static str] {
     match call {
         "accept4" => &["sockfd", "addr", "addrlen", "flags"],
         "clock_gettime" => &["clockid", "tp"],
+        // As the kernel takes them, which the page of clone(2) calls the raw system call.
+        "clone" => &["flags", "stack", "parent_tid", "child_tid", "tls"],
+        "close_range" => &["first", "last", "flags"],
+        "dup3" => &["oldfd", "newfd", "flags"],
         "epoll_ctl" => &["epfd", "op", "fd", "event"],
         "epoll_pwait" | "epoll_wait" => &["epfd", "events", "maxevents", "timeout", "sigmask"],
         "fcntl" => &["fd", "op"],
         "close" | "fstat" | "getdents64" | "pread64" | "read" | "write" => &["fd"],
+        "kill" => &["pid", "sig"],
+        "landlock_restrict_self" => &["ruleset_fd", "flags"],
+        "prctl" => &["op", "arg2"],
+        "prlimit64" => &["pid", "resource", "new_limit", "old_limit"],
+        "seccomp" => &["operation", "flags", "args"],
+        "wait4" => &["pid", "wstatus", "options", "rusage"],
         "openat" => &["dirfd", "path", "flags", "mode"],
         "ppoll" => &["fds", "nfds", "timeout", "sigmask"],
         "recvfrom" => &["sockfd", "buf", "size", "flags", "src_addr", "addrlen"],
@@ -141,6 +151,10 @@ fn policies() -> String {
             Io::Sockets => "one process for all, over TCP and UDP",
             Io::ListenersAndFiles => "one process for all, over TCP, with files",
             Io::SocketsAndFiles => "one process for all, over TCP and UDP, with files",
+            Io::Keeper => "the keeper, which makes a process for each connection",
+            Io::KeeperAndFiles => "the keeper, with files",
+            Io::Datagrams => "a process for datagrams",
+            Io::DatagramsAndFiles => "a process for datagrams, with files",
         };
         let known = programs.iter().position(|(known, _)| *known == table).unwrap_or_else(|| {
             programs.push((table, BTreeMap::new()));

@@ -274,7 +274,7 @@ fn the_acts_are_many_and_possible_without_the_lock_down() {
 fn the_program_alone_stops_every_act_of_every_service() {
     let surroundings = Surroundings::new("program");
     let acts = names();
-    for (service, peer) in audit::combinations() {
+    for (service, peer) in audit::hijacked() {
         assert_eq!(surroundings.outcome(service, peer, "all", "nothing"), Outcome::Done);
         for act in &acts {
             let outcome = surroundings.outcome(service, peer, "all", act);
@@ -363,7 +363,7 @@ fn a_hijacked_process_can_do_what_the_page_lists_and_nothing_else() {
             "{what}: done and not listed: {more:?}; listed and not done: {less:?}"
         );
     };
-    for (service, peer) in audit::combinations() {
+    for (service, peer) in audit::hijacked() {
         let mut listed = listed_for(reach::LIST, service, peer);
         compare(&format!("{service} on {peer:?}"), &reached(service, peer, "all"), &listed);
         listed.extend(listed_for(reach::BY_LANDLOCK, service, peer));
@@ -523,7 +523,7 @@ fn reach_table() -> String {
     let mut rows = Vec::new();
     for (peers, process) in reach::PROCESSES {
         rows.push(vec![format!("**{process}**"), String::new(), String::new(), String::new()]);
-        let there_are = audit::combinations().filter(|(_, peer)| peers.contains(peer));
+        let there_are = audit::hijacked().filter(|(_, peer)| peers.contains(peer));
         let there_are = names(&mut there_are.map(|(service, _)| service));
         for line in reach::LIST.iter().filter(|line| line.peers == *peers) {
             let some: Vec<_> = there_are.iter().filter(|name| (line.services)(name)).map(String::as_str).collect();

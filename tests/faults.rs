@@ -189,14 +189,14 @@ impl Case {
         let client = TcpStream::connect(address).unwrap();
         let server: OwnedFd = match self.mode {
             Mode::Process => listener.accept().unwrap().0.into(),
-            Mode::Daemon => listener.into(),
+            Mode::Daemon | Mode::Keeper => listener.into(),
         };
         let process = self.start(what, number, report, &server);
         drop(server);
         let reply = self.talk(client, address);
         // One that closed its socket ends by itself.
         let ends = self.name == "lunchd" && reply.is_empty() && TcpStream::connect(address).is_err();
-        if self.mode == Mode::Daemon && !ends {
+        if self.mode != Mode::Process && !ends {
             let _ = kill_process(Pid::from_child(&process.0), Signal::TERM);
         }
         (process, reply)

@@ -44,7 +44,7 @@ fn qotd_chooses_anew_for_every_connection() {
 fn clients_that_talk_first_are_never_reset(mode: Mode, name: &str, check: fn(&[u8])) {
     const CLIENTS: usize = 1_000;
     let question = noise(64 * KIB);
-    let daemon = (mode == Mode::Daemon).then(|| Daemon::start(name, &[]));
+    let daemon = (mode != Mode::Process).then(|| Daemon::start_as(mode, name, &[]));
     for _ in 0..CLIENTS {
         let (mut client, process) = if let Some(daemon) = &daemon {
             (daemon.connect(), None)

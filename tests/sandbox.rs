@@ -132,7 +132,7 @@ fn a_service_holds_no_descriptor_but_its_connection_and_its_log() {
 
 #[test]
 fn the_system_calls_that_survive_are_those_of_the_table() {
-    for (service, peer) in audit::combinations() {
+    for (service, peer) in audit::hijacked() {
         let printed = hijacked(service, peer, "Seccomp", "survivors");
         assert!(printed.status.success());
         let survivors: BTreeSet<_> = String::from_utf8(printed.stdout).unwrap().lines().map(str::to_owned).collect();

@@ -39,8 +39,10 @@ fn reply(mode: Mode, run: &Folder, arguments: &[&str]) -> String {
             command.stdin(server.try_clone().unwrap()).stdout(server);
             (client, Process::start(&mut command))
         }
-        Mode::Daemon => {
-            let mut process = daemon(run, arguments);
+        Mode::Daemon | Mode::Keeper => {
+            let keeper = (mode == Mode::Keeper).then_some("--keeper");
+            let arguments: Vec<_> = arguments.iter().copied().chain(keeper).collect();
+            let mut process = daemon(run, &arguments);
             let address = process.serving_on("tcp://");
             (TcpStream::connect(address).unwrap(), process)
         }

@@ -11,10 +11,10 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::EventFlags;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, read, retry_on_intr};
-use rustix::net::{RecvFlags, getpeername, recv};
+use rustix::net::{RecvFlags, recv};
 use rustix::stdio::stdin;
 
-use super::blocking::{Error, KEEP_SIGNALS, ONE_DESCRIPTOR, client_left, patiently, reserve, write_all};
+use super::blocking::{Client, Error, KEEP_SIGNALS, ONE_DESCRIPTOR, client_left, patiently, reserve, write_all};
 use super::readiness::{Next, taken};
 use super::reply;
 use crate::numbers::{INPUT, STREAM};
@@ -97,31 +97,35 @@ pub(super) fn line(request: &[u8], limit: usize) -> Option<&[u8]> {
 
 /// The answer to one connection, or what a filter prints.
 pub(super) struct One {
-    answer: Box<dyn Answer>,
-    line_end: LineEnd,
     request: Request,
+    time: Duration,
     deadline: Instant,
     octets: Vec<u8>,
-    dropped: Vec<u8>,
+    end: reply::End,
 }
 
 impl One {
-    pub(super) fn new(answer: Box<dyn Answer>, io: Io, line_end: LineEnd, time: Duration) -> Result<Self, Error> {
+    /// A request has to be complete within `time`.
+    pub(super) fn new(answer: &dyn Answer, io: Io, time: Duration) -> Result<Self, Error> {
         // The answer is composed after the lock-down: its memory comes from one call.
         sys::allocate_by_brk();
-        let from = if io == Io::Connection { getpeername(stdin()).ok().flatten() } else { None };
-        let from = from.and_then(|address| address.try_into().ok());
         Ok(Self {
-            request: Request::new(answer.limit(), from)?,
+            request: Request::new(answer.limit(), None)?,
+            time,
+            deadline: Instant::now(),
             octets: reserve(answer.longest())?,
-            dropped: reserve(reply::linger(io))?,
-            deadline: Instant::now() + time,
-            answer,
-            line_end,
+            end: reply::End::new(io)?,
         })
     }
 
-    pub(super) fn serve(&mut self, io: Io) -> Result<(), Error> {
+    /// From now on, the client's time runs.
+    pub(super) fn meet(&mut self, client: &Client) {
+        self.request.from = client.from;
+        self.deadline = Instant::now() + self.time;
+        self.end.is_local = client.is_local;
+    }
+
+    pub(super) fn serve(&mut self, answer: &mut dyn Answer, io: Io, line_end: LineEnd) -> Result<(), Error> {
         while !self.request.is_over() {
             match self.read(io) {
                 Ok(0) => break,
@@ -129,9 +133,9 @@ impl One {
                 Err(errno) => return client_left(errno).map_err(Error::Read),
             }
         }
-        self.request.answer(&mut *self.answer, self.line_end, &mut self.octets);
+        self.request.answer(answer, line_end, &mut self.octets);
         if write_all(&self.octets, io)? && io == Io::Connection {
-            reply::close_in_order(&mut self.dropped);
+            self.end.close_in_order();
         }
         Ok(())
     }

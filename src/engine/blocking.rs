@@ -1,6 +1,7 @@
 //! Descriptors 0 and 1, in a process for one connection or a filter: calls that wait.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 
 use hunker::{Pin, Rule, Syscall};
@@ -27,6 +28,15 @@ pub enum Error {
     /// Writing failed.
     #[error("cannot write the reply: {0}; check what descriptor 1 is")]
     Write(io::Error),
+}
+
+/// Whom a process for one connection serves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Client {
+    /// Its address; none over a Unix-domain socket.
+    pub(super) from: Option<SocketAddr>,
+    /// Whether that is what it uses.
+    pub(super) is_local: bool,
 }
 
 // Of ppoll(2), which takes descriptors in memory, how many. It tells whether they are ready, and does nothing with them.

@@ -11,15 +11,32 @@ use rand::rngs::SmallRng;
 
 use super::answer;
 use super::limiter::{HEADERS, Limiter, Payer};
-use crate::numbers::DATAGRAM_SOCKET;
+#[cfg(debug_assertions)]
+use super::shared::CHECK_BEFORE_CLOSING;
+use crate::numbers::{DATAGRAM_SOCKET, FILE, INPUT};
 use crate::random;
 use crate::service::{Behavior, LineEnd};
-use crate::sys::Batch;
+use crate::sys::{self, Batch};
 
 pub(super) const RECEIVE: &[Rule] = &[Rule::new(Syscall::RECVMMSG, &[DATAGRAM_SOCKET, MSG_DONTWAIT], "take datagrams")];
 
 pub(super) const ANSWER: &[Rule] =
     &[Rule::new(Syscall::SENDMMSG, &[DATAGRAM_SOCKET, MSG_DONTWAIT], "answer datagrams")];
+
+/// In a process of its own, which has nothing else to do than to wait for them.
+pub(super) const RECEIVE_ALONE: &[Rule] = &[
+    // MSG_WAITFORONE
+    Rule::new(Syscall::RECVMMSG, &[INPUT, Pin::is(3, 0x1_0000)], "wait for datagrams, and take them"),
+    sys::TELL_TIME,
+];
+
+pub(super) const ANSWER_ALONE: &[Rule] = &[
+    Rule::new(Syscall::SENDMMSG, &[INPUT, MSG_DONTWAIT], "answer datagrams"),
+    Rule::new(Syscall::BRK, &[], "compose a reply"),
+    Rule::new(Syscall::CLOSE, &[FILE], "be done with a file"),
+    #[cfg(debug_assertions)]
+    CHECK_BEFORE_CLOSING,
+];
 
 const MSG_DONTWAIT: Pin = Pin::is(3, 0x40);
 
@@ -64,20 +81,31 @@ impl Datagrams {
         let mut any = false;
         for _ in 0..BATCHES {
             // No datagram left; or a message about an earlier reply that nobody wanted.
-            let Ok(count) = self.batch.receive(socket) else { break };
+            let Ok(count) = self.batch.receive(socket, false) else { break };
             any = true;
-            if matches!(behavior, Behavior::Discard) {
-                continue;
-            }
-            for index in 0..count {
-                if let Some(payer) = self.payer(index, now) {
-                    let length = self.reply(index, behavior);
-                    self.limiter.pay(payer, self.batch.length(index), length);
-                }
-            }
-            self.batch.send(socket);
+            self.answer_batch(count, socket, behavior, now);
         }
         any
+    }
+
+    /// The same in a process of its own: waits for some first.
+    pub(super) fn wait_and_answer(&mut self, socket: BorrowedFd<'_>, behavior: &mut Behavior) -> io::Result<()> {
+        let count = self.batch.receive(socket, true)?;
+        self.answer_batch(count, socket, behavior, Instant::now());
+        Ok(())
+    }
+
+    fn answer_batch(&mut self, count: usize, socket: BorrowedFd<'_>, behavior: &mut Behavior, now: Instant) {
+        if matches!(behavior, Behavior::Discard) {
+            return;
+        }
+        for index in 0..count {
+            if let Some(payer) = self.payer(index, now) {
+                let length = self.reply(index, behavior);
+                self.limiter.pay(payer, self.batch.length(index), length);
+            }
+        }
+        self.batch.send(socket);
     }
 
     /// Who pays for a reply to this request, if it may have one. Nothing is composed for the others: that would take time,

@@ -42,10 +42,7 @@ pub(super) struct One {
 }
 
 impl One {
-    pub(super) fn new(io: Io) -> Result<Self, Error> {
-        if io == Io::Connection {
-            prepare(stdin());
-        }
+    pub(super) fn new() -> Result<Self, Error> {
         Ok(Self { buffer: reserve(DROPPED)? })
     }
 

@@ -9,6 +9,7 @@ mod datagrams;
 pub(crate) mod descriptors;
 mod discard;
 mod echo;
+mod keeper;
 mod limiter;
 pub(crate) mod network;
 mod one;
@@ -16,16 +17,18 @@ mod readiness;
 mod repeat;
 mod reply;
 pub(crate) mod shared;
+mod slots;
 mod sockets;
 pub(crate) mod table;
 
 pub use blocking::Error;
 pub use descriptors::Arranged;
+pub use keeper::Keeper;
 pub use one::One;
 pub use shared::{Error as SharedError, Limits, Shared};
 pub use sockets::{Kind, Lifetime, Socket};
 
-use hunker::{Policy, Rule};
+use hunker::{Narrower, Policy, Rule};
 
 use crate::file;
 use crate::policy::{self, Extra, Io, Rules};
@@ -64,12 +67,15 @@ impl Engine {
     #[must_use]
     pub const fn rules(self) -> Rules {
         const ANSWERED: &[&[Rule]] = &[datagrams::RECEIVE, datagrams::ANSWER];
+        const ALONE: &[&[Rule]] = &[datagrams::RECEIVE_ALONE, datagrams::ANSWER_ALONE];
         match self {
             Self::Reply => Rules {
                 connection: &[reply::ONE],
                 filter: &[reply::PRINT, WAIT],
                 listeners: &[shared::RULES, connection::DROP, reply::SHARED],
                 datagrams: ANSWERED,
+                keeper: &[keeper::RULES],
+                datagrams_alone: ALONE,
                 files: &[file::READ],
                 extra: Extra::NONE,
             },
@@ -78,6 +84,8 @@ impl Engine {
                 filter: &[answer::FILTER, reply::PRINT, WAIT],
                 listeners: &[shared::RULES, connection::DROP, answer::SHARED, reply::SHARED],
                 datagrams: ANSWERED,
+                keeper: &[keeper::RULES],
+                datagrams_alone: ALONE,
                 files: &[file::READ],
                 extra: Extra::NONE,
             },
@@ -86,6 +94,8 @@ impl Engine {
                 filter: &[echo::ONE, WAIT],
                 listeners: &[shared::RULES, connection::DROP, echo::SHARED, buffers::SHRINK],
                 datagrams: ANSWERED,
+                keeper: &[keeper::RULES],
+                datagrams_alone: ALONE,
                 files: &[],
                 extra: Extra::NONE,
             },
@@ -94,6 +104,8 @@ impl Engine {
                 filter: &[discard::FILTER, WAIT],
                 listeners: &[shared::RULES, connection::DROP, buffers::SHRINK],
                 datagrams: &[datagrams::RECEIVE],
+                keeper: &[keeper::RULES],
+                datagrams_alone: &[datagrams::RECEIVE_ALONE],
                 files: &[],
                 extra: Extra::NONE,
             },
@@ -102,6 +114,8 @@ impl Engine {
                 filter: &[repeat::FILTER, WAIT],
                 listeners: &[shared::RULES, connection::DROP, repeat::SHARED, buffers::SHRINK],
                 datagrams: ANSWERED,
+                keeper: &[keeper::RULES],
+                datagrams_alone: ALONE,
                 files: &[],
                 extra: Extra::NONE,
             },
@@ -111,7 +125,31 @@ impl Engine {
 
 /// The policies of a service, compiled with the program: whichever engine it takes.
 #[derive(Debug)]
-pub struct Policies([policy::Policies; Engine::ALL.len()]);
+pub struct Policies([EnginePolicies; Engine::ALL.len()]);
+
+/// Of one engine.
+#[derive(Clone, Copy, Debug)]
+struct EnginePolicies {
+    policies: policy::Policies,
+    /// Of the processes that a keeper makes, within its own.
+    connection: Narrower,
+    datagrams: Narrower,
+    datagrams_and_files: Narrower,
+}
+
+impl EnginePolicies {
+    const fn new(rules: &Rules) -> Self {
+        const fn within(rules: &Rules, child: Io, keeper: Io) -> Narrower {
+            Narrower::new(&rules.of(child), &rules.of(keeper))
+        }
+        Self {
+            policies: policy::Policies::new(rules),
+            connection: within(rules, Io::Connection, Io::Keeper),
+            datagrams: within(rules, Io::Datagrams, Io::Keeper),
+            datagrams_and_files: within(rules, Io::DatagramsAndFiles, Io::KeeperAndFiles),
+        }
+    }
+}
 
 impl Policies {
     /// Compiles the rules of each engine, and those of one service besides.
@@ -119,9 +157,9 @@ impl Policies {
     #[allow(clippy::large_stack_arrays)] // the compiler calls it, no process does
     pub const fn new(extra: Extra) -> Self {
         let mut index = 0;
-        let mut policies = [const { policy::Policies::new(&Rules::NONE) }; Engine::ALL.len()];
+        let mut policies = [const { EnginePolicies::new(&Rules::NONE) }; Engine::ALL.len()];
         while index < policies.len() {
-            policies[index] = policy::Policies::new(&Engine::ALL[index].rules().with(extra));
+            policies[index] = EnginePolicies::new(&Engine::ALL[index].rules().with(extra));
             index += 1;
         }
         Self(policies)
@@ -130,6 +168,33 @@ impl Policies {
     /// The one for a behavior.
     #[must_use]
     pub fn of(&self, behavior: &Behavior, io: Io) -> &Policy {
-        self.0[Engine::of(behavior) as usize].of(io)
+        self.0[Engine::of(behavior) as usize].policies.of(io)
+    }
+}
+
+/// What the processes that a keeper makes lock themselves down with.
+#[derive(Debug)]
+pub struct Children {
+    /// None, if nobody is to be locked down.
+    pub layers: Option<hunker::Children>,
+    /// The policies of the service.
+    pub policies: &'static Policies,
+}
+
+impl Children {
+    /// The first half, which takes a descriptor. Whether it holds.
+    fn part(&self, keep_files: bool) -> bool {
+        self.layers.as_ref().is_none_or(|layers| layers.part(keep_files).is_ok())
+    }
+
+    /// The second half, last. Whether it holds.
+    fn narrow(&self, behavior: &Behavior, io: Io) -> bool {
+        let policies = &self.policies.0[Engine::of(behavior) as usize];
+        let policy = match io {
+            Io::Connection => &policies.connection,
+            Io::DatagramsAndFiles => &policies.datagrams_and_files,
+            _ => &policies.datagrams,
+        };
+        self.layers.as_ref().is_none_or(|layers| layers.narrow(policy).is_ok())
     }
 }

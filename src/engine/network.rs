@@ -28,6 +28,20 @@ impl Network {
         };
         Self { address: mapped(client.ip()) & mask(bits), scope }
     }
+
+    /// An IPv4 address, or the /64 that an IPv6 host has all to itself.
+    pub(super) fn of_source(client: SocketAddr) -> Self {
+        Self::of(client, 32, 64)
+    }
+
+    /// The /48 around a source: what one site may have of IPv6. An IPv4 address, and a link's, stays what it is.
+    pub(super) fn site(self) -> Self {
+        const IPV4: u128 = 0xffff << 32;
+        if self.scope != 0 || self.address & mask(96) == IPV4 {
+            return self;
+        }
+        Self { address: self.address & mask(48), ..self }
+    }
 }
 
 /// An address in 128 bits: an IPv4 address is the IPv6 address that it is mapped to.

@@ -4,10 +4,11 @@ use std::io;
 use std::time::Duration;
 
 use rustix::io::ioctl_fionbio;
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_domain};
+use rustix::net::{AddressFamily, getpeername};
 use rustix::stdio::stdin;
 
-use super::blocking::Error;
+use super::blocking::{Client, Error};
 use super::buffers::Buffers;
 use super::{answer, discard, echo, repeat, reply};
 use crate::policy::Io;
@@ -15,11 +16,14 @@ use crate::service::{Behavior, LineEnd};
 
 /// A behavior with everything that it takes, ready to go on without the outside world.
 pub struct One {
+    pub(super) behavior: Behavior,
     io: Io,
-    task: Task,
+    line_end: LineEnd,
+    memory: Memory,
 }
 
-enum Task {
+/// What a behavior takes for one connection.
+enum Memory {
     Reply(reply::One),
     Answer(Box<answer::One>),
     Echo(echo::One),
@@ -28,31 +32,66 @@ enum Task {
 }
 
 impl One {
-    /// Composes what can be composed, reserves the memory, and sets limits on a connection: no call on it waits longer than `idle`
-    /// for the client, and the kernel buffers no more than [`Buffers`] says.
+    /// Reserves the memory. A request has to be complete within `idle`.
     ///
     /// # Errors
     ///
-    /// [`Error::Prepare`] if the socket does not take the limit, [`Error::Memory`].
+    /// [`Error::Memory`].
     pub fn new(behavior: Behavior, io: Io, idle: Duration) -> Result<Self, Error> {
-        if io == Io::Connection {
+        let line_end = if io == Io::Filter { LineEnd::Lf } else { LineEnd::CrLf };
+        let memory = match &behavior {
+            Behavior::Reply(_) => Memory::Reply(reply::One::new(io)?),
+            Behavior::Answer(answer) => Memory::Answer(Box::new(answer::One::new(&**answer, io, idle)?)),
+            Behavior::Echo => Memory::Echo(echo::One::new()?),
+            Behavior::Discard => Memory::Discard(discard::One::new()?),
+            Behavior::Repeat(pattern) => Memory::Repeat(repeat::One::new(pattern)?),
+        };
+        Ok(Self { behavior, io, line_end, memory })
+    }
+
+    /// Takes the connection on descriptor 0, or the input of a filter: sets limits on a connection, so that no call on it waits
+    /// longer than `idle` for the client and the kernel buffers no more than [`Buffers`] says; and composes what can be composed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Prepare`] if the socket does not take the limits.
+    pub fn take_standard_input(&mut self, idle: Duration) -> Result<(), Error> {
+        let mut client = Client { from: None, is_local: false };
+        if self.io == Io::Connection {
             let limits = ioctl_fionbio(stdin(), false)
                 .and_then(|()| set_socket_timeout(stdin(), Timeout::Recv, Some(idle)))
                 .and_then(|()| set_socket_timeout(stdin(), Timeout::Send, Some(idle)));
-            limits
-                .map_err(io::Error::from)
-                .and_then(|()| Buffers::of(&behavior).set(stdin()))
-                .map_err(Error::Prepare)?;
+            let buffers = Buffers::of(&self.behavior);
+            limits.map_err(io::Error::from).and_then(|()| buffers.set(stdin())).map_err(Error::Prepare)?;
+            match &self.behavior {
+                Behavior::Discard => discard::prepare(stdin()),
+                Behavior::Answer(_) => {
+                    client.from = getpeername(stdin()).ok().flatten().and_then(|address| address.try_into().ok());
+                }
+                _ => {}
+            }
+            client.is_local = socket_domain(stdin()).is_ok_and(|domain| domain == AddressFamily::UNIX);
         }
-        let line_end = if io == Io::Filter { LineEnd::Lf } else { LineEnd::CrLf };
-        let task = match behavior {
-            Behavior::Reply(reply) => Task::Reply(reply::One::new(reply, io, line_end)?),
-            Behavior::Answer(answer) => Task::Answer(Box::new(answer::One::new(answer, io, line_end, idle)?)),
-            Behavior::Echo => Task::Echo(echo::One::new()?),
-            Behavior::Discard => Task::Discard(discard::One::new(io)?),
-            Behavior::Repeat(pattern) => Task::Repeat(repeat::One::new(&pattern)?),
-        };
-        Ok(Self { io, task })
+        self.meet(&client);
+        Ok(())
+    }
+
+    /// Composes a reply for this client; of an answer, its time begins.
+    pub(super) fn meet(&mut self, client: &Client) {
+        match (&mut self.memory, &mut self.behavior) {
+            (Memory::Reply(memory), Behavior::Reply(reply)) => {
+                memory.compose(&mut **reply, self.line_end, client.is_local);
+            }
+            (Memory::Answer(memory), _) => memory.meet(client),
+            _ => {}
+        }
+    }
+
+    /// In a new process, which has a copy of all random state.
+    pub(super) fn reseed(&mut self, seed: u64) {
+        if let Some(files) = self.behavior.files_mut() {
+            files.reseed(seed);
+        }
     }
 
     /// Serves, with the system calls of its policy and no others. But for an answer, not even memory is allocated or freed.
@@ -61,12 +100,13 @@ impl One {
     ///
     /// [`Error::Read`] or [`Error::Write`]. A client that goes away or falls silent is no error.
     pub fn serve(&mut self) -> Result<(), Error> {
-        match &mut self.task {
-            Task::Reply(reply) => reply.serve(self.io),
-            Task::Answer(answer) => answer.serve(self.io),
-            Task::Echo(echo) => echo.serve(self.io),
-            Task::Discard(discard) => discard.serve(self.io),
-            Task::Repeat(repeat) => repeat.serve(self.io),
+        match (&mut self.memory, &mut self.behavior) {
+            (Memory::Reply(memory), _) => memory.serve(self.io),
+            (Memory::Answer(memory), Behavior::Answer(answer)) => memory.serve(&mut **answer, self.io, self.line_end),
+            (Memory::Answer(_), _) => Ok(()),
+            (Memory::Echo(memory), _) => memory.serve(self.io),
+            (Memory::Discard(memory), _) => memory.serve(self.io),
+            (Memory::Repeat(memory), _) => memory.serve(self.io),
         }
     }
 }

@@ -6,12 +6,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use hunker::{Pin, Rule, Syscall};
-use rustix::buffer::spare_capacity;
 use rustix::event::epoll::EventFlags;
 use rustix::event::{Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
-use rustix::net::sockopt::socket_domain;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use rustix::stdio::{stdin, stdout};
 
 use super::blocking::{Error, KEEP_SIGNALS, reserve, write_all};
@@ -62,48 +60,58 @@ const NO_DESCRIPTORS: Pin = Pin::is(1, 0);
 pub(super) struct One {
     octets: Vec<u8>,
     pause: Duration,
-    dropped: Vec<u8>,
+    end: End,
 }
 
 impl One {
+    pub(super) fn new(io: Io) -> Result<Self, Error> {
+        Ok(Self { octets: Vec::new(), pause: Duration::ZERO, end: End::new(io)? })
+    }
+
     /// Turns the reply into octets.
-    pub(super) fn new(mut reply: Box<dyn Reply>, io: Io, line_end: LineEnd) -> Result<Self, Error> {
-        let mut octets = Vec::new();
-        reply.compose(line_end, &mut octets);
-        let pause = reply.pause(&octets);
-        Ok(Self { octets, pause, dropped: reserve(linger(io))? })
+    pub(super) fn compose(&mut self, reply: &mut dyn Reply, line_end: LineEnd, is_local: bool) {
+        self.octets.clear();
+        reply.compose(line_end, &mut self.octets);
+        self.pause = reply.pause(&self.octets);
+        self.end.is_local = is_local;
     }
 
     pub(super) fn serve(&mut self, io: Io) -> Result<(), Error> {
         if !write_all(&self.octets, io)? {
             return Ok(());
         }
-        if io == Io::Filter {
-            if !self.pause.is_zero() {
-                let _ = Timespec::try_from(self.pause).map(|pause| poll(&mut [], Some(&pause)));
-            }
-        } else {
-            close_in_order(&mut self.dropped);
+        if io == Io::Connection {
+            self.end.close_in_order();
+        } else if !self.pause.is_zero() {
+            let _ = Timespec::try_from(self.pause).map(|pause| poll(&mut [], Some(&pause)));
         }
         Ok(())
     }
 }
 
-/// How much to drop after a reply. Only TCP drops without copying; elsewhere it would really take that much memory.
-pub(super) fn linger(io: Io) -> usize {
-    match io {
-        Io::Filter => 0,
-        _ if socket_domain(stdin()).is_ok_and(|domain| domain == AddressFamily::UNIX) => CHUNK,
-        _ => LINGER,
-    }
+/// The end of a connection, and memory for what its client says until then.
+pub(super) struct End {
+    dropped: Vec<u8>,
+    /// Whether it is a Unix-domain socket. Only TCP drops without copying; elsewhere it would really take that much memory.
+    pub(super) is_local: bool,
 }
 
-/// Closing a socket over unread input resets the connection, and the reply may be lost with it. So: say that this was all, and
-/// drop what the client sent until it closes too. One call, so that the time limit holds for the whole of it however slowly
-/// the octets come (`SO_RCVTIMEO` in socket(7)).
-pub(super) fn close_in_order(dropped: &mut Vec<u8>) {
-    if shutdown(stdout(), Shutdown::Write).is_ok() {
-        let _ = retry_on_intr(|| recv(stdin(), spare_capacity(dropped), RecvFlags::TRUNC | RecvFlags::WAITALL));
+impl End {
+    pub(super) fn new(io: Io) -> Result<Self, Error> {
+        Ok(Self { dropped: reserve(if io == Io::Filter { 0 } else { LINGER })?, is_local: false })
+    }
+
+    /// Closing a socket over unread input resets the connection, and the reply may be lost with it. So: say that this was all, and
+    /// drop what the client sent until it closes too. One call, so that the time limit holds for the whole of it however slowly
+    /// the octets come (`SO_RCVTIMEO` in socket(7)).
+    pub(super) fn close_in_order(&mut self) {
+        if shutdown(stdout(), Shutdown::Write).is_ok() {
+            let length = if self.is_local { CHUNK } else { self.dropped.capacity() };
+            let _ = retry_on_intr(|| {
+                let room = &mut self.dropped.spare_capacity_mut()[..length];
+                recv(stdin(), room, RecvFlags::TRUNC | RecvFlags::WAITALL).map(drop)
+            });
+        }
     }
 }
 
@@ -154,7 +162,7 @@ impl Sending {
         Ok(Some((Self::Rest(kept), Next::Waiting(EventFlags::OUT))))
     }
 
-    /// Says that this was all, and waits for the client to close, as [`close_in_order`] does.
+    /// Says that this was all, and waits for the client to close, as [`End::close_in_order`] does.
     fn complete(socket: &OwnedFd) -> Result<(Self, Next), Errno> {
         shutdown(socket, Shutdown::Write)?;
         Ok((Self::Lingering(0), Next::Closing))

@@ -29,11 +29,11 @@ use crate::service::{Behavior, Files};
 use crate::{log, sys};
 
 /// How long connections in progress may take when the program is told to stop.
-const GRACE: Duration = Duration::from_secs(5);
+pub(super) const GRACE: Duration = Duration::from_secs(5);
 /// How long no connection is taken when the system is out of memory or descriptors.
-const PAUSE: Duration = Duration::from_millis(500);
+pub(super) const PAUSE: Duration = Duration::from_millis(500);
 /// So many connections are taken from one listener before the others have their turn.
-const ACCEPTED_AT_ONCE: usize = 64;
+pub(super) const ACCEPTED_AT_ONCE: usize = 64;
 const EVENTS_AT_ONCE: usize = 256;
 /// So many connections are looked at before one has to go for another.
 const LOOKS: usize = 16;
@@ -77,10 +77,19 @@ pub(crate) const CHECK_BEFORE_CLOSING: Rule = Rule::new(
     "assert that a descriptor is open, as the standard library does before it closes one",
 );
 
-/// How much one process serves.
+/// How many new connections a second one source may make, unless `--max-rate-per-source` says otherwise.
+const RATE: u32 = 200;
+
+/// How much is served.
 #[derive(clap::Args, Clone, Debug)]
-#[command(next_help_heading = "One process for all clients")]
+#[command(next_help_heading = "All clients, on sockets that are passed or that --listen opens")]
 pub struct Limits {
+    /// Make a process for each connection, instead of serving all clients in one process
+    ///
+    /// Whoever takes over such a process has its own connection and no other.
+    #[arg(long)]
+    pub keeper: bool,
+
     /// Serve so many connections at a time; one more ends the one that was idle for longest
     #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
@@ -88,6 +97,12 @@ pub struct Limits {
     /// Of these, so many from one IPv4 address or IPv6 /64 [default: half of all]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_per_source: Option<u32>,
+
+    /// With --keeper: take so many new connections a second from one IPv4 address or IPv6 /64; 0 is no limit
+    ///
+    /// As many may come at once.
+    #[arg(long, value_name = "COUNT", default_value_t = RATE)]
+    pub max_rate_per_source: u32,
 
     /// Send a network so many octets a second more in datagrams than it sends [default: one longest reply]
     ///
@@ -102,7 +117,14 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_connections: 1000, max_per_source: None, datagram_rate: None, datagram_total: TOTAL }
+        Self {
+            keeper: false,
+            max_connections: 1000,
+            max_per_source: None,
+            max_rate_per_source: RATE,
+            datagram_rate: None,
+            datagram_total: TOTAL,
+        }
     }
 }
 
@@ -138,6 +160,12 @@ pub enum Error {
         "cannot reach the service manager at NOTIFY_SOCKET: {0}; unset the variable, or start the program from its unit"
     )]
     Manager(io::Error),
+    /// One process after the other crashes.
+    #[error(
+        "{0} processes for connections crashed within a minute; ending, so that the service manager starts this program with a \
+         new memory layout; the log has what ended them"
+    )]
+    Crashes(usize),
     /// The event loop itself failed.
     #[error("cannot wait for clients: {0}; this is a defect, please report it")]
     Wait(io::Error),
@@ -490,11 +518,11 @@ impl Shared {
 }
 
 /// Whether accept(2) will never work again, rather than not for this client.
-fn is_of_the_socket(errno: Errno) -> bool {
+pub(super) fn is_of_the_socket(errno: Errno) -> bool {
     matches!(errno, Errno::INVAL | Errno::BADF | Errno::NOTSOCK | Errno::OPNOTSUPP)
 }
 
-fn until_then(due: Instant) -> Timespec {
+pub(super) fn until_then(due: Instant) -> Timespec {
     let left = due.saturating_duration_since(Instant::now());
     // rustix rounds it up to the milliseconds of epoll_pwait(2), so that it is time when that returns.
     Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() }

@@ -51,7 +51,7 @@ impl<K: Copy + Eq + Hash, T> Table<K, T> {
         open: impl FnOnce() -> T,
         evict: impl FnOnce(T),
     ) -> Option<K> {
-        let source = from.map(source);
+        let source = from.map(Network::of_source);
         if source.is_some_and(|source| self.has_its_share(source)) {
             return None;
         }
@@ -68,7 +68,7 @@ impl<K: Copy + Eq + Hash, T> Table<K, T> {
     /// Counts one that came from nowhere so far to the source that it turns out to have. Whether that may have one more: if
     /// not, nothing happens.
     pub fn comes_from(&mut self, key: K, client: SocketAddr) -> bool {
-        let source = source(client);
+        let source = Network::of_source(client);
         let full = self.has_its_share(source);
         match self.open.get_mut(&key) {
             Some((_, unknown @ None)) if !full => {
@@ -120,9 +120,4 @@ impl<K: Copy + Eq + Hash, T> Table<K, T> {
         }
         Some(value)
     }
-}
-
-/// An IPv4 address, or the /64 that an IPv6 host has all to itself.
-fn source(client: SocketAddr) -> Network {
-    Network::of(client, 32, 64)
 }

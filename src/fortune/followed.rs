@@ -114,6 +114,10 @@ impl Followed {
         self.eligible.longest
     }
 
+    pub(super) fn reseed(&mut self, seed: u64) {
+        self.order.reseed(seed);
+    }
+
     /// The next in order.
     pub(super) fn choose(&mut self) -> Chosen<'_> {
         if self.watch.is_over(Instant::now()) {

@@ -120,6 +120,15 @@ impl Fortunes {
         }
     }
 
+    /// Takes another random state, if the order is by chance.
+    pub fn reseed(&mut self, seed: u64) {
+        match &mut self.0 {
+            Collection::One(_) => {}
+            Collection::BuiltIn(order) | Collection::Held(_, order) => order.reseed(seed),
+            Collection::Followed(followed) => followed.reseed(seed),
+        }
+    }
+
     /// The next in order.
     pub fn choose(&mut self) -> Chosen<'_> {
         let text = match &mut self.0 {

@@ -4,8 +4,8 @@ use std::hash::Hasher;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use rand::RngExt;
 use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 /// In which order fortunes come.
@@ -33,6 +33,13 @@ impl From<&str> for Key {
 }
 
 impl Order {
+    /// Of what is by chance, another state: this is a copy of another process's.
+    pub(super) fn reseed(&mut self, seed: u64) {
+        if let Self::Random(random) = self {
+            *random = SmallRng::seed_from_u64(seed);
+        }
+    }
+
     /// The index of the next fortune among `count`, which is not 0.
     pub(super) fn next(&mut self, count: usize) -> usize {
         let count_64 = count as u64;

@@ -205,6 +205,10 @@ impl Files for Quote {
     fn reload(&mut self) {
         self.fortunes.reload();
     }
+
+    fn reseed(&mut self, seed: u64) {
+        self.fortunes.reseed(seed);
+    }
 }
 
 impl Reply for Quote {

@@ -10,7 +10,7 @@ use std::error;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::engine::{self, Arranged, Lifetime, One, Policies, Shared, Socket};
+use crate::engine::{self, Arranged, Children, Keeper, Lifetime, One, Policies, Shared, Socket};
 use crate::policy::Io;
 use crate::service::{Files, Run, Service};
 use crate::{log, protocol, sys};
@@ -81,7 +81,9 @@ fn run_as_started<S: Service>() -> Result<Infallible, Error<S::Error>> {
 fn run_one<S: Service>(arguments: &Arguments<S>, io: Io, run: Run) -> Result<Infallible, Error<S::Error>> {
     let behavior = S::prepare(&arguments.options, run).map_err(Error::Service)?;
     let policy = policies::<S>().of(&behavior, io);
-    let mut one = One::new(behavior, io, idle(arguments, S::IDLE_TIMEOUT))?;
+    let idle = idle(arguments, S::IDLE_TIMEOUT);
+    let mut one = One::new(behavior, io, idle)?;
+    one.take_standard_input(idle)?;
     sandbox::lock_down(policy, io, &[], arguments.sandbox)?;
     end::<S>(one.serve().map_err(Error::from))
 }
@@ -101,20 +103,31 @@ fn run_daemon<S: Service>(
     sys::allocate_by_brk();
     let behavior = S::prepare(&arguments.options, Run::Daemon).map_err(Error::Service)?;
     let readable = behavior.files().map_or_else(Vec::new, Files::readable);
-    let io = match (arranged.has_datagrams(), readable.is_empty()) {
-        (false, true) => Io::Listeners,
-        (true, true) => Io::Sockets,
-        (false, false) => Io::ListenersAndFiles,
-        (true, false) => Io::SocketsAndFiles,
+    let io = match (arguments.limits.keeper, arranged.has_datagrams(), readable.is_empty()) {
+        (true, _, true) => Io::Keeper,
+        (true, _, false) => Io::KeeperAndFiles,
+        (false, false, true) => Io::Listeners,
+        (false, true, true) => Io::Sockets,
+        (false, false, false) => Io::ListenersAndFiles,
+        (false, true, false) => Io::SocketsAndFiles,
     };
-    let policy = policies::<S>().of(&behavior, io);
+    let policies = policies::<S>();
+    let policy = policies.of(&behavior, io);
     let (idle, stay) = (idle(arguments, S::IDLE_TIMEOUT), idle(arguments, arguments::STAY));
-    let mut shared = Shared::new(behavior, arranged, lifetime, &arguments.limits, idle, stay)?;
-    sandbox::lock_down(policy, io, &readable, arguments.sandbox)?;
-    for notice in notices {
-        log::notice(notice);
+    let tell = || notices.iter().for_each(|notice| log::notice(notice));
+    // Neither is dropped: that would take calls which nobody has.
+    if arguments.limits.keeper {
+        let one = One::new(behavior, Io::Connection, idle)?;
+        let mut keeper = Keeper::new(one, arranged, lifetime, &arguments.limits, idle, stay)?;
+        let layers = sandbox::lock_down_to_fork(policy, io, &readable, arguments.sandbox)?;
+        tell();
+        end::<S>(keeper.serve(&Children { layers, policies }).map_err(Error::from))
+    } else {
+        let mut shared = Shared::new(behavior, arranged, lifetime, &arguments.limits, idle, stay)?;
+        sandbox::lock_down(policy, io, &readable, arguments.sandbox)?;
+        tell();
+        end::<S>(shared.serve().map_err(Error::from))
     }
-    end::<S>(shared.serve().map_err(Error::from))
 }
 
 /// Compiled with the program.

@@ -53,17 +53,41 @@ fn advice(missing: &hunker::Error) -> &'static str {
 /// [`Error::Failed`] and [`Error::Everything`], and in [`Mode::Strict`] [`Error::Missing`], which in [`Mode::BestEffort`] is a
 /// warning on the log.
 pub fn lock_down(policy: &Policy, io: Io, readable: &[Readable], mode: Mode) -> Result<(), Error> {
+    apply(io, readable, mode, |directories, mode| Ok((hunker::down(policy, directories, mode)?, ()))).map(drop)
+}
+
+/// The same for a process that makes one for each connection: returns what these lock themselves down with.
+///
+/// # Errors
+///
+/// As [`lock_down`].
+pub fn lock_down_to_fork(
+    policy: &Policy,
+    io: Io,
+    readable: &[Readable],
+    mode: Mode,
+) -> Result<Option<hunker::Children>, Error> {
+    apply(io, readable, mode, |directories, mode| hunker::down_to_fork(policy, directories, mode))
+}
+
+/// `None` if nothing is to be locked down.
+fn apply<T>(
+    io: Io,
+    readable: &[Readable],
+    mode: Mode,
+    down: impl FnOnce(&[PathBuf], hunker::Mode) -> Result<(hunker::Report, T), hunker::Error>,
+) -> Result<Option<T>, Error> {
     let mode = match mode {
         Mode::Strict => hunker::Mode::Strict,
         Mode::BestEffort => hunker::Mode::BestEffort,
         Mode::Off => {
             // Not since its start either: who switches the lock-down off may want to look into it.
             let _ = hunker::allow_dumping();
-            return Ok(());
+            return Ok(None);
         }
     };
     let directories: Vec<_> = readable.iter().map(|it| it.directory.clone()).collect();
-    let report = hunker::down(policy, &directories, mode).map_err(|error| match error.reason {
+    let (report, result) = down(&directories, mode).map_err(|error| match error.reason {
         LayerError::Everything(directory) => Error::Everything(directory),
         ref reason if reason.is_missing() => Error::Missing(error),
         _ => Error::Failed(error),
@@ -83,5 +107,5 @@ pub fn lock_down(policy: &Policy, io: Io, readable: &[Readable], mode: Mode) -> 
             ));
         }
     }
-    Ok(())
+    Ok(Some(result))
 }

@@ -58,12 +58,12 @@ impl Batch {
         }
     }
 
-    /// Receives what is there, and returns how many datagrams that is.
+    /// Receives what is there, and returns how many datagrams that is. With `wait`, a socket that blocks waits for the first.
     ///
     /// # Errors
     ///
     /// `WouldBlock` if there is none.
-    pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+    pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>, wait: bool) -> io::Result<usize> {
         self.replies.clear();
         let mut vectors = self.vectors(|_| LONGEST);
         for (index, header) in self.headers.iter_mut().enumerate() {
@@ -84,7 +84,7 @@ impl Batch {
                 socket.as_raw_fd(),
                 self.headers.as_mut_ptr(),
                 COUNT as c_uint,
-                libc::MSG_DONTWAIT,
+                if wait { libc::MSG_WAITFORONE } else { libc::MSG_DONTWAIT },
                 std::ptr::null_mut(),
             )
         };

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 mod datagrams;
+pub(crate) mod processes;
 
 pub(crate) use datagrams::{Batch, enable_pktinfo};
 
@@ -108,7 +109,7 @@ pub fn daemon_signals() -> io::Result<OwnedFd> {
     // SAFETY: sigemptyset initializes the set before anything reads it; the descriptor is new and ours.
     unsafe {
         libc::sigemptyset(signals.as_mut_ptr());
-        for number in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        for number in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, processes::ENDED] {
             libc::sigaddset(signals.as_mut_ptr(), number);
         }
         if libc::sigprocmask(libc::SIG_BLOCK, signals.as_ptr(), ptr::null_mut()) != 0 {

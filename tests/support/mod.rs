@@ -145,16 +145,18 @@ pub fn connection() -> (TcpStream, OwnedFd) {
     (client, listener.accept().unwrap().0.into())
 }
 
-/// The two ways to serve connections, which no client can tell apart.
+/// The three ways to serve connections, which no client can tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// A process for each: inetd's `nowait`, systemd's `Accept=yes`.
     Process,
     /// One process for all: systemd's `Accept=no`, `--listen`.
     Daemon,
+    /// The same with `--keeper`: one process that makes one for each.
+    Keeper,
 }
 
-pub const MODES: [Mode; 2] = [Mode::Process, Mode::Daemon];
+pub const MODES: [Mode; 3] = [Mode::Process, Mode::Daemon, Mode::Keeper];
 
 /// A program that serves a connection, and the client's end of it.
 pub struct Served {
@@ -169,7 +171,7 @@ impl Served {
         drop(self.client);
         match self.mode {
             Mode::Process => assert!(self.process.wait().success()),
-            Mode::Daemon => assert!(self.process.0.try_wait().unwrap().is_none(), "it has ended"),
+            Mode::Daemon | Mode::Keeper => assert!(self.process.0.try_wait().unwrap().is_none(), "it has ended"),
         }
     }
 }
@@ -185,8 +187,8 @@ pub fn resident(process: &Process) -> usize {
 pub fn served(mode: Mode, name: &str, arguments: &[&str]) -> Served {
     match mode {
         Mode::Process => inetd_style(name, arguments),
-        Mode::Daemon => {
-            let daemon = Daemon::start(name, arguments);
+        Mode::Daemon | Mode::Keeper => {
+            let daemon = Daemon::start_as(mode, name, arguments);
             Served { client: daemon.connect(), process: daemon.process, mode }
         }
     }
@@ -200,8 +202,17 @@ pub struct Daemon {
 
 impl Daemon {
     pub fn start(name: &str, arguments: &[&str]) -> Self {
+        Self::start_as(Mode::Daemon, name, arguments)
+    }
+
+    /// One process for all, or a keeper, whose clients are all this host.
+    pub fn start_as(mode: Mode, name: &str, arguments: &[&str]) -> Self {
         let mut command = Command::new(program(name));
-        command.args(arguments).args(["--listen", "tcp://127.0.0.1:0"]).stdin(Stdio::null()).stderr(Stdio::piped());
+        if mode == Mode::Keeper {
+            command.args(["--keeper", "--max-rate-per-source", "0"]);
+        }
+        command.args(arguments);
+        command.args(["--listen", "tcp://127.0.0.1:0"]).stdin(Stdio::null()).stderr(Stdio::piped());
         let mut process = Process::start(&mut command);
         let address = process.serving_on("tcp://");
         Self { process, address }

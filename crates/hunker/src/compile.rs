@@ -44,7 +44,7 @@ const ARGUMENTS: u32 = 16;
 /// So many numbers are compared one by one rather than halved again.
 const FEW: usize = 4;
 /// How many instructions a policy holds.
-const MAX_INSTRUCTIONS: usize = 128;
+const MAX_INSTRUCTIONS: usize = 160;
 /// How many rules.
 const MAX_RULES: usize = 64;
 
@@ -355,7 +355,7 @@ impl Assembler {
         program
     }
 
-    /// How far a jump goes. It fits: a program is no longer than 128.
+    /// How far a jump goes. It fits: a program is no longer than 160.
     #[allow(clippy::cast_possible_truncation)] // no other conversion is const
     const fn distance(&self, from: usize, to: usize) -> u8 {
         if to == NEXT { 0 } else { (self.places[to] - from - 1) as u8 }

@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, PathBeneath, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
-    Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, PathBeneath, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr,
+    RulesetStatus, Scope,
 };
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat, stat};
 use rustix::io::Errno;
@@ -52,14 +52,8 @@ impl fmt::Display for Rights {
 
 /// Returns the rights that the kernel does not know.
 pub(crate) fn forbid_everything_but(readable: &[PathBuf]) -> Result<Rights, LayerError> {
-    let opened: Vec<_> = readable.iter().map(|it| open(it)).collect::<Result<_, _>>()?;
     let asked = Rights::of(NEWEST);
-    let status = Ruleset::default()
-        .handle_access(asked.files)?
-        .handle_access(asked.network)?
-        .scope(asked.scopes)?
-        .create()?
-        .add_rules(opened.into_iter().map(|(it, allowed)| Ok::<_, LayerError>(PathBeneath::new(it, allowed))))?
+    let status = ruleset(readable)?
         .no_new_privs(false) // a layer of its own
         .restrict_self()?;
     if status.ruleset == RulesetStatus::NotEnforced {
@@ -75,6 +69,19 @@ pub(crate) fn forbid_everything_but(readable: &[PathBuf]) -> Result<Rights, Laye
         network: asked.network & !known.network,
         scopes: asked.scopes & !known.scopes,
     })
+}
+
+/// All rights that are known, but to read and to list these.
+pub(crate) fn ruleset(readable: &[PathBuf]) -> Result<RulesetCreated, LayerError> {
+    let opened: Vec<_> = readable.iter().map(|it| open(it)).collect::<Result<_, _>>()?;
+    let asked = Rights::of(NEWEST);
+    let created = Ruleset::default()
+        .handle_access(asked.files)?
+        .handle_access(asked.network)?
+        .scope(asked.scopes)?
+        .create()?
+        .add_rules(opened.into_iter().map(|(it, allowed)| Ok::<_, LayerError>(PathBeneath::new(it, allowed))))?;
+    Ok(created)
 }
 
 /// Opens a file or directory to name it in a rule, with what stays allowed there: any but the root, beneath which is everything.

@@ -10,6 +10,7 @@ mod sys;
 mod syscall;
 
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use rustix::io::Errno;
@@ -95,7 +96,10 @@ impl Layer {
     fn apply_but(self, policy: &Policy, readable: &[PathBuf]) -> Result<Option<Rights>, LayerError> {
         match self {
             Self::Capabilities => capabilities::drop_all()?,
-            Self::Limits => limits::set()?,
+            Self::Limits => {
+                limits::set()?;
+                limits::forbid_processes()?;
+            }
             Self::NotDumpable => limits::forbid_dumping()?,
             Self::NoNewPrivileges => rustix::thread::set_no_new_privs(true)?,
             Self::Landlock => return crate::landlock::forbid_everything_but(readable).map(Some),
@@ -210,6 +214,76 @@ pub fn down(policy: &Policy, readable: &[PathBuf], mode: Mode) -> Result<Report,
         }
     }
     Ok(report)
+}
+
+/// The same for a process that will fork one child after the other, each of which is locked down once more: it may make
+/// processes, and it keeps what its children need to forbid themselves what is left.
+///
+/// # Errors
+///
+/// As [`down`].
+pub fn down_to_fork(policy: &Policy, readable: &[PathBuf], mode: Mode) -> Result<(Report, Children), Error> {
+    let mut report = Report::default();
+    let mut children = Children { without_files: None, with_files: None, seccomp: true };
+    for layer in Layer::ALL {
+        let applied = match layer {
+            Layer::Limits => limits::set().map(|()| None),
+            // Made first: afterwards nothing can be opened for a rule.
+            Layer::Landlock => children.prepare(readable).and_then(|()| layer.apply_but(policy, readable)),
+            _ => layer.apply_but(policy, readable),
+        };
+        match applied {
+            Ok(None) => {}
+            Ok(Some(unknown)) => report.unknown_rights = unknown,
+            Err(reason) if mode == Mode::BestEffort && reason.is_missing() => {
+                children.seccomp &= layer != Layer::Seccomp;
+                report.missing.push(Error { layer, reason });
+            }
+            Err(reason) => return Err(Error { layer, reason }),
+        }
+    }
+    Ok((report, children))
+}
+
+/// What the children of a process need to lock themselves down, made before it was locked down itself: see [`down_to_fork`].
+#[derive(Debug)]
+pub struct Children {
+    without_files: Option<OwnedFd>,
+    with_files: Option<OwnedFd>,
+    seccomp: bool,
+}
+
+impl Children {
+    fn prepare(&mut self, readable: &[PathBuf]) -> Result<(), LayerError> {
+        self.without_files = crate::landlock::ruleset(&[])?.into();
+        self.with_files = crate::landlock::ruleset(readable)?.into();
+        Ok(())
+    }
+
+    /// To be called in a child, first: a Landlock domain of its own, so that it can do nothing to its siblings. With
+    /// `keep_files`, the files and directories that its parent can read stay readable.
+    ///
+    /// It takes `landlock_restrict_self`. The descriptor for it may be closed afterwards.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answered: then the child must not go on.
+    pub fn part(&self, keep_files: bool) -> Result<(), LayerError> {
+        let ruleset = if keep_files { &self.with_files } else { &self.without_files };
+        ruleset.as_ref().map_or(Ok(()), |ruleset| Ok(sys::restrict_self(ruleset)?))
+    }
+
+    /// To be called in a child, last: no process of its own, and only the calls of its policy.
+    ///
+    /// It takes `prlimit64` and `seccomp`.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answered: then the child must not go on. Its memory for filters is limited for the whole system.
+    pub fn narrow(&self, child: &Narrower) -> Result<(), LayerError> {
+        limits::forbid_processes()?;
+        if self.seccomp { narrow(child) } else { Ok(()) }
+    }
 }
 
 /// Attaches one more filter to a process that is locked down already: a child that needs less than its parent, or the next

@@ -9,7 +9,6 @@ use crate::LayerError;
 const NONE: Rlimit = Rlimit { current: Some(0), maximum: Some(0) };
 
 pub(crate) fn set() -> Result<(), LayerError> {
-    setrlimit(Resource::Nproc, NONE)?;
     setrlimit(Resource::Core, NONE)?;
     // A filter's output or log may be a file of the user's, which has to grow.
     let writes_a_file = [stdout(), stderr()]
@@ -19,6 +18,11 @@ pub(crate) fn set() -> Result<(), LayerError> {
         setrlimit(Resource::Fsize, NONE)?;
     }
     Ok(())
+}
+
+/// Of this user, which for a service's own is as much as of this process.
+pub(crate) fn forbid_processes() -> Result<(), LayerError> {
+    Ok(setrlimit(Resource::Nproc, NONE)?)
 }
 
 pub(crate) fn forbid_dumping() -> Result<(), LayerError> {

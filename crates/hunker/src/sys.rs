@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 
 use rustix::io::Errno;
@@ -14,6 +15,13 @@ pub(crate) fn attach(program: &[Instruction]) -> Result<(), Errno> {
     let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut().cast() };
     // SAFETY: the kernel copies `len` instructions, which have the layout of its own, and changes none.
     let answer = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0_u32, &raw const program) };
+    if answer < 0 { Err(last_error()) } else { Ok(()) }
+}
+
+/// Takes the process into a Landlock domain of its own.
+pub(crate) fn restrict_self(ruleset: &OwnedFd) -> Result<(), Errno> {
+    // SAFETY: takes two numbers, and no memory of ours.
+    let answer = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0_u32) };
     if answer < 0 { Err(last_error()) } else { Ok(()) }
 }
 

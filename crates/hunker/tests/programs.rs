@@ -292,8 +292,8 @@ fn a_policy_holds_what_fits_and_refuses_more() {
     let many = |count| calls()[..count].iter().map(|call| Rule::new(*call, &[], "")).collect::<Vec<_>>();
     assert_eq!(Policy::new(&[&many(64)]).instructions().last().map(|it| it.k), Some(KILL));
     assert!(std::panic::catch_unwind(|| Policy::new(&[&many(65)])).is_err());
-    // Pinned three times each, they need more than 128 instructions.
-    let pinned: Vec<_> = calls()[..20].iter().map(|call| Rule::new(*call, PINS, "")).collect();
+    // Pinned three times each, they need more than 160 instructions.
+    let pinned: Vec<_> = calls()[..30].iter().map(|call| Rule::new(*call, PINS, "")).collect();
     assert!(std::panic::catch_unwind(|| Policy::new(&[&pinned])).is_err());
 }
 

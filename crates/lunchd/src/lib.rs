@@ -85,6 +85,8 @@ pub const RULES: Rules = Rules {
     filter: &[],
     listeners: &[],
     datagrams: &[],
+    keeper: &[],
+    datagrams_alone: &[],
     files: &[WEB, rules::DAEMON, rules::READ, rules::WATCH],
     extra: Extra::NONE,
 };

@@ -1,0 +1,277 @@
+//! Who may have a process: limits altogether, for each source, and on how often a source comes.
+//!
+//! When all slots are taken, somebody who does nothing makes room; if nobody is idle, a source that has many makes room for one that
+//! has few. Whoever is left waits in the kernel.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::network::Network;
+
+/// A client is silent once its process did not run for so long.
+const SILENT: Duration = Duration::from_secs(1);
+/// How many buckets there are for new connections. Sources that fall on the same one share it: memory is fixed, and nobody gets more.
+const BUCKETS: usize = 8192;
+
+/// The processes that there are, by what names one, in the order in which they were made.
+pub(super) struct Slots<K> {
+    taken: BTreeMap<u64, Slot<K>>,
+    numbers: HashMap<K, u64>,
+    next: u64,
+    sources: HashMap<Network, usize>,
+    max: usize,
+    max_per_source: usize,
+    rate: Rate,
+}
+
+pub(super) struct Slot<K> {
+    process: K,
+    pub(super) client: Option<SocketAddr>,
+    source: Option<Network>,
+    /// How long its process had run on a processor when somebody looked last, and since when it has not run any longer.
+    ran: Duration,
+    silent_since: Instant,
+}
+
+/// What becomes of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict<K> {
+    /// It gets a process.
+    Admit,
+    /// It gets one once this process has ended, which is to be ended for it.
+    Evict(K),
+    /// It waits until a process ends.
+    Wait,
+    /// Its source has as many as it may have, or came too often.
+    Refuse,
+}
+
+impl<K: Copy + Eq + std::hash::Hash> Slots<K> {
+    /// For `max` at a time, `max_per_source` of them from one source, which may come `rate` times a second; 0 is no limit.
+    pub(super) fn new(max: usize, max_per_source: usize, rate: u32, now: Instant) -> Self {
+        Self {
+            taken: BTreeMap::new(),
+            numbers: HashMap::with_capacity(2 * (max + 1)),
+            next: 0,
+            sources: HashMap::with_capacity(2 * (max + 1)),
+            max,
+            max_per_source,
+            rate: Rate::new(rate, now),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.taken.len()
+    }
+
+    pub(super) fn max(&self) -> usize {
+        self.max
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.taken.is_empty()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.taken.len() >= self.max
+    }
+
+    /// The youngest first.
+    pub(super) fn processes(&self) -> impl Iterator<Item = K> {
+        self.taken.values().rev().map(|slot| slot.process)
+    }
+
+    /// Counts a new connection, and says what becomes of it.
+    pub(super) fn ask(&mut self, client: Option<SocketAddr>, now: Instant) -> Verdict<K> {
+        let source = client.map(Network::of_source);
+        if source.is_some_and(|source| !self.rate.admits(source, now)) {
+            return Verdict::Refuse;
+        }
+        self.verdict(client, now)
+    }
+
+    /// The same for one that was counted, and waits.
+    pub(super) fn verdict(&self, client: Option<SocketAddr>, now: Instant) -> Verdict<K> {
+        let source = client.map(Network::of_source);
+        let held = source.map_or(0, |source| self.held(source));
+        if source.is_some() && held >= self.max_per_source {
+            return Verdict::Refuse;
+        }
+        if !self.is_full() {
+            return Verdict::Admit;
+        }
+        if let Some(process) = self.silent(now) {
+            return Verdict::Evict(process);
+        }
+        match self.oldest_of_largest() {
+            Some((process, count)) if count >= held + 2 => Verdict::Evict(process),
+            _ => Verdict::Wait,
+        }
+    }
+
+    fn held(&self, source: Network) -> usize {
+        self.sources.get(&source).copied().unwrap_or(0)
+    }
+
+    /// Of the processes that are silent, the one that is so for longest, of the source that has most.
+    fn silent(&self, now: Instant) -> Option<K> {
+        let silent = self.taken.values().filter(|slot| now.duration_since(slot.silent_since) >= SILENT);
+        let sites = self.sites();
+        let weight = |slot: &Slot<K>| slot.source.map_or((self.max, 0), |source| self.weight(source, &sites));
+        silent.min_by_key(|slot| (Reverse(weight(slot)), slot.silent_since)).map(|slot| slot.process)
+    }
+
+    /// The oldest process of the source that has most slots, and how many that are.
+    fn oldest_of_largest(&self) -> Option<(K, usize)> {
+        let sites = self.sites();
+        let largest = self.sources.keys().copied().max_by_key(|source| self.weight(*source, &sites))?;
+        let oldest = self.taken.values().find(|slot| slot.source == Some(largest))?;
+        Some((oldest.process, self.held(largest)))
+    }
+
+    /// How many slots a source has; and its site, where sources have equally many: one host may have many /64.
+    fn weight(&self, source: Network, sites: &HashMap<Network, usize>) -> (usize, usize) {
+        (self.held(source), sites.get(&source.site()).copied().unwrap_or(0))
+    }
+
+    fn sites(&self) -> HashMap<Network, usize> {
+        let mut sites = HashMap::new();
+        for (source, count) in &self.sources {
+            *sites.entry(source.site()).or_default() += count;
+        }
+        sites
+    }
+
+    /// A process for a client that was admitted.
+    pub(super) fn take(&mut self, process: K, client: Option<SocketAddr>, now: Instant) {
+        let source = client.map(Network::of_source);
+        if let Some(source) = source {
+            *self.sources.entry(source).or_default() += 1;
+        }
+        self.next += 1;
+        self.numbers.insert(process, self.next);
+        self.taken.insert(self.next, Slot { process, client, source, ran: Duration::ZERO, silent_since: now });
+    }
+
+    /// A process has ended: what its slot was. `None` if it had none.
+    pub(super) fn free(&mut self, process: K) -> Option<Slot<K>> {
+        let slot = self.taken.remove(&self.numbers.remove(&process)?)?;
+        if let Some(source) = slot.source {
+            let count = self.sources.entry(source).or_default();
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.sources.remove(&source);
+            }
+        }
+        Some(slot)
+    }
+
+    /// Looks at the processors' clocks: whoever has run since the last time is not silent.
+    pub(super) fn look(&mut self, now: Instant, ran: impl Fn(K) -> Option<Duration>) {
+        for slot in self.taken.values_mut() {
+            let ran = ran(slot.process).unwrap_or(slot.ran);
+            if ran != slot.ran {
+                (slot.ran, slot.silent_since) = (ran, now);
+            }
+        }
+    }
+}
+
+/// How often each source may come: token buckets in the form of the generic cell rate algorithm, as those for datagrams.
+struct Rate {
+    start: Instant,
+    hasher: RandomState,
+    /// What one connection costs, in nanoseconds; none without a limit.
+    price: Option<Duration>,
+    paid: Vec<Duration>,
+}
+
+/// A full bucket holds as many connections as flow into it in this time.
+const BURST: Duration = Duration::from_secs(1);
+
+impl Rate {
+    fn new(per_second: u32, now: Instant) -> Self {
+        let price = (per_second > 0).then(|| BURST / per_second);
+        let paid = if price.is_some() { vec![Duration::ZERO; BUCKETS] } else { Vec::new() };
+        Self { start: now, hasher: RandomState::new(), price, paid }
+    }
+
+    fn admits(&mut self, source: Network, now: Instant) -> bool {
+        let Some(price) = self.price else { return true };
+        let bucket = usize::try_from(self.hasher.hash_one(source) % BUCKETS as u64).unwrap_or(0);
+        let now = now.duration_since(self.start);
+        let Some(paid) = self.paid.get_mut(bucket) else { return true };
+        let next = (*paid).max(now) + price;
+        let admits = next <= now + BURST;
+        if admits {
+            *paid = next;
+        }
+        admits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[allow(clippy::unnecessary_wraps)] // as accept(2) gives them
+    fn client(network: u8, host: u8) -> Option<SocketAddr> {
+        Some(SocketAddr::from(([192, 0, network, host], 4711)))
+    }
+
+    fn seconds(count: u64) -> Duration {
+        Duration::from_secs(count)
+    }
+
+    #[test]
+    fn a_source_has_its_limit_and_its_rate() {
+        let now = Instant::now();
+        let mut slots = Slots::new(10, 2, 3, now);
+        for process in 0..2 {
+            assert_eq!(slots.ask(client(2, 1), now), Verdict::Admit);
+            slots.take(process, client(2, 1), now);
+        }
+        assert_eq!(slots.ask(client(2, 1), now), Verdict::Refuse, "two slots");
+        assert_eq!(slots.ask(client(2, 2), now), Verdict::Admit, "another source");
+        assert_eq!(slots.free(0).and_then(|slot| slot.client), client(2, 1));
+        assert_eq!(slots.ask(client(2, 1), now), Verdict::Refuse, "three times in a second");
+        assert_eq!(slots.ask(client(2, 1), now + seconds(1)), Verdict::Admit);
+    }
+
+    #[test]
+    fn whoever_was_silent_for_longest_makes_room_then_who_has_many_then_nobody() {
+        let now = Instant::now();
+        let mut slots = Slots::new(3, 3, 0, now);
+        slots.take(1, client(2, 1), now);
+        slots.take(2, client(2, 1), now + seconds(1));
+        slots.take(3, client(2, 2), now + seconds(1));
+        // The first has run meanwhile, the others have not.
+        let later = now + seconds(3);
+        slots.look(later, |process| Some(if process == 1 { seconds(1) } else { Duration::ZERO }));
+        assert_eq!(slots.ask(client(2, 3), later), Verdict::Evict(2), "silent, and of the source with more");
+        slots.look(later, |process| Some(seconds(process)));
+        assert_eq!(
+            slots.ask(client(2, 3), later),
+            Verdict::Evict(1),
+            "the oldest of those that have two more than none"
+        );
+        assert_eq!(slots.ask(client(2, 2), later), Verdict::Wait, "two are not two more than one");
+        assert!(slots.free(3).is_some());
+        assert_eq!(slots.verdict(client(2, 2), later), Verdict::Admit);
+        assert!(slots.free(3).is_none());
+    }
+
+    #[test]
+    fn networks_of_one_site_count_together_where_they_tie() {
+        let now = Instant::now();
+        let mut slots = Slots::new(3, 3, 0, now);
+        let at = |site: u16, network: u16| Some(SocketAddr::from(([0x2001, 0xdb8, site, network, 0, 0, 0, 1], 4711)));
+        slots.take(1, at(7, 1), now);
+        slots.take(2, at(8, 1), now);
+        slots.take(3, at(8, 2), now);
+        assert_eq!(slots.ask(at(9, 1), now + seconds(2)), Verdict::Evict(2), "its site has two");
+    }
+}

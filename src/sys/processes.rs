@@ -1,0 +1,132 @@
+//! Processes of one's own: made, ended, waited for.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::ptr;
+use std::time::Duration;
+
+use libc::{c_int, c_long, clockid_t, pid_t};
+
+/// A process that was made here, and not waited for yet: until then nobody else gets its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Process(pid_t);
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// With an exit code.
+    Exited(i32),
+    /// By a signal.
+    Killed(i32),
+}
+
+/// What the kernel sends when a process ends that was made here. One may stand for many.
+pub(crate) const ENDED: c_int = libc::SIGCHLD;
+/// For wait4(2): do not wait.
+pub(crate) const WAIT_FLAGS: c_int = libc::WNOHANG;
+
+/// Makes a process, a copy of this one. `None` in the copy.
+///
+/// Not by the C library's fork(3), which makes more calls. It is as good in a program of one thread that has no handlers for it.
+///
+/// # Errors
+///
+/// What the kernel answered.
+pub(crate) fn fork() -> io::Result<Option<Process>> {
+    // SAFETY: the program has one thread, and neither process shares memory with the other.
+    match unsafe { libc::syscall(libc::SYS_clone, c_long::from(ENDED), 0_usize, 0_usize, 0_usize, 0_usize) } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        #[allow(clippy::cast_possible_truncation)] // a process's number
+        process => Ok(Some(Process(process as pid_t))),
+    }
+}
+
+impl Process {
+    /// Ends it, whatever it does.
+    pub(crate) fn kill(self) {
+        // SAFETY: takes two numbers.
+        unsafe { libc::kill(self.0, libc::SIGKILL) };
+    }
+
+    /// How long it has run on a processor.
+    pub(crate) fn processor_time(self) -> Option<Duration> {
+        /// `CPUCLOCK_SCHED`: of the whole process, in nanoseconds (`clock_getcpuclockid(3)`).
+        const CLOCK: clockid_t = 2;
+        let mut time = MaybeUninit::<libc::timespec>::uninit();
+        // SAFETY: the kernel writes a time, or answers with an error.
+        let time = unsafe {
+            if libc::clock_gettime(!self.0 << 3 | CLOCK, time.as_mut_ptr()) != 0 {
+                return None;
+            }
+            time.assume_init()
+        };
+        Some(Duration::new(time.tv_sec.try_into().ok()?, time.tv_nsec.try_into().ok()?))
+    }
+
+    /// How it ended, if it has. It is gone then.
+    pub(crate) fn ended(self) -> Option<End> {
+        wait(self.0).map(|(_, end)| end)
+    }
+}
+
+/// One that has ended, whichever; `None` if none has.
+pub(crate) fn any_ended() -> Option<(Process, End)> {
+    wait(-1)
+}
+
+fn wait(process: pid_t) -> Option<(Process, End)> {
+    let mut status = 0;
+    // SAFETY: the kernel writes the status, and nothing else.
+    let ended = unsafe { libc::wait4(process, &raw mut status, WAIT_FLAGS, ptr::null_mut()) };
+    let end = if libc::WIFSIGNALED(status) {
+        End::Killed(libc::WTERMSIG(status))
+    } else {
+        End::Exited(libc::WEXITSTATUS(status))
+    };
+    (ended > 0).then_some((Process(ended), end))
+}
+
+/// In a new process, first: it ends when the one that made it does.
+///
+/// # Errors
+///
+/// What the kernel answered.
+pub(crate) fn end_with_parent() -> io::Result<()> {
+    // SAFETY: takes two numbers.
+    answer(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })
+}
+
+/// In a new process: gives it a connection, or a socket for datagrams, on descriptors 0 and 1.
+///
+/// # Errors
+///
+/// What the kernel answered.
+pub(crate) fn take_over(socket: BorrowedFd<'_>) -> io::Result<()> {
+    for descriptor in [0, 1] {
+        // SAFETY: nothing in the program owns descriptors 0 and 1.
+        answer(unsafe { libc::dup3(socket.as_raw_fd(), descriptor, 0) })?;
+    }
+    Ok(())
+}
+
+/// In a new process: closes all descriptors from 3 on, up to `last`. Nothing that owns one of them may be used any more.
+///
+/// # Errors
+///
+/// What the kernel answered.
+pub(crate) fn close_from_3(last: u32) -> io::Result<()> {
+    // SAFETY: the process ends without using or closing what owned them.
+    answer(unsafe { libc::close_range(3, last, 0) })
+}
+
+/// In a new process: closes a descriptor whose owner is not used any more.
+pub(crate) fn close(descriptor: RawFd) {
+    // SAFETY: as above.
+    unsafe { libc::close(descriptor) };
+}
+
+fn answer(answer: c_int) -> io::Result<()> {
+    if answer == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

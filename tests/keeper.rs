@@ -1,0 +1,265 @@
+//! The keeper: a process for each connection that it makes itself. What its processes have, who makes room, and what becomes of
+//! all of them when one ends badly.
+
+mod support;
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::net::{AddressFamily, SocketAddrV4, SocketType, bind, connect, socket};
+use support::{Daemon, Folder, HUNG, Mode, Process, assert_fortune, helper, program, read_all, tool, wait_until};
+
+fn keeper(name: &str, arguments: &[&str]) -> Daemon {
+    Daemon::start_as(Mode::Keeper, name, arguments)
+}
+
+/// The processes that one has made, and that have not been waited for.
+fn children(process: &Process) -> Vec<u32> {
+    let pid = process.0.id();
+    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    list.split_whitespace().map(|child| child.parse().unwrap()).collect()
+}
+
+/// A connection from one of the host's addresses.
+fn connected_from(host: u8, address: SocketAddr) -> TcpStream {
+    let own = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&own, &SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, host), 0)).unwrap();
+    connect(&own, &address).unwrap();
+    let client = TcpStream::from(own);
+    client.set_read_timeout(Some(HUNG)).unwrap();
+    client
+}
+
+fn ping(client: &mut TcpStream) -> bool {
+    client.write_all(b"x").is_ok() && client.read(&mut [0]).is_ok_and(|count| count == 1)
+}
+
+#[test]
+fn each_connection_has_a_process_with_nothing_but_the_connection() {
+    let daemon = keeper("echo", &[]);
+    let mut clients: Vec<_> = (0..20).map(|_| daemon.connect()).collect();
+    assert!(clients.iter_mut().all(ping));
+    let processes = children(&daemon.process);
+    assert_eq!(processes.len(), clients.len());
+    let mut sockets = HashSet::new();
+    for process in &processes {
+        let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+        for line in ["NoNewPrivs:\t1", "Seccomp:\t2", "Seccomp_filters:\t2", "CapBnd:\t0000000000000000"] {
+            // Who is not root keeps the bounding set.
+            let kept = line.starts_with("CapBnd") && !rustix::process::geteuid().is_root();
+            assert!(kept || status.contains(line), "{line}: {status}");
+        }
+        if !rustix::process::geteuid().is_root() {
+            continue; // what is not dumpable shows its descriptors to root only
+        }
+        let open = fs::read_dir(format!("/proc/{process}/fd")).unwrap().map(|it| it.unwrap().path());
+        let mut open: Vec<_> = open.map(|it| (it.clone(), fs::read_link(it).unwrap())).collect();
+        open.sort();
+        let [zero, one, two] = &open[..] else { panic!("{open:?}") };
+        assert_eq!(zero.1, one.1);
+        assert!(sockets.insert(zero.1.clone()) && zero.1.to_string_lossy().starts_with("socket:"), "{open:?}");
+        assert_ne!(two.1, zero.1);
+    }
+    drop(clients);
+    // None is left behind, and none stays a zombie.
+    wait_until(|| children(&daemon.process).is_empty());
+}
+
+#[test]
+fn its_code_never_reads_from_a_client() {
+    let folder = Folder::new("keeper-trace");
+    let trace = folder.path().join("trace");
+    let mut command = tool("strace");
+    command.args(["--quiet=all", "-e", "trace=%network,read,readv,recvmsg,write,writev", "-o"]).arg(&trace);
+    command.arg(program("echo")).args(["--keeper", "--listen", "tcp://127.0.0.1:0"]);
+    let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
+    let address = process.serving_on("tcp://");
+    for _ in 0..10 {
+        let mut client = TcpStream::connect(address).unwrap();
+        assert!(ping(&mut client));
+    }
+    let [traced] = children(&process)[..] else { panic!("strace has one child") };
+    assert!(Command::new("kill").arg(traced.to_string()).status().unwrap().success());
+    process.wait();
+    let calls = fs::read_to_string(&trace).unwrap();
+    let serving = calls.split_once("serving on").expect("it says so").1;
+    let reads: Vec<_> = serving.lines().filter(|line| line.starts_with("read") || line.starts_with("recv")).collect();
+    assert_eq!(
+        serving.lines().filter(|line| line.starts_with("accept4(")).filter(|it| !it.contains("EAGAIN")).count(),
+        10
+    );
+    assert!(!reads.is_empty() && reads.iter().all(|line| line.starts_with("read(0, ")), "{reads:?}");
+}
+
+#[test]
+fn each_gets_a_fortune_of_its_own() {
+    let daemon = keeper("qotd", &[]);
+    let replies: HashSet<_> = (0..20).map(|_| assert_fortune(&read_all(&mut daemon.connect()))).collect();
+    assert!(replies.len() > 10, "{} different ones in 20", replies.len());
+}
+
+#[test]
+fn whoever_is_silent_makes_room_and_nobody_else_does() {
+    let daemon = keeper("echo", &["--max-connections", "4", "--max-per-source", "3", "--idle-timeout", "3600"]);
+    let mut busy = connected_from(1, daemon.address);
+    assert!(ping(&mut busy));
+    let mut silent: Vec<_> = (0..3).map(|_| connected_from(2, daemon.address)).collect();
+    assert!(silent.iter_mut().all(ping));
+    assert_eq!(read_all(&mut connected_from(2, daemon.address)), b"", "a fourth of one source");
+    // One that has two more than the newcomer gives one of them.
+    let mut newcomer = connected_from(3, daemon.address);
+    assert!(ping(&mut newcomer));
+    assert_eq!(read_all(&mut silent[0]), b"");
+    // While it waits for its turn, those that do something stay.
+    let mut next = connected_from(4, daemon.address);
+    next.write_all(b"x").unwrap();
+    let mut answered = false;
+    wait_until(|| {
+        next.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        answered |= next.read(&mut [0]).is_ok_and(|count| count == 1);
+        answered | !(ping(&mut busy) && ping(&mut newcomer))
+    });
+    assert!(answered && ping(&mut busy) && ping(&mut newcomer), "somebody busy had to go");
+}
+
+#[test]
+fn a_source_that_comes_too_often_is_refused() {
+    let daemon = keeper("time", &["--max-rate-per-source", "5"]);
+    let mut served = 0;
+    for _ in 0..50 {
+        served += usize::from(read_all(&mut daemon.connect()).len() == 4);
+    }
+    assert!((5..50).contains(&served), "{served} of 50");
+    assert_eq!(read_all(&mut connected_from(9, daemon.address)).len(), 4, "another source");
+}
+
+#[test]
+fn a_crash_costs_one_client_and_many_end_the_keeper() {
+    let mut daemon = keeper("echo", &[]);
+    for crash in 0..11 {
+        let mut client = daemon.connect();
+        assert!(ping(&mut client));
+        let [process] = children(&daemon.process)[..] else { panic!("one process") };
+        assert!(Command::new("kill").args(["-SEGV", &process.to_string()]).status().unwrap().success());
+        let _ = client.read_to_end(&mut Vec::new());
+        let line = daemon.process.line();
+        assert!(line.contains("127.0.0.1") && line.contains("signal 11"), "{crash}: {line}");
+    }
+    let (code, log) = daemon.process.log();
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("11 processes for connections crashed within a minute"), "{log}");
+}
+
+#[test]
+fn its_end_is_the_end_of_all_its_processes() {
+    for (signal, replies) in [("TERM", true), ("KILL", false)] {
+        let mut daemon = keeper("echo", &[]);
+        let mut clients: Vec<_> = (0..3).map(|_| daemon.connect()).collect();
+        assert!(clients.iter_mut().all(ping));
+        let processes = children(&daemon.process);
+        daemon.process.signal(signal);
+        if replies {
+            // There is time for what was begun.
+            wait_until(|| TcpStream::connect(daemon.address).is_err());
+            assert!(clients.iter_mut().all(ping));
+            drop(clients);
+            assert!(daemon.process.wait().success());
+        } else {
+            daemon.process.wait();
+        }
+        wait_until(|| processes.iter().all(|process| !fs::exists(format!("/proc/{process}")).unwrap()));
+    }
+}
+
+#[test]
+fn a_process_that_cannot_lock_itself_down_serves_nobody() {
+    let mut command = Command::new(helper("old_kernel"));
+    command.arg("full").arg(program("echo")).args(["--keeper", "--listen", "tcp://127.0.0.1:0"]);
+    let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
+    let address = process.serving_on("tcp://");
+    let mut client = TcpStream::connect(address).unwrap();
+    let _ = client.write_all(b"x");
+    let mut received = Vec::new();
+    let _ = client.read_to_end(&mut received); // cut off, so it may be a reset
+    assert_eq!(received, b"");
+    let line = process.line();
+    assert!(line.contains("cannot lock down the process for 127.0.0.1"), "{line}");
+}
+
+#[test]
+fn datagrams_have_a_process_that_is_made_again() {
+    let mut command = Command::new(program("qotd"));
+    command.args(["--keeper", "--listen", "udp://127.0.0.1:0", "--datagram-rate", "0"]).args(["--datagram-total", "0"]);
+    let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
+    let address = process.serving_on("udp://");
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let ask = || {
+        let mut reply = [0; 1024];
+        client.send_to(b"\n", address).unwrap();
+        client.recv(&mut reply).map(|length| assert_fortune(&reply[..length])).ok()
+    };
+    wait_until(|| ask().is_some());
+    let [child] = children(&process)[..] else { panic!("one process") };
+    for signal in ["KILL", "SEGV"] {
+        let child = children(&process).first().copied().unwrap_or(child);
+        assert!(Command::new("kill").args(["-s", signal, &child.to_string()]).status().unwrap().success());
+        wait_until(|| ask().is_some() && children(&process).first().is_some_and(|it| *it != child));
+    }
+    let different: HashSet<_> = (0..20).filter_map(|_| ask()).collect();
+    assert!(different.len() > 10, "{}", different.len());
+}
+
+#[test]
+fn files_are_followed_and_unix_domain_sockets_served() {
+    let folder = Folder::new("keeper-files");
+    let cookies = folder.file("cookies", "first\n");
+    let path = folder.path().join("socket");
+    let unix = format!("unix:{}", path.display());
+    let mut command = Command::new(program("qotd"));
+    command.arg("--keeper").arg(&cookies).args(["--listen", "tcp://127.0.0.1:0", "--listen", &unix]);
+    let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
+    let address = process.serving_on("tcp://");
+    process.line();
+    let over_tcp = || read_all(&mut TcpStream::connect(address).unwrap());
+    let ask = || {
+        let mut reply = String::new();
+        UnixStream::connect(&path).unwrap().read_to_string(&mut reply).unwrap();
+        reply
+    };
+    assert_eq!(over_tcp(), b"first\r\n");
+    assert_eq!(ask(), "first\r\n");
+    fs::write(&cookies, "second\n").unwrap();
+    process.signal("HUP");
+    wait_until(|| ask() == "second\r\n");
+    assert_eq!(over_tcp(), b"second\r\n");
+}
+
+#[test]
+fn inetd_s_wait_ends_when_nobody_comes() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let listener = std::os::fd::OwnedFd::from(listener);
+    let mut command = Command::new(program("time"));
+    command.args(["--keeper", "--idle-timeout", "1"]).stdin(listener.try_clone().unwrap()).stdout(listener);
+    let mut process = Process::start(command.stderr(Stdio::piped()));
+    for _ in 0..3 {
+        assert_eq!(read_all(&mut TcpStream::connect(address).unwrap()).len(), 4);
+    }
+    assert_eq!(process.log(), (Some(0), String::new()));
+}
+
+#[test]
+fn a_burst_from_many_addresses_is_served_to_the_last() {
+    let daemon = keeper("time", &["--max-connections", "100", "--max-per-source", "100"]);
+    let clients: Vec<_> =
+        (0..1_000_u32).map(|n| connected_from(u8::try_from(n % 200 + 1).unwrap(), daemon.address)).collect();
+    for mut client in clients {
+        assert_eq!(read_all(&mut client).len(), 4);
+    }
+}
