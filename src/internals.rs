@@ -51,5 +51,5 @@ pub mod engine {
 
 /// The process itself.
 pub mod sys {
-    pub use crate::sys::{allocate_by_brk, daemon_signals, exit, start, take_passed_sockets};
+    pub use crate::sys::{allocate_by_brk, daemon_signals, exit, start, take_passed_sockets, take_signal};
 }

@@ -497,15 +497,11 @@ impl Keeper {
 
     /// Learns which processes have ended, reads its files again, or stops ([`sys::daemon_signals`]).
     fn take_signals(&mut self, now: Instant) {
-        const RECORD: usize = 128;
-        let mut records = [0; 64 * RECORD];
-        let length = rustix::io::read(stdin(), &mut records).unwrap_or_default();
-        for record in records[..length].chunks_exact(RECORD) {
-            let number = record.first_chunk().map(|&number| i32::from_ne_bytes(number));
-            if number == Some(processes::ENDED) {
+        while let Ok(number) = sys::take_signal(stdin()) {
+            if number == processes::ENDED {
                 self.unsettled = true;
                 self.take_young_ends(now);
-            } else if number == Some(Signal::HUP.as_raw()) {
+            } else if number == Signal::HUP.as_raw() {
                 if let Some(files) = self.one.behavior.files_mut() {
                     files.reload();
                     // Theirs are copies.

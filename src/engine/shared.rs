@@ -472,14 +472,10 @@ impl Shared {
         }
     }
 
-    /// Reads its files again, or stops ([`sys::daemon_signals`]): signalfd(2) tells which signal came.
+    /// Reads its files again, or stops ([`sys::daemon_signals`]).
     fn take_signals(&mut self, now: Instant) {
-        const RECORD: usize = 128;
-        let mut records = [0; 4 * RECORD];
-        let length = rustix::io::read(stdin(), &mut records).unwrap_or_default();
-        for record in records[..length].chunks_exact(RECORD) {
-            let number = record.first_chunk().map(|&number| i32::from_ne_bytes(number));
-            if number != Some(Signal::HUP.as_raw()) {
+        while let Ok(number) = sys::take_signal(stdin()) {
+            if number != Signal::HUP.as_raw() {
                 self.stop(now);
             } else if let Some(files) = self.worker.behavior.files_mut() {
                 files.reload();

@@ -94,7 +94,9 @@ impl<K: Copy + Eq + Hash, T> Table<K, T> {
         self.open.to_back(&key).map(|(value, _)| value)
     }
 
-    pub(crate) fn oldest(&self) -> Option<(K, &T)> {
+    /// The first: its key, and what it is.
+    #[must_use]
+    pub fn oldest(&self) -> Option<(K, &T)> {
         self.open.front().map(|(&key, (value, _))| (key, value))
     }
 

@@ -122,6 +122,19 @@ pub fn daemon_signals() -> io::Result<OwnedFd> {
     }
 }
 
+/// The number of the next signal that has come, from a descriptor of [`daemon_signals`].
+///
+/// # Errors
+///
+/// What the system says: `WOULDBLOCK`, if none has.
+pub fn take_signal(signals: BorrowedFd<'_>) -> rustix::io::Result<i32> {
+    // A signalfd_siginfo, which begins with the number (signalfd(2)).
+    let mut record = [0; 128];
+    rustix::io::retry_on_intr(|| rustix::io::read(signals, &mut record))?;
+    let [a, b, c, d, ..] = record;
+    Ok(i32::from_ne_bytes([a, b, c, d]))
+}
+
 /// Asks the kernel to wake the program up for no less than so many octets, the end, or a full buffer (`SO_RCVLOWAT` in
 /// socket(7)). Where that cannot be had, it wakes up more often.
 pub(crate) fn set_rcvlowat(socket: BorrowedFd<'_>, octets: usize) {

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use hyper::body::{Bytes, Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::server::Place;
+use super::place::Place;
 
 /// How many octets of answers may be on their way altogether: clients decide how long they are.
 const MOST_OCTETS: usize = 64 * 1024 * 1024;

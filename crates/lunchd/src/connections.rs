@@ -16,8 +16,8 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    pub(super) fn new(most: u32, most_per_source: u32) -> Self {
-        Self { table: Table::new(most as usize, most_per_source as usize), next: 0, latest: 0 }
+    pub(super) fn new(max: u32, max_per_source: u32) -> Self {
+        Self { table: Table::new(max as usize, max_per_source as usize), next: 0, latest: 0 }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -53,11 +53,13 @@ impl Connections {
         }
     }
 
-    /// Ends the connection that was idle for longest.
-    pub(super) fn let_oldest_go(&mut self) {
+    /// Ends the connection that was idle for longest: its number.
+    pub(super) fn evict_oldest(&mut self) -> Option<u64> {
+        let number = self.table.oldest().map(|(number, _)| number);
         if let Some(server) = self.table.evict_oldest() {
             end(server);
         }
+        number
     }
 
     /// It has ended.

@@ -10,7 +10,7 @@ use rustix::net::{SendFlags, send};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::server::Place;
+use super::place::Place;
 
 /// How many octets one call sends, where they come in pieces: what fits into the kernel's buffer.
 const LONGEST_WRITE: usize = 32 * 1024;

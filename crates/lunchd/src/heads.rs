@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::server::Place;
+use super::place::Place;
 
 /// A stream of HTTP/1. hyper reads HTTP/1.0 and 1.1 and refuses any other version with 400. So a higher minor version becomes
 /// 1.1, which it is to be read as (RFC 9110, section 2.5); another major one does too, and the request is marked.

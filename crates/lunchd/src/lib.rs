@@ -14,9 +14,11 @@ pub mod fuzz;
 mod guarded;
 mod heads;
 mod page;
+mod place;
 mod protocols;
 pub(crate) mod proxy;
 mod server;
+mod shared;
 mod sockets;
 mod sys;
 mod tls;
@@ -42,7 +44,8 @@ use small_services::service::Run;
 
 use arguments::Arguments;
 use proxy::Balancers;
-use server::{Limits, Server};
+use server::Server;
+use shared::Limits;
 use sockets::{Passed, Sockets};
 use tls::Identity;
 
@@ -179,11 +182,11 @@ fn live() -> Result<Infallible, Error> {
     let limits = Limits {
         idle: Duration::from_secs(arguments.idle_timeout.into()),
         life: Duration::from_secs(arguments.connection_timeout.into()),
-        most: arguments.max_connections,
-        most_per_source: arguments.max_per_source.unwrap_or_else(|| arguments.max_connections.div_ceil(2)),
+        max: arguments.max_connections,
+        max_per_source: arguments.max_per_source.unwrap_or_else(|| arguments.max_connections.div_ceil(2)),
     };
     let balancers = Balancers::new(arguments.proxy_protocol);
-    engine::raise_descriptor_limit(limits.most, server::SPARE_DESCRIPTORS * listeners.len() + descriptors)?;
+    engine::raise_descriptor_limit(limits.max, server::SPARE_DESCRIPTORS * listeners.len() + descriptors)?;
     daemon_signals().and_then(|signals| Ok(dup2_stdin(signals)?)).map_err(prepare)?;
     let manager = Manager::connect(Instant::now()).map_err(engine::SharedError::Manager)?;
     let guard = runtime.enter();

@@ -20,7 +20,8 @@ use tokio::time::{sleep, timeout};
 use super::answer::{self, MOST_FIELDS};
 use super::body::Body;
 use super::heads::Heads;
-use super::server::{GRACE, Place, Shared};
+use super::place::{End, Place};
+use super::shared::{GRACE, Shared};
 use super::sockets::Scheme;
 
 /// The longest head of a request, in octets; beyond that, the answer is 431.
@@ -29,15 +30,6 @@ const LONGEST_HEAD: usize = 16 * 1024;
 const MOST_UNSENT: usize = 32 * 1024;
 /// The most requests of one HTTP/2 connection at a time.
 const MOST_STREAMS: u32 = 32;
-
-/// Why a connection ends before it is done.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    /// The client did nothing for too long.
-    Idle,
-    /// It has had its time, or the program is to end: requests in progress are still answered.
-    Due,
-}
 
 /// HTTP/2 has a task a request, on the same thread.
 #[derive(Clone, Copy)]
@@ -119,7 +111,7 @@ impl Shared {
         place.mark();
         let mut answer = self.site.answer(scheme, &request, version_is_served);
         if answer.status() == StatusCode::SERVICE_UNAVAILABLE {
-            self.make_room();
+            self.places.make_room();
         }
         // RFC 9112, section 9.3.
         let is_last = match request.version() {
