@@ -98,9 +98,9 @@ pub struct Limits {
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_per_source: Option<u32>,
 
-    /// With --keeper: take so many new connections a second from one IPv4 address or IPv6 /64; 0 is no limit
+    /// With --keeper: so many new ones a second from one source; 0 is no limit
     ///
-    /// As many may come at once.
+    /// A source is an IPv4 address or an IPv6 /64. As many may come at once.
     #[arg(long, value_name = "COUNT", default_value_t = RATE)]
     pub max_rate_per_source: u32,
 
