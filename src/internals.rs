@@ -19,7 +19,7 @@ pub mod rules {
         shared::TELL,
         sys::TELL_TIME,
         #[cfg(debug_assertions)]
-        shared::CHECK_BEFORE_CLOSING,
+        sys::CHECK_BEFORE_CLOSING,
     ];
     /// Of a file that is read again.
     pub const READ: &[Rule] = file::READ;

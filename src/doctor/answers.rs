@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::checks::{Service, Socket};
+use super::service::{Service, Socket};
 use super::{Findings, ports};
 
 /// How long a service may take to answer the doctor.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Findings;
-use super::checks::Socket;
+use super::service::Socket;
 use super::systemd;
 
 /// What is not renewed by then needs somebody to look: some certificates last for six days only.

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::Findings;
-use super::checks::Socket;
+use super::service::Socket;
 use crate::fortune::DIRECTORIES;
 
 const INSTALL: &str = "install collections, as `apt install fortunes` and `dnf install fortune-mod` do, or leave the path \

@@ -4,7 +4,7 @@ use std::env;
 use std::fs;
 use std::process::{Command, Stdio};
 
-use super::checks::Service;
+use super::service::Service;
 use super::{Findings, systemd};
 
 /// The oldest systemd that has all that the units ask for.

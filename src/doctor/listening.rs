@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 
-use super::checks::{Service, Socket};
+use super::service::{Service, Socket};
 use super::{Findings, ports, systemd};
 
 impl Socket {

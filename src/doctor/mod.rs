@@ -11,6 +11,7 @@ mod host;
 mod listening;
 mod ports;
 mod processes;
+mod service;
 mod starting;
 mod systemd;
 

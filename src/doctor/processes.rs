@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Findings;
-use super::checks::Service;
+use super::service::Service;
 use crate::services;
 
 /// The programs that are in no table.

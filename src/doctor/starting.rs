@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::Findings;
-use super::checks::Socket;
+use super::service::Socket;
 use super::systemd;
 use crate::executable::{self, Unfit};
 

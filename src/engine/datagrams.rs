@@ -11,8 +11,6 @@ use rand::rngs::SmallRng;
 
 use super::answer;
 use super::limiter::{HEADERS, Limiter, Payer};
-#[cfg(debug_assertions)]
-use super::shared::CHECK_BEFORE_CLOSING;
 use crate::numbers::{DATAGRAM_SOCKET, FILE, INPUT};
 use crate::random;
 use crate::service::{Behavior, LineEnd};
@@ -35,7 +33,7 @@ pub(super) const ANSWER_ALONE: &[Rule] = &[
     Rule::new(Syscall::BRK, &[], "compose a reply"),
     Rule::new(Syscall::CLOSE, &[FILE], "be done with a file"),
     #[cfg(debug_assertions)]
-    CHECK_BEFORE_CLOSING,
+    sys::CHECK_BEFORE_CLOSING,
 ];
 
 const MSG_DONTWAIT: Pin = Pin::is(3, 0x40);

@@ -95,7 +95,7 @@ pub(super) const RULES: &[Rule] = &[
     // SECCOMP_SET_MODE_FILTER
     Rule::new(Syscall::SECCOMP, &[Pin::is(0, 1), Pin::is(1, 0)], "keep to the policy of one connection"),
     #[cfg(debug_assertions)]
-    super::shared::CHECK_BEFORE_CLOSING,
+    sys::CHECK_BEFORE_CLOSING,
 ];
 
 /// Sockets with everything that it takes to make a process for each client, ready to go on without the outside world.

@@ -55,7 +55,7 @@ pub(super) const RULES: &[Rule] = &[
     sys::TELL_TIME,
     Rule::new(Syscall::BRK, &[], "keep a record of one more connection, or the rest of a long reply"),
     #[cfg(debug_assertions)]
-    CHECK_BEFORE_CLOSING,
+    sys::CHECK_BEFORE_CLOSING,
 ];
 
 // lunchd makes these too.
@@ -68,14 +68,6 @@ pub(crate) const ACCEPT: Rule = Rule::new(
 pub(crate) const CLOSE: Rule = Rule::new(Syscall::CLOSE, &[STREAM], "end a connection, or be done with a file");
 pub(crate) const BE_TOLD: Rule = Rule::new(Syscall::READ, &[INPUT], "learn that it is time to stop, or to read again");
 pub(crate) const TELL: Rule = Rule::new(Syscall::WRITE, &[OUTPUT], "tell the service manager: ready, alive, stopping");
-/// Nobody's in what is installed.
-#[cfg(debug_assertions)]
-pub(crate) const CHECK_BEFORE_CLOSING: Rule = Rule::new(
-    Syscall::FCNTL,
-    // F_GETFD
-    &[Pin::is(1, 1)],
-    "assert that a descriptor is open, as the standard library does before it closes one",
-);
 
 /// How many new connections a second one source may make, unless `--max-rate-per-source` says otherwise.
 const RATE: u32 = 200;

@@ -173,6 +173,15 @@ pub(crate) fn replace_standard_error() {
 /// What every program needs, to end.
 pub(crate) const RULES: &[Rule] = &[Rule::new(Syscall::EXIT_GROUP, &[], "end")];
 
+/// Nobody's in what is installed.
+#[cfg(debug_assertions)]
+pub(crate) const CHECK_BEFORE_CLOSING: Rule = Rule::new(
+    Syscall::FCNTL,
+    // F_GETFD
+    &[Pin::is(1, 1)],
+    "assert that a descriptor is open, as the standard library does before it closes one",
+);
+
 /// Where time counts, and the vDSO cannot tell it.
 pub(crate) const TELL_TIME: Rule = Rule::new(
     Syscall::CLOCK_GETTIME,
