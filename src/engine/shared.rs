@@ -506,7 +506,8 @@ impl Shared {
 }
 
 /// Whether accept(2) will never work again, rather than not for this client.
-pub(super) fn is_of_the_socket(errno: Errno) -> bool {
+#[must_use]
+pub fn is_of_the_socket(errno: Errno) -> bool {
     matches!(errno, Errno::INVAL | Errno::BADF | Errno::NOTSOCK | Errno::OPNOTSUPP)
 }
 

@@ -26,6 +26,7 @@ use super::sockets::{Listener, Scheme};
 use super::tls::Identity;
 use crate::sys;
 use small_services::internals::Manager;
+use small_services::internals::engine::is_of_the_socket;
 use small_services::internals::sys::take_signal;
 use small_services::log;
 
@@ -172,7 +173,7 @@ impl Shared {
                     self.places.evict_oldest();
                     sleep(PAUSE).await;
                 }
-                Some(Errno::INVAL | Errno::BADF | Errno::NOTSOCK | Errno::OPNOTSUPP) => {
+                Some(errno) if is_of_the_socket(errno) => {
                     log::error(&format!("cannot serve {scheme} any more: {error}; start the program again"));
                     return;
                 }
