@@ -1,6 +1,5 @@
 //! Finger (RFC 1288): answers with the plan of a user. The plans are files in one directory, each under its user's name.
 #![no_main]
-
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -9,8 +8,6 @@ use std::path::{Path, PathBuf};
 use small_services::{Answer, Behavior, Extra, Files, LIST, LineEnd, Readable, Run, Service, file, log};
 
 small_services::program!(Finger);
-
-/// Sends one plan, or the names of all who have one.
 enum Finger {}
 
 #[derive(clap::Args, Debug, Default)]
@@ -19,11 +16,10 @@ struct Options {
     #[arg(long, value_name = "DIRECTORY")]
     plans: Option<PathBuf>,
 }
-
 const PLANS: &str = "/var/lib/finger";
-/// In octets, for one plan; and how many there are at most.
+/// In octets; and so many of them that their names are no longer than one.
 const LONGEST_PLAN: usize = 16 * 1024;
-const MAX_PLANS: usize = 1024;
+const MAX_PLANS: usize = 60;
 
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read the plans in {}: {source}; check the directory and its files", .directory.display())]
@@ -38,10 +34,8 @@ impl Service for Finger {
     const NAME: &'static str = "finger";
     const ABOUT: &'static str = "Finger (RFC 1288): sends the plan of a user, then closes";
     const IDLE_TIMEOUT: u16 = 10;
-    // RFC 1288 knows TCP only.
     const UDP_UNASKED: bool = false;
     const EXTRA: Extra = Extra { files: &[LIST], ..Extra::NONE };
-
     fn prepare(options: &Options, _: Run) -> Result<Behavior, Error> {
         let directory = options.plans.clone().unwrap_or_else(|| PLANS.into());
         let plans = read(&directory)?;
@@ -56,24 +50,27 @@ struct Plans {
 
 fn read(directory: &Path) -> Result<BTreeMap<String, String>, Error> {
     let because = |source| Error { directory: directory.to_owned(), source };
-    let names = file::list(directory).map_err(because)?.unwrap_or_default();
-    let names = names.into_iter().filter(|(_, kind)| kind.is_file()).filter_map(|(name, _)| name.into_string().ok());
-    names
-        .take(MAX_PLANS)
-        .map(|name| {
-            let plan = file::read(&directory.join(&name), LONGEST_PLAN).map_err(because)?;
-            // RFC 1288, section 3.3: nothing but printable characters.
-            let printable = |c: &char| c.is_ascii_graphic() || matches!(c, ' ' | '\t' | '\n');
-            Ok((name, String::from_utf8_lossy(&plan).chars().filter(printable).collect()))
-        })
-        .collect()
+    let files = file::list(directory).map_err(because)?.unwrap_or_default();
+    let names = files.into_iter().filter(|(_, kind)| kind.is_file()).filter_map(|(name, _)| name.into_string().ok());
+    let plan = |name: String| match file::read(&directory.join(&name), LONGEST_PLAN) {
+        Ok(plan) => Some((name, printable(&String::from_utf8_lossy(&plan)))),
+        Err(error) => {
+            log::warning(&format!("there is no plan in {}: {error}", directory.join(name).display()));
+            None
+        }
+    };
+    Ok(names.filter(|name| *name == printable(name)).take(MAX_PLANS).filter_map(plan).collect())
+}
+
+/// RFC 1288, section 3.3: nothing but printable characters.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| c.is_ascii_graphic() || matches!(c, ' ' | '\t' | '\n')).collect()
 }
 
 impl Files for Plans {
     fn readable(&self) -> Vec<Readable> {
         vec![Readable::all(self.directory.clone())]
     }
-
     fn reload(&mut self) {
         match read(&self.directory) {
             Ok(plans) => self.plans = plans,
@@ -86,7 +83,6 @@ impl Answer for Plans {
     fn limit(&self) -> usize {
         256
     }
-
     fn answer(&mut self, request: &[u8], _: Option<SocketAddr>, line_end: LineEnd, octets: &mut Vec<u8>) {
         let request = String::from_utf8_lossy(request);
         let name = request.trim_start_matches("/W").trim();
@@ -97,7 +93,6 @@ impl Answer for Plans {
             None => line_end.append("There is no such user, or no plan.\n", octets),
         }
     }
-
     fn longest(&self) -> usize {
         2 * LONGEST_PLAN
     }

@@ -3,7 +3,7 @@
 //! A program of this crate is started by a super-server: systemd with `Accept=yes` or `Accept=no`, inetd, xinetd or tcpserver.
 //! Its descriptors tell how, so the same program also serves all clients by itself (`--listen`), and prints once on a
 //! terminal. Before it reads one octet from the network, it locks itself down: no capability, no file, no other host, and
-//! some four system calls.
+//! few system calls: a reply takes four.
 //!
 //! # A service
 //!

@@ -167,7 +167,7 @@ pub trait Answer: Files {
     /// Appends the answer to `octets`; its lines end with `line_end`. `request` is what came before the first line end, or, without
     /// one, before the client had sent everything: any octets at all. `from` is unknown on a terminal and for a Unix-domain socket.
     ///
-    /// This is after the lock-down: it opens nothing but files beneath the [readable](Files::readable) directories.
+    /// This is after the lock-down: it opens no file. What it needs is read when it is prepared, and [again](Files::reload).
     fn answer(&mut self, request: &[u8], from: Option<SocketAddr>, line_end: LineEnd, octets: &mut Vec<u8>);
 
     /// How long an answer may become, in octets: so much memory is reserved before the lock-down.

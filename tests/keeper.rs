@@ -215,6 +215,30 @@ fn datagrams_have_a_process_that_is_made_again() {
     assert!(different.len() > 10, "{}", different.len());
 }
 
+/// What its process opens has a number that its policy knows as a file's.
+#[test]
+fn datagrams_are_answered_from_files_that_change() {
+    let folder = Folder::new("keeper-datagrams");
+    let cookies = folder.file("cookies", "first\n");
+    let mut command = Command::new(program("qotd"));
+    command.arg("--keeper").arg(&cookies).args(["--listen", "udp://127.0.0.1:0", "--datagram-rate", "0"]);
+    let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
+    let address = process.serving_on("udp://");
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let ask = || {
+        let mut reply = [0; 1024];
+        client.send_to(b"\n", address).unwrap();
+        client.recv(&mut reply).map(|length| reply[..length].to_vec()).unwrap_or_default()
+    };
+    wait_until(|| ask() == b"first\r\n");
+    let before = children(&process);
+    // It looks for itself, once a second, whether they have changed.
+    fs::write(&cookies, "second\n").unwrap();
+    wait_until(|| ask() == b"second\r\n");
+    assert_eq!(children(&process), before, "the same process");
+}
+
 #[test]
 fn files_are_followed_and_unix_domain_sockets_served() {
     let folder = Folder::new("keeper-files");

@@ -86,7 +86,7 @@ fn utmp_tells_it_where_there_is_no_logind() {
     // systemd makes logind's directory whether logind runs or not.
     let empty = with_sessions("utmp-too", &[]);
     let record = |user: &str| {
-        let mut record = vec![0; 384];
+        let mut record = vec![0; size_of::<libc::utmpx>()];
         record[..2].copy_from_slice(&7_i16.to_ne_bytes());
         record[8..13].copy_from_slice(b"pts/0");
         record[44..][..user.len()].copy_from_slice(user.as_bytes());

@@ -301,7 +301,7 @@ impl Keeper {
         }
         match self.slots.ask(client.from, now) {
             Verdict::Refuse => {}
-            Verdict::Admit => self.make_process(&connection, client, children, now),
+            Verdict::Admit => self.make_process(connection, client, children, now),
             Verdict::Evict(process) => {
                 process.kill();
                 self.wait_for_a_slot(connection, client);
@@ -317,12 +317,15 @@ impl Keeper {
     }
 
     fn serve_waiting(&mut self, children: &Children, now: Instant) {
+        if self.paused.is_some_and(|end| end > now) {
+            return;
+        }
         let Some((connection, client)) = self.waiting.take() else { return };
         if self.slots.is_full() {
             self.take_ends(now);
         }
         match self.slots.verdict(client.from, now) {
-            Verdict::Admit => self.make_process(&connection, client, children, now),
+            Verdict::Admit => self.make_process(connection, client, children, now),
             Verdict::Evict(process) => {
                 process.kill(); // again, if need be
                 self.waiting = Some((connection, client));
@@ -338,7 +341,7 @@ impl Keeper {
     }
 
     /// Makes the process for a connection, and lets go of the connection itself.
-    fn make_process(&mut self, connection: &OwnedFd, client: Client, children: &Children, now: Instant) {
+    fn make_process(&mut self, connection: OwnedFd, client: Client, children: &Children, now: Instant) {
         // Before: the processes would all have the same random state, and compose the same reply.
         self.one.meet(&client);
         let seed = self.random.random();
@@ -346,9 +349,12 @@ impl Keeper {
             Ok(Some(process)) => self.slots.take(process, client.from, now),
             Ok(None) => {
                 self.one.reseed(seed);
-                serve_connection(&mut self.one, connection, client, self.idle, children)
+                serve_connection(&mut self.one, &connection, client, self.idle, children)
             }
-            Err(error) => self.pause(now, &format!("cannot make a process for a connection: {error}")),
+            Err(error) => {
+                self.waiting = Some((connection, client));
+                self.pause(now, &format!("cannot make a process for a connection: {error}"));
+            }
         }
     }
 
@@ -382,10 +388,13 @@ impl Keeper {
         let begun = processes::end_with_parent()
             .and_then(|()| processes::take_over(self.sockets[index].socket.descriptor.as_fd()));
         let parted = begun.is_ok() && children.part(self.io == Io::DatagramsAndFiles);
-        // Files that it reads stay open: the numbers from `FIRST_FREE` on are theirs, and the listening sockets'.
-        if !parted || processes::close_from_3(number(LAST_DATAGRAMS)).is_err() {
+        // With files, the numbers up to `LAST_DATAGRAMS` stay taken: what it opens gets a number that its policy knows as a file's.
+        // No call that it has takes one of these.
+        let keeps = self.io == Io::DatagramsAndFiles;
+        if !parted || !keeps && processes::close_from_3(number(LAST_DATAGRAMS)).is_err() {
             sys::exit(NOT_LOCKED_DOWN);
         }
+        children.descriptors().for_each(processes::close);
         for served in &mut self.sockets {
             if served.socket.kind == Kind::Listener {
                 processes::close(served.socket.descriptor.as_raw_fd());
@@ -449,7 +458,11 @@ impl Keeper {
     }
 
     fn ended(&mut self, process: Process, end: End, now: Instant) {
-        let client = self.slots.free(process).and_then(|slot| slot.client);
+        let slot = self.slots.free(process);
+        if slot.is_some() {
+            self.traffic = now; // until now
+        }
+        let client = slot.and_then(|slot| slot.client);
         let datagrams = self.sockets.iter_mut().find(|served| served.process == Some(process));
         let whose = match (client, datagrams) {
             (_, Some(served)) => {
@@ -556,7 +569,7 @@ impl Keeper {
         let watched = self.lifetime == Lifetime::WhileBusy && self.sockets.iter().any(|it| it.process.is_some());
         let look = (self.unsettled || self.is_crowded() || self.waiting.is_some() || watched).then_some(self.look);
         let again = self.sockets.iter().filter(|it| it.socket.kind == Kind::Datagrams && it.process.is_none());
-        let again = again.map(|it| it.due).min();
+        let again = again.map(|it| it.due).min().filter(|_| self.stopping.is_none());
         let dues = [self.manager.due(), self.paused, self.stopping, leaves, look, again];
         dues.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + MINUTE)
     }

@@ -28,6 +28,8 @@ pub use one::One;
 pub use shared::{Error as SharedError, Limits, Shared};
 pub use sockets::{Kind, Lifetime, Socket};
 
+use std::os::fd::RawFd;
+
 use hunker::{Narrower, Policy, Rule};
 
 use crate::file;
@@ -185,6 +187,11 @@ impl Children {
     /// The first half, which takes a descriptor. Whether it holds.
     fn part(&self, keep_files: bool) -> bool {
         self.layers.as_ref().is_none_or(|layers| layers.part(keep_files).is_ok())
+    }
+
+    /// What is open for it.
+    fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        self.layers.iter().flat_map(hunker::Children::descriptors)
     }
 
     /// The second half, last. Whether it holds.

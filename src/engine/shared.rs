@@ -82,7 +82,7 @@ pub struct Limits {
     #[arg(long)]
     pub keeper: bool,
 
-    /// Serve so many connections at a time; one more ends the one that was idle for longest
+    /// Serve so many connections at a time; one more ends one that is idle
     #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
 

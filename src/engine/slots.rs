@@ -31,8 +31,9 @@ pub(super) struct Slot<K> {
     process: K,
     pub(super) client: Option<SocketAddr>,
     source: Option<Network>,
-    /// How long its process had run on a processor when somebody looked last, and since when it has not run any longer.
-    ran: Duration,
+    /// How long its process had run on a processor when somebody looked last, if anybody has, and since when it has not run
+    /// any longer.
+    ran: Option<Duration>,
     silent_since: Instant,
 }
 
@@ -106,8 +107,13 @@ impl<K: Copy + Eq + std::hash::Hash> Slots<K> {
         if let Some(process) = self.silent(now) {
             return Verdict::Evict(process);
         }
+        // Who has a slot takes none from others, and does not keep others waiting for one more.
+        if held > 0 {
+            return Verdict::Refuse;
+        }
         match self.oldest_of_largest() {
-            Some((process, count)) if count >= held + 2 => Verdict::Evict(process),
+            // Of one source that has many, or of a site that has many sources.
+            Some((process, count)) if count >= 2 => Verdict::Evict(process),
             _ => Verdict::Wait,
         }
     }
@@ -118,18 +124,20 @@ impl<K: Copy + Eq + std::hash::Hash> Slots<K> {
 
     /// Of the processes that are silent, the one that is so for longest, of the source that has most.
     fn silent(&self, now: Instant) -> Option<K> {
-        let silent = self.taken.values().filter(|slot| now.duration_since(slot.silent_since) >= SILENT);
+        let is_silent = |slot: &&Slot<K>| slot.ran.is_some() && now.duration_since(slot.silent_since) >= SILENT;
+        let silent = self.taken.values().filter(is_silent);
         let sites = self.sites();
         let weight = |slot: &Slot<K>| slot.source.map_or((self.max, 0), |source| self.weight(source, &sites));
         silent.min_by_key(|slot| (Reverse(weight(slot)), slot.silent_since)).map(|slot| slot.process)
     }
 
-    /// The oldest process of the source that has most slots, and how many that are.
+    /// The oldest process of the source that has most slots, and how many that are, or its site has.
     fn oldest_of_largest(&self) -> Option<(K, usize)> {
         let sites = self.sites();
         let largest = self.sources.keys().copied().max_by_key(|source| self.weight(*source, &sites))?;
         let oldest = self.taken.values().find(|slot| slot.source == Some(largest))?;
-        Some((oldest.process, self.held(largest)))
+        let (own, site) = self.weight(largest, &sites);
+        Some((oldest.process, own.max(site)))
     }
 
     /// How many slots a source has; and its site, where sources have equally many: one host may have many /64.
@@ -153,7 +161,7 @@ impl<K: Copy + Eq + std::hash::Hash> Slots<K> {
         }
         self.next += 1;
         self.numbers.insert(process, self.next);
-        self.taken.insert(self.next, Slot { process, client, source, ran: Duration::ZERO, silent_since: now });
+        self.taken.insert(self.next, Slot { process, client, source, ran: None, silent_since: now });
     }
 
     /// A process has ended: what its slot was. `None` if it had none.
@@ -172,7 +180,7 @@ impl<K: Copy + Eq + std::hash::Hash> Slots<K> {
     /// Looks at the processors' clocks: whoever has run since the last time is not silent.
     pub(super) fn look(&mut self, now: Instant, ran: impl Fn(K) -> Option<Duration>) {
         for slot in self.taken.values_mut() {
-            let ran = ran(slot.process).unwrap_or(slot.ran);
+            let ran = ran(slot.process).or(slot.ran);
             if ran != slot.ran {
                 (slot.ran, slot.silent_since) = (ran, now);
             }
@@ -249,16 +257,13 @@ mod tests {
         slots.take(2, client(2, 1), now + seconds(1));
         slots.take(3, client(2, 2), now + seconds(1));
         // The first has run meanwhile, the others have not.
+        slots.look(now + seconds(1), |_| Some(Duration::ZERO));
         let later = now + seconds(3);
         slots.look(later, |process| Some(if process == 1 { seconds(1) } else { Duration::ZERO }));
         assert_eq!(slots.ask(client(2, 3), later), Verdict::Evict(2), "silent, and of the source with more");
         slots.look(later, |process| Some(seconds(process)));
-        assert_eq!(
-            slots.ask(client(2, 3), later),
-            Verdict::Evict(1),
-            "the oldest of those that have two more than none"
-        );
-        assert_eq!(slots.ask(client(2, 2), later), Verdict::Wait, "two are not two more than one");
+        assert_eq!(slots.ask(client(2, 3), later), Verdict::Evict(1), "the oldest of the source that has two");
+        assert_eq!(slots.ask(client(2, 2), later), Verdict::Refuse, "who has one takes none from others");
         assert!(slots.free(3).is_some());
         assert_eq!(slots.verdict(client(2, 2), later), Verdict::Admit);
         assert!(slots.free(3).is_none());
@@ -273,5 +278,8 @@ mod tests {
         slots.take(2, at(8, 1), now);
         slots.take(3, at(8, 2), now);
         assert_eq!(slots.ask(at(9, 1), now + seconds(2)), Verdict::Evict(2), "its site has two");
+        assert!(slots.free(2).is_some());
+        slots.take(4, at(9, 1), now);
+        assert_eq!(slots.ask(at(10, 1), now), Verdict::Wait, "each has one");
     }
 }

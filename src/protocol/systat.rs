@@ -56,7 +56,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The text could not be read.
-    #[error("cannot read the text in {}: {source}; name a file of up to {LONGEST} octets that the service may read", .path.display())]
+    #[error("cannot read the text in {}: {source}; name a file of up to {LONGEST} octets, with CR LF for line ends, that the service may read", .path.display())]
     Text {
         /// The file.
         path: PathBuf,
@@ -79,8 +79,14 @@ impl Service for Systat {
     fn prepare(options: &Options, _: Run) -> Result<Behavior, Error> {
         let users = match &options.text {
             Some(path) => {
-                let text = file::read(path, LONGEST).map_err(|source| Error::Text { path: path.clone(), source })?;
-                Users { records: None, read: None, list: printable(&String::from_utf8_lossy(&text)) }
+                let because = |source| Error::Text { path: path.clone(), source };
+                let text = file::read(path, LONGEST).map_err(because)?;
+                let list = printable(&String::from_utf8_lossy(&text));
+                // Over connections, each line end is two octets.
+                if list.len() + list.matches('\n').count() > LONGEST {
+                    return Err(because(io::ErrorKind::FileTooLarge.into()));
+                }
+                Users { list, ..Users::default() }
             }
             None => Users::of(Records::find()?)?,
         };
@@ -145,7 +151,7 @@ fn add_session(session: &str, list: &mut String) {
 
 /// What utmp(5) has, from its records.
 fn logins(records: &[u8]) -> String {
-    const RECORD: usize = 384;
+    const RECORD: usize = size_of::<libc::utmpx>(); // longer on aarch64
     const USER_PROCESS: i16 = 7;
     let mut list = String::new();
     for record in records.chunks_exact(RECORD) {
@@ -180,15 +186,17 @@ fn printable(text: &str) -> String {
 }
 
 /// A text, or a list that is read again.
+#[derive(Default)]
 struct Users {
     records: Option<Records>,
     read: Option<Instant>,
     list: String,
+    failures: log::Repeated,
 }
 
 impl Users {
     fn of(records: Records) -> Result<Self, Error> {
-        Ok(Self { records: Some(records), read: Some(Instant::now()), list: records.read()? })
+        Ok(Self { records: Some(records), read: Some(Instant::now()), list: records.read()?, ..Self::default() })
     }
 
     fn refresh(&mut self) {
@@ -199,7 +207,10 @@ impl Users {
         self.read = Some(Instant::now());
         match records.read() {
             Ok(list) => self.list = list,
-            Err(error) => log::error(&format!("{error}; going on with the list that was read before")),
+            Err(error) => {
+                let message = format!("{error}; going on with the list that was read before");
+                self.failures.warning(Instant::now(), &message);
+            }
         }
     }
 }
@@ -261,7 +272,7 @@ mod tests {
     #[test]
     fn a_record_of_utmp_is_one_line_if_somebody_is_logged_in() {
         let record = |kind: i16, user: &str, line: &str| {
-            let mut record = vec![0; 384];
+            let mut record = vec![0; size_of::<libc::utmpx>()];
             record[..2].copy_from_slice(&kind.to_ne_bytes());
             record[8..][..line.len()].copy_from_slice(line.as_bytes());
             record[44..][..user.len()].copy_from_slice(user.as_bytes());
@@ -275,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_list_is_cut_between_two_lines() {
-        let mut users = Users { records: None, read: None, list: "alice\n".repeat(1000) };
+        let mut users = Users { list: "alice\n".repeat(1000), ..Users::default() };
         let mut octets = Vec::new();
         users.compose(LineEnd::CrLf, &mut octets);
         assert!(octets.len() <= LONGEST && octets.ends_with(b"alice\r\n"), "{}", octets.len());

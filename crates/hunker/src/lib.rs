@@ -10,7 +10,7 @@ mod sys;
 mod syscall;
 
 use std::fmt;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use rustix::io::Errno;
@@ -271,6 +271,11 @@ impl Children {
     pub fn part(&self, keep_files: bool) -> Result<(), LayerError> {
         let ruleset = if keep_files { &self.with_files } else { &self.without_files };
         ruleset.as_ref().map_or(Ok(()), |ruleset| Ok(sys::restrict_self(ruleset)?))
+    }
+
+    /// The descriptors that this holds, to close them in a child that goes on with others.
+    pub fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        [&self.without_files, &self.with_files].into_iter().flatten().map(AsRawFd::as_raw_fd)
     }
 
     /// To be called in a child, last: no process of its own, and only the calls of its policy.
