@@ -103,21 +103,39 @@ pub enum Behavior {
 }
 
 impl Behavior {
-    /// The files behind it, if there can be any.
-    pub(crate) fn files(&self) -> Option<&dyn Files> {
+    /// See [`Files::readable`].
+    pub(crate) fn readable(&self) -> Vec<Readable> {
         match self {
-            Self::Reply(reply) => Some(&**reply),
-            Self::Answer(answer) => Some(&**answer),
-            Self::Echo | Self::Discard | Self::Repeat(_) => None,
+            Self::Reply(reply) => reply.readable(),
+            Self::Answer(answer) => answer.readable(),
+            Self::Echo | Self::Discard | Self::Repeat(_) => Vec::new(),
         }
     }
 
-    /// The same, to read them again.
-    pub(crate) fn files_mut(&mut self) -> Option<&mut dyn Files> {
+    /// See [`Files::descriptors`].
+    pub(crate) fn descriptors(&self) -> usize {
         match self {
-            Self::Reply(reply) => Some(&mut **reply),
-            Self::Answer(answer) => Some(&mut **answer),
-            Self::Echo | Self::Discard | Self::Repeat(_) => None,
+            Self::Reply(reply) => reply.descriptors(),
+            Self::Answer(answer) => answer.descriptors(),
+            Self::Echo | Self::Discard | Self::Repeat(_) => 0,
+        }
+    }
+
+    /// See [`Files::reload`].
+    pub(crate) fn reload(&mut self) {
+        match self {
+            Self::Reply(reply) => reply.reload(),
+            Self::Answer(answer) => answer.reload(),
+            Self::Echo | Self::Discard | Self::Repeat(_) => {}
+        }
+    }
+
+    /// See [`Files::reseed`].
+    pub(crate) fn reseed(&mut self, seed: u64) {
+        match self {
+            Self::Reply(reply) => reply.reseed(seed),
+            Self::Answer(answer) => answer.reseed(seed),
+            Self::Echo | Self::Discard | Self::Repeat(_) => {}
         }
     }
 }

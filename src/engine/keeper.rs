@@ -158,8 +158,7 @@ impl Keeper {
         stay: Duration,
     ) -> Result<Self, Error> {
         let Arranged { events: epoll, sockets, kept } = arranged;
-        let files = one.behavior.files().map_or(0, crate::service::Files::descriptors);
-        raise_descriptor_limit(1, sockets.len() + files)?;
+        raise_descriptor_limit(1, sockets.len() + one.behavior.descriptors())?;
         let now = Instant::now();
         dup2_stdin(sys::daemon_signals()?)?;
         epoll::add(&epoll, stdin(), EventData::new_u64(SIGNALS), EventFlags::IN)?;
@@ -188,11 +187,7 @@ impl Keeper {
         }
         let max = limits.max_connections as usize;
         let max_per_source = limits.max_per_source.map_or(max.div_ceil(2), |count| count as usize);
-        let io = if one.behavior.files().is_some_and(|files| !files.readable().is_empty()) {
-            Io::DatagramsAndFiles
-        } else {
-            Io::Datagrams
-        };
+        let io = if one.behavior.readable().is_empty() { Io::Datagrams } else { Io::DatagramsAndFiles };
         Ok(Self {
             epoll,
             sockets: served,
@@ -515,11 +510,9 @@ impl Keeper {
                 self.unsettled = true;
                 self.take_young_ends(now);
             } else if number == Signal::HUP.as_raw() {
-                if let Some(files) = self.one.behavior.files_mut() {
-                    files.reload();
-                    // Theirs are copies.
-                    self.end_datagrams();
-                }
+                self.one.behavior.reload();
+                // Theirs are copies.
+                self.end_datagrams();
             } else {
                 self.stop(now);
             }

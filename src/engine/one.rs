@@ -89,9 +89,7 @@ impl One {
 
     /// In a new process, which has a copy of all random state.
     pub(super) fn reseed(&mut self, seed: u64) {
-        if let Some(files) = self.behavior.files_mut() {
-            files.reseed(seed);
-        }
+        self.behavior.reseed(seed);
     }
 
     /// Serves, with the system calls of its policy and no others. But for an answer, not even memory is allocated or freed.

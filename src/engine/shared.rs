@@ -25,7 +25,7 @@ use super::sockets::{Kind, Lifetime, Socket};
 use super::table::Table;
 use crate::numbers::{EVENT_LOOP, INPUT, OUTPUT, STREAM};
 use crate::sd_notify::Manager;
-use crate::service::{Behavior, Files};
+use crate::service::Behavior;
 use crate::{log, sys};
 
 /// How long connections in progress may take when the program is told to stop.
@@ -214,7 +214,7 @@ impl Shared {
         stay: Duration,
     ) -> Result<Self, Error> {
         let Arranged { events: epoll, sockets, kept } = arranged;
-        raise_descriptor_limit(limits.max_connections, sockets.len() + behavior.files().map_or(0, Files::descriptors))?;
+        raise_descriptor_limit(limits.max_connections, sockets.len() + behavior.descriptors())?;
         let now = Instant::now();
         dup2_stdin(sys::daemon_signals()?)?;
         epoll::add(&epoll, stdin(), EventData::new_u64(SIGNALS), EventFlags::IN)?;
@@ -467,10 +467,10 @@ impl Shared {
     /// Reads its files again, or stops ([`sys::daemon_signals`]).
     fn take_signals(&mut self, now: Instant) {
         while let Ok(number) = sys::take_signal(stdin()) {
-            if number != Signal::HUP.as_raw() {
+            if number == Signal::HUP.as_raw() {
+                self.worker.behavior.reload();
+            } else {
                 self.stop(now);
-            } else if let Some(files) = self.worker.behavior.files_mut() {
-                files.reload();
             }
         }
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::engine::{self, Arranged, Children, Keeper, Lifetime, One, Policies, Shared, Socket};
 use crate::policy::Io;
-use crate::service::{Files, Run, Service};
+use crate::service::{Run, Service};
 use crate::{log, protocol, sys};
 use activation::Activation;
 use arguments::Arguments;
@@ -102,7 +102,7 @@ fn run_daemon<S: Service>(
     // Before anything large is: what lies in a mapping of its own could neither grow nor go after the lock-down.
     sys::allocate_by_brk();
     let behavior = S::prepare(&arguments.options, Run::Daemon).map_err(Error::Service)?;
-    let readable = behavior.files().map_or_else(Vec::new, Files::readable);
+    let readable = behavior.readable();
     let io = match (arguments.limits.keeper, arranged.has_datagrams(), readable.is_empty()) {
         (true, _, true) => Io::Keeper,
         (true, _, false) => Io::KeeperAndFiles,
