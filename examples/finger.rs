@@ -20,7 +20,6 @@ const PLANS: &str = "/var/lib/finger";
 /// In octets; and so many of them that their names are no longer than one.
 const LONGEST_PLAN: usize = 16 * 1024;
 const MAX_PLANS: usize = 60;
-
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read the plans in {}: {source}; check the directory and its files", .directory.display())]
 struct Error {
@@ -71,6 +70,7 @@ impl Files for Plans {
     fn readable(&self) -> Vec<Readable> {
         vec![Readable::all(self.directory.clone())]
     }
+
     fn reload(&mut self) {
         match read(&self.directory) {
             Ok(plans) => self.plans = plans,
