@@ -186,7 +186,6 @@ impl Keeper {
             served.push(Served { socket, is_local, process: None, ran: Duration::ZERO, due: now });
         }
         let max = limits.max_connections as usize;
-        let max_per_source = limits.max_per_source.map_or(max.div_ceil(2), |count| count as usize);
         let io = if one.behavior.readable().is_empty() { Io::Datagrams } else { Io::DatagramsAndFiles };
         Ok(Self {
             epoll,
@@ -200,7 +199,7 @@ impl Keeper {
             one,
             io,
             random: random::seeded()?,
-            slots: Slots::new(max, max_per_source, limits.max_rate_per_source, now),
+            slots: Slots::new(max, limits.per_source(), limits.max_rate_per_source, now),
             waiting: None,
             manager: Manager::connect(now).map_err(Error::Manager)?,
             traffic: now,

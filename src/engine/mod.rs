@@ -30,7 +30,7 @@ pub use sockets::{Kind, Lifetime, Socket};
 
 use std::os::fd::RawFd;
 
-use hunker::{Narrower, Policy, Rule};
+use hunker::{Narrower, Policy};
 
 use crate::file;
 use crate::policy::{self, Extra, Io, Rules};
@@ -68,58 +68,47 @@ impl Engine {
     /// The system calls that it makes.
     #[must_use]
     pub const fn rules(self) -> Rules {
-        const ANSWERED: &[&[Rule]] = &[datagrams::RECEIVE, datagrams::ANSWER];
-        const ALONE: &[&[Rule]] = &[datagrams::RECEIVE_ALONE, datagrams::ANSWER_ALONE];
+        // What all have in common: they answer datagrams, and a keeper makes their processes.
+        const COMMON: Rules = Rules {
+            datagrams: &[datagrams::RECEIVE, datagrams::ANSWER],
+            datagrams_alone: &[datagrams::RECEIVE_ALONE, datagrams::ANSWER_ALONE],
+            keeper: &[keeper::RULES],
+            ..Rules::NONE
+        };
         match self {
             Self::Reply => Rules {
                 connection: &[reply::ONE],
                 filter: &[reply::PRINT, WAIT],
                 listeners: &[shared::RULES, connection::DROP, reply::SHARED],
-                datagrams: ANSWERED,
-                keeper: &[keeper::RULES],
-                datagrams_alone: ALONE,
                 files: &[file::READ],
-                extra: Extra::NONE,
+                ..COMMON
             },
             Self::Answer => Rules {
                 connection: &[answer::ONE, reply::ONE],
                 filter: &[answer::FILTER, reply::PRINT, WAIT],
                 listeners: &[shared::RULES, connection::DROP, answer::SHARED, reply::SHARED],
-                datagrams: ANSWERED,
-                keeper: &[keeper::RULES],
-                datagrams_alone: ALONE,
                 files: &[file::READ],
-                extra: Extra::NONE,
+                ..COMMON
             },
             Self::Echo => Rules {
                 connection: &[echo::ONE],
                 filter: &[echo::ONE, WAIT],
                 listeners: &[shared::RULES, connection::DROP, echo::SHARED, buffers::SHRINK],
-                datagrams: ANSWERED,
-                keeper: &[keeper::RULES],
-                datagrams_alone: ALONE,
-                files: &[],
-                extra: Extra::NONE,
+                ..COMMON
             },
             Self::Discard => Rules {
                 connection: &[discard::ONE],
                 filter: &[discard::FILTER, WAIT],
                 listeners: &[shared::RULES, connection::DROP, buffers::SHRINK],
                 datagrams: &[datagrams::RECEIVE],
-                keeper: &[keeper::RULES],
                 datagrams_alone: &[datagrams::RECEIVE_ALONE],
-                files: &[],
-                extra: Extra::NONE,
+                ..COMMON
             },
             Self::Repeat => Rules {
                 connection: &[repeat::ONE],
                 filter: &[repeat::FILTER, WAIT],
                 listeners: &[shared::RULES, connection::DROP, repeat::SHARED, buffers::SHRINK],
-                datagrams: ANSWERED,
-                keeper: &[keeper::RULES],
-                datagrams_alone: ALONE,
-                files: &[],
-                extra: Extra::NONE,
+                ..COMMON
             },
         }
     }

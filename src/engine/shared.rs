@@ -107,6 +107,13 @@ pub struct Limits {
     pub datagram_total: u32,
 }
 
+impl Limits {
+    /// How many connections one source may have at a time.
+    pub(super) fn per_source(&self) -> usize {
+        self.max_per_source.unwrap_or_else(|| self.max_connections.div_ceil(2)) as usize
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -238,14 +245,13 @@ impl Shared {
             epoll::add(&epoll, descriptor, EventData::new_u64(index), EventFlags::IN)?;
         }
         let max = limits.max_connections as usize;
-        let max_per_source = limits.max_per_source.map_or(max.div_ceil(2), |count| count as usize);
         Ok(Self {
             epoll,
             sockets,
             _kept: kept,
             lifetime,
             stay,
-            connections: Table::new(max, max_per_source),
+            connections: Table::new(max, limits.per_source()),
             idle,
             datagrams: Datagrams::new(limits.datagram_rate, limits.datagram_total, &behavior, now)?,
             worker: Worker::new(behavior),

@@ -37,7 +37,7 @@ use small_services::internals::sys::{allocate_by_brk, daemon_signals, exit, star
 use small_services::internals::{ArgumentsError, Manager, activation, engine, rules, seeded};
 use small_services::log;
 use small_services::numbers::{EVENTS, STREAM, number};
-use small_services::policy::{Extra, Io, Rules};
+use small_services::policy::{Io, Rules};
 use small_services::protocol::QotdOptions;
 use small_services::runtime::sandbox;
 use small_services::service::Run;
@@ -83,16 +83,7 @@ const WEB: &[Rule] = &[
 
 /// Fortunes and a certificate that are read again, always.
 #[doc(hidden)]
-pub const RULES: Rules = Rules {
-    connection: &[],
-    filter: &[],
-    listeners: &[],
-    datagrams: &[],
-    keeper: &[],
-    datagrams_alone: &[],
-    files: &[WEB, rules::DAEMON, rules::READ, rules::WATCH],
-    extra: Extra::NONE,
-};
+pub const RULES: Rules = Rules { files: &[WEB, rules::DAEMON, rules::READ, rules::WATCH], ..Rules::NONE };
 static POLICY: Policy = Policy::new(&RULES.of(Io::ListenersAndFiles));
 
 /// What there is for lunch, in fortune(6)'s format.
