@@ -131,13 +131,12 @@ impl<K: Copy + Eq + std::hash::Hash> Slots<K> {
         silent.min_by_key(|slot| (Reverse(weight(slot)), slot.silent_since)).map(|slot| slot.process)
     }
 
-    /// The oldest process of the source that has most slots, and how many that are, or its site has.
+    /// The oldest process of those whose source has most slots, and how many that are, or its site has.
     fn oldest_of_largest(&self) -> Option<(K, usize)> {
         let sites = self.sites();
-        let largest = self.sources.keys().copied().max_by_key(|source| self.weight(*source, &sites))?;
-        let oldest = self.taken.values().find(|slot| slot.source == Some(largest))?;
-        let (own, site) = self.weight(largest, &sites);
-        Some((oldest.process, own.max(site)))
+        // In the order of age, and the first of several that weigh the same: which of them a map has first is chance.
+        let known = self.taken.values().filter_map(|slot| Some((slot.process, self.weight(slot.source?, &sites))));
+        known.min_by_key(|(_, weight)| Reverse(*weight)).map(|(process, (own, site))| (process, own.max(site)))
     }
 
     /// How many slots a source has; and its site, where sources have equally many: one host may have many /64.
