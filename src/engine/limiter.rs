@@ -4,16 +4,12 @@
 //! A request without a payload takes 28 octets on the wire, and the quote in reply up to 539. Never to send more than was
 //! received would answer an honest client one time in 19; so each network may have that much more in a second.
 
-use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::network::Network;
+use super::rates::{Bucket, Buckets, Rate};
 
-/// How many buckets there are. Networks that fall on the same one share it: memory is fixed, and nobody gets more.
-const BUCKETS: usize = 8192;
-/// A full bucket holds what flows into it in this time.
-const BURST: Duration = Duration::from_secs(1);
 /// The headers of IPv4 and UDP, in octets. (IPv6 has 20 more in the reply, and had them in the request.)
 pub(super) const HEADERS: usize = 28;
 /// What all networks together may draw by default, in octets a second beyond what they send. It takes 485 networks that draw
@@ -25,25 +21,10 @@ pub(super) const TOTAL: u32 = 256 * 1024;
 /// A reply costs its octets and its headers, less the payload of its request. Not less its headers: two services that a
 /// forger sets upon each other pay 28 octets for each turn, however long they talk, and so does an echo of any length.
 pub(super) struct Limiter {
-    start: Instant,
-    hasher: RandomState,
-    each: Rate,
-    networks: Vec<Bucket>,
+    networks: Buckets,
     all: Rate,
     total: Bucket,
 }
-
-/// Octets a second; `None` is no limit.
-#[derive(Clone, Copy)]
-struct Rate(Option<u32>);
-
-/// A token bucket in the form of the generic cell rate algorithm: when all that was sent is paid for, since the limiter's
-/// start. The bucket is full if that moment is past, and empty if it is [`BURST`] ahead.
-///
-/// Any reply may go while there is something in it, since its length is known only once it is composed. It may overdraw the
-/// bucket; then nothing goes before that is paid for.
-#[derive(Clone, Copy, Default)]
-struct Bucket(Duration);
 
 /// A network whose request may be answered now.
 #[derive(Clone, Copy)]
@@ -55,53 +36,26 @@ pub(super) struct Payer {
 impl Limiter {
     /// Rates are in octets a second, 0 for no limit.
     pub(super) fn new(each: u32, total: u32, now: Instant) -> Self {
-        Self {
-            start: now,
-            hasher: RandomState::new(),
-            each: Rate::new(each),
-            networks: vec![Bucket::default(); BUCKETS],
-            all: Rate::new(total),
-            total: Bucket::default(),
-        }
+        Self { networks: Buckets::new(Rate(each), now), all: Rate(total), total: Bucket::default() }
     }
 
     /// Who pays for a reply to this source; `None` if it gets none now.
     pub(super) fn payer(&self, source: SocketAddr, now: Instant) -> Option<Payer> {
-        let payer = Payer { bucket: self.bucket(source), now: now.duration_since(self.start) };
-        let pays =
-            self.networks[payer.bucket].has_some(self.each, payer.now) && self.total.has_some(self.all, payer.now);
+        let payer = Payer { bucket: self.bucket(source), now: self.networks.since_start(now) };
+        let pays = self.networks.have_some(payer.bucket, payer.now) && self.total.has_some(self.all, payer.now);
         pays.then_some(payer)
     }
 
     /// Takes the price of a reply from the network and from the total: both lengths are of payloads, in octets.
     pub(super) fn pay(&mut self, payer: Payer, request: usize, reply: usize) {
         let price = u32::try_from((reply + HEADERS).saturating_sub(request)).unwrap_or(u32::MAX);
-        self.networks[payer.bucket].take(price, self.each, payer.now);
+        self.networks.take(payer.bucket, price, payer.now);
         self.total.take(price, self.all, payer.now);
     }
 
     fn bucket(&self, source: SocketAddr) -> usize {
         // The network that a forger could have any source of.
-        let network = Network::of(source, 24, 56);
-        usize::try_from(self.hasher.hash_one(network) % BUCKETS as u64).unwrap_or_default()
-    }
-}
-
-impl Rate {
-    fn new(octets: u32) -> Self {
-        Self((octets > 0).then_some(octets))
-    }
-}
-
-impl Bucket {
-    fn has_some(self, rate: Rate, now: Duration) -> bool {
-        rate.0.is_none() || self.0 < now + BURST
-    }
-
-    fn take(&mut self, octets: u32, rate: Rate, now: Duration) {
-        if let Rate(Some(per_second)) = rate {
-            self.0 = self.0.max(now) + Duration::from_secs(octets.into()) / per_second;
-        }
+        self.networks.number(Network::of(source, 24, 56))
     }
 }
 
@@ -218,7 +172,7 @@ mod tests {
                 let forged = SocketAddr::from(((0x0a00_0000 + (network << 8)).to_be_bytes(), 40_000));
                 draw(&mut limiter, forged, now, [20, 0, QUOTE]);
             }
-            assert!(limiter.total.has_some(limiter.all, now.duration_since(start)), "after {second} s");
+            assert!(limiter.total.has_some(limiter.all, limiter.networks.since_start(now)), "after {second} s");
         }
     }
 

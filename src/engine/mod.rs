@@ -13,6 +13,7 @@ mod keeper;
 mod limiter;
 pub(crate) mod network;
 mod one;
+mod rates;
 mod readiness;
 mod repeat;
 mod reply;

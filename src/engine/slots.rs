@@ -5,17 +5,14 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::network::Network;
+use super::rates::{Buckets, Rate};
 
 /// A client is silent once its process did not run for so long.
 const SILENT: Duration = Duration::from_secs(1);
-/// How many buckets there are for new connections. Sources that fall on the same one share it: memory is fixed, and nobody gets more.
-const BUCKETS: usize = 8192;
-
 /// The processes that there are, by what names one, in the order in which they were made.
 pub(super) struct Slots<K> {
     taken: BTreeMap<u64, Slot<K>>,
@@ -24,7 +21,7 @@ pub(super) struct Slots<K> {
     sources: HashMap<Network, usize>,
     max: usize,
     max_per_source: usize,
-    rate: Rate,
+    rates: Buckets,
 }
 
 pub(super) struct Slot<K> {
@@ -60,7 +57,7 @@ impl<K: Copy + Eq + std::hash::Hash> Slots<K> {
             sources: HashMap::with_capacity(2 * (max + 1)),
             max,
             max_per_source,
-            rate: Rate::new(rate, now),
+            rates: Buckets::new(Rate(rate), now),
         }
     }
 
@@ -87,9 +84,12 @@ impl<K: Copy + Eq + std::hash::Hash> Slots<K> {
 
     /// Counts a new connection, and says what becomes of it.
     pub(super) fn ask(&mut self, client: Option<SocketAddr>, now: Instant) -> Verdict<K> {
-        let source = client.map(Network::of_source);
-        if source.is_some_and(|source| !self.rate.admits(source, now)) {
-            return Verdict::Refuse;
+        if let Some(source) = client.map(Network::of_source) {
+            let (bucket, at) = (self.rates.number(source), self.rates.since_start(now));
+            if !self.rates.have_some(bucket, at) {
+                return Verdict::Refuse;
+            }
+            self.rates.take(bucket, 1, at);
         }
         self.verdict(client, now)
     }
@@ -184,39 +184,6 @@ impl<K: Copy + Eq + std::hash::Hash> Slots<K> {
                 (slot.ran, slot.silent_since) = (ran, now);
             }
         }
-    }
-}
-
-/// How often each source may come: token buckets in the form of the generic cell rate algorithm, as those for datagrams.
-struct Rate {
-    start: Instant,
-    hasher: RandomState,
-    /// What one connection costs, in nanoseconds; none without a limit.
-    price: Option<Duration>,
-    paid: Vec<Duration>,
-}
-
-/// A full bucket holds as many connections as flow into it in this time.
-const BURST: Duration = Duration::from_secs(1);
-
-impl Rate {
-    fn new(per_second: u32, now: Instant) -> Self {
-        let price = (per_second > 0).then(|| BURST / per_second);
-        let paid = if price.is_some() { vec![Duration::ZERO; BUCKETS] } else { Vec::new() };
-        Self { start: now, hasher: RandomState::new(), price, paid }
-    }
-
-    fn admits(&mut self, source: Network, now: Instant) -> bool {
-        let Some(price) = self.price else { return true };
-        let bucket = usize::try_from(self.hasher.hash_one(source) % BUCKETS as u64).unwrap_or(0);
-        let now = now.duration_since(self.start);
-        let Some(paid) = self.paid.get_mut(bucket) else { return true };
-        let next = (*paid).max(now) + price;
-        let admits = next <= now + BURST;
-        if admits {
-            *paid = next;
-        }
-        admits
     }
 }
 

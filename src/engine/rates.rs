@@ -1,0 +1,70 @@
+//! How much each network may have in a second: token buckets in the form of the generic cell rate algorithm.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, Instant};
+
+use super::network::Network;
+
+/// How many buckets there are. Networks that fall on the same one share it: memory is fixed, and nobody gets more.
+const BUCKETS: usize = 8192;
+/// A full bucket holds what flows into it in this time.
+const BURST: Duration = Duration::from_secs(1);
+
+/// Units a second, octets or connections; 0 is no limit.
+#[derive(Clone, Copy)]
+pub(super) struct Rate(pub(super) u32);
+
+/// When all that was taken is paid for, since the start of the program. The bucket is full if that moment is past, and empty if
+/// it is [`BURST`] ahead.
+///
+/// Anything may go while there is something in it, since the length of a reply is known only once it is composed. It may overdraw
+/// the bucket; then nothing goes before that is paid for.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Bucket(Duration);
+
+impl Bucket {
+    pub(super) fn has_some(self, rate: Rate, now: Duration) -> bool {
+        rate.0 == 0 || self.0 < now + BURST
+    }
+
+    pub(super) fn take(&mut self, units: u32, rate: Rate, now: Duration) {
+        if rate.0 > 0 {
+            // Rounded up: a bucket holds no more than what flows into it.
+            let price = (u64::from(units) * 1_000_000_000).div_ceil(rate.0.into());
+            self.0 = self.0.max(now) + Duration::from_nanos(price);
+        }
+    }
+}
+
+/// A bucket for each network.
+pub(super) struct Buckets {
+    start: Instant,
+    hasher: RandomState,
+    rate: Rate,
+    buckets: Vec<Bucket>,
+}
+
+impl Buckets {
+    pub(super) fn new(rate: Rate, now: Instant) -> Self {
+        let count = if rate.0 > 0 { BUCKETS } else { 1 };
+        Self { start: now, hasher: RandomState::new(), rate, buckets: vec![Bucket::default(); count] }
+    }
+
+    /// What is counted since the start.
+    pub(super) fn since_start(&self, now: Instant) -> Duration {
+        now.duration_since(self.start)
+    }
+
+    /// The number of a network's bucket.
+    pub(super) fn number(&self, network: Network) -> usize {
+        usize::try_from(self.hasher.hash_one(network) % self.buckets.len() as u64).unwrap_or_default()
+    }
+
+    pub(super) fn have_some(&self, number: usize, now: Duration) -> bool {
+        self.buckets[number].has_some(self.rate, now)
+    }
+
+    pub(super) fn take(&mut self, number: usize, units: u32, now: Duration) {
+        self.buckets[number].take(units, self.rate, now);
+    }
+}
