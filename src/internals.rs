@@ -8,15 +8,15 @@ pub use crate::sd_notify::Manager;
 pub mod rules {
     use hunker::Rule;
 
-    use crate::engine::shared;
+    use crate::engine::{daemon, shared};
     use crate::{file, fortune, sys};
 
     /// Of one process for all clients.
     pub const DAEMON: &[Rule] = &[
         shared::ACCEPT,
-        shared::CLOSE,
-        shared::BE_TOLD,
-        shared::TELL,
+        daemon::CLOSE,
+        daemon::BE_TOLD,
+        daemon::TELL,
         sys::TELL_TIME,
         #[cfg(debug_assertions)]
         sys::CHECK_BEFORE_CLOSING,
@@ -42,11 +42,11 @@ pub mod file {
 
 /// One process for all clients.
 pub mod engine {
-    pub use crate::engine::SharedError;
+    pub use crate::engine::DaemonError;
     pub use crate::engine::buffers::Buffers;
+    pub use crate::engine::daemon::is_of_the_socket;
     pub use crate::engine::descriptors::{keep_numbers, raise_descriptor_limit};
     pub use crate::engine::network::{mapped, mask};
-    pub use crate::engine::shared::is_of_the_socket;
     pub use crate::engine::table::Table;
 }
 

@@ -1,43 +1,35 @@
 //! A process for each connection, at the price of a fork: one process accepts, makes them and waits for them. Its code never
 //! reads from a client.
 //!
-//! A new process is what one is that inetd starts: its connection on descriptors 0 and 1, the log on 2, nothing else. It has a
-//! Landlock domain of its own, so that it can do nothing to its siblings, and the policy of one connection. Filters are inherited
-//! and add up: the keeper's policy holds every call of its processes. What it may read is pinned to descriptor 0, which in the
-//! keeper tells of signals (docs/threat-model.md).
+//! Filters are inherited and add up: the keeper's policy holds every call of its processes (`children.rs`). What these may read is
+//! pinned to descriptor 0, which in the keeper tells of signals (docs/threat-model.md).
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use hunker::{Pin, Rule, Syscall};
 use rand::RngExt;
 use rand::rngs::SmallRng;
-use rustix::buffer::spare_capacity;
-use rustix::event::epoll::{self, Event, EventData, EventFlags};
-use rustix::io::{Errno, ioctl_fionbio, retry_on_intr};
-use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_domain};
-use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, acceptfrom_with};
+use rustix::event::epoll::Event;
+use rustix::io::ioctl_fionbio;
+use rustix::net::SocketFlags;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::process::Signal;
-use rustix::stdio::{dup2_stdin, stdin};
+use rustix::stdio::stdin;
 
-use super::Children;
 use super::blocking::Client;
-use super::buffers::Buffers;
+use super::buffers::{Buffers, MAX_LARGE};
+use super::children::Children;
+use super::daemon::{ACCEPTED_AT_ONCE, Accepted, Daemon, Error, Limits, SIGNALS, SOCKETS};
 use super::datagrams::Datagrams;
-use super::descriptors::{Arranged, raise_descriptor_limit};
+use super::descriptors::Arranged;
 use super::one::One;
-use super::shared::{
-    ACCEPTED_AT_ONCE, BE_TOLD, CLOSE, Error, GRACE, Limits, PAUSE, TELL, is_of_the_socket, until_then,
-};
 use super::slots::{Slots, Verdict};
-use super::sockets::{Kind, Lifetime, Socket};
-use crate::numbers::{EVENT_LOOP, INPUT, LAST_DATAGRAMS, STREAM, number};
-use crate::policy::Io;
-use crate::sd_notify::Manager;
-use crate::sys;
+use super::sockets::{Kind, Lifetime};
+use crate::numbers::STREAM;
 use crate::sys::processes::{self, End, Process};
-use crate::{log, random};
+use crate::{log, random, sys};
 
 /// How often it looks whether processes run, while so many slots are taken that one may have to be ended; and for ends that it was
 /// not told of.
@@ -51,22 +43,11 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// A process for datagrams that ended is made again after this time.
 const AGAIN: Duration = Duration::from_secs(1);
 const EVENTS_AT_ONCE: usize = 64;
-const SIGNALS: u64 = u64::MAX;
-/// So many times in a row may a process for datagrams fail to take any before it ends, to be made again.
-const MAX_FAILURES: u32 = 1_000;
-/// How a process ends that could not lock itself down: it has served nobody.
-const NOT_LOCKED_DOWN: u8 = 77;
 
-/// What it takes to make processes and to end them, and what these do before they have a policy of their own.
+/// What it takes to make processes and to end them, besides the calls of [`Daemon`].
 pub(super) const RULES: &[Rule] = &[
-    Rule::new(Syscall::EPOLL_PWAIT, &[EVENT_LOOP], "wait for clients"),
-    Rule::new(Syscall::EPOLL_CTL, &[EVENT_LOOP], "wait for no more clients than there are slots for"),
     // SOCK_CLOEXEC
     Rule::new(Syscall::ACCEPT4, &[STREAM, Pin::is(3, 0x8_0000)], "take a connection"),
-    CLOSE,
-    BE_TOLD,
-    TELL,
-    sys::TELL_TIME,
     Rule::new(Syscall::BRK, &[], "compose a reply, or keep a record of one more process"),
     Rule::new(
         Syscall::CLONE,
@@ -79,62 +60,38 @@ pub(super) const RULES: &[Rule] = &[
     Rule::new(Syscall::KILL, &[Pin::is(1, 9)], "end one whose slot is needed"),
     // Of processes: negative numbers.
     Rule::new(Syscall::CLOCK_GETTIME, &[Pin::within(0, 1 << 31, u32::MAX)], "see whether a process does anything"),
-    // In a new process.
-    Rule::new(Syscall::PRCTL, &[Pin::is(0, 1), Pin::is(1, 9)], "end with the process that made it"),
-    Rule::new(
-        Syscall::DUP3,
-        &[Pin::within(0, 4, u32::MAX), Pin::within(1, 0, 1), Pin::is(2, 0)],
-        "take its connection",
-    ),
-    Rule::new(Syscall::CLOSE_RANGE, &[Pin::is(0, 3), Pin::is(2, 0)], "let go of everything else"),
-    // SO_RCVTIMEO_NEW and SO_SNDTIMEO_NEW, which a Unix-domain socket does not have from its listener.
-    Rule::new(Syscall::SETSOCKOPT, &[INPUT, Pin::is(1, 1), Pin::within(2, 66, 67)], "limit the client's time"),
-    Rule::new(Syscall::LANDLOCK_RESTRICT_SELF, &[STREAM, Pin::is(1, 0)], "leave its siblings alone"),
-    // RLIMIT_NPROC
-    Rule::new(Syscall::PRLIMIT64, &[Pin::is(0, 0), Pin::is(1, 6), Pin::is(3, 0)], "make no process of its own"),
-    // SECCOMP_SET_MODE_FILTER
-    Rule::new(Syscall::SECCOMP, &[Pin::is(0, 1), Pin::is(1, 0)], "keep to the policy of one connection"),
-    #[cfg(debug_assertions)]
-    sys::CHECK_BEFORE_CLOSING,
 ];
 
 /// Sockets with everything that it takes to make a process for each client, ready to go on without the outside world.
 pub struct Keeper {
-    epoll: OwnedFd,
-    sockets: Vec<Served>,
-    /// See [`Arranged`].
-    _kept: Vec<OwnedFd>,
-    lifetime: Lifetime,
-    stay: Duration,
+    daemon: Daemon,
+    /// Itself.
+    process: Process,
     /// How long a client may be idle.
     idle: Duration,
     /// What each process does, prepared once.
     one: One,
-    io: Io,
     datagrams: Datagrams,
+    /// Whether the service follows files, which processes for datagrams read again.
+    has_files: bool,
+    /// One for each socket for datagrams.
+    datagram_processes: Vec<DatagramProcess>,
     random: SmallRng,
     slots: Slots<Process>,
     /// A client that came when all slots were taken. While it waits, nobody is accepted.
     waiting: Option<(OwnedFd, Client)>,
-    manager: Manager,
-    traffic: Instant,
     /// When to look at the processes next, if there is a reason to.
     look: Instant,
     /// Whether a process has ended since all were asked, so that another one may have, too.
     unsettled: bool,
-    /// Until when no connection is taken.
-    paused: Option<Instant>,
-    refusals: log::Repeated,
     /// When processes were ended by a fault.
     crashes: VecDeque<Instant>,
-    /// Until when the last processes may take, once the program was told to stop.
-    stopping: Option<Instant>,
 }
 
-/// A socket, and its process if it is for datagrams.
-struct Served {
-    socket: Socket,
-    is_local: bool,
+struct DatagramProcess {
+    /// Of its socket.
+    index: usize,
+    name: String,
     process: Option<Process>,
     /// How long that had run when somebody looked last.
     ran: Duration,
@@ -157,58 +114,42 @@ impl Keeper {
         idle: Duration,
         stay: Duration,
     ) -> Result<Self, Error> {
-        let Arranged { events: epoll, sockets, kept } = arranged;
-        raise_descriptor_limit(1, sockets.len() + one.behavior.descriptors())?;
         let now = Instant::now();
-        dup2_stdin(sys::daemon_signals()?)?;
-        epoll::add(&epoll, stdin(), EventData::new_u64(SIGNALS), EventFlags::IN)?;
-        let many = u32::try_from(sockets.iter().filter(|it| it.kind == Kind::Datagrams).count().max(1)).unwrap_or(1);
-        let mut served = Vec::new();
-        for (index, socket) in (0_u64..).zip(sockets) {
-            let descriptor = socket.descriptor.as_fd();
-            let is_local = socket_domain(descriptor).is_ok_and(|domain| domain == AddressFamily::UNIX);
-            match socket.kind {
-                Kind::Datagrams => {
-                    // Its process waits in the call that takes them.
-                    ioctl_fionbio(descriptor, false)?;
-                    Buffers::STREAM.set(descriptor)?;
-                    sys::enable_pktinfo(descriptor)?;
-                }
-                // Connections have these from their listener.
-                Kind::Listener => {
-                    ioctl_fionbio(descriptor, true)?;
-                    Buffers::of(&one.behavior).set(descriptor)?;
-                    set_socket_timeout(descriptor, Timeout::Recv, Some(idle))?;
-                    set_socket_timeout(descriptor, Timeout::Send, Some(idle))?;
-                    epoll::add(&epoll, descriptor, EventData::new_u64(index), EventFlags::IN)?;
-                }
-            }
-            served.push(Served { socket, is_local, process: None, ran: Duration::ZERO, due: now });
+        // It holds one connection at a time.
+        let daemon = Daemon::new(arranged, lifetime, stay, &one.behavior, 1, now)?;
+        // Connections have these from their listener.
+        for (_, socket) in daemon.sockets(Kind::Listener) {
+            set_socket_timeout(&socket.descriptor, Timeout::Recv, Some(idle))?;
+            set_socket_timeout(&socket.descriptor, Timeout::Send, Some(idle))?;
         }
-        let max = limits.max_connections as usize;
-        let io = if one.behavior.readable().is_empty() { Io::Datagrams } else { Io::DatagramsAndFiles };
+        let mut datagram_processes = Vec::new();
+        for (index, socket) in daemon.sockets(Kind::Datagrams) {
+            // Its process waits in the call that takes them.
+            ioctl_fionbio(&socket.descriptor, false)?;
+            datagram_processes.push(DatagramProcess {
+                index,
+                name: socket.name.clone(),
+                process: None,
+                ran: Duration::ZERO,
+                due: now,
+            });
+        }
+        let many = u32::try_from(datagram_processes.len().max(1)).unwrap_or(1);
         Ok(Self {
-            epoll,
-            sockets: served,
-            _kept: kept,
-            lifetime,
-            stay,
+            daemon,
+            process: Process::this(),
             idle,
             // Each socket has a process, with limits of its own: together they have the total.
             datagrams: Datagrams::new(limits.datagram_rate, limits.datagram_total.div_ceil(many), &one.behavior, now)?,
+            datagram_processes,
+            has_files: !one.behavior.readable().is_empty(),
             one,
-            io,
             random: random::seeded()?,
-            slots: Slots::new(max, limits.per_source(), limits.max_rate_per_source, now),
+            slots: Slots::new(limits.max_connections as usize, limits.per_source(), limits.max_rate_per_source, now),
             waiting: None,
-            manager: Manager::connect(now).map_err(Error::Manager)?,
-            traffic: now,
             look: now,
             unsettled: false,
-            paused: None,
-            refusals: log::Repeated::default(),
             crashes: VecDeque::with_capacity(MAX_CRASHES + 1),
-            stopping: None,
         })
     }
 
@@ -218,30 +159,23 @@ impl Keeper {
     ///
     /// [`Error::Wait`], [`Error::Crashes`]. What happens to one process is no error here.
     pub fn serve(&mut self, children: &Children) -> Result<(), Error> {
-        self.manager.ready();
+        self.daemon.ready();
         let mut events = Vec::with_capacity(EVENTS_AT_ONCE);
         loop {
             let now = Instant::now();
-            self.serve_datagrams(children, now);
+            self.daemon.advance(now);
+            self.make_datagram_processes(children, now);
             self.look_at_processes(now);
             self.serve_waiting(children, now);
-            self.manager.alive(now);
-            if self.paused.is_some_and(|end| end <= now) {
-                self.paused = None;
-                self.listen();
-            }
             if self.crashes.len() > MAX_CRASHES {
                 return Err(Error::Crashes(self.crashes.len()));
             }
-            if self.is_over(now) {
+            if self.daemon.is_over(self.slots.is_empty() && self.waiting.is_none(), now) {
+                self.slots.processes().for_each(Process::kill);
+                self.end_datagram_processes();
                 return Ok(());
             }
-            events.clear();
-            let timeout = until_then(self.next_due());
-            match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(errno) => return Err(Error::Wait(errno.into())),
-            }
+            self.daemon.wait(&mut events, self.next_due())?;
             self.handle(&events, children);
         }
     }
@@ -254,7 +188,7 @@ impl Keeper {
             self.take_signals(now);
         }
         for data in all().filter(|&data| data != SIGNALS) {
-            if let Ok(index) = usize::try_from(data) {
+            if let Ok(index) = usize::try_from(data - SOCKETS) {
                 self.accept(index, children, now);
             }
         }
@@ -262,30 +196,10 @@ impl Keeper {
 
     fn accept(&mut self, index: usize, children: &Children, now: Instant) {
         for _ in 0..ACCEPTED_AT_ONCE {
-            if self.stopping.is_some() || self.waiting.is_some() || self.paused.is_some() {
+            let Accepted::Client(connection, from) = self.daemon.accept(index, SocketFlags::CLOEXEC, now) else {
                 return;
-            }
-            let Served { socket, is_local, .. } = &self.sockets[index];
-            let is_local = *is_local;
-            match retry_on_intr(|| acceptfrom_with(&socket.descriptor, SocketFlags::CLOEXEC)) {
-                Ok((connection, from)) => {
-                    self.traffic = now;
-                    let from = from.and_then(|address: SocketAddrAny| address.try_into().ok());
-                    self.admit(connection, Client { from, is_local }, children, now);
-                }
-                Err(Errno::AGAIN) => return,
-                Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
-                    return self.pause(now, &format!("cannot take a connection: {errno}"));
-                }
-                // Its client is gone again, or its network is: see accept(2).
-                Err(errno) if !is_of_the_socket(errno) => {}
-                Err(errno) => {
-                    let Socket { descriptor, name, .. } = &self.sockets[index].socket;
-                    log::error(&format!("cannot serve {name} any more: {errno}; start the program again"));
-                    let _ = epoll::delete(&self.epoll, descriptor);
-                    return;
-                }
-            }
+            };
+            self.admit(connection, Client { from, is_local: from.is_none() }, children, now);
         }
     }
 
@@ -307,11 +221,11 @@ impl Keeper {
     /// Accepts nobody else until this client has its process: the others wait in the kernel.
     fn wait_for_a_slot(&mut self, connection: OwnedFd, client: Client) {
         self.waiting = Some((connection, client));
-        self.listen();
+        self.daemon.hold(true);
     }
 
     fn serve_waiting(&mut self, children: &Children, now: Instant) {
-        if self.paused.is_some_and(|end| end > now) {
+        if self.daemon.is_paused() {
             return;
         }
         let Some((connection, client)) = self.waiting.take() else { return };
@@ -320,22 +234,24 @@ impl Keeper {
         }
         match self.slots.verdict(client.from, now) {
             Verdict::Admit => self.make_process(connection, client, children, now),
-            Verdict::Evict(process) => {
-                process.kill(); // again, if need be
+            Verdict::Refuse => {}
+            verdict => {
+                if let Verdict::Evict(process) = verdict {
+                    process.kill(); // again, if need be
+                }
                 self.waiting = Some((connection, client));
-                return;
             }
-            Verdict::Wait => {
-                self.waiting = Some((connection, client));
-                return;
-            }
-            Verdict::Refuse => drop(connection),
         }
-        self.listen();
+        self.daemon.hold(self.waiting.is_some());
     }
 
     /// Makes the process for a connection, and lets go of the connection itself.
     fn make_process(&mut self, connection: OwnedFd, client: Client, children: &Children, now: Instant) {
+        // What comes last has small buffers, where there are large ones.
+        let is_large = Buffers::of(&self.one.behavior) == Buffers::STREAM;
+        if is_large && self.slots.len() >= MAX_LARGE && Buffers::SMALL.set(connection.as_fd()).is_err() {
+            return; // there is no limit on its memory
+        }
         // Before: the processes would all have the same random state, and compose the same reply.
         self.one.meet(&client);
         let seed = self.random.random();
@@ -343,70 +259,34 @@ impl Keeper {
             Ok(Some(process)) => self.slots.take(process, client.from, now),
             Ok(None) => {
                 self.one.reseed(seed);
-                serve_connection(&mut self.one, &connection, client, self.idle, children)
+                children.serve_connection(self.process, &mut self.one, &connection, client, self.idle)
             }
             Err(error) => {
-                self.waiting = Some((connection, client));
-                self.pause(now, &format!("cannot make a process for a connection: {error}"));
+                self.daemon.pause(&format!("cannot make a process for a connection: {error}"), now);
+                self.wait_for_a_slot(connection, client);
             }
         }
     }
 
     /// Makes the processes for datagrams that are missing.
-    fn serve_datagrams(&mut self, children: &Children, now: Instant) {
-        if self.stopping.is_some() {
+    fn make_datagram_processes(&mut self, children: &Children, now: Instant) {
+        if self.daemon.is_stopping() {
             return;
         }
-        for index in 0..self.sockets.len() {
-            let served = &self.sockets[index];
-            if served.socket.kind != Kind::Datagrams || served.process.is_some() || served.due > now {
-                continue;
-            }
+        for served in self.datagram_processes.iter_mut().filter(|it| it.process.is_none() && it.due <= now) {
             let seed = self.random.random();
             match processes::fork() {
-                Ok(Some(process)) => self.sockets[index].process = Some(process),
+                Ok(Some(process)) => served.process = Some(process),
                 Ok(None) => {
+                    self.waiting = None;
                     self.one.reseed(seed);
-                    self.answer_datagrams(index, children)
+                    let Self { process, one, datagrams, daemon, has_files, .. } = self;
+                    children.answer_datagrams(*process, &mut one.behavior, datagrams, *has_files, daemon, served.index)
                 }
-                Err(error) => {
-                    self.refusals.warning(now, &format!("cannot make a process for datagrams: {error}"));
-                }
+                Err(error) => self.daemon.warn(&format!("cannot make a process for datagrams: {error}"), now),
             }
-            self.sockets[index].due = now + AGAIN;
+            served.due = now + AGAIN;
         }
-    }
-
-    /// In a new process: answers what comes in on a socket, until it is ended.
-    fn answer_datagrams(&mut self, index: usize, children: &Children) -> ! {
-        let begun = processes::end_with_parent()
-            .and_then(|()| processes::take_over(self.sockets[index].socket.descriptor.as_fd()));
-        let parted = begun.is_ok() && children.part(self.io == Io::DatagramsAndFiles);
-        // With files, the numbers up to `LAST_DATAGRAMS` stay taken: what it opens gets a number that its policy knows as a file's.
-        // No call that it has takes one of these.
-        let keeps = self.io == Io::DatagramsAndFiles;
-        if !parted || !keeps && processes::close_from_3(number(LAST_DATAGRAMS)).is_err() {
-            sys::exit(NOT_LOCKED_DOWN);
-        }
-        children.descriptors().for_each(processes::close);
-        for served in &mut self.sockets {
-            if served.socket.kind == Kind::Listener {
-                processes::close(served.socket.descriptor.as_raw_fd());
-            }
-        }
-        self.waiting = None;
-        if !children.narrow(&self.one.behavior, self.io) {
-            sys::exit(NOT_LOCKED_DOWN);
-        }
-        let mut failures = 0;
-        while failures < MAX_FAILURES {
-            match self.datagrams.wait_and_answer(stdin(), &mut self.one.behavior) {
-                Ok(()) => failures = 0,
-                // A message about an earlier reply that nobody wanted, most likely.
-                Err(_) => failures += 1,
-            }
-        }
-        sys::exit(1)
     }
 
     /// Looks which processes run, while somebody may have to make room; and for the ends that nobody told of, since only so many
@@ -422,9 +302,9 @@ impl Keeper {
         if self.is_crowded() {
             self.slots.look(now, Process::processor_time);
         }
-        for served in &mut self.sockets {
+        for served in &mut self.datagram_processes {
             if let Some(ran) = served.process.and_then(Process::processor_time).filter(|ran| *ran != served.ran) {
-                (served.ran, self.traffic) = (ran, now);
+                (served.ran, self.daemon.traffic) = (ran, now);
             }
         }
         while self.crashes.front().is_some_and(|crash| now.duration_since(*crash) > MINUTE) {
@@ -454,17 +334,17 @@ impl Keeper {
     fn ended(&mut self, process: Process, end: End, now: Instant) {
         let slot = self.slots.free(process);
         if slot.is_some() {
-            self.traffic = now; // until now
+            self.daemon.traffic = now; // until now
         }
         let client = slot.and_then(|slot| slot.client);
-        let datagrams = self.sockets.iter_mut().find(|served| served.process == Some(process));
+        let datagrams = self.datagram_processes.iter_mut().find(|served| served.process == Some(process));
         let whose = match (client, datagrams) {
             (_, Some(served)) => {
                 served.process = None;
                 if end == End::Killed(libc::SIGKILL) {
                     served.due = now; // ended here, to begin anew
                 }
-                served.socket.name.clone()
+                served.name.clone()
             }
             (Some(client), None) => client.to_string(),
             _ => "a local client".to_owned(),
@@ -476,29 +356,13 @@ impl Keeper {
                     "cannot lock down the process for {whose}, which was not served; check the system's limits on seccomp \
                      filters, and those of the unit"
                 );
-                self.refusals.warning(now, &message);
+                self.daemon.warn(&message, now);
             }
             End::Killed(signal) => {
                 self.crashes.push_back(now);
                 let name = if signal == libc::SIGSYS { ", a forbidden system call" } else { "" };
                 log::error(&format!("the process for {whose} was ended by signal {signal}{name}; please report it"));
             }
-        }
-    }
-
-    /// Takes no connection for a while. They stay in the kernel meanwhile.
-    fn pause(&mut self, now: Instant, why: &str) {
-        self.refusals.warning(now, &format!("{why}; trying again every half a second"));
-        self.paused = Some(now + PAUSE);
-        self.listen();
-    }
-
-    /// Waits for clients, or for none.
-    fn listen(&self) {
-        let waits = self.waiting.is_none() && self.paused.is_none();
-        let interest = if waits { EventFlags::IN } else { EventFlags::empty() };
-        for (index, served) in (0_u64..).zip(&self.sockets).filter(|(_, it)| it.socket.kind == Kind::Listener) {
-            let _ = epoll::modify(&self.epoll, &served.socket.descriptor, EventData::new_u64(index), interest);
         }
     }
 
@@ -511,81 +375,28 @@ impl Keeper {
             } else if number == Signal::HUP.as_raw() {
                 self.one.behavior.reload();
                 // Theirs are copies.
-                self.end_datagrams();
+                self.end_datagram_processes();
             } else {
-                self.stop(now);
+                self.end_datagram_processes();
+                self.daemon.stop(now);
             }
         }
     }
 
-    fn end_datagrams(&self) {
-        self.sockets.iter().filter_map(|served| served.process).for_each(Process::kill);
+    fn end_datagram_processes(&self) {
+        self.datagram_processes.iter().filter_map(|served| served.process).for_each(Process::kill);
     }
 
-    /// Takes no more clients, and lets the processes go on that there are. Told twice, it ends at once.
-    fn stop(&mut self, now: Instant) {
-        self.manager.stopping();
-        for served in self.sockets.iter().filter(|served| served.socket.kind == Kind::Listener) {
-            // Closing is not enough: whoever passed it holds it too, and clients still come.
-            let _ = epoll::delete(&self.epoll, &served.socket.descriptor);
-        }
-        // A number that is kept for datagrams stays taken.
-        self.sockets.retain(|served| served.socket.kind == Kind::Datagrams);
-        self.end_datagrams();
-        self.waiting = None;
-        self.stopping = Some(if self.stopping.is_none() { now + GRACE } else { now });
-    }
-
-    /// Whether it is. The processes that are left are ended then.
-    fn is_over(&self, now: Instant) -> bool {
-        let over = match (self.stopping, self.lifetime) {
-            (Some(end), _) => self.slots.is_empty() || end <= now,
-            (None, Lifetime::WhileBusy) => self.slots.is_empty() && self.traffic + self.stay <= now,
-            (None, Lifetime::UntilStopped) => false,
-        };
-        if over {
-            self.slots.processes().for_each(Process::kill);
-            self.end_datagrams();
-        }
-        over
-    }
-
-    /// Whether so many slots are taken that somebody may soon have to make room.
+    /// Whether somebody may soon have to make room.
     fn is_crowded(&self) -> bool {
         2 * self.slots.len() >= self.slots.max()
     }
 
     /// When there is something to do even if no client does anything.
-    fn next_due(&self) -> Instant {
-        let leaves = (self.lifetime == Lifetime::WhileBusy).then(|| self.traffic + self.stay);
-        let watched = self.lifetime == Lifetime::WhileBusy && self.sockets.iter().any(|it| it.process.is_some());
+    fn next_due(&self) -> Option<Instant> {
+        let watched = self.daemon.leaves() && self.datagram_processes.iter().any(|it| it.process.is_some());
         let look = (self.unsettled || self.is_crowded() || self.waiting.is_some() || watched).then_some(self.look);
-        let again = self.sockets.iter().filter(|it| it.socket.kind == Kind::Datagrams && it.process.is_none());
-        let again = again.map(|it| it.due).min().filter(|_| self.stopping.is_none());
-        let dues = [self.manager.due(), self.paused, self.stopping, leaves, look, again];
-        dues.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + MINUTE)
+        let again = self.datagram_processes.iter().filter(|it| it.process.is_none()).map(|it| it.due).min();
+        [look, again.filter(|_| !self.daemon.is_stopping())].into_iter().flatten().min()
     }
-}
-
-/// In a new process: what inetd does, the rest of the lock-down, and the service.
-fn serve_connection(one: &mut One, connection: &OwnedFd, client: Client, idle: Duration, children: &Children) -> ! {
-    let begun = processes::end_with_parent().and_then(|()| processes::take_over(connection.as_fd()));
-    let limited = begun.is_ok() && (!client.is_local || limit_time(idle));
-    let parted = limited && children.part(false);
-    if !parted || processes::close_from_3(u32::MAX).is_err() || !children.narrow(&one.behavior, Io::Connection) {
-        sys::exit(NOT_LOCKED_DOWN);
-    }
-    sys::exit(match one.serve() {
-        Ok(()) => 0,
-        Err(error) => {
-            log::error(&error.to_string());
-            1
-        }
-    })
-}
-
-/// Of a Unix-domain socket, which does not have its time limits from its listener.
-fn limit_time(idle: Duration) -> bool {
-    set_socket_timeout(stdin(), Timeout::Recv, Some(idle)).is_ok()
-        && set_socket_timeout(stdin(), Timeout::Send, Some(idle)).is_ok()
 }

@@ -1,10 +1,12 @@
 //! What is done with a connection or a datagram after the lock-down: for each [`Behavior`] one file, with the system calls
-//! that it makes. [`One`] runs it for one connection, [`Shared`] for all of them.
+//! that it makes. [`One`] runs it for one connection, [`Keeper`] and [`Shared`] for all of them.
 
 mod answer;
 mod blocking;
 pub mod buffers;
+mod children;
 mod connection;
+pub(crate) mod daemon;
 mod datagrams;
 pub(crate) mod descriptors;
 mod discard;
@@ -23,13 +25,13 @@ mod sockets;
 pub(crate) mod table;
 
 pub use blocking::Error;
+pub use children::Children;
+pub use daemon::{Error as DaemonError, Limits};
 pub use descriptors::Arranged;
 pub use keeper::Keeper;
 pub use one::One;
-pub use shared::{Error as SharedError, Limits, Shared};
+pub use shared::Shared;
 pub use sockets::{Kind, Lifetime, Socket};
-
-use std::os::fd::RawFd;
 
 use hunker::{Narrower, Policy};
 
@@ -73,34 +75,34 @@ impl Engine {
         const COMMON: Rules = Rules {
             datagrams: &[datagrams::RECEIVE, datagrams::ANSWER],
             datagrams_alone: &[datagrams::RECEIVE_ALONE, datagrams::ANSWER_ALONE],
-            keeper: &[keeper::RULES],
+            keeper: &[daemon::RULES, keeper::RULES, children::RULES],
             ..Rules::NONE
         };
         match self {
             Self::Reply => Rules {
                 connection: &[reply::ONE],
                 filter: &[reply::PRINT, WAIT],
-                listeners: &[shared::RULES, connection::DROP, reply::SHARED],
+                listeners: &[daemon::RULES, shared::RULES, connection::DROP, reply::SHARED],
                 files: &[file::READ],
                 ..COMMON
             },
             Self::Answer => Rules {
                 connection: &[answer::ONE, reply::ONE],
                 filter: &[answer::FILTER, reply::PRINT, WAIT],
-                listeners: &[shared::RULES, connection::DROP, answer::SHARED, reply::SHARED],
+                listeners: &[daemon::RULES, shared::RULES, connection::DROP, answer::SHARED, reply::SHARED],
                 files: &[file::READ],
                 ..COMMON
             },
             Self::Echo => Rules {
                 connection: &[echo::ONE],
                 filter: &[echo::ONE, WAIT],
-                listeners: &[shared::RULES, connection::DROP, echo::SHARED, buffers::SHRINK],
+                listeners: &[daemon::RULES, shared::RULES, connection::DROP, echo::SHARED, buffers::SHRINK],
                 ..COMMON
             },
             Self::Discard => Rules {
                 connection: &[discard::ONE],
                 filter: &[discard::FILTER, WAIT],
-                listeners: &[shared::RULES, connection::DROP, buffers::SHRINK],
+                listeners: &[daemon::RULES, shared::RULES, connection::DROP, buffers::SHRINK],
                 datagrams: &[datagrams::RECEIVE],
                 datagrams_alone: &[datagrams::RECEIVE_ALONE],
                 ..COMMON
@@ -108,7 +110,7 @@ impl Engine {
             Self::Repeat => Rules {
                 connection: &[repeat::ONE],
                 filter: &[repeat::FILTER, WAIT],
-                listeners: &[shared::RULES, connection::DROP, repeat::SHARED, buffers::SHRINK],
+                listeners: &[daemon::RULES, shared::RULES, connection::DROP, repeat::SHARED, buffers::SHRINK],
                 ..COMMON
             },
         }
@@ -162,36 +164,14 @@ impl Policies {
     pub fn of(&self, behavior: &Behavior, io: Io) -> &Policy {
         self.0[Engine::of(behavior) as usize].policies.of(io)
     }
-}
 
-/// What the processes that a keeper makes lock themselves down with.
-#[derive(Debug)]
-pub struct Children {
-    /// None, if nobody is to be locked down.
-    pub layers: Option<hunker::Children>,
-    /// The policies of the service.
-    pub policies: &'static Policies,
-}
-
-impl Children {
-    /// The first half, which takes a descriptor. Whether it holds.
-    fn part(&self, keep_files: bool) -> bool {
-        self.layers.as_ref().is_none_or(|layers| layers.part(keep_files).is_ok())
-    }
-
-    /// What is open for it.
-    fn descriptors(&self) -> impl Iterator<Item = RawFd> {
-        self.layers.iter().flat_map(hunker::Children::descriptors)
-    }
-
-    /// The second half, last. Whether it holds.
-    fn narrow(&self, behavior: &Behavior, io: Io) -> bool {
-        let policies = &self.policies.0[Engine::of(behavior) as usize];
-        let policy = match io {
+    /// What a keeper's process adds to it.
+    fn of_child(&self, behavior: &Behavior, io: Io) -> &Narrower {
+        let policies = &self.0[Engine::of(behavior) as usize];
+        match io {
             Io::Connection => &policies.connection,
             Io::DatagramsAndFiles => &policies.datagrams_and_files,
             _ => &policies.datagrams,
-        };
-        self.layers.as_ref().is_none_or(|layers| layers.narrow(policy).is_ok())
+        }
     }
 }

@@ -41,13 +41,13 @@ pub(super) struct Buckets {
     start: Instant,
     hasher: RandomState,
     rate: Rate,
-    buckets: Vec<Bucket>,
+    all: Vec<Bucket>,
 }
 
 impl Buckets {
     pub(super) fn new(rate: Rate, now: Instant) -> Self {
         let count = if rate.0 > 0 { BUCKETS } else { 1 };
-        Self { start: now, hasher: RandomState::new(), rate, buckets: vec![Bucket::default(); count] }
+        Self { start: now, hasher: RandomState::new(), rate, all: vec![Bucket::default(); count] }
     }
 
     /// What is counted since the start.
@@ -57,14 +57,14 @@ impl Buckets {
 
     /// The number of a network's bucket.
     pub(super) fn number(&self, network: Network) -> usize {
-        usize::try_from(self.hasher.hash_one(network) % self.buckets.len() as u64).unwrap_or_default()
+        usize::try_from(self.hasher.hash_one(network) % self.all.len() as u64).unwrap_or_default()
     }
 
     pub(super) fn have_some(&self, number: usize, now: Duration) -> bool {
-        self.buckets[number].has_some(self.rate, now)
+        self.all[number].has_some(self.rate, now)
     }
 
     pub(super) fn take(&mut self, number: usize, units: u32, now: Duration) {
-        self.buckets[number].take(units, self.rate, now);
+        self.all[number].take(units, self.rate, now);
     }
 }

@@ -37,7 +37,7 @@ pub enum Error<E: error::Error + 'static> {
     One(#[from] engine::Error),
     /// All connections and datagrams.
     #[error(transparent)]
-    Shared(#[from] engine::SharedError),
+    Daemon(#[from] engine::DaemonError),
 }
 
 /// Runs a service from its start to its end, on whatever it was started with.

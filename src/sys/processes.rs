@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use libc::{c_int, c_long, clockid_t, pid_t};
 
-/// A process that was made here, and not waited for yet: until then nobody else gets its number.
+/// This process, or one that it made and did not wait for yet: until then nobody else gets its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Process(pid_t);
 
@@ -44,6 +44,12 @@ pub(crate) fn fork() -> io::Result<Option<Process>> {
 }
 
 impl Process {
+    /// The one that calls this.
+    pub(crate) fn this() -> Self {
+        // SAFETY: takes nothing.
+        Self(unsafe { libc::getpid() })
+    }
+
     /// Ends it, whatever it does.
     pub(crate) fn kill(self) {
         // SAFETY: takes two numbers.
@@ -88,14 +94,16 @@ fn wait(process: pid_t) -> Option<(Process, End)> {
     (ended > 0).then_some((Process(ended), end))
 }
 
-/// In a new process, first: it ends when the one that made it does.
+/// In a new process, first: it ends when `parent` does, which made it.
 ///
 /// # Errors
 ///
-/// What the kernel answered.
-pub(crate) fn end_with_parent() -> io::Result<()> {
+/// What the kernel answered, or that this has ended already.
+pub(crate) fn end_with(parent: Process) -> io::Result<()> {
     // SAFETY: takes two numbers.
-    answer(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })
+    answer(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
+    // SAFETY: takes nothing.
+    if unsafe { libc::getppid() } == parent.0 { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
 }
 
 /// In a new process: gives it a connection, or a socket for datagrams, on descriptors 0 and 1.

@@ -107,7 +107,7 @@ enum Error {
     #[error(transparent)]
     Sandbox(#[from] sandbox::Error),
     #[error(transparent)]
-    Daemon(#[from] engine::SharedError),
+    Daemon(#[from] engine::DaemonError),
 }
 
 /// Runs it from its start to its end: arguments, sockets, certificate and fortunes, the lock-down, then everything that
@@ -151,7 +151,7 @@ fn live() -> Result<Infallible, Error> {
             log::warning(&error.to_string());
         }
     }
-    let prepare = |error: io::Error| engine::SharedError::Prepare(error);
+    let prepare = |error: io::Error| engine::DaemonError::Prepare(error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(prepare)?;
     let _kept = engine::keep_numbers().map_err(prepare)?;
     // Before a socket is bound: a mistake in it leaves none behind that clients wait on.
@@ -179,7 +179,7 @@ fn live() -> Result<Infallible, Error> {
     let balancers = Balancers::new(arguments.proxy_protocol);
     engine::raise_descriptor_limit(limits.max, server::SPARE_DESCRIPTORS * listeners.len() + descriptors)?;
     daemon_signals().and_then(|signals| Ok(dup2_stdin(signals)?)).map_err(prepare)?;
-    let manager = Manager::connect(Instant::now()).map_err(engine::SharedError::Manager)?;
+    let manager = Manager::connect(Instant::now()).map_err(engine::DaemonError::Manager)?;
     let guard = runtime.enter();
     let server = Server::new(site, identity.zip(acceptor), listeners, limits, balancers).map_err(prepare)?;
     drop(guard);
@@ -190,7 +190,7 @@ fn live() -> Result<Infallible, Error> {
     }
     let outcome = tokio::task::LocalSet::new().block_on(&runtime, server.serve(manager));
     // Exits at once, as all services do: taking the runtime apart needs calls that the policy does not have.
-    let outcome = outcome.map_err(engine::SharedError::Wait);
+    let outcome = outcome.map_err(engine::DaemonError::Wait);
     if let Err(error) = &outcome {
         log::error(&error.to_string());
     }

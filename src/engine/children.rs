@@ -1,0 +1,134 @@
+//! The processes that a keeper makes, from their first call to their last.
+//!
+//! One for a connection is what inetd starts: its connection on descriptors 0 and 1, the log on 2, nothing else. It has a Landlock
+//! domain of its own, so that it can do nothing to its siblings, and the policy of one connection.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use hunker::{Pin, Rule, Syscall};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::stdio::stdin;
+
+use super::Policies;
+use super::blocking::Client;
+use super::daemon::Daemon;
+use super::datagrams::Datagrams;
+use super::one::One;
+use super::sockets::Kind;
+use crate::numbers::{INPUT, LAST_DATAGRAMS, STREAM, number};
+use crate::policy::Io;
+use crate::service::Behavior;
+use crate::sys::processes::{self, Process};
+use crate::{log, sys};
+
+/// How a process ends that could not lock itself down: it has served nobody.
+const NOT_LOCKED_DOWN: u8 = 77;
+/// So many times in a row may a process for datagrams fail to take any before it ends, to be made again.
+const MAX_FAILURES: u32 = 1_000;
+
+/// What they do before they have a policy of their own.
+pub(super) const RULES: &[Rule] = &[
+    Rule::new(Syscall::PRCTL, &[Pin::is(0, 1), Pin::is(1, 9)], "end with the process that made it"),
+    Rule::new(Syscall::GETPPID, &[], "see that it has not ended before"),
+    Rule::new(
+        Syscall::DUP3,
+        &[Pin::within(0, 4, u32::MAX), Pin::within(1, 0, 1), Pin::is(2, 0)],
+        "take its connection",
+    ),
+    Rule::new(Syscall::CLOSE_RANGE, &[Pin::is(0, 3), Pin::is(2, 0)], "let go of everything else"),
+    // SO_RCVTIMEO_NEW and SO_SNDTIMEO_NEW, which a Unix-domain socket does not have from its listener.
+    Rule::new(Syscall::SETSOCKOPT, &[INPUT, Pin::is(1, 1), Pin::within(2, 66, 67)], "limit the client's time"),
+    Rule::new(Syscall::LANDLOCK_RESTRICT_SELF, &[STREAM, Pin::is(1, 0)], "leave its siblings alone"),
+    // RLIMIT_NPROC
+    Rule::new(Syscall::PRLIMIT64, &[Pin::is(0, 0), Pin::is(1, 6), Pin::is(3, 0)], "make no process of its own"),
+    // SECCOMP_SET_MODE_FILTER
+    Rule::new(Syscall::SECCOMP, &[Pin::is(0, 1), Pin::is(1, 0)], "keep to the policy of one connection"),
+];
+
+/// What they lock themselves down with.
+#[derive(Debug)]
+pub struct Children {
+    /// None, if nobody is to be locked down.
+    pub layers: Option<hunker::Children>,
+    /// The policies of the service.
+    pub policies: &'static Policies,
+}
+
+impl Children {
+    /// In a new process: what inetd does, the rest of the lock-down, and the service.
+    pub(super) fn serve_connection(
+        &self,
+        parent: Process,
+        one: &mut One,
+        connection: &OwnedFd,
+        client: Client,
+        idle: Duration,
+    ) -> ! {
+        let begun = processes::end_with(parent).and_then(|()| processes::take_over(connection.as_fd()));
+        let limited = begun.is_ok() && (!client.is_local || limit_time(idle));
+        let parted = limited && self.part(false);
+        if !parted || processes::close_from_3(u32::MAX).is_err() || !self.narrow(&one.behavior, Io::Connection) {
+            sys::exit(NOT_LOCKED_DOWN);
+        }
+        sys::exit(match one.serve() {
+            Ok(()) => 0,
+            Err(error) => {
+                log::error(&error.to_string());
+                1
+            }
+        })
+    }
+
+    /// In a new process: answers what comes in on a socket for datagrams, until it is ended. With `has_files`, from files that change.
+    pub(super) fn answer_datagrams(
+        &self,
+        parent: Process,
+        behavior: &mut Behavior,
+        datagrams: &mut Datagrams,
+        has_files: bool,
+        daemon: &Daemon,
+        index: usize,
+    ) -> ! {
+        let begun =
+            processes::end_with(parent).and_then(|()| processes::take_over(daemon.socket(index).descriptor.as_fd()));
+        // With files, the numbers up to `LAST_DATAGRAMS` stay taken: what it opens gets a number that its policy knows as a file's.
+        // No call that it has takes one of these.
+        let io = if has_files { Io::DatagramsAndFiles } else { Io::Datagrams };
+        let parted = begun.is_ok() && self.part(has_files);
+        if !parted || !has_files && processes::close_from_3(number(LAST_DATAGRAMS)).is_err() {
+            sys::exit(NOT_LOCKED_DOWN);
+        }
+        self.layers.iter().flat_map(hunker::Children::descriptors).for_each(processes::close);
+        daemon.sockets(Kind::Listener).for_each(|(_, socket)| processes::close(socket.descriptor.as_raw_fd()));
+        if !self.narrow(behavior, io) {
+            sys::exit(NOT_LOCKED_DOWN);
+        }
+        let mut failures = 0;
+        while failures < MAX_FAILURES {
+            match datagrams.wait_and_answer(stdin(), behavior) {
+                Ok(()) => failures = 0,
+                // A message about an earlier reply that nobody wanted, most likely.
+                Err(_) => failures += 1,
+            }
+        }
+        sys::exit(1)
+    }
+
+    /// The first half of the lock-down, which takes a descriptor. Whether it holds.
+    fn part(&self, keep_files: bool) -> bool {
+        self.layers.as_ref().is_none_or(|layers| layers.part(keep_files).is_ok())
+    }
+
+    /// The second half, last. Whether it holds.
+    fn narrow(&self, behavior: &Behavior, io: Io) -> bool {
+        let policy = self.policies.of_child(behavior, io);
+        self.layers.as_ref().is_none_or(|layers| layers.narrow(policy).is_ok())
+    }
+}
+
+/// Of a Unix-domain socket, which does not have its time limits from its listener.
+fn limit_time(idle: Duration) -> bool {
+    set_socket_timeout(stdin(), Timeout::Recv, Some(idle)).is_ok()
+        && set_socket_timeout(stdin(), Timeout::Send, Some(idle)).is_ok()
+}

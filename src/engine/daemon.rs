@@ -1,0 +1,390 @@
+//! What a program for all clients has, whichever way it serves them: its sockets and an event loop over them, signals, the service
+//! manager, and when it ends.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use hunker::{Rule, Syscall};
+use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, Event, EventData, EventFlags};
+use rustix::io::{Errno, ioctl_fionbio, retry_on_intr};
+use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with};
+use rustix::stdio::{dup2_stdin, stdin};
+
+use super::buffers::Buffers;
+use super::descriptors::{Arranged, raise_descriptor_limit};
+use super::limiter::TOTAL;
+use super::sockets::{Kind, Lifetime, Socket};
+use crate::numbers::{EVENT_LOOP, INPUT, OUTPUT, STREAM};
+use crate::sd_notify::Manager;
+use crate::service::Behavior;
+use crate::{log, sys};
+
+/// How long connections in progress may take when the program is told to stop.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long no connection is taken when the system is out of memory, descriptors or processes.
+const PAUSE: Duration = Duration::from_millis(500);
+/// N connections are taken from one listener before the others have their turn.
+pub(super) const ACCEPTED_AT_ONCE: usize = 64;
+/// Event data from here on means a socket, by its index, and below it what the engine waits for besides.
+pub(super) const SOCKETS: u64 = 1 << 32;
+/// Event data of the signals.
+pub(super) const SIGNALS: u64 = u64::MAX;
+
+/// The calls of this file, and closing.
+pub(super) const RULES: &[Rule] = &[
+    Rule::new(Syscall::EPOLL_PWAIT, &[EVENT_LOOP], "wait for clients"),
+    Rule::new(Syscall::EPOLL_CTL, &[EVENT_LOOP], "wait for one more client, for what it can do next, or for nobody"),
+    CLOSE,
+    BE_TOLD,
+    TELL,
+    sys::TELL_TIME,
+    #[cfg(debug_assertions)]
+    sys::CHECK_BEFORE_CLOSING,
+];
+
+// lunchd makes these too.
+pub(crate) const CLOSE: Rule = Rule::new(Syscall::CLOSE, &[STREAM], "end a connection, or be done with a file");
+pub(crate) const BE_TOLD: Rule = Rule::new(Syscall::READ, &[INPUT], "learn that it is time to stop, or to read again");
+pub(crate) const TELL: Rule = Rule::new(Syscall::WRITE, &[OUTPUT], "tell the service manager: ready, alive, stopping");
+
+/// How many new connections a second one source may make, unless `--max-rate-per-source` says otherwise.
+const RATE: u32 = 200;
+
+/// How much is served.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "All clients, on sockets that are passed or that --listen opens")]
+pub struct Limits {
+    /// Make a process for each connection, instead of serving all clients in one process
+    ///
+    /// Whoever takes over such a process has its own connection and no other.
+    #[arg(long)]
+    pub keeper: bool,
+
+    /// Serve so many connections at a time; one more ends one that is idle
+    #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections: u32,
+
+    /// Of these, so many from one IPv4 address or IPv6 /64 [default: half of all]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_per_source: Option<u32>,
+
+    /// With --keeper: so many new ones a second from one source; 0 is no limit
+    ///
+    /// A source is an IPv4 address or an IPv6 /64. As many may come at once.
+    #[arg(long, value_name = "COUNT", default_value_t = RATE)]
+    pub max_rate_per_source: u32,
+
+    /// Send a network so many octets a second more in datagrams than it sends [default: one longest reply]
+    ///
+    /// A network is an IPv4 /24 or an IPv6 /56. Headers count. 0 is no limit.
+    #[arg(long, value_name = "OCTETS")]
+    pub datagram_rate: Option<u32>,
+
+    /// The same for all networks together; 0 is no limit
+    #[arg(long, value_name = "OCTETS", default_value_t = TOTAL)]
+    pub datagram_total: u32,
+}
+
+impl Limits {
+    /// How many connections one source may have at a time.
+    pub(super) fn per_source(&self) -> usize {
+        self.max_per_source.unwrap_or_else(|| self.max_connections.div_ceil(2)) as usize
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            keeper: false,
+            max_connections: 1000,
+            max_per_source: None,
+            max_rate_per_source: RATE,
+            datagram_rate: None,
+            datagram_total: TOTAL,
+        }
+    }
+}
+
+/// Why no client can be served any more, or none at all.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The limit on open files is lower than what was asked for.
+    #[error(
+        "{asked} connections take {needed} descriptors, and no more than {allowed} may be open; \
+         raise LimitNOFILE= or `ulimit -Hn`, or lower --max-connections"
+    )]
+    TooFewDescriptors {
+        /// Connections.
+        asked: u32,
+        /// Descriptors.
+        needed: u64,
+        /// The hard limit.
+        allowed: u64,
+    },
+    /// There are not enough numbers for them.
+    #[error("{asked} UDP sockets are more than the {max} that one process serves; start another one for the rest")]
+    TooManyDatagramSockets {
+        /// Sockets.
+        asked: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// Something that the event loop needs is unavailable.
+    #[error("cannot prepare the event loop: {0}; check the limits of the unit or shell that starts the program")]
+    Prepare(#[from] io::Error),
+    /// There is nobody where the service manager should be.
+    #[error(
+        "cannot reach the service manager at NOTIFY_SOCKET: {0}; unset the variable, or start the program from its unit"
+    )]
+    Manager(io::Error),
+    /// One process after the other crashes.
+    #[error(
+        "{0} processes for connections crashed within a minute; ending, so that the service manager starts this program with a \
+         new memory layout; the log has what ended them"
+    )]
+    Crashes(usize),
+    /// The event loop itself failed.
+    #[error("cannot wait for clients: {0}; this is a defect, please report it")]
+    Wait(io::Error),
+}
+
+impl From<Errno> for Error {
+    fn from(errno: Errno) -> Self {
+        Self::Prepare(errno.into())
+    }
+}
+
+/// Sockets with an event loop over them, ready to go on without the outside world.
+pub(super) struct Daemon {
+    epoll: OwnedFd,
+    sockets: Vec<Socket>,
+    /// See [`Arranged`].
+    _kept: Vec<OwnedFd>,
+    lifetime: Lifetime,
+    /// With [`Lifetime::WhileBusy`], how long the program stays without traffic.
+    stay: Duration,
+    manager: Manager,
+    /// The last time that a client wanted something.
+    pub(super) traffic: Instant,
+    /// Whether clients wait in the kernel until there is a slot for one.
+    held: bool,
+    /// Until when no connection is taken.
+    paused: Option<Instant>,
+    /// What the log says of connections that cannot be taken.
+    refusals: log::Repeated,
+    /// Until when the last connections may take, once the program was told to stop.
+    stopping: Option<Instant>,
+}
+
+/// What a listening socket has.
+pub(super) enum Accepted {
+    /// A client; without an address over a Unix-domain socket.
+    Client(OwnedFd, Option<SocketAddr>),
+    /// None that can be taken now.
+    None,
+    /// Some that cannot be taken for a while: the system is out of memory or descriptors.
+    Exhausted,
+}
+
+impl Daemon {
+    /// Prepares the sockets and an event loop over those that listen. `connections` have a descriptor in this process, and `stay` is
+    /// how long the program stays without traffic where inetd would start it again.
+    ///
+    /// # Errors
+    ///
+    /// What is unavailable.
+    pub(super) fn new(
+        arranged: Arranged,
+        lifetime: Lifetime,
+        stay: Duration,
+        behavior: &Behavior,
+        connections: u32,
+        now: Instant,
+    ) -> Result<Self, Error> {
+        let Arranged { events: epoll, sockets, kept } = arranged;
+        raise_descriptor_limit(connections, sockets.len() + behavior.descriptors())?;
+        dup2_stdin(sys::daemon_signals()?)?;
+        epoll::add(&epoll, stdin(), EventData::new_u64(SIGNALS), EventFlags::IN)?;
+        for (index, socket) in (SOCKETS..).zip(&sockets) {
+            let descriptor = socket.descriptor.as_fd();
+            match socket.kind {
+                Kind::Datagrams => {
+                    // Not those of a connection, which a socket unit gives to all its sockets.
+                    Buffers::STREAM.set(descriptor)?;
+                    sys::enable_pktinfo(descriptor)?;
+                }
+                // Connections have these from their listener.
+                Kind::Listener => {
+                    ioctl_fionbio(descriptor, true)?;
+                    Buffers::of(behavior).set(descriptor)?;
+                    epoll::add(&epoll, descriptor, EventData::new_u64(index), EventFlags::IN)?;
+                }
+            }
+        }
+        Ok(Self {
+            epoll,
+            sockets,
+            _kept: kept,
+            lifetime,
+            stay,
+            manager: Manager::connect(now).map_err(Error::Manager)?,
+            traffic: now,
+            held: false,
+            paused: None,
+            refusals: log::Repeated::default(),
+            stopping: None,
+        })
+    }
+
+    /// The sockets of a kind, by their indexes.
+    pub(super) fn sockets(&self, kind: Kind) -> impl Iterator<Item = (usize, &Socket)> {
+        self.sockets.iter().enumerate().filter(move |(_, socket)| socket.kind == kind)
+    }
+
+    pub(super) fn socket(&self, index: usize) -> &Socket {
+        &self.sockets[index]
+    }
+
+    /// What the events come from.
+    pub(super) fn epoll(&self) -> &OwnedFd {
+        &self.epoll
+    }
+
+    pub(super) fn ready(&self) {
+        self.manager.ready();
+    }
+
+    /// Waits until something happens, or it is time for something. `due` is the engine's own.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Wait`].
+    pub(super) fn wait(&self, events: &mut Vec<Event>, due: Option<Instant>) -> Result<(), Error> {
+        let leaves = self.leaves().then(|| self.traffic + self.stay);
+        let due = [due, self.manager.due(), self.paused, self.stopping, leaves].into_iter().flatten().min();
+        let timeout = due.map(until_then);
+        events.clear();
+        match epoll::wait(&self.epoll, spare_capacity(events), timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(errno) => Err(Error::Wait(errno.into())),
+        }
+    }
+
+    /// Does what is due.
+    pub(super) fn advance(&mut self, now: Instant) {
+        self.manager.alive(now);
+        if self.paused.is_some_and(|end| end <= now) {
+            self.paused = None;
+            self.listen();
+        }
+    }
+
+    /// The next client of a listening socket.
+    pub(super) fn accept(&mut self, index: usize, flags: SocketFlags, now: Instant) -> Accepted {
+        while self.accepts() {
+            match retry_on_intr(|| acceptfrom_with(&self.sockets[index].descriptor, flags)) {
+                Ok((socket, from)) => {
+                    self.traffic = now;
+                    return Accepted::Client(socket, from.and_then(|address: SocketAddrAny| address.try_into().ok()));
+                }
+                Err(Errno::AGAIN) => return Accepted::None,
+                Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
+                    self.pause(&format!("cannot take a connection: {errno}"), now);
+                    return Accepted::Exhausted;
+                }
+                // Its client is gone again, or its network is: see accept(2).
+                Err(errno) if !is_of_the_socket(errno) => {}
+                // Serves no longer what fails each time.
+                Err(errno) => {
+                    let Socket { descriptor, name, .. } = &self.sockets[index];
+                    log::error(&format!("cannot serve {name} any more: {errno}; start the program again"));
+                    let _ = epoll::delete(&self.epoll, descriptor);
+                    return Accepted::None;
+                }
+            }
+        }
+        Accepted::None
+    }
+
+    fn accepts(&self) -> bool {
+        !self.held && self.paused.is_none() && self.stopping.is_none()
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused.is_some()
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.is_some()
+    }
+
+    /// Takes no connection for a while. They stay in the kernel meanwhile.
+    pub(super) fn pause(&mut self, why: &str, now: Instant) {
+        self.warn(&format!("{why}; trying again every half a second"), now);
+        self.paused = Some(now + PAUSE);
+        self.listen();
+    }
+
+    /// Takes no connection as long as it is held.
+    pub(super) fn hold(&mut self, held: bool) {
+        if self.held != held {
+            self.held = held;
+            self.listen();
+        }
+    }
+
+    /// Says it on the log, not for each client anew.
+    pub(super) fn warn(&mut self, message: &str, now: Instant) {
+        self.refusals.warning(now, message);
+    }
+
+    /// Waits for clients, or for none.
+    fn listen(&self) {
+        let interest = if self.accepts() { EventFlags::IN } else { EventFlags::empty() };
+        for (index, socket) in (SOCKETS..).zip(&self.sockets).filter(|(_, socket)| socket.kind == Kind::Listener) {
+            let _ = epoll::modify(&self.epoll, &socket.descriptor, EventData::new_u64(index), interest);
+        }
+    }
+
+    /// Takes no more clients, and lets those go on that there are. Told twice, it ends at once.
+    pub(super) fn stop(&mut self, now: Instant) {
+        self.manager.stopping();
+        for socket in &self.sockets {
+            // Closing is not enough: whoever passed it holds it too, and clients still come.
+            let _ = epoll::delete(&self.epoll, &socket.descriptor);
+        }
+        // A number that is kept for datagrams stays taken.
+        self.sockets.retain(|socket| socket.kind == Kind::Datagrams);
+        self.stopping = Some(if self.stopping.is_none() { now + GRACE } else { now });
+    }
+
+    /// Whether it leaves when there was no traffic for a while.
+    pub(super) fn leaves(&self) -> bool {
+        self.lifetime == Lifetime::WhileBusy
+    }
+
+    /// Whether it is time to end. `idle` tells that nobody is served.
+    pub(super) fn is_over(&self, idle: bool, now: Instant) -> bool {
+        match (self.stopping, self.lifetime) {
+            (Some(end), _) => idle || end <= now,
+            (None, Lifetime::WhileBusy) => idle && self.traffic + self.stay <= now,
+            (None, Lifetime::UntilStopped) => false,
+        }
+    }
+}
+
+/// Whether accept(2) will never work again, rather than not for this client.
+#[must_use]
+pub fn is_of_the_socket(errno: Errno) -> bool {
+    matches!(errno, Errno::INVAL | Errno::BADF | Errno::NOTSOCK | Errno::OPNOTSUPP)
+}
+
+fn until_then(due: Instant) -> Timespec {
+    let left = due.saturating_duration_since(Instant::now());
+    // rustix rounds it up to the milliseconds of epoll_pwait(2), so that it is time when that returns.
+    Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() }
+}
