@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::net::SendFlags;
-use support::{Daemon, Folder, HUNG, Process, assert_fortune, program, read_all, tool, wait_until};
+use support::{Daemon, Folder, HUNG, Mode, Process, assert_fortune, program, read_all, tool, wait_until};
 
 /// Starts a program with sockets as descriptors 3 and up and more variables.
 fn passed(name: &str, sockets: &[&OwnedFd], variables: &str) -> Process {
@@ -279,7 +279,7 @@ fn a_second_signal_ends_it_at_once_and_a_silent_client_cannot_hold_it() {
 
 #[test]
 fn one_connection_too_many_ends_the_one_that_was_idle_for_longest() {
-    let daemon = Daemon::start("echo", &["--max-connections", "3", "--max-per-source", "10"]);
+    let daemon = Daemon::start_as(Mode::Shared, "echo", &["--max-connections", "3", "--max-per-source", "10"]);
     let ping = |client: &mut TcpStream| {
         client.write_all(b"x").unwrap();
         client.read_exact(&mut [0]).unwrap();
@@ -313,7 +313,7 @@ fn taken(daemon: &Daemon, count: usize) -> Vec<TcpStream> {
 #[test]
 fn a_client_that_sends_little_by_little_is_not_the_one_that_was_idle_for_longest() {
     let limits = ["--max-connections", "3", "--max-per-source", "10", "--idle-timeout", "3600"];
-    let daemon = Daemon::start("discard", &limits);
+    let daemon = Daemon::start_as(Mode::Shared, "discard", &limits);
     let mut clients = taken(&daemon, 3);
     for goes in [1, 2] {
         clients[0].write_all(b"x").unwrap();
@@ -326,7 +326,7 @@ fn a_client_that_sends_little_by_little_is_not_the_one_that_was_idle_for_longest
 
 #[test]
 fn stopping_is_an_end_and_not_a_reset() {
-    let mut daemon = Daemon::start("discard", &["--max-connections", "1", "--max-per-source", "10"]);
+    let mut daemon = Daemon::start_as(Mode::Shared, "discard", &["--max-connections", "1", "--max-per-source", "10"]);
     let mut client = taken(&daemon, 1).remove(0);
     client.write_all(&vec![b'x'; 100_000]).unwrap();
     daemon.process.signal("TERM");
@@ -355,7 +355,7 @@ fn one_source_gets_no_more_than_its_share() {
 
 #[test]
 fn a_limit_on_descriptors_that_is_too_low_is_named() {
-    let script = format!("ulimit -n 64; exec {} --listen tcp://127.0.0.1:0", program("echo").display());
+    let script = format!("ulimit -n 64; exec {} --shared --listen tcp://127.0.0.1:0", program("echo").display());
     let output = Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).output().unwrap();
     let log = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{log}");
@@ -366,7 +366,7 @@ fn a_limit_on_descriptors_that_is_too_low_is_named() {
 fn ten_thousand_idle_connections_fit_in_32_mib() {
     const CLIENTS: usize = 10_000;
     let arguments = ["--max-connections", "10000", "--max-per-source", "10000", "--idle-timeout", "3600"];
-    let daemon = Daemon::start("echo", &arguments);
+    let daemon = Daemon::start_as(Mode::Shared, "echo", &arguments);
     rustix::process::setrlimit(
         rustix::process::Resource::Nofile,
         rustix::process::Rlimit {
@@ -423,25 +423,27 @@ fn connected_from(source: Ipv4Addr, to: SocketAddr) -> TcpStream {
 #[test]
 fn clients_that_come_and_go_in_crowds_cost_no_more_memory() {
     // More sources than connections fit, over and over: the tables have to make room in place.
-    let mut daemon = Daemon::start("echo", &[]);
-    let mut crowd = std::collections::VecDeque::new();
-    let mut before = 0;
-    for number in 0..25_000_u32 {
-        crowd.push_back(connected_from(Ipv4Addr::from(0x7f01_0000 + number % 60_000), daemon.address));
-        if crowd.len() > 1050 {
-            crowd.pop_front();
+    for mode in [Mode::Keeper, Mode::Shared] {
+        let mut daemon = Daemon::start_as(mode, "echo", &[]);
+        let mut crowd = std::collections::VecDeque::new();
+        let mut before = 0;
+        for number in 0..25_000_u32 {
+            crowd.push_back(connected_from(Ipv4Addr::from(0x7f01_0000 + number % 60_000), daemon.address));
+            if crowd.len() > 1050 {
+                crowd.pop_front();
+            }
+            if number == 5000 {
+                before = support::resident(&daemon.process);
+            }
         }
-        if number == 5000 {
-            before = support::resident(&daemon.process);
-        }
+        drop(crowd);
+        assert!(daemon.process.0.try_wait().unwrap().is_none(), "it has ended");
+        let after = support::resident(&daemon.process);
+        assert!(after < before + 512, "{before} KiB after some, {after} after all");
+        let mut client = daemon.connect();
+        client.write_all(b"x").unwrap();
+        client.read_exact(&mut [0]).unwrap();
     }
-    drop(crowd);
-    assert!(daemon.process.0.try_wait().unwrap().is_none(), "it has ended");
-    let after = support::resident(&daemon.process);
-    assert!(after < before + 512, "{before} KiB after some, {after} after all");
-    let mut client = daemon.connect();
-    client.write_all(b"x").unwrap();
-    client.read_exact(&mut [0]).unwrap();
 }
 
 #[test]

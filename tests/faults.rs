@@ -77,7 +77,7 @@ impl Case {
     /// As inetd's `wait` has it: a UDP socket, and one process for all that comes.
     fn datagrams(name: &'static str) -> Self {
         let arguments = vec!["--datagram-rate=0".to_owned()];
-        Self { arguments, datagrams: true, ..Self::new(name, Mode::Daemon, "datagrams") }
+        Self { arguments, datagrams: true, ..Self::new(name, Mode::Shared, "datagrams") }
     }
 
     /// Qotd with a cookie file of its own, read by its index or as a whole.
@@ -102,7 +102,7 @@ impl Case {
         }
         let about = if authority.is_some() { "https" } else { "http" };
         let sent = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".to_vec();
-        Self { sent, fortunes: support::web::dishes(), authority, ..Self::new("lunchd", Mode::Daemon, about) }
+        Self { sent, fortunes: support::web::dishes(), authority, ..Self::new("lunchd", Mode::Shared, about) }
     }
 
     /// Starts it with the client's connection as inetd does, where a message on descriptor 2 would reach the client; or with the
@@ -189,7 +189,7 @@ impl Case {
         let client = TcpStream::connect(address).unwrap();
         let server: OwnedFd = match self.mode {
             Mode::Process => listener.accept().unwrap().0.into(),
-            Mode::Daemon | Mode::Keeper => listener.into(),
+            Mode::Keeper | Mode::Shared => listener.into(),
         };
         let process = self.start(what, number, report, &server);
         drop(server);

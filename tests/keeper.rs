@@ -76,7 +76,7 @@ fn its_code_never_reads_from_a_client() {
     let trace = folder.path().join("trace");
     let mut command = tool("strace");
     command.args(["--quiet=all", "-e", "trace=%network,read,readv,recvmsg,write,writev", "-o"]).arg(&trace);
-    command.arg(program("echo")).args(["--keeper", "--listen", "tcp://127.0.0.1:0"]);
+    command.arg(program("echo")).args(["--listen", "tcp://127.0.0.1:0"]);
     let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
     let address = process.serving_on("tcp://");
     for _ in 0..10 {
@@ -179,7 +179,7 @@ fn its_end_is_the_end_of_all_its_processes() {
 #[test]
 fn a_process_that_cannot_lock_itself_down_serves_nobody() {
     let mut command = Command::new(helper("old_kernel"));
-    command.arg("full").arg(program("echo")).args(["--keeper", "--listen", "tcp://127.0.0.1:0"]);
+    command.arg("full").arg(program("echo")).args(["--listen", "tcp://127.0.0.1:0"]);
     let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
     let address = process.serving_on("tcp://");
     let mut client = TcpStream::connect(address).unwrap();
@@ -194,7 +194,7 @@ fn a_process_that_cannot_lock_itself_down_serves_nobody() {
 #[test]
 fn datagrams_have_a_process_that_is_made_again() {
     let mut command = Command::new(program("qotd"));
-    command.args(["--keeper", "--listen", "udp://127.0.0.1:0", "--datagram-rate", "0"]).args(["--datagram-total", "0"]);
+    command.args(["--listen", "udp://127.0.0.1:0", "--datagram-rate", "0"]).args(["--datagram-total", "0"]);
     let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
     let address = process.serving_on("udp://");
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -221,7 +221,7 @@ fn datagrams_are_answered_from_files_that_change() {
     let folder = Folder::new("keeper-datagrams");
     let cookies = folder.file("cookies", "first\n");
     let mut command = Command::new(program("qotd"));
-    command.arg("--keeper").arg(&cookies).args(["--listen", "udp://127.0.0.1:0", "--datagram-rate", "0"]);
+    command.arg(&cookies).args(["--listen", "udp://127.0.0.1:0", "--datagram-rate", "0"]);
     let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
     let address = process.serving_on("udp://");
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -246,7 +246,7 @@ fn files_are_followed_and_unix_domain_sockets_served() {
     let path = folder.path().join("socket");
     let unix = format!("unix:{}", path.display());
     let mut command = Command::new(program("qotd"));
-    command.arg("--keeper").arg(&cookies).args(["--listen", "tcp://127.0.0.1:0", "--listen", &unix]);
+    command.arg(&cookies).args(["--listen", "tcp://127.0.0.1:0", "--listen", &unix]);
     let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
     let address = process.serving_on("tcp://");
     process.line();
@@ -270,7 +270,7 @@ fn inetd_s_wait_ends_when_nobody_comes() {
     let address = listener.local_addr().unwrap();
     let listener = std::os::fd::OwnedFd::from(listener);
     let mut command = Command::new(program("time"));
-    command.args(["--keeper", "--idle-timeout", "1"]).stdin(listener.try_clone().unwrap()).stdout(listener);
+    command.args(["--idle-timeout", "1"]).stdin(listener.try_clone().unwrap()).stdout(listener);
     let mut process = Process::start(command.stderr(Stdio::piped()));
     for _ in 0..3 {
         assert_eq!(read_all(&mut TcpStream::connect(address).unwrap()).len(), 4);

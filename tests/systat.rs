@@ -8,7 +8,7 @@ use std::net::{TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use support::{Folder, HUNG, MODES, Mode, Process, connection, program, read_all, wait_until};
+use support::{Folder, HUNG, MODES, Mode, Process, connection, daemon_arguments, program, read_all, wait_until};
 
 const ALICE: &str = "UID=1000\nUSER=alice\nSTATE=active\nCLASS=user\nTTY=tty2\n";
 const BOB: &str = "UID=1001\nUSER=bob\nSTATE=online\nCLASS=user\n";
@@ -39,9 +39,8 @@ fn reply(mode: Mode, run: &Folder, arguments: &[&str]) -> String {
             command.stdin(server.try_clone().unwrap()).stdout(server);
             (client, Process::start(&mut command))
         }
-        Mode::Daemon | Mode::Keeper => {
-            let keeper = (mode == Mode::Keeper).then_some("--keeper");
-            let arguments: Vec<_> = arguments.iter().copied().chain(keeper).collect();
+        Mode::Keeper | Mode::Shared => {
+            let arguments: Vec<_> = arguments.iter().chain(daemon_arguments(mode)).copied().collect();
             let mut process = daemon(run, &arguments);
             let address = process.serving_on("tcp://");
             (TcpStream::connect(address).unwrap(), process)

@@ -58,24 +58,24 @@ const RATE: u32 = 200;
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "All clients, on sockets that are passed or that --listen opens")]
 pub struct Limits {
-    /// Make a process for each connection, instead of serving all clients in one process
+    /// Serve all clients in one process, instead of making a process for each connection
     ///
-    /// Whoever takes over such a process has its own connection and no other.
+    /// It takes less memory and time. But an attacker who takes over that process has the connections of all clients.
     #[arg(long)]
-    pub keeper: bool,
+    pub shared: bool,
 
-    /// Serve so many connections at a time; one more ends one that is idle
+    /// Maximum number of concurrent connections; one more ends one that is idle
     #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
 
-    /// Of these, so many from one IPv4 address or IPv6 /64 [default: half of all]
+    /// Maximum number of concurrent connections from one IPv4 address or IPv6 /64 [default: half of all]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_per_source: Option<u32>,
 
-    /// With --keeper: so many new ones a second from one source; 0 is no limit
+    /// Maximum number of new connections per second from one IPv4 address or IPv6 /64; 0 is no limit
     ///
-    /// A source is an IPv4 address or an IPv6 /64. As many may come at once.
-    #[arg(long, value_name = "COUNT", default_value_t = RATE)]
+    /// As many may come at once.
+    #[arg(long, value_name = "COUNT", default_value_t = RATE, conflicts_with = "shared")]
     pub max_rate_per_source: u32,
 
     /// Send a network so many octets a second more in datagrams than it sends [default: one longest reply]
@@ -99,7 +99,7 @@ impl Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            keeper: false,
+            shared: false,
             max_connections: 1000,
             max_per_source: None,
             max_rate_per_source: RATE,

@@ -33,7 +33,7 @@ pub use one::One;
 pub use shared::Shared;
 pub use sockets::{Kind, Lifetime, Socket};
 
-use hunker::{Narrower, Policy};
+use hunker::{Narrower, Policy, Rule};
 
 use crate::file;
 use crate::policy::{self, Extra, Io, Rules};
@@ -78,6 +78,7 @@ impl Engine {
             keeper: &[daemon::RULES, keeper::RULES, children::RULES],
             ..Rules::NONE
         };
+        const STREAMS: &[&[Rule]] = &[daemon::RULES, keeper::RULES, children::RULES, buffers::SHRINK];
         match self {
             Self::Reply => Rules {
                 connection: &[reply::ONE],
@@ -97,12 +98,14 @@ impl Engine {
                 connection: &[echo::ONE],
                 filter: &[echo::ONE, WAIT],
                 listeners: &[daemon::RULES, shared::RULES, connection::DROP, echo::SHARED, buffers::SHRINK],
+                keeper: STREAMS,
                 ..COMMON
             },
             Self::Discard => Rules {
                 connection: &[discard::ONE],
                 filter: &[discard::FILTER, WAIT],
                 listeners: &[daemon::RULES, shared::RULES, connection::DROP, buffers::SHRINK],
+                keeper: STREAMS,
                 datagrams: &[datagrams::RECEIVE],
                 datagrams_alone: &[datagrams::RECEIVE_ALONE],
                 ..COMMON
@@ -111,6 +114,7 @@ impl Engine {
                 connection: &[repeat::ONE],
                 filter: &[repeat::FILTER, WAIT],
                 listeners: &[daemon::RULES, shared::RULES, connection::DROP, repeat::SHARED, buffers::SHRINK],
+                keeper: STREAMS,
                 ..COMMON
             },
         }

@@ -46,8 +46,8 @@ const LISTEN_TCP: &str = "Serve there: IP:PORT (TCP only), tcp://IP:PORT, udp://
 const AFTER_HELP: &str = "\
 The descriptors tell how the program was started. A connection on descriptors 0 and 1 (systemd with
 Accept=yes, inetd with nowait, tcpserver): it serves that one. Sockets that were passed (systemd with
-Accept=no, inetd with wait) or that --listen opens: it serves all clients, in one process or with
---keeper in one for each. None of these: it is a filter from standard input to standard output.";
+Accept=no, inetd with wait) or that --listen opens: it serves all clients, each in a process of its
+own, or with --shared all in one. None of these: it is a filter from standard input to standard output.";
 
 fn idle_help(default: u16) -> String {
     format!("Let a client go that was idle for so long [default: {default}]")

@@ -103,30 +103,30 @@ fn run_daemon<S: Service>(
     sys::allocate_by_brk();
     let behavior = S::prepare(&arguments.options, Run::Daemon).map_err(Error::Service)?;
     let readable = behavior.readable();
-    let io = match (arguments.limits.keeper, arranged.has_datagrams(), readable.is_empty()) {
-        (true, _, true) => Io::Keeper,
-        (true, _, false) => Io::KeeperAndFiles,
-        (false, false, true) => Io::Listeners,
-        (false, true, true) => Io::Sockets,
-        (false, false, false) => Io::ListenersAndFiles,
-        (false, true, false) => Io::SocketsAndFiles,
+    let io = match (arguments.limits.shared, arranged.has_datagrams(), readable.is_empty()) {
+        (false, _, true) => Io::Keeper,
+        (false, _, false) => Io::KeeperAndFiles,
+        (true, false, true) => Io::Listeners,
+        (true, true, true) => Io::Sockets,
+        (true, false, false) => Io::ListenersAndFiles,
+        (true, true, false) => Io::SocketsAndFiles,
     };
     let policies = policies::<S>();
     let policy = policies.of(&behavior, io);
     let (idle, stay) = (idle(arguments, S::IDLE_TIMEOUT), idle(arguments, arguments::STAY));
     let tell = || notices.iter().for_each(|notice| log::notice(notice));
     // Neither is dropped: that would take calls which nobody has.
-    if arguments.limits.keeper {
+    if arguments.limits.shared {
+        let mut shared = Shared::new(behavior, arranged, lifetime, &arguments.limits, idle, stay)?;
+        sandbox::lock_down(policy, io, &readable, arguments.sandbox)?;
+        tell();
+        end::<S>(shared.serve().map_err(Error::from))
+    } else {
         let one = One::new(behavior, Io::Connection, idle)?;
         let mut keeper = Keeper::new(one, arranged, lifetime, &arguments.limits, idle, stay)?;
         let layers = sandbox::lock_down_to_fork(policy, io, &readable, arguments.sandbox)?;
         tell();
         end::<S>(keeper.serve(&Children { layers, policies }).map_err(Error::from))
-    } else {
-        let mut shared = Shared::new(behavior, arranged, lifetime, &arguments.limits, idle, stay)?;
-        sandbox::lock_down(policy, io, &readable, arguments.sandbox)?;
-        tell();
-        end::<S>(shared.serve().map_err(Error::from))
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) enum Error {
     Port { port: u16, unit: String },
     #[error("{} listens on port {port} already; choose another --port, or --force", unit.display())]
     Taken { port: u16, unit: PathBuf },
-    #[error("--udp takes one process for all; leave --mode connection out")]
+    #[error("--udp takes one service for all connections; leave --mode connection out")]
     Udp,
     #[error("'{}' is no absolute path below / without . and ..; write the whole path", .0.display())]
     Relative(PathBuf),
@@ -117,7 +117,7 @@ pub(super) fn text(text: &str) -> Result<(), Error> {
     if text.chars().any(|it| it.is_control() || it == '\\') { Err(Error::Text(text.to_owned())) } else { Ok(()) }
 }
 
-/// What one process for all may not see, but for the directories that hold these files.
+/// What one service for all connections may not see, but for the directories that hold these files.
 pub(super) fn closed_but_for(files: &[&str]) -> String {
     let holds = |directory: &str| {
         files.iter().map(Path::new).any(|file| {

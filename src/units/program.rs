@@ -31,11 +31,11 @@ pub(crate) struct Units {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
 
-    /// Serve UDP on the port as well, from one process for all
+    /// Serve UDP on the port as well, from one service for all connections
     #[arg(long)]
     udp: bool,
 
-    /// Only the units for a process for each connection, or for one process for all
+    /// Only the units of a service for each connection, or those of one service for all connections
     #[arg(long, value_name = "MODE")]
     mode: Option<Mode>,
 
@@ -66,9 +66,9 @@ pub(crate) struct Units {
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 enum Mode {
-    /// A process for each connection
+    /// A service for each connection
     Connection,
-    /// One process for all
+    /// One service for all connections
     Daemon,
 }
 
@@ -112,8 +112,8 @@ impl Units {
         }
         let start = |suffix, what| format!("`systemctl enable --now {}{suffix}` ({what})", self.name);
         let (one, all) = (
-            self.serves(Mode::Connection).then(|| start(".socket", "a process for each connection")),
-            self.serves(Mode::Daemon).then(|| start("-daemon.socket", "one process for all")),
+            self.serves(Mode::Connection).then(|| start(".socket", "a service for each connection")),
+            self.serves(Mode::Daemon).then(|| start("-daemon.socket", "one service for all connections")),
         );
         let starts: Vec<_> = one.into_iter().chain(all).collect();
         writeln!(output, "next: `systemctl daemon-reload`, then {}", starts.join(" or "))

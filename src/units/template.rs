@@ -39,7 +39,7 @@ macro_rules! parts {
 const PARTS: &[(&str, &str)] = parts!(
     "accept" "buffers-reply" "buffers-stream" "connection" "daemon" "daemon-socket" "datagrams-asked" "datagrams-yes"
     "documentation" "files-fortunes" "files-sessions" "files-zone" "hardening" "inetd-lines" "inetd-reasons" "inetd-tcpd"
-    "lifetime-reply" "lifetime-stream" "only-from-off" "root" "xinetd-off" "xinetd-on"
+    "keeper" "lifetime-reply" "lifetime-stream" "only-from-off" "root" "xinetd-off" "xinetd-on"
 );
 
 /// A part by its name.

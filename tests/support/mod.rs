@@ -150,13 +150,22 @@ pub fn connection() -> (TcpStream, OwnedFd) {
 pub enum Mode {
     /// A process for each: inetd's `nowait`, systemd's `Accept=yes`.
     Process,
-    /// One process for all: systemd's `Accept=no`, `--listen`.
-    Daemon,
-    /// The same with `--keeper`: one process that makes one for each.
+    /// The keeper, which makes a process for each: systemd's `Accept=no`, `--listen`.
     Keeper,
+    /// The same with `--shared`: one process for all.
+    Shared,
 }
 
-pub const MODES: [Mode; 3] = [Mode::Process, Mode::Daemon, Mode::Keeper];
+pub const MODES: [Mode; 3] = [Mode::Process, Mode::Keeper, Mode::Shared];
+
+/// What makes a daemon serve in this way, even if all its clients are this host.
+pub fn daemon_arguments(mode: Mode) -> &'static [&'static str] {
+    match mode {
+        Mode::Process => panic!("that is no daemon"),
+        Mode::Keeper => &["--max-rate-per-source", "0"],
+        Mode::Shared => &["--shared"],
+    }
+}
 
 /// A program that serves a connection, and the client's end of it.
 pub struct Served {
@@ -171,7 +180,7 @@ impl Served {
         drop(self.client);
         match self.mode {
             Mode::Process => assert!(self.process.wait().success()),
-            Mode::Daemon | Mode::Keeper => assert!(self.process.0.try_wait().unwrap().is_none(), "it has ended"),
+            Mode::Keeper | Mode::Shared => assert!(self.process.0.try_wait().unwrap().is_none(), "it has ended"),
         }
     }
 }
@@ -187,7 +196,7 @@ pub fn resident(process: &Process) -> usize {
 pub fn served(mode: Mode, name: &str, arguments: &[&str]) -> Served {
     match mode {
         Mode::Process => inetd_style(name, arguments),
-        Mode::Daemon | Mode::Keeper => {
+        Mode::Keeper | Mode::Shared => {
             let daemon = Daemon::start_as(mode, name, arguments);
             Served { client: daemon.connect(), process: daemon.process, mode }
         }
@@ -202,16 +211,12 @@ pub struct Daemon {
 
 impl Daemon {
     pub fn start(name: &str, arguments: &[&str]) -> Self {
-        Self::start_as(Mode::Daemon, name, arguments)
+        Self::start_as(Mode::Keeper, name, arguments)
     }
 
-    /// One process for all, or a keeper, whose clients are all this host.
     pub fn start_as(mode: Mode, name: &str, arguments: &[&str]) -> Self {
         let mut command = Command::new(program(name));
-        if mode == Mode::Keeper {
-            command.args(["--keeper", "--max-rate-per-source", "0"]);
-        }
-        command.args(arguments);
+        command.args(daemon_arguments(mode)).args(arguments);
         command.args(["--listen", "tcp://127.0.0.1:0"]).stdin(Stdio::null()).stderr(Stdio::piped());
         let mut process = Process::start(&mut command);
         let address = process.serving_on("tcp://");
