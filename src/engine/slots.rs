@@ -4,7 +4,7 @@
 //! has few. Whoever is left waits in the kernel.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -16,11 +16,13 @@ const SILENT: Duration = Duration::from_secs(1);
 /// How many buckets there are for new connections. Sources that fall on the same one share it: memory is fixed, and nobody gets more.
 const BUCKETS: usize = 8192;
 
-/// The processes that there are, by what names one, in the order in which they were made.
+/// The processes that there are, by what names one.
+///
+/// A new process gets a copy of every page that its parent has touched, and the parent pays again for each that it touches next. So
+/// this is in as few pages as it can be, and nothing is reserved.
 pub(super) struct Slots<K> {
-    taken: BTreeMap<u64, Slot<K>>,
-    numbers: HashMap<K, u64>,
-    next: u64,
+    /// In the order in which they were made. Most end soon: a process is found from the end.
+    taken: VecDeque<Slot<K>>,
     sources: HashMap<Network, usize>,
     max: usize,
     max_per_source: usize,
@@ -30,7 +32,6 @@ pub(super) struct Slots<K> {
 pub(super) struct Slot<K> {
     process: K,
     pub(super) client: Option<SocketAddr>,
-    source: Option<Network>,
     /// How long its process had run on a processor when somebody looked last, if anybody has, and since when it has not run
     /// any longer.
     ran: Option<Duration>,
@@ -50,18 +51,16 @@ pub(super) enum Verdict<K> {
     Refuse,
 }
 
-impl<K: Copy + Eq + std::hash::Hash> Slots<K> {
+impl<K> Slot<K> {
+    fn source(&self) -> Option<Network> {
+        self.client.map(Network::of_source)
+    }
+}
+
+impl<K: Copy + Eq> Slots<K> {
     /// For `max` at a time, `max_per_source` of them from one source, which may come `rate` times a second; 0 is no limit.
     pub(super) fn new(max: usize, max_per_source: usize, rate: u32, now: Instant) -> Self {
-        Self {
-            taken: BTreeMap::new(),
-            numbers: HashMap::with_capacity(2 * (max + 1)),
-            next: 0,
-            sources: HashMap::with_capacity(2 * (max + 1)),
-            max,
-            max_per_source,
-            rate: Rate::new(rate, now),
-        }
+        Self { taken: VecDeque::new(), sources: HashMap::new(), max, max_per_source, rate: Rate::new(rate, now) }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -82,7 +81,7 @@ impl<K: Copy + Eq + std::hash::Hash> Slots<K> {
 
     /// The youngest first.
     pub(super) fn processes(&self) -> impl Iterator<Item = K> {
-        self.taken.values().rev().map(|slot| slot.process)
+        self.taken.iter().rev().map(|slot| slot.process)
     }
 
     /// Counts a new connection, and says what becomes of it.
@@ -125,9 +124,9 @@ impl<K: Copy + Eq + std::hash::Hash> Slots<K> {
     /// Of the processes that are silent, the one that is so for longest, of the source that has most.
     fn silent(&self, now: Instant) -> Option<K> {
         let is_silent = |slot: &&Slot<K>| slot.ran.is_some() && now.duration_since(slot.silent_since) >= SILENT;
-        let silent = self.taken.values().filter(is_silent);
+        let silent = self.taken.iter().filter(is_silent);
         let sites = self.sites();
-        let weight = |slot: &Slot<K>| slot.source.map_or((self.max, 0), |source| self.weight(source, &sites));
+        let weight = |slot: &Slot<K>| slot.source().map_or((self.max, 0), |source| self.weight(source, &sites));
         silent.min_by_key(|slot| (Reverse(weight(slot)), slot.silent_since)).map(|slot| slot.process)
     }
 
@@ -135,7 +134,7 @@ impl<K: Copy + Eq + std::hash::Hash> Slots<K> {
     fn oldest_of_largest(&self) -> Option<(K, usize)> {
         let sites = self.sites();
         // In the order of age, and the first of several that weigh the same: which of them a map has first is chance.
-        let known = self.taken.values().filter_map(|slot| Some((slot.process, self.weight(slot.source?, &sites))));
+        let known = self.taken.iter().filter_map(|slot| Some((slot.process, self.weight(slot.source()?, &sites))));
         known.min_by_key(|(_, weight)| Reverse(*weight)).map(|(process, (own, site))| (process, own.max(site)))
     }
 
@@ -154,19 +153,18 @@ impl<K: Copy + Eq + std::hash::Hash> Slots<K> {
 
     /// A process for a client that was admitted.
     pub(super) fn take(&mut self, process: K, client: Option<SocketAddr>, now: Instant) {
-        let source = client.map(Network::of_source);
-        if let Some(source) = source {
+        let slot = Slot { process, client, ran: None, silent_since: now };
+        if let Some(source) = slot.source() {
             *self.sources.entry(source).or_default() += 1;
         }
-        self.next += 1;
-        self.numbers.insert(process, self.next);
-        self.taken.insert(self.next, Slot { process, client, source, ran: None, silent_since: now });
+        self.taken.push_back(slot);
     }
 
     /// A process has ended: what its slot was. `None` if it had none.
     pub(super) fn free(&mut self, process: K) -> Option<Slot<K>> {
-        let slot = self.taken.remove(&self.numbers.remove(&process)?)?;
-        if let Some(source) = slot.source {
+        let index = self.taken.iter().rposition(|slot| slot.process == process)?;
+        let slot = self.taken.remove(index)?;
+        if let Some(source) = slot.source() {
             let count = self.sources.entry(source).or_default();
             *count = count.saturating_sub(1);
             if *count == 0 {
@@ -178,7 +176,7 @@ impl<K: Copy + Eq + std::hash::Hash> Slots<K> {
 
     /// Looks at the processors' clocks: whoever has run since the last time is not silent.
     pub(super) fn look(&mut self, now: Instant, ran: impl Fn(K) -> Option<Duration>) {
-        for slot in self.taken.values_mut() {
+        for slot in &mut self.taken {
             let ran = ran(slot.process).or(slot.ran);
             if ran != slot.ran {
                 (slot.ran, slot.silent_since) = (ran, now);
