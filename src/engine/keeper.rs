@@ -11,8 +11,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use hunker::{Pin, Rule, Syscall};
-use rand::RngExt;
 use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::io::{Errno, ioctl_fionbio, retry_on_intr};
@@ -111,7 +111,10 @@ pub struct Keeper {
     /// What each process does, prepared once.
     one: One,
     io: Io,
-    datagrams: Datagrams,
+    /// Of each process for datagrams, in octets a second. It makes its buffers and buckets itself: a process for a connection
+    /// would have a copy of them.
+    datagram_rate: Option<u32>,
+    datagram_total: u32,
     random: SmallRng,
     slots: Slots<Process>,
     /// A client that came when all slots were taken. While it waits, nobody is accepted.
@@ -194,8 +197,9 @@ impl Keeper {
             lifetime,
             stay,
             idle,
+            datagram_rate: limits.datagram_rate,
             // Each socket has a process, with limits of its own: together they have the total.
-            datagrams: Datagrams::new(limits.datagram_rate, limits.datagram_total.div_ceil(many), &one.behavior, now)?,
+            datagram_total: limits.datagram_total.div_ceil(many),
             one,
             io,
             random: random::seeded()?,
@@ -366,8 +370,8 @@ impl Keeper {
             match processes::fork() {
                 Ok(Some(process)) => self.sockets[index].process = Some(process),
                 Ok(None) => {
-                    self.one.reseed(seed);
-                    self.answer_datagrams(index, children)
+                    self.one.behavior.reseed(seed);
+                    self.answer_datagrams(index, SmallRng::seed_from_u64(seed), children)
                 }
                 Err(error) => {
                     self.refusals.warning(now, &format!("cannot make a process for datagrams: {error}"));
@@ -378,7 +382,10 @@ impl Keeper {
     }
 
     /// In a new process: answers what comes in on a socket, until it is ended.
-    fn answer_datagrams(&mut self, index: usize, children: &Children) -> ! {
+    ///
+    /// Not inlined: its stack frame is 14 KiB, and would tear those apart that the keeper touches for each connection.
+    #[inline(never)]
+    fn answer_datagrams(&mut self, index: usize, random: SmallRng, children: &Children) -> ! {
         let begun = processes::end_with_parent()
             .and_then(|()| processes::take_over(self.sockets[index].socket.descriptor.as_fd()));
         let parted = begun.is_ok() && children.part(self.io == Io::DatagramsAndFiles);
@@ -395,12 +402,14 @@ impl Keeper {
             }
         }
         self.waiting = None;
-        if !children.narrow(&self.one.behavior, self.io) {
+        let behavior = &mut self.one.behavior;
+        let mut datagrams = Datagrams::new(self.datagram_rate, self.datagram_total, behavior, random, Instant::now());
+        if !children.narrow(behavior, self.io) {
             sys::exit(NOT_LOCKED_DOWN);
         }
         let mut failures = 0;
         while failures < MAX_FAILURES {
-            match self.datagrams.wait_and_answer(stdin(), &mut self.one.behavior) {
+            match datagrams.wait_and_answer(stdin(), behavior) {
                 Ok(()) => failures = 0,
                 // A message about an earlier reply that nobody wanted, most likely.
                 Err(_) => failures += 1,

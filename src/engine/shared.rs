@@ -26,7 +26,7 @@ use super::table::Table;
 use crate::numbers::{EVENT_LOOP, INPUT, OUTPUT, STREAM};
 use crate::sd_notify::Manager;
 use crate::service::Behavior;
-use crate::{log, sys};
+use crate::{log, random, sys};
 
 /// How long connections in progress may take when the program is told to stop.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
@@ -253,7 +253,7 @@ impl Shared {
             stay,
             connections: Table::new(max, limits.per_source()),
             idle,
-            datagrams: Datagrams::new(limits.datagram_rate, limits.datagram_total, &behavior, now)?,
+            datagrams: Datagrams::new(limits.datagram_rate, limits.datagram_total, &behavior, random::seeded()?, now),
             worker: Worker::new(behavior),
             manager: Manager::connect(now).map_err(Error::Manager)?,
             closing: Vec::with_capacity(max),
