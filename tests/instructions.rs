@@ -46,7 +46,8 @@ const fn case(name: &'static str, program: &'static str, arguments: &'static [&'
 const QOTD: &str = env!("CARGO_BIN_EXE_qotd");
 const ECHO: &str = env!("CARGO_BIN_EXE_echo");
 /// It ends a second after the last client.
-const FOR_ALL: &[&str] = &["--sandbox", "off", "--idle-timeout", "1", "--datagram-rate", "0", "--datagram-total", "0"];
+const FOR_ALL: &[&str] =
+    &["--shared", "--sandbox", "off", "--idle-timeout", "1", "--datagram-rate", "0", "--datagram-total", "0"];
 const CASES: &[Case] = &[
     case("qotd", QOTD, &["--sandbox", "off", "--seed", "17"], Input::Octets(0)),
     case("qotd-from-a-file", QOTD, &["--sandbox", "off", "--seed", "17", "data/networks"], Input::Octets(0)),

@@ -81,6 +81,7 @@ impl Children {
     }
 
     /// In a new process: answers what comes in on a socket for datagrams, until it is ended. With `has_files`, from files that change.
+    #[inline(never)]
     pub(super) fn answer_datagrams(
         &self,
         parent: Process,

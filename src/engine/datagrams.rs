@@ -12,7 +12,6 @@ use rand::rngs::SmallRng;
 use super::answer;
 use super::limiter::{HEADERS, Limiter, Payer};
 use crate::numbers::{DATAGRAM_SOCKET, FILE, INPUT};
-use crate::random;
 use crate::service::{Behavior, LineEnd};
 use crate::sys::{self, Batch};
 
@@ -56,7 +55,7 @@ pub(super) struct Datagrams {
 
 impl Datagrams {
     /// Rates are in octets a second, 0 for no limit; without one, a network may draw one longest reply a second.
-    pub(super) fn new(rate: Option<u32>, total: u32, behavior: &Behavior, now: Instant) -> io::Result<Self> {
+    pub(super) fn new(rate: Option<u32>, total: u32, behavior: &Behavior, random: SmallRng, now: Instant) -> Self {
         let longest = match behavior {
             Behavior::Reply(reply) => reply.longest(),
             Behavior::Answer(answer) => answer.longest(),
@@ -66,12 +65,12 @@ impl Datagrams {
         // What is longer takes longer to pay for. An echo costs little of it.
         let one_reply = longest.min(LONGEST) + HEADERS;
         let rate = rate.unwrap_or(u32::try_from(one_reply).unwrap_or(u32::MAX));
-        Ok(Self {
+        Self {
             batch: Batch::new(),
             limiter: Limiter::new(rate, total, now),
             reply: Vec::with_capacity(longest),
-            random: random::seeded()?,
-        })
+            random,
+        }
     }
 
     /// Answers what has come in, and tells whether anything has.

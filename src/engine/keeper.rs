@@ -9,8 +9,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use hunker::{Pin, Rule, Syscall};
-use rand::RngExt;
 use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 use rustix::event::epoll::Event;
 use rustix::io::ioctl_fionbio;
 use rustix::net::SocketFlags;
@@ -71,7 +71,9 @@ pub struct Keeper {
     idle: Duration,
     /// What each process does, prepared once.
     one: One,
-    datagrams: Datagrams,
+    /// Of each process for datagrams, in octets a second.
+    datagram_rate: Option<u32>,
+    datagram_total: u32,
     /// Whether the service follows files, which processes for datagrams read again.
     has_files: bool,
     /// One for each socket for datagrams.
@@ -139,8 +141,9 @@ impl Keeper {
             daemon,
             process: Process::this(),
             idle,
+            datagram_rate: limits.datagram_rate,
             // Each socket has a process, with limits of its own: together they have the total.
-            datagrams: Datagrams::new(limits.datagram_rate, limits.datagram_total.div_ceil(many), &one.behavior, now)?,
+            datagram_total: limits.datagram_total.div_ceil(many),
             datagram_processes,
             has_files: !one.behavior.readable().is_empty(),
             one,
@@ -249,14 +252,14 @@ impl Keeper {
     fn make_process(&mut self, connection: OwnedFd, client: Client, children: &Children, now: Instant) {
         // What comes last has small buffers, where there are large ones.
         let is_large = Buffers::of(&self.one.behavior) == Buffers::STREAM;
-        if is_large && self.slots.len() >= MAX_LARGE && Buffers::SMALL.set(connection.as_fd()).is_err() {
+        if is_large && self.slots.count() >= MAX_LARGE && Buffers::SMALL.set(connection.as_fd()).is_err() {
             return; // there is no limit on its memory
         }
         // Before: the processes would all have the same random state, and compose the same reply.
         self.one.meet(&client);
         let seed = self.random.random();
         match processes::fork() {
-            Ok(Some(process)) => self.slots.take(process, client.from, now),
+            Ok(Some(process)) => self.slots.take(process, client.from, self.one.kept(), now),
             Ok(None) => {
                 self.one.reseed(seed);
                 children.serve_connection(self.process, &mut self.one, &connection, client, self.idle)
@@ -278,15 +281,27 @@ impl Keeper {
             match processes::fork() {
                 Ok(Some(process)) => served.process = Some(process),
                 Ok(None) => {
+                    let index = served.index;
                     self.waiting = None;
-                    self.one.reseed(seed);
-                    let Self { process, one, datagrams, daemon, has_files, .. } = self;
-                    children.answer_datagrams(*process, &mut one.behavior, datagrams, *has_files, daemon, served.index)
+                    self.one.behavior.reseed(seed);
+                    let mut datagrams = self.datagrams(seed);
+                    let Self { process, one, has_files, daemon, .. } = self;
+                    children.answer_datagrams(*process, &mut one.behavior, &mut datagrams, *has_files, daemon, index)
                 }
                 Err(error) => self.daemon.warn(&format!("cannot make a process for datagrams: {error}"), now),
             }
             served.due = now + AGAIN;
         }
+    }
+
+    /// What a process for datagrams takes. It makes that itself: a process for a connection would have a copy of it.
+    ///
+    /// Not inlined: its stack frame is 14 KiB, and would tear those apart that the keeper touches for each connection.
+    #[inline(never)]
+    fn datagrams(&self, seed: u64) -> Box<Datagrams> {
+        let random = SmallRng::seed_from_u64(seed);
+        let (rate, total) = (self.datagram_rate, self.datagram_total);
+        Box::new(Datagrams::new(rate, total, &self.one.behavior, random, Instant::now()))
     }
 
     /// Looks which processes run, while somebody may have to make room; and for the ends that nobody told of, since only so many
@@ -299,7 +314,7 @@ impl Keeper {
         if self.unsettled {
             self.take_ends(now);
         }
-        if self.is_crowded() {
+        if self.slots.is_crowded() {
             self.slots.look(now, Process::processor_time);
         }
         for served in &mut self.datagram_processes {
@@ -349,6 +364,9 @@ impl Keeper {
             (Some(client), None) => client.to_string(),
             _ => "a local client".to_owned(),
         };
+        if end != End::Killed(libc::SIGKILL) {
+            self.slots.move_on();
+        }
         match end {
             End::Killed(libc::SIGKILL) | End::Exited(0 | 1) => {}
             End::Exited(_) => {
@@ -387,15 +405,11 @@ impl Keeper {
         self.datagram_processes.iter().filter_map(|served| served.process).for_each(Process::kill);
     }
 
-    /// Whether somebody may soon have to make room.
-    fn is_crowded(&self) -> bool {
-        2 * self.slots.len() >= self.slots.max()
-    }
-
     /// When there is something to do even if no client does anything.
     fn next_due(&self) -> Option<Instant> {
         let watched = self.daemon.leaves() && self.datagram_processes.iter().any(|it| it.process.is_some());
-        let look = (self.unsettled || self.is_crowded() || self.waiting.is_some() || watched).then_some(self.look);
+        let look =
+            (self.unsettled || self.slots.is_crowded() || self.waiting.is_some() || watched).then_some(self.look);
         let again = self.datagram_processes.iter().filter(|it| it.process.is_none()).map(|it| it.due).min();
         [look, again.filter(|_| !self.daemon.is_stopping())].into_iter().flatten().min()
     }

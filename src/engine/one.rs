@@ -87,9 +87,16 @@ impl One {
         }
     }
 
-    /// In a new process, which has a copy of all random state.
+    /// How much memory the composed reply takes, in octets.
+    pub(super) fn kept(&self) -> usize {
+        if let Memory::Reply(memory) = &self.memory { memory.length() } else { 0 }
+    }
+
+    /// In a new process, which has a copy of all random state. A reply is composed already.
     pub(super) fn reseed(&mut self, seed: u64) {
-        self.behavior.reseed(seed);
+        if !matches!(self.behavior, Behavior::Reply(_)) {
+            self.behavior.reseed(seed);
+        }
     }
 
     /// Serves, with the system calls of its policy and no others. But for an answer, not even memory is allocated or freed.

@@ -76,6 +76,10 @@ impl One {
         self.end.is_local = is_local;
     }
 
+    pub(super) fn length(&self) -> usize {
+        self.octets.len()
+    }
+
     pub(super) fn serve(&mut self, io: Io) -> Result<(), Error> {
         if !write_all(&self.octets, io)? {
             return Ok(());

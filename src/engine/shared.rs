@@ -21,7 +21,7 @@ use super::sockets::{Kind, Lifetime};
 use super::table::Table;
 use crate::numbers::STREAM;
 use crate::service::Behavior;
-use crate::sys;
+use crate::{random, sys};
 
 const EVENTS_AT_ONCE: usize = 256;
 /// So many connections are looked at before one has to go for another.
@@ -85,7 +85,7 @@ impl Shared {
             daemon,
             connections: Table::new(max, limits.per_source()),
             idle,
-            datagrams: Datagrams::new(limits.datagram_rate, limits.datagram_total, &behavior, now)?,
+            datagrams: Datagrams::new(limits.datagram_rate, limits.datagram_total, &behavior, random::seeded()?, now),
             worker: Worker::new(behavior),
             closing: Vec::with_capacity(max),
             closing_due: None,

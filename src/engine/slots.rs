@@ -4,30 +4,39 @@
 //! has few. Whoever is left waits in the kernel.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::buffers::MAX_KEPT;
 use super::network::Network;
 use super::rates::{Buckets, Rate};
 
 /// A client is silent once its process did not run for so long.
 const SILENT: Duration = Duration::from_secs(1);
-/// The processes that there are, by what names one, in the order in which they were made.
+
+/// The processes that there are, by what names one.
+///
+/// A new process gets a copy of every page that its parent has touched, and the parent pays again for each that it touches next. So
+/// this is in as few pages as it can be, and nothing is reserved.
 pub(super) struct Slots<K> {
-    taken: BTreeMap<u64, Slot<K>>,
-    numbers: HashMap<K, u64>,
-    next: u64,
+    /// In the order in which they were made. Most end soon: a process is found from the end.
+    taken: VecDeque<Slot<K>>,
     sources: HashMap<Network, usize>,
+    /// How much memory all replies take, in octets.
+    kept: usize,
     max: usize,
     max_per_source: usize,
     rates: Buckets,
+    /// How long a client may wait whose source has a slot already, if one has waited since a process ended by itself.
+    patience: Option<Instant>,
 }
 
 pub(super) struct Slot<K> {
     process: K,
+    /// How much memory its reply takes, in octets.
+    kept: usize,
     pub(super) client: Option<SocketAddr>,
-    source: Option<Network>,
     /// How long its process had run on a processor when somebody looked last, if anybody has, and since when it has not run
     /// any longer.
     ran: Option<Duration>,
@@ -47,26 +56,26 @@ pub(super) enum Verdict<K> {
     Refuse,
 }
 
-impl<K: Copy + Eq + std::hash::Hash> Slots<K> {
+impl<K> Slot<K> {
+    fn source(&self) -> Option<Network> {
+        self.client.map(Network::of_source)
+    }
+}
+
+impl<K: Copy + Eq> Slots<K> {
     /// For `max` at a time, `max_per_source` of them from one source, which may come `rate` times a second; 0 is no limit.
     pub(super) fn new(max: usize, max_per_source: usize, rate: u32, now: Instant) -> Self {
-        Self {
-            taken: BTreeMap::new(),
-            numbers: HashMap::with_capacity(2 * (max + 1)),
-            next: 0,
-            sources: HashMap::with_capacity(2 * (max + 1)),
-            max,
-            max_per_source,
-            rates: Buckets::new(Rate(rate), now),
-        }
+        let rates = Buckets::new(Rate(rate), now);
+        Self { taken: VecDeque::new(), sources: HashMap::new(), kept: 0, max, max_per_source, rates, patience: None }
     }
 
-    pub(super) fn len(&self) -> usize {
+    /// Whether so many are taken that somebody may soon have to make room.
+    pub(super) fn is_crowded(&self) -> bool {
+        2 * self.taken.len() >= self.max || 2 * self.kept >= MAX_KEPT
+    }
+
+    pub(super) fn count(&self) -> usize {
         self.taken.len()
-    }
-
-    pub(super) fn max(&self) -> usize {
-        self.max
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -74,12 +83,12 @@ impl<K: Copy + Eq + std::hash::Hash> Slots<K> {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.taken.len() >= self.max
+        self.taken.len() >= self.max || self.kept >= MAX_KEPT
     }
 
     /// The youngest first.
     pub(super) fn processes(&self) -> impl Iterator<Item = K> {
-        self.taken.values().rev().map(|slot| slot.process)
+        self.taken.iter().rev().map(|slot| slot.process)
     }
 
     /// Counts a new connection, and says what becomes of it.
@@ -95,7 +104,7 @@ impl<K: Copy + Eq + std::hash::Hash> Slots<K> {
     }
 
     /// The same for one that was counted, and waits.
-    pub(super) fn verdict(&self, client: Option<SocketAddr>, now: Instant) -> Verdict<K> {
+    pub(super) fn verdict(&mut self, client: Option<SocketAddr>, now: Instant) -> Verdict<K> {
         let source = client.map(Network::of_source);
         let held = source.map_or(0, |source| self.held(source));
         if source.is_some() && held >= self.max_per_source {
@@ -107,9 +116,10 @@ impl<K: Copy + Eq + std::hash::Hash> Slots<K> {
         if let Some(process) = self.silent(now) {
             return Verdict::Evict(process);
         }
-        // Who has a slot takes none from others, and does not keep others waiting for one more.
+        // A source that has a slot takes none from others, and does not keep them waiting for long.
         if held > 0 {
-            return Verdict::Refuse;
+            let patience = *self.patience.get_or_insert(now + SILENT);
+            return if now < patience { Verdict::Wait } else { Verdict::Refuse };
         }
         match self.oldest_of_largest() {
             // Of one source that has many, or of a site that has many sources.
@@ -125,9 +135,9 @@ impl<K: Copy + Eq + std::hash::Hash> Slots<K> {
     /// Of the processes that are silent, the one that is so for longest, of the source that has most.
     fn silent(&self, now: Instant) -> Option<K> {
         let is_silent = |slot: &&Slot<K>| slot.ran.is_some() && now.duration_since(slot.silent_since) >= SILENT;
-        let silent = self.taken.values().filter(is_silent);
+        let silent = self.taken.iter().filter(is_silent);
         let sites = self.sites();
-        let weight = |slot: &Slot<K>| slot.source.map_or((self.max, 0), |source| self.weight(source, &sites));
+        let weight = |slot: &Slot<K>| slot.source().map_or((self.max, 0), |source| self.weight(source, &sites));
         silent.min_by_key(|slot| (Reverse(weight(slot)), slot.silent_since)).map(|slot| slot.process)
     }
 
@@ -135,7 +145,7 @@ impl<K: Copy + Eq + std::hash::Hash> Slots<K> {
     fn oldest_of_largest(&self) -> Option<(K, usize)> {
         let sites = self.sites();
         // In the order of age, and the first of several that weigh the same: which of them a map has first is chance.
-        let known = self.taken.values().filter_map(|slot| Some((slot.process, self.weight(slot.source?, &sites))));
+        let known = self.taken.iter().filter_map(|slot| Some((slot.process, self.weight(slot.source()?, &sites))));
         known.min_by_key(|(_, weight)| Reverse(*weight)).map(|(process, (own, site))| (process, own.max(site)))
     }
 
@@ -152,21 +162,22 @@ impl<K: Copy + Eq + std::hash::Hash> Slots<K> {
         sites
     }
 
-    /// A process for a client that was admitted.
-    pub(super) fn take(&mut self, process: K, client: Option<SocketAddr>, now: Instant) {
-        let source = client.map(Network::of_source);
-        if let Some(source) = source {
+    /// A process for a client that was admitted. Its reply takes `kept` octets.
+    pub(super) fn take(&mut self, process: K, client: Option<SocketAddr>, kept: usize, now: Instant) {
+        self.kept += kept;
+        let slot = Slot { process, kept, client, ran: None, silent_since: now };
+        if let Some(source) = slot.source() {
             *self.sources.entry(source).or_default() += 1;
         }
-        self.next += 1;
-        self.numbers.insert(process, self.next);
-        self.taken.insert(self.next, Slot { process, client, source, ran: None, silent_since: now });
+        self.taken.push_back(slot);
     }
 
     /// A process has ended: what its slot was. `None` if it had none.
     pub(super) fn free(&mut self, process: K) -> Option<Slot<K>> {
-        let slot = self.taken.remove(&self.numbers.remove(&process)?)?;
-        if let Some(source) = slot.source {
+        let index = self.taken.iter().rposition(|slot| slot.process == process)?;
+        let slot = self.taken.remove(index)?;
+        self.kept -= slot.kept;
+        if let Some(source) = slot.source() {
             let count = self.sources.entry(source).or_default();
             *count = count.saturating_sub(1);
             if *count == 0 {
@@ -176,9 +187,14 @@ impl<K: Copy + Eq + std::hash::Hash> Slots<K> {
         Some(slot)
     }
 
+    /// A process has ended by itself: there is no need to refuse those who can wait.
+    pub(super) fn move_on(&mut self) {
+        self.patience = None;
+    }
+
     /// Looks at the processors' clocks: whoever has run since the last time is not silent.
     pub(super) fn look(&mut self, now: Instant, ran: impl Fn(K) -> Option<Duration>) {
-        for slot in self.taken.values_mut() {
+        for slot in &mut self.taken {
             let ran = ran(slot.process).or(slot.ran);
             if ran != slot.ran {
                 (slot.ran, slot.silent_since) = (ran, now);
@@ -206,7 +222,7 @@ mod tests {
         let mut slots = Slots::new(10, 2, 3, now);
         for process in 0..2 {
             assert_eq!(slots.ask(client(2, 1), now), Verdict::Admit);
-            slots.take(process, client(2, 1), now);
+            slots.take(process, client(2, 1), 0, now);
         }
         assert_eq!(slots.ask(client(2, 1), now), Verdict::Refuse, "two slots");
         assert_eq!(slots.ask(client(2, 2), now), Verdict::Admit, "another source");
@@ -219,9 +235,9 @@ mod tests {
     fn whoever_was_silent_for_longest_makes_room_then_who_has_many_then_nobody() {
         let now = Instant::now();
         let mut slots = Slots::new(3, 3, 0, now);
-        slots.take(1, client(2, 1), now);
-        slots.take(2, client(2, 1), now + seconds(1));
-        slots.take(3, client(2, 2), now + seconds(1));
+        slots.take(1, client(2, 1), 0, now);
+        slots.take(2, client(2, 1), 0, now + seconds(1));
+        slots.take(3, client(2, 2), 0, now + seconds(1));
         // The first has run meanwhile, the others have not.
         slots.look(now + seconds(1), |_| Some(Duration::ZERO));
         let later = now + seconds(3);
@@ -229,10 +245,24 @@ mod tests {
         assert_eq!(slots.ask(client(2, 3), later), Verdict::Evict(2), "silent, and of the source with more");
         slots.look(later, |process| Some(seconds(process)));
         assert_eq!(slots.ask(client(2, 3), later), Verdict::Evict(1), "the oldest of the source that has two");
-        assert_eq!(slots.ask(client(2, 2), later), Verdict::Refuse, "who has one takes none from others");
+        assert_eq!(slots.ask(client(2, 2), later), Verdict::Wait, "who has one takes none from others");
+        slots.look(later + seconds(1), |process| Some(seconds(process + 1)));
+        assert_eq!(slots.verdict(client(2, 2), later + seconds(1)), Verdict::Refuse, "nor keeps them waiting");
+        slots.move_on();
+        assert_eq!(slots.verdict(client(2, 2), later + seconds(1)), Verdict::Wait);
         assert!(slots.free(3).is_some());
         assert_eq!(slots.verdict(client(2, 2), later), Verdict::Admit);
         assert!(slots.free(3).is_none());
+    }
+
+    #[test]
+    fn long_replies_fill_the_slots_too() {
+        let now = Instant::now();
+        let mut slots = Slots::new(3, 3, 0, now);
+        slots.take(1, client(2, 1), MAX_KEPT, now);
+        assert_eq!(slots.ask(client(2, 2), now), Verdict::Wait);
+        assert!(slots.free(1).is_some());
+        assert_eq!(slots.ask(client(2, 2), now), Verdict::Admit);
     }
 
     #[test]
@@ -240,12 +270,12 @@ mod tests {
         let now = Instant::now();
         let mut slots = Slots::new(3, 3, 0, now);
         let at = |site: u16, network: u16| Some(SocketAddr::from(([0x2001, 0xdb8, site, network, 0, 0, 0, 1], 4711)));
-        slots.take(1, at(7, 1), now);
-        slots.take(2, at(8, 1), now);
-        slots.take(3, at(8, 2), now);
+        slots.take(1, at(7, 1), 0, now);
+        slots.take(2, at(8, 1), 0, now);
+        slots.take(3, at(8, 2), 0, now);
         assert_eq!(slots.ask(at(9, 1), now + seconds(2)), Verdict::Evict(2), "its site has two");
         assert!(slots.free(2).is_some());
-        slots.take(4, at(9, 1), now);
+        slots.take(4, at(9, 1), 0, now);
         assert_eq!(slots.ask(at(10, 1), now), Verdict::Wait, "each has one");
     }
 }

@@ -268,6 +268,7 @@ impl Children {
     /// # Errors
     ///
     /// What the kernel answered: then the child must not go on.
+    #[inline]
     pub fn part(&self, keep_files: bool) -> Result<(), LayerError> {
         let ruleset = if keep_files { &self.with_files } else { &self.without_files };
         ruleset.as_ref().map_or(Ok(()), |ruleset| Ok(sys::restrict_self(ruleset)?))
@@ -285,6 +286,7 @@ impl Children {
     /// # Errors
     ///
     /// What the kernel answered: then the child must not go on. Its memory for filters is limited for the whole system.
+    #[inline]
     pub fn narrow(&self, child: &Narrower) -> Result<(), LayerError> {
         limits::forbid_processes()?;
         if self.seccomp { narrow(child) } else { Ok(()) }
@@ -298,6 +300,7 @@ impl Children {
 /// # Errors
 ///
 /// What the kernel answered.
+#[inline]
 pub fn narrow(child: &Narrower) -> Result<(), LayerError> {
     Ok(sys::attach(child.policy.instructions())?)
 }

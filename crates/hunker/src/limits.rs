@@ -21,6 +21,7 @@ pub(crate) fn set() -> Result<(), LayerError> {
 }
 
 /// Of this user, which for a service's own is as much as of this process.
+#[inline]
 pub(crate) fn forbid_processes() -> Result<(), LayerError> {
     Ok(setrlimit(Resource::Nproc, NONE)?)
 }

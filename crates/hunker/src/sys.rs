@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use crate::Instruction;
 
 /// Attaches a filter to this thread, for good. It takes `no_new_privs`, or `CAP_SYS_ADMIN`.
+#[inline]
 pub(crate) fn attach(program: &[Instruction]) -> Result<(), Errno> {
     let Ok(len) = u16::try_from(program.len()) else { return Err(Errno::TOOBIG) };
     let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut().cast() };
@@ -19,6 +20,7 @@ pub(crate) fn attach(program: &[Instruction]) -> Result<(), Errno> {
 }
 
 /// Takes the process into a Landlock domain of its own.
+#[inline]
 pub(crate) fn restrict_self(ruleset: &OwnedFd) -> Result<(), Errno> {
     // SAFETY: takes two numbers, and no memory of ours.
     let answer = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0_u32) };
