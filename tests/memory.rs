@@ -12,7 +12,7 @@ use small_services::engine::Limits;
 use small_services::engine::buffers::{self, Buffers};
 use small_services::services::{self, Kind, Row};
 use support::attack::bounded;
-use support::{Daemon, Folder, helper, program, repository, wait_until};
+use support::{Daemon, Folder, Mode, helper, program, repository, wait_until};
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -21,6 +21,8 @@ const PROGRAM: usize = 16 * MIB;
 /// What lunchd takes for a connection, TLS and HTTP/2 with all its streams; and for answers on their way.
 const WEB: usize = 128 * KIB;
 const ANSWERS: usize = 64 * MIB;
+/// How many sockets for datagrams one program serves at most.
+const DATAGRAM_SOCKETS: usize = 8;
 /// What the process for one connection takes at most, its set-up by the service manager included.
 const PROCESS: usize = MIB;
 
@@ -44,11 +46,25 @@ fn connections() -> usize {
     Limits::default().max_connections as usize
 }
 
-fn kernel(kind: Kind) -> usize {
+/// What a keeper's process takes, the kernel's part of it included (`make bench`, "a connection that waits").
+const CHILD: usize = 130 * KIB;
+
+/// What a stream takes in a process of its own: the process, what the kernel buffers, and as much as it reads at a time of that.
+const fn stream(buffers: Buffers) -> usize {
+    let received = 2 * buffers.receive as usize;
+    let touched = if received < buffers::CHUNK { received } else { buffers::CHUNK };
+    CHILD + buffers.memory() + touched
+}
+
+/// What all connections of a service take, each in a process of its own, or with `--shared`.
+fn all_connections(kind: Kind) -> [usize; 2] {
     if kind == Kind::Stream {
-        buffers::streams(connections())
+        let large = buffers::MAX_LARGE;
+        let own = large * stream(Buffers::STREAM) + (connections() - large) * stream(Buffers::SMALL);
+        [own, buffers::streams(connections())]
     } else {
-        connections() * Buffers::REPLY.memory() + buffers::MAX_KEPT
+        let replies = connections() * Buffers::REPLY.memory() + buffers::MAX_KEPT;
+        [connections() * CHILD + replies, replies]
     }
 }
 
@@ -56,15 +72,20 @@ fn kernel(kind: Kind) -> usize {
 fn what_clients_can_fill_fits_into_the_limits_of_the_units() {
     for Row { unit: name, kind, .. } in services::all() {
         // A tenth is room for what the kernel counts in whole pages and whole segments.
-        let needed = kernel(kind) + PROGRAM;
-        let limit = value(&format!("{name}-daemon.service"), "MemoryMax");
-        assert!(needed <= limit - limit / 10, "{name}-daemon: {} of {} MiB", needed / MIB, limit / MIB);
+        let daemon = format!("{name}-daemon.service");
+        let limit = value(&daemon, "MemoryMax");
+        for needed in all_connections(kind).map(|all| all + PROGRAM) {
+            assert!(needed <= limit - limit / 10, "{daemon}: {} of {} MiB", needed / MIB, limit / MIB);
+        }
+        // The keeper, its processes for datagrams, and one that systemd starts to reload it.
+        let tasks = connections() + 1 + DATAGRAM_SOCKETS + 1;
+        assert!(tasks <= value(&daemon, "TasksMax"), "{daemon}: {tasks} tasks");
     }
     let needed = connections() * (Buffers::REPLY.memory() + WEB) + ANSWERS + PROGRAM;
     let lunchd = value("lunchd.service", "MemoryMax");
     assert!(needed <= lunchd - lunchd / 10, "lunchd: {} of {} MiB", needed / MIB, lunchd / MIB);
 
-    // Either all connections of a service, each with a process, or one process for all.
+    // Either a service for each connection, or one for all.
     let of_service = |name: &str| {
         let processes = value(&format!("{name}.socket"), "MaxConnections") * PROCESS;
         processes.max(value(&format!("{name}-daemon.service"), "MemoryMax"))
@@ -73,7 +94,11 @@ fn what_clients_can_fill_fits_into_the_limits_of_the_units() {
     let slice = value("system-smallservices.slice", "MemoryMax");
     assert!(all <= slice, "{} of {} MiB", all / MIB, slice / MIB);
     // A process and what systemd sets it up with.
-    let tasks = services::all().map(|row| 2 * value(&format!("{}.socket", row.unit), "MaxConnections")).sum::<usize>();
+    let of_service = |unit: &str| {
+        let processes = 2 * value(&format!("{unit}.socket"), "MaxConnections");
+        processes.max(value(&format!("{unit}-daemon.service"), "TasksMax"))
+    };
+    let tasks = services::all().map(|row| of_service(row.unit)).sum::<usize>();
     let slice = value("system-smallservices.slice", "TasksMax");
     assert!(tasks + value("lunchd.service", "TasksMax") <= slice, "{tasks} of {slice} tasks");
 }
@@ -101,38 +126,35 @@ fn the_page_has_these_sums() {
         units.join(", ")
     };
     let mut rows = String::new();
-    let streams = buffers::streams(connections());
+    let (few, many) = (Buffers::STREAM, Buffers::SMALL);
+    let besides = [(Kind::Stream, "16 MiB"), (Kind::Reply, "64 MiB of long replies, 16 MiB")];
+    for (kind, besides) in besides {
+        let (count, each, process) = if kind == Kind::Stream {
+            let process = |buffers: Buffers| kib(stream(buffers) - buffers.memory());
+            (
+                format!("{large} and {}", connections() - large),
+                format!("{} and {}", kib(few.memory()), kib(many.memory())),
+                format!("{} and {} KiB", process(few), process(many)),
+            )
+        } else {
+            ("1,000".to_owned(), kib(Buffers::REPLY.memory()).to_string(), format!("{} KiB", kib(CHILD)))
+        };
+        let [own, shared] = all_connections(kind).map(|all| mib(all + PROGRAM));
+        for (unit, process, sum) in [(of(kind), process, own), ("the same with `--shared`".into(), "".into(), shared)] {
+            let _ = writeln!(rows, "| {unit} | {count} | {each} KiB | {process} | {besides} | {sum} MiB | 512M |");
+        }
+    }
     let _ = writeln!(
         rows,
-        "| {}: one process for all | {large} and {} | {} and {} KiB | {} MiB | 16 MiB | {} MiB | 256M |",
-        of(Kind::Stream),
-        connections() - large,
-        kib(Buffers::STREAM.memory()),
-        kib(Buffers::SMALL.memory()),
-        mib(streams),
-        mib(streams + PROGRAM)
-    );
-    let replies = connections() * Buffers::REPLY.memory();
-    let _ = writeln!(
-        rows,
-        "| {}: one process for all | 1,000 | {} KiB | {} MiB | 64 MiB of long replies, 16 MiB | {} MiB | 256M |",
-        of(Kind::Reply),
+        "| lunchd | 1,000 | {} KiB | {} KiB | 64 MiB of answers, 16 MiB | {} MiB | 384M |",
         kib(Buffers::REPLY.memory()),
-        mib(replies),
-        mib(replies + buffers::MAX_KEPT + PROGRAM)
-    );
-    let _ = writeln!(
-        rows,
-        "| lunchd | 1,000 | {} KiB | {} MiB | {} KiB for each, 64 MiB of answers, 16 MiB | {} MiB | 384M |",
-        kib(Buffers::REPLY.memory()),
-        mib(replies),
         kib(WEB),
-        mib(replies + connections() * WEB + ANSWERS + PROGRAM)
+        mib(connections() * (Buffers::REPLY.memory() + WEB) + ANSWERS + PROGRAM)
     );
     let slice = services::all().count() * value("echo.socket", "MaxConnections");
     let _ = writeln!(
         rows,
-        "| all services, a process for each connection, and lunchd | {slice} | in the service manager | | 1 MiB for each | {} MiB | 5G |",
+        "| all services, a service for each connection, and lunchd | {slice} | in the service manager | 1 MiB | | {} MiB | 5G |",
         slice + value("lunchd.service", "MemoryMax") / MIB
     );
     assert!(page.contains(&rows), "docs/operating.md does not have these rows:\n{rows}");
@@ -167,7 +189,6 @@ fn every_way_of_starting_bounds_the_buffers_of_a_connection() {
         let served = support::inetd_style(name, &["--idle-timeout", "60000"]);
         let port = served.client.peer_addr().unwrap().port();
         wait_until(|| of_connections(port) == [in_kernel(buffers)]);
-        // One process for all.
         let daemon = Daemon::start(name, &["--idle-timeout", "60000"]);
         wait_until(|| {
             // Large ones before it is ready.
@@ -179,22 +200,24 @@ fn every_way_of_starting_bounds_the_buffers_of_a_connection() {
 
 #[test]
 fn the_first_streams_have_large_buffers_and_the_others_small_ones() {
-    let daemon = Daemon::start("echo", &[]);
-    let echoed = || {
-        let mut client = daemon.connect();
-        client.write_all(b"x").unwrap();
-        client.read_exact(&mut [0]).unwrap();
-        client
-    };
-    let port = daemon.address.port();
-    let count = |buffers| of_connections(port).into_iter().filter(|&have| have == in_kernel(buffers)).count();
-    let mut clients: Vec<_> = (0..buffers::MAX_LARGE + 6).map(|_| echoed()).collect();
-    assert_eq!((count(Buffers::STREAM), count(Buffers::SMALL)), (buffers::MAX_LARGE, 6));
-    // Those that go make room for those that come.
-    clients.drain(..3);
-    wait_until(|| count(Buffers::STREAM) == buffers::MAX_LARGE - 3);
-    clients.extend((0..5).map(|_| echoed()));
-    assert_eq!((count(Buffers::STREAM), count(Buffers::SMALL)), (buffers::MAX_LARGE, 8));
+    for mode in [Mode::Keeper, Mode::Shared] {
+        let daemon = Daemon::start_as(mode, "echo", &[]);
+        let echoed = || {
+            let mut client = daemon.connect();
+            client.write_all(b"x").unwrap();
+            client.read_exact(&mut [0]).unwrap();
+            client
+        };
+        let port = daemon.address.port();
+        let count = |buffers| of_connections(port).into_iter().filter(|&have| have == in_kernel(buffers)).count();
+        let mut clients: Vec<_> = (0..buffers::MAX_LARGE + 6).map(|_| echoed()).collect();
+        assert_eq!((count(Buffers::STREAM), count(Buffers::SMALL)), (buffers::MAX_LARGE, 6));
+        // Those that go make room for those that come.
+        clients.truncate(buffers::MAX_LARGE - 3);
+        wait_until(|| (count(Buffers::STREAM), count(Buffers::SMALL)) == (buffers::MAX_LARGE - 3, 0));
+        clients.extend((0..5).map(|_| echoed()));
+        assert_eq!((count(Buffers::STREAM), count(Buffers::SMALL)), (buffers::MAX_LARGE, 2));
+    }
 }
 
 /// Serves a program in a control group with its unit's limit, floods it, asks it meanwhile, and prints how all of that went.
@@ -203,8 +226,7 @@ ulimit -n 20000
 flooded() { # PROGRAM SERVICE PORT LIMIT FLOOD COUNT SECONDS OPTIONS...
 	program=$1 service=$2 port=$3 limit=$4 flood=$5 count=$6 seconds=$7
 	shift 7
-	group=/sys/fs/cgroup/$program-$flood
-	mkdir $group
+	group=$(mktemp -d /sys/fs/cgroup/flooded.XXXXXX)
 	echo $limit >$group/memory.max
 	echo 0 >$group/memory.swap.max
 	sh -c "echo \$\$ >$group/cgroup.procs && exec \"\$@\"" sh /programs/$program "$@" 2>/tmp/log &
@@ -229,19 +251,25 @@ fn nothing_that_clients_leave_unread_ends_a_daemon() {
     let (count, seconds) = (1000, bounded(9, 30));
     let long = "x".repeat(70) + "\n";
     let mut script = format!("{SCRIPT}yes '{}' | head -c 900000 >/tmp/long\n", long.trim_end());
+    let mut runs = 0;
     let mut flooded = |program: &str, service: &str, unit: &str, port: u16, flood: &str, options: &str| {
         let limit = value(unit, "MemoryMax");
+        let listen = if program == "lunchd" { "http" } else { "tcp" };
+        let options = format!("--listen {listen}://127.0.0.1:{port} {options}");
         let _ = writeln!(script, "flooded {program} {service} {port} {limit} {flood} {count} {seconds} {options}");
+        runs += 1;
     };
-    let tcp = |port: u16| format!("--listen tcp://127.0.0.1:{port}");
-    flooded("echo", "echo", "echo-daemon.service", 7, "grow", &tcp(7));
-    flooded("echo", "echo", "echo-daemon.service", 7, "withhold", &tcp(7));
-    flooded("discard", "discard", "discard-daemon.service", 9, "below", &tcp(9));
-    flooded("chargen", "chargen", "chargen-daemon.service", 19, "grow", &tcp(19));
+    let own = "--max-rate-per-source 0";
+    let shared = "--shared";
     // Long replies: "chargen" is anything that is long.
-    let options = format!("{} --max-length 0 /tmp/long", tcp(17));
-    flooded("qotd", "chargen", "fortune-daemon.service", 17, "deaf", &options);
-    flooded("lunchd", "lunchd", "lunchd.service", 80, "grow", "--listen http://127.0.0.1:80");
+    let long = "--max-length 0 /tmp/long";
+    flooded("echo", "echo", "echo-daemon.service", 7, "grow", own);
+    flooded("echo", "echo", "echo-daemon.service", 7, "withhold", shared);
+    flooded("discard", "discard", "discard-daemon.service", 9, "below", own);
+    flooded("chargen", "chargen", "chargen-daemon.service", 19, "grow", own);
+    flooded("qotd", "chargen", "fortune-daemon.service", 17, "deaf", &format!("{own} {long}"));
+    flooded("qotd", "chargen", "fortune-daemon.service", 17, "deaf", &format!("{shared} {long}"));
+    flooded("lunchd", "lunchd", "lunchd.service", 80, "grow", "");
 
     let programs = ["echo", "discard", "chargen", "qotd", "lunchd"].map(program);
     let mut guest = Command::new(repository().join("tests/guest"));
@@ -252,7 +280,7 @@ fn nothing_that_clients_leave_unread_ends_a_daemon() {
     println!("{said}");
     assert!(output.status.success(), "{said}");
     let rows: Vec<Vec<_>> = said.lines().map(|line| line.split(' ').collect()).collect();
-    assert_eq!(rows.len(), 6, "{said}");
+    assert_eq!(rows.len(), runs, "{said}");
     for row in rows {
         let [program, flood, before, during, after, killed, _] = row[..] else { panic!("{said}") };
         assert_eq!(killed, "0", "{program}, {flood}: killed for want of memory\n{said}");

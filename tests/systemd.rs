@@ -189,7 +189,15 @@ fn every_unit_has_its_limits() {
         expect(&format!("{unit}-daemon.service"), &["NoExecPaths=+/", "ProtectKernelTunables=yes"]);
         expect(
             &format!("{unit}-daemon.service"),
-            &["Type=notify", "Restart=on-failure", "StartLimitIntervalUSec=0", "MemoryMax=268435456"],
+            &[
+                "Type=notify",
+                "Restart=on-failure",
+                "StartLimitIntervalUSec=0",
+                "MemoryMax=536870912",
+                "TasksMax=1024",
+                "KillMode=mixed",
+                "OOMPolicy=continue",
+            ],
         );
         expect(&format!("{unit}-daemon.socket"), &["Accept=no", "TriggerLimitIntervalUSec=0", "Backlog=4096"]);
         let after =

@@ -69,7 +69,7 @@ impl Buffers {
 }
 
 /// How much of a stream is handled at a time, in octets.
-pub(super) const CHUNK: usize = 256 * 1024;
+pub const CHUNK: usize = 256 * 1024;
 
 /// How many connections of one process have the large buffers ([`Buffers::STREAM`]) at a time. Those that come while there are
 /// so many get the small ones.
