@@ -159,6 +159,21 @@ fn faults_of_services_and_of_access_are_named() {
         &["problem: echo.socket", "PrivateNetwork=yes"],
         &format!("{remove} && systemctl restart echo.socket"),
     );
+    // More connections than fit into the limits.
+    let (add, remove) = drop_in(
+        "echo-daemon.service",
+        "[Service]\\nExecStart=\\nExecStart=/usr/local/libexec/small-services/echo --max-connections 4000\\n",
+    );
+    names(
+        &machine,
+        &format!("systemctl stop echo.socket && {add} && systemctl start echo-daemon.socket"),
+        &[
+            "problem: echo-daemon.service",
+            "4000 connections take up to 4010 tasks, and TasksMax= is 1024",
+            "4000 connections take up to 1453 MiB, and MemoryMax= is 512 MiB",
+        ],
+        &format!("{remove} && systemctl stop echo-daemon.socket && systemctl start echo.socket"),
+    );
     // A unit that somebody opened up.
     let (add, remove) =
         drop_in("fortune@.service", "[Service]\\nPrivateNetwork=no\\nProtectSystem=no\\nPrivateDevices=no\\n");
@@ -313,8 +328,10 @@ fn faults_of_lunchd_are_named() {
          systemctl start lunchd-http.socket lunchd-https.socket",
     );
     // Something else behind the sockets.
-    let (add, remove) =
-        drop_in("lunchd.service", "[Service]\\nExecStart=\\nExecStart=/usr/local/libexec/small-services/daytime\\n");
+    let (add, remove) = drop_in(
+        "lunchd.service",
+        "[Service]\\nExecStart=\\nExecStart=/usr/local/libexec/small-services/daytime --shared\\n",
+    );
     names(
         &machine,
         &format!("{add} && {restart}"),

@@ -9,20 +9,16 @@ use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
 use small_services::engine::Limits;
-use small_services::engine::buffers::{self, Buffers};
+use small_services::engine::buffers::{self, Buffers, PROGRAM};
 use small_services::services::{self, Kind, Row};
 use support::attack::bounded;
 use support::{Daemon, Folder, Mode, helper, program, repository, wait_until};
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
-/// What a daemon takes for itself, its tables and batches of datagrams among it.
-const PROGRAM: usize = 16 * MIB;
 /// What lunchd takes for a connection, TLS and HTTP/2 with all its streams; and for answers on their way.
 const WEB: usize = 128 * KIB;
 const ANSWERS: usize = 64 * MIB;
-/// How many sockets for datagrams one program serves at most.
-const DATAGRAM_SOCKETS: usize = 8;
 /// What the process for one connection takes at most, its set-up by the service manager included.
 const PROCESS: usize = MIB;
 
@@ -46,39 +42,17 @@ fn connections() -> usize {
     Limits::default().max_connections as usize
 }
 
-/// What a keeper's process takes, the kernel's part of it included (`make bench`, "a connection that waits").
-const CHILD: usize = 130 * KIB;
-
-/// What a stream takes in a process of its own: the process, what the kernel buffers, and as much as it reads at a time of that.
-const fn stream(buffers: Buffers) -> usize {
-    let received = 2 * buffers.receive as usize;
-    let touched = if received < buffers::CHUNK { received } else { buffers::CHUNK };
-    CHILD + buffers.memory() + touched
-}
-
-/// What all connections of a service take, each in a process of its own, or with `--shared`.
-fn all_connections(kind: Kind) -> [usize; 2] {
-    if kind == Kind::Stream {
-        let large = buffers::MAX_LARGE;
-        let own = large * stream(Buffers::STREAM) + (connections() - large) * stream(Buffers::SMALL);
-        [own, buffers::streams(connections())]
-    } else {
-        let replies = connections() * Buffers::REPLY.memory() + buffers::MAX_KEPT;
-        [connections() * CHILD + replies, replies]
-    }
-}
-
 #[test]
 fn what_clients_can_fill_fits_into_the_limits_of_the_units() {
     for Row { unit: name, kind, .. } in services::all() {
         // A tenth is room for what the kernel counts in whole pages and whole segments.
         let daemon = format!("{name}-daemon.service");
         let limit = value(&daemon, "MemoryMax");
-        for needed in all_connections(kind).map(|all| all + PROGRAM) {
+        for shared in [false, true] {
+            let needed = buffers::daemon(connections(), kind, shared);
             assert!(needed <= limit - limit / 10, "{daemon}: {} of {} MiB", needed / MIB, limit / MIB);
         }
-        // The keeper, its processes for datagrams, and one that systemd starts to reload it.
-        let tasks = connections() + 1 + DATAGRAM_SOCKETS + 1;
+        let tasks = buffers::tasks(connections());
         assert!(tasks <= value(&daemon, "TasksMax"), "{daemon}: {tasks} tasks");
     }
     let needed = connections() * (Buffers::REPLY.memory() + WEB) + ANSWERS + PROGRAM;
@@ -130,16 +104,16 @@ fn the_page_has_these_sums() {
     let besides = [(Kind::Stream, "16 MiB"), (Kind::Reply, "64 MiB of long replies, 16 MiB")];
     for (kind, besides) in besides {
         let (count, each, process) = if kind == Kind::Stream {
-            let process = |buffers: Buffers| kib(stream(buffers) - buffers.memory());
+            let process = |buffers: Buffers| kib(buffers::stream(buffers) - buffers.memory());
             (
                 format!("{large} and {}", connections() - large),
                 format!("{} and {}", kib(few.memory()), kib(many.memory())),
                 format!("{} and {} KiB", process(few), process(many)),
             )
         } else {
-            ("1,000".to_owned(), kib(Buffers::REPLY.memory()).to_string(), format!("{} KiB", kib(CHILD)))
+            ("1,000".to_owned(), kib(Buffers::REPLY.memory()).to_string(), format!("{} KiB", kib(buffers::PROCESS)))
         };
-        let [own, shared] = all_connections(kind).map(|all| mib(all + PROGRAM));
+        let [own, shared] = [false, true].map(|shared| mib(buffers::daemon(connections(), kind, shared)));
         for (unit, process, sum) in [(of(kind), process, own), ("the same with `--shared`".into(), "".into(), shared)] {
             let _ = writeln!(rows, "| {unit} | {count} | {each} KiB | {process} | {besides} | {sum} MiB | 512M |");
         }

@@ -55,7 +55,10 @@ fn a_mistake_is_one_sentence_with_the_way_out() {
     mistake(&["--name", "lunchd-http", "--port", "79"], &["lunchd-http.socket is a unit of small-services itself"]);
     mistake(&["--name", "finger", "--port", "17"], &["port 17 is that of fortune.socket"]);
     mistake(&["--name", "finger", "--port", "0"], &["'--port <PORT>'"]);
-    mistake(&[&finger[..], &["--udp", "--mode", "connection"]].concat(), &["--udp takes one process for all"]);
+    mistake(
+        &[&finger[..], &["--udp", "--mode", "connection"]].concat(),
+        &["--udp takes one service for all connections"],
+    );
     mistake(&[&finger[..], &["--show", "plans"]].concat(), &["'plans' is no absolute path"]);
     mistake(&[&finger[..], &["--show", "/no/such/plans"]].concat(), &["/no/such/plans cannot be found"]);
     mistake(&[&finger[..], &["--description", "two\nlines"]].concat(), &["control character"]);

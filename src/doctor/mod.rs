@@ -12,6 +12,7 @@ mod listening;
 mod ports;
 mod processes;
 mod service;
+mod slots;
 mod starting;
 mod systemd;
 

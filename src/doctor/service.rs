@@ -123,6 +123,7 @@ impl Socket {
             return;
         }
         self.examine_loading(verified, findings);
+        self.examine_slots(findings);
         self.examine_credentials(findings);
         self.examine_fortunes(findings);
         if !self.started.exists() {

@@ -8,8 +8,10 @@ use std::os::fd::BorrowedFd;
 
 use hunker::{Pin, Rule, Syscall};
 
+use super::descriptors::MAX_DATAGRAM_SOCKETS;
 use crate::numbers::STREAM;
 use crate::service::Behavior;
+use crate::services::Kind;
 use crate::sys;
 
 /// The two buffers of a connection, in octets, as setsockopt(2) takes them. The kernel allows for twice as much, since it
@@ -78,9 +80,37 @@ pub const MAX_LARGE: usize = 64;
 /// How many octets of long replies one process keeps for all its clients together: those that do not read decide for how long.
 pub const MAX_KEPT: usize = 64 * 1024 * 1024;
 
-/// How much the kernel takes for so many streams of one process, in octets, at most.
+/// What a daemon takes for itself, its tables and batches of datagrams among it, in octets.
+pub const PROGRAM: usize = 16 * 1024 * 1024;
+
+/// What a keeper's process takes, the kernel's part of it included, in octets (`make bench`, "a connection that waits").
+pub const PROCESS: usize = 130 * 1024;
+
+/// What a stream takes in a process of its own, in octets: the process, what the kernel buffers, and as much as it reads of that at
+/// a time.
 #[must_use]
-pub const fn streams(connections: usize) -> usize {
+pub const fn stream(buffers: Buffers) -> usize {
+    let received = 2 * buffers.receive as usize;
+    PROCESS + buffers.memory() + if received < CHUNK { received } else { CHUNK }
+}
+
+/// How much a daemon takes at most, in octets, with so many connections: of streams or of replies, in one process or each in its own.
+#[must_use]
+pub const fn daemon(connections: usize, kind: Kind, shared: bool) -> usize {
     let large = if connections < MAX_LARGE { connections } else { MAX_LARGE };
-    large * Buffers::STREAM.memory() + (connections - large) * Buffers::SMALL.memory()
+    let small = connections - large;
+    let all = match (kind, shared) {
+        (Kind::Stream, true) => large * Buffers::STREAM.memory() + small * Buffers::SMALL.memory(),
+        (Kind::Stream, false) => large * stream(Buffers::STREAM) + small * stream(Buffers::SMALL),
+        (Kind::Reply, true) => connections * Buffers::REPLY.memory() + MAX_KEPT,
+        (Kind::Reply, false) => connections * (PROCESS + Buffers::REPLY.memory()) + MAX_KEPT,
+    };
+    all + PROGRAM
+}
+
+/// How many tasks a keeper takes at most: itself, its processes, those for datagrams, and one that its service manager starts to have
+/// files read again.
+#[must_use]
+pub const fn tasks(connections: usize) -> usize {
+    connections + MAX_DATAGRAM_SOCKETS + 2
 }

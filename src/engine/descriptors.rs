@@ -15,7 +15,7 @@ use super::sockets::{Kind, Socket};
 use crate::numbers::{EVENTS, FIRST_DATAGRAMS, FIRST_FREE, LAST_DATAGRAMS};
 
 /// How many sockets for datagrams one process serves.
-const MAX_DATAGRAM_SOCKETS: usize = (LAST_DATAGRAMS - FIRST_DATAGRAMS + 1) as usize;
+pub(super) const MAX_DATAGRAM_SOCKETS: usize = (LAST_DATAGRAMS - FIRST_DATAGRAMS + 1) as usize;
 /// Descriptors besides sockets, connections and files: those with fixed numbers, one to accept with, and some to spare.
 const OTHER_DESCRIPTORS: u64 = FIRST_FREE as u64 + 8;
 
