@@ -1,16 +1,17 @@
 //! Faults: at every system call that a service makes it is killed, told to end, refused, or cut short. The client has the
-//! whole reply or a clean prefix of it, and never a wrong octet; a datagram is whole or does not come.
+//! whole reply or a clean prefix of it, and never a wrong octet; a datagram is whole or does not come. Of the keeper, all that is
+//! done to it and, one by one, to the process that it makes.
 #![cfg(target_arch = "x86_64")] // tests/helpers/fault.rs
 
 mod support;
 
 use std::cell::OnceCell;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -29,6 +30,9 @@ const LOCK_DOWN: [u64; 7] = [157, 126, 160, 302, 444, 446, 317];
 const PRCTL: u64 = 157;
 const RT_SIGACTION: u64 = 13;
 const CAPGET: u64 = 125;
+const EXIT_GROUP: u64 = 231;
+const CLOSE: u64 = 3;
+const FSTAT: u64 = 5;
 const SECCOMP: u64 = 317;
 const BRK: u64 = 12;
 const EPOLL_WAIT: u64 = 232;
@@ -48,6 +52,8 @@ struct Run {
     reply: Vec<u8>,
     status: ExitStatus,
     calls: Vec<u64>,
+    /// Of a daemon of ours.
+    log: String,
 }
 
 /// One service in one mode, and what its replies may be.
@@ -55,6 +61,8 @@ struct Case {
     name: &'static str,
     arguments: Vec<String>,
     mode: Mode,
+    /// Whether the faults are those of the process that the keeper makes, and not its own.
+    child: bool,
     /// Over UDP.
     datagrams: bool,
     folder: Folder,
@@ -70,14 +78,35 @@ impl Case {
     fn new(name: &'static str, mode: Mode, about: &str) -> Self {
         let fortunes = built_in_fortunes().into_iter().map(|fortune| fortune.replace('\n', "\r\n")).collect();
         let folder = Folder::new(&format!("faults-{name}-{about}"));
-        let (arguments, datagrams, sent) = (Vec::new(), false, noise(3000));
-        Self { name, arguments, mode, datagrams, folder, sent, fortunes, head: OnceCell::new(), authority: None }
+        let arguments = match mode {
+            Mode::Keeper | Mode::Shared if name != "lunchd" => support::daemon_arguments(mode),
+            _ => &[],
+        };
+        Self {
+            name,
+            arguments: arguments.iter().map(|&it| it.to_owned()).collect(),
+            mode,
+            child: false,
+            datagrams: false,
+            folder,
+            sent: noise(3000),
+            fortunes,
+            head: OnceCell::new(),
+            authority: None,
+        }
     }
 
-    /// As inetd's `wait` has it: a UDP socket, and one process for all that comes.
-    fn datagrams(name: &'static str) -> Self {
-        let arguments = vec!["--datagram-rate=0".to_owned()];
-        Self { arguments, datagrams: true, ..Self::new(name, Mode::Shared, "datagrams") }
+    /// The same with the faults in the process that the keeper makes.
+    fn in_its_child(self) -> Self {
+        assert_eq!(self.mode, Mode::Keeper);
+        Self { child: true, ..self }
+    }
+
+    /// As inetd's `wait` has it: a UDP socket, and somebody for all that comes.
+    fn datagrams(name: &'static str, mode: Mode, about: &str) -> Self {
+        let mut case = Self { datagrams: true, ..Self::new(name, mode, &format!("datagrams-{about}")) };
+        case.arguments.push("--datagram-rate=0".to_owned());
+        case
     }
 
     /// Qotd with a cookie file of its own, read by its index or as a whole.
@@ -109,11 +138,18 @@ impl Case {
     /// socket that the client is connecting to, as systemd does.
     fn start(&self, what: &str, number: usize, report: &Path, server: &OwnedFd) -> Process {
         let number = number.to_string();
-        let begin = |command: &mut Command| Process::start(command.env("REPORT", report));
+        let begin = |command: &mut Command| {
+            if self.child {
+                command.env("CHILD", "yes");
+            }
+            Process::start(command.env("REPORT", report))
+        };
         if self.name != "lunchd" {
             let mut command = Command::new(helper("fault"));
             command.args([what, &number]).arg(program(self.name)).args(&self.arguments);
             let [input, output, log] = [(); 3].map(|()| server.try_clone().unwrap());
+            // A daemon has a log of its own.
+            let log = if self.mode == Mode::Process { log } else { File::create(self.log()).unwrap().into() };
             return begin(command.stdin(input).stdout(output).stderr(log));
         }
         let program = program(self.name);
@@ -132,6 +168,10 @@ impl Case {
         })
     }
 
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
     /// Has one client, and one fault.
     fn run(&self, what: &str, number: usize) -> Run {
         let report = self.folder.path().join("report");
@@ -148,7 +188,7 @@ impl Case {
         });
         assert!(!calls.contains('!'), "{} goes round and round after {what} at call {number}", self.name);
         let calls = calls.lines().map(|line| line.parse().unwrap()).collect();
-        Run { reply, status, calls }
+        Run { reply, status, calls, log: fs::read_to_string(self.log()).unwrap_or_default() }
     }
 
     /// One datagram after the other, until one is answered or nobody is there any more. A reply is whole or does not come.
@@ -300,13 +340,28 @@ impl Case {
     /// Runs it with a fault, and asserts what holds whatever goes wrong.
     fn fault(&self, what: &str, number: usize) -> Run {
         let run = self.run(what, number);
-        let Self { name, mode, .. } = self;
+        let Self { name, mode, child, .. } = self;
         let call = run.calls.get(number - 1).copied().unwrap_or(0);
-        let about =
-            format!("{name}, {mode:?}, {what} at call {number} ({call}): {} octets, {}", run.reply.len(), run.status);
+        let whose = if *child { ", in its child" } else { "" };
+        let about = format!(
+            "{name}, {mode:?}{whose}, {what} at call {number} ({call}): {} octets, {}, {:?}",
+            run.reply.len(),
+            run.status,
+            run.log
+        );
         assert!(self.is_prefix(&run.reply), "a wrong octet: {about}: {:?}", String::from_utf8_lossy(&run.reply));
         let whole = self.is_whole(&run.reply);
         let lunchd = *name == "lunchd";
+        // Whoever ends for want of something says why, once there is a log: it asks first what that is.
+        let has_log = run.calls.iter().position(|call| *call == FSTAT).is_some_and(|position| number > position);
+        if run.status.code() == Some(1) && has_log && !lunchd && *mode != Mode::Process {
+            let last = run.log.lines().last().unwrap_or_default();
+            assert!(last.starts_with(&format!("{name}: ")) && run.log.ends_with('\n'), "{about}");
+        }
+        if *child {
+            self.child_fault(what, number, &run, &about);
+            return run;
+        }
         match (what, run.status.code(), run.status.signal()) {
             // One process for all: who was taken is served to the end, and who was not is not served at all.
             ("TERM", Some(0), _) => assert!(whole || run.reply.is_empty(), "{about}"),
@@ -327,6 +382,31 @@ impl Case {
         run
     }
 
+    /// Of the keeper's process: whatever becomes of it, the keeper goes on. If its lock-down fails it ends, and does nothing else.
+    fn child_fault(&self, what: &str, number: usize, run: &Run, about: &str) {
+        assert_eq!(run.status.code(), Some(0), "{about}");
+        let call = run.calls.get(number - 1).copied().unwrap_or(0);
+        let whole = self.is_whole(&run.reply);
+        let locked = run.calls.iter().position(|call| *call == SECCOMP).map_or(usize::MAX, |position| position + 1);
+        let is_signal = ["KILL", "TERM"].contains(&what);
+        // What comes out of it then is another process's.
+        let nothing = run.reply.is_empty() || self.datagrams && whole;
+        // (close(2) closes, whatever it answers.)
+        if !is_signal && what != "short" && number <= locked && call != CLOSE {
+            assert_eq!(run.calls[number..], [EXIT_GROUP], "it goes on without its lock-down: {about}");
+            assert!(nothing && run.log.contains("cannot lock down the process for "), "{about}");
+            return;
+        }
+        let crashed = run.log.contains("please report it");
+        assert_eq!(crashed, what == "ENOMEM" && call == BRK && crashed, "{about}");
+        match what {
+            // Those are for the keeper, and blocked here.
+            "TERM" | "EINTR" | "short" => assert!(whole, "{about}"),
+            "KILL" if number <= locked => assert!(nothing, "{about}"),
+            _ => {}
+        }
+    }
+
     /// What the manual pages do not have as an answer, and tokio takes for a defect or a reason to drop the connection.
     fn cannot_be(&self, call: u64, error: &str) -> bool {
         self.name == "lunchd"
@@ -334,7 +414,7 @@ impl Case {
     }
 
     fn every_call(&self) {
-        let Run { reply, status, calls } = self.run("none", 0);
+        let Run { reply, status, calls, .. } = self.run("none", 0);
         if self.name == "lunchd" {
             let (_, head) = Self::masked(&reply);
             assert!(
@@ -345,7 +425,8 @@ impl Case {
         }
         assert!(self.is_whole(&reply) && self.is_prefix(&reply), "{}", self.name);
         assert_eq!(status.code(), Some(0), "{} {:?}: {status}, {calls:?}", self.name, self.mode);
-        let main = calls.iter().position(|call| *call == PRCTL).unwrap() + 1;
+        // Of a child, all calls are the program's own.
+        let main = if self.child { 0 } else { calls.iter().position(|call| *call == PRCTL).unwrap() + 1 };
         let locked = calls.iter().position(|call| *call == SECCOMP).unwrap() + 1;
         for (number, &call) in (1..).zip(&calls) {
             self.fault("KILL", number);
@@ -358,7 +439,7 @@ impl Case {
             // would end the program by SIGPIPE, which is ignored from the second on.
             let some = match number {
                 _ if number <= main => &[][..],
-                _ if full() || number >= locked => &ERRORS[..],
+                _ if full() || self.child || number >= locked => &ERRORS[..],
                 _ => &ERRORS[number % 3..][..1],
             };
             for error in some.iter().filter(|error| call != BRK || **error == "ENOMEM") {
@@ -387,6 +468,7 @@ macro_rules! every_call {
             for mode in support::MODES {
                 Case::new($name, mode, &format!("{mode:?}")).every_call();
             }
+            Case::new($name, Mode::Keeper, "child").in_its_child().every_call();
         }
     )* }
 }
@@ -400,14 +482,20 @@ every_call! {
     time_at_every_call "time";
 }
 
+fn datagrams_at_every_call(name: &'static str) {
+    Case::datagrams(name, Mode::Shared, "shared").every_call();
+    Case::datagrams(name, Mode::Keeper, "keeper").every_call();
+    Case::datagrams(name, Mode::Keeper, "child").in_its_child().every_call();
+}
+
 #[test]
 fn qotd_over_udp_at_every_call() {
-    Case::datagrams("qotd").every_call();
+    datagrams_at_every_call("qotd");
 }
 
 #[test]
 fn echo_over_udp_at_every_call() {
-    Case::datagrams("echo").every_call();
+    datagrams_at_every_call("echo");
 }
 
 #[test]

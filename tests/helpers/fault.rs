@@ -9,6 +9,9 @@
 //! This process becomes the program, and a child steps through it with ptrace(2): whoever started it sees the program's own
 //! end. `REPORT` names a file for the numbers of the system calls that the program made, one a line, `!` for each that would
 //! have been one too many.
+//!
+//! With `CHILD` set, all this is about the first process that the program makes, from its first system call on; the program
+//! itself, and its other processes, go on undisturbed. The kernel traces a new process for whoever traces the one that made it.
 #![allow(unsafe_code)]
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -82,21 +85,32 @@ mod x86 {
         unsafe { libc::ptrace(request, pid, address as *mut c_void, data as *mut c_void) }
     }
 
-    fn wait(pid: pid_t) -> Option<i32> {
-        let mut status = 0;
-        (unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) } == pid && libc::WIFSTOPPED(status))
-            .then_some(status)
+    /// Whichever process stops next. `None` when there is none left.
+    fn wait() -> Option<(pid_t, i32)> {
+        loop {
+            let mut status = 0;
+            let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL) };
+            if pid < 0 {
+                return None;
+            }
+            if libc::WIFSTOPPED(status) {
+                return Some((pid, status));
+            }
+        }
     }
 
     fn trace(pid: pid_t, ready: [i32; 2], fault: Fault, number: usize) -> ! {
         let report = env::var_os("REPORT");
-        let options = libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_TRACEEXEC | libc::PTRACE_O_EXITKILL;
+        let mut options = libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_TRACEEXEC | libc::PTRACE_O_EXITKILL;
+        if env::var_os("CHILD").is_some() {
+            options |= libc::PTRACE_O_TRACEFORK;
+        }
         while ask(libc::PTRACE_SEIZE, pid, 0, options.into()) != 0 {
             let error = io::Error::last_os_error();
             assert!(error.raw_os_error() == Some(libc::EPERM) && unsafe { libc::getppid() } == pid, "{error}");
         }
         ask(libc::PTRACE_INTERRUPT, pid, 0, 0);
-        wait(pid);
+        wait();
         // The client's connection, and what listens for it, is the program's alone.
         unsafe {
             let end = ready[1].cast_unsigned();
@@ -104,8 +118,11 @@ mod x86 {
             libc::close_range(end + 1, libc::c_uint::MAX, 0);
             libc::write(ready[1], [0_u8].as_ptr().cast(), 1);
         }
-        let mut tracer = Tracer { pid, fault, number, calls: Vec::new(), changed: None, clock: 0, started: false };
-        tracer.run();
+        let child = env::var_os("CHILD").is_some();
+        let calls = Vec::new();
+        let mut tracer =
+            Tracer { pid: if child { 0 } else { pid }, fault, number, calls, changed: None, clock: 0, started: child };
+        tracer.run(pid);
         if let Some(report) = report {
             let lines = tracer.calls.iter().fold(String::new(), |lines, call| lines + &call.to_string() + "\n");
             let _ = fs::write(report, lines + if tracer.calls.len() >= LOOPS { "!\n" } else { "" });
@@ -114,6 +131,7 @@ mod x86 {
     }
 
     struct Tracer {
+        /// The process that it is about; 0 until there is one.
         pid: pid_t,
         fault: Fault,
         number: usize,
@@ -125,12 +143,17 @@ mod x86 {
     }
 
     impl Tracer {
-        fn run(&mut self) {
-            let mut signal = 0;
+        /// Beginning with the program itself, which is stopped.
+        fn run(&mut self, program: pid_t) {
+            let (mut stopped, mut signal) = (program, 0);
             loop {
-                ask(libc::PTRACE_SYSCALL, self.pid, 0, signal.into());
-                let Some(status) = wait(self.pid) else { return };
-                signal = 0;
+                let how = if stopped == self.pid { libc::PTRACE_SYSCALL } else { libc::PTRACE_CONT };
+                ask(how, stopped, 0, signal.into());
+                let Some((pid, status)) = wait() else { return };
+                (stopped, signal) = (pid, 0);
+                if self.pid == 0 && pid != program {
+                    self.pid = pid;
+                }
                 match (libc::WSTOPSIG(status), status >> 16) {
                     (stop, _) if stop == libc::SIGTRAP | 0x80 && self.started => self.at_call(),
                     (stop, _) if stop == libc::SIGTRAP | 0x80 => {}

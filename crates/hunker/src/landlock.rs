@@ -57,11 +57,7 @@ pub(crate) fn forbid_everything_but(readable: &[PathBuf]) -> Result<Rights, Laye
         .no_new_privs(false) // a layer of its own
         .restrict_self()?;
     if status.ruleset == RulesetStatus::NotEnforced {
-        // The crate does not tell why.
-        return Err(match sys::ask_for_landlock() {
-            Err(Errno::PERM | Errno::ACCESS) => LayerError::ForbiddenLandlock,
-            _ => LayerError::NoLandlock,
-        });
+        return Err(unavailable());
     }
     let known = Rights::of(ABI::from(status.landlock));
     Ok(Rights {
@@ -71,8 +67,21 @@ pub(crate) fn forbid_everything_but(readable: &[PathBuf]) -> Result<Rights, Laye
     })
 }
 
+/// Why there is no Landlock: the crate does not tell.
+fn unavailable() -> LayerError {
+    match sys::ask_for_landlock() {
+        Err(Errno::PERM | Errno::ACCESS) => LayerError::ForbiddenLandlock,
+        _ => LayerError::NoLandlock,
+    }
+}
+
+/// The same, to be applied by a process that can open nothing any more.
+pub(crate) fn prepared(readable: &[PathBuf]) -> Result<OwnedFd, LayerError> {
+    Option::from(ruleset(readable)?).ok_or_else(unavailable)
+}
+
 /// All rights that are known, but to read and to list these.
-pub(crate) fn ruleset(readable: &[PathBuf]) -> Result<RulesetCreated, LayerError> {
+fn ruleset(readable: &[PathBuf]) -> Result<RulesetCreated, LayerError> {
     let opened: Vec<_> = readable.iter().map(|it| open(it)).collect::<Result<_, _>>()?;
     let asked = Rights::of(NEWEST);
     let created = Ruleset::default()

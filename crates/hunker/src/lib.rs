@@ -255,8 +255,8 @@ pub struct Children {
 
 impl Children {
     fn prepare(&mut self, readable: &[PathBuf]) -> Result<(), LayerError> {
-        self.without_files = crate::landlock::ruleset(&[])?.into();
-        self.with_files = crate::landlock::ruleset(readable)?.into();
+        self.without_files = Some(crate::landlock::prepared(&[])?);
+        self.with_files = Some(crate::landlock::prepared(readable)?);
         Ok(())
     }
 
