@@ -19,8 +19,8 @@ use small_services::engine::Engine;
 use small_services::policy::Io;
 use support::machine::{boot, run};
 use support::{
-    Goal, KEEPER, KEEPER_UNIT, Result, Rows, SHARED, Server, as_f64, connect_from, given, peer, program, rate_and_p99,
-    read_to_end, wait_for,
+    Goal, KEEPER, Result, Rows, SHARED, Server, as_f64, connect_from, given, peer, program, rate_and_p99, read_to_end,
+    wait_for,
 };
 
 const ROUNDS: usize = 9;
@@ -253,7 +253,6 @@ fn memory(rows: &mut Rows, folder: &Path) -> Result<()> {
 fn start_units(folder: &Path) -> Result<()> {
     run("run", folder, &["make", "-C", env!("CARGO_MANIFEST_DIR"), "install"])?;
     let options = KEEPER.join(" ");
-    // Who comes too often for a second has come from a place that counts: no trigger limit, as in the units that are shipped.
     let script = format!(
         "cd /usr/local/lib/systemd/system && to=/run/systemd/system\n\
          grep -v '^ListenStream\\|^ListenDatagram\\|^Conflicts\\|^After' fortune.socket >$to/each.socket\n\
@@ -262,7 +261,6 @@ fn start_units(folder: &Path) -> Result<()> {
          grep -v '^ListenStream\\|^ListenDatagram\\|^Conflicts\\|^After' fortune-daemon.socket >$to/keeper.socket\n\
          printf '[Socket]\\nListenStream={KEEPER_UNIT_PORT}\\n' >>$to/keeper.socket\n\
          sed -e '/^Conflicts\\|^After\\|^PartOf\\|^Requires/d' -e 's|^ExecStart=.*|& {options}|' fortune-daemon.service >$to/keeper.service\n\
-         printf '[Service]\\n{KEEPER_UNIT}' >>$to/keeper.service\n\
          systemctl daemon-reload && systemctl start each.socket keeper.socket"
     );
     run("run", folder, &["bash", "-c", &script]).map(drop)

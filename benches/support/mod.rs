@@ -17,11 +17,8 @@ use std::{env, error, fs, io, thread};
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 
 /// The options for one process that serves all clients, and for one that makes a process for each connection.
-pub const SHARED: &[&str] = &[];
-pub const KEEPER: &[&str] = &["--keeper"];
-/// What the daemons' units do not have yet for the second.
-pub const KEEPER_UNIT: &str =
-    "TasksMax=1100\\nSystemCallFilter=clone close_range dup3 kill landlock_restrict_self prlimit64 wait4\\n";
+pub const SHARED: &[&str] = &["--shared"];
+pub const KEEPER: &[&str] = &[];
 
 pub type Result<T> = std::result::Result<T, Box<dyn error::Error + Send + Sync>>;
 
