@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{Goal, Result, Rows, Server, as_f64, given, peer, program, wait_for};
+use support::{Goal, KEEPER, Result, Rows, SHARED, Server, as_f64, given, peer, program, wait_for};
 
 const ROUNDS: usize = 9;
 const OCTETS: usize = 256 << 20;
@@ -116,7 +116,7 @@ fn main() -> Result<()> {
     for port in [9, 1007, 1009, 2007] {
         wait_for(local(port))?;
     }
-    let daemon = |name| Server::ours(name, "tcp", &[]).map(|(server, address)| Way::Port(address, Some(server)));
+    let daemon = |name, mode| Server::ours(name, "tcp", mode).map(|(server, address)| Way::Port(address, Some(server)));
     let outside = |port| Way::Port(local(port), None);
     let mut rows = Rows::new();
     let groups = [
@@ -127,7 +127,8 @@ fn main() -> Result<()> {
                 Contender::new("xinetd", outside(1007)),
                 Contender::new("socat PIPE", outside(2007)),
                 Contender::new("a process for it", Way::Process("echo")),
-                Contender::new("one for all", daemon("echo")?),
+                Contender::new("a keeper's process", daemon("echo", KEEPER)?),
+                Contender::new("one for all", daemon("echo", SHARED)?),
             ],
         ),
         (
@@ -136,7 +137,8 @@ fn main() -> Result<()> {
                 Contender::new("BSD inetd", outside(9)),
                 Contender::new("xinetd", outside(1009)),
                 Contender::new("a process for it", Way::Process("discard")),
-                Contender::new("one for all", daemon("discard")?),
+                Contender::new("a keeper's process", daemon("discard", KEEPER)?),
+                Contender::new("one for all", daemon("discard", SHARED)?),
             ],
         ),
     ];

@@ -1,6 +1,6 @@
 //! The cost of a connection and of a datagram in one process for all clients, beside C loops that do nothing else and BSD
-//! inetd's own services; then what open connections cost. All take turns in one run, so that the machine's other load falls
-//! on all alike.
+//! inetd's own services; of a datagram also in a process that a keeper makes. Then what open connections cost. All take turns in
+//! one run, so that the machine's other load falls on all alike.
 //!
 //! `make bench` builds the peers and runs this with their paths in the environment, in a network of its own.
 
@@ -10,12 +10,11 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rustix::net::{RecvFlags, recv};
 use rustix::process::{Resource, Rlimit, setrlimit};
-use support::{Goal, Result, Rows, Server, as_f64, connect_and_read, micros, per_second, percentile, program};
+use support::{Goal, KEEPER, Result, Rows, SHARED, Server, as_f64, connect_and_read, micros, program, rate_and_p99};
 
 const ROUNDS: usize = 7;
 const CONNECTIONS: usize = 6_000;
@@ -44,28 +43,19 @@ impl Contender {
         Self { name, server, address, first, rates: Vec::new(), processor: Vec::new(), p99: Vec::new() }
     }
 
-    fn ours(name: &'static str, service: &str, scheme: &str, first: &'static [u8], more: &[&str]) -> Result<Self> {
-        let arguments = [&UNLIMITED, more].concat();
+    fn ours(name: &'static str, service: &str, scheme: &str, first: &'static [u8], mode: &[&str]) -> Result<Self> {
+        let arguments = [mode, &UNLIMITED].concat();
         Ok(Self::new(name, Server::ours(service, scheme, &arguments)?, first))
     }
 
     fn connections(&mut self) -> Result<()> {
         let (address, first) = (self.address, self.first);
-        let times = Mutex::new(Vec::with_capacity(CONNECTIONS));
         let before = self.server.processor_time()?;
-        self.rates.push(per_second(AT_ONCE, CONNECTIONS, |one_less| {
-            let mut own = Vec::new();
-            while one_less() {
-                let start = Instant::now();
-                connect_and_read(address, first)?;
-                own.push(micros(start.elapsed()));
-            }
-            times.lock().map_err(|_| std::io::Error::other("a client panicked"))?.extend(own);
-            Ok(())
-        })?);
+        let (rate, p99) = rate_and_p99(AT_ONCE, CONNECTIONS, |_| connect_and_read(address, first))?;
         let used = self.server.processor_time()?.saturating_sub(before);
         self.processor.push(micros(used) / as_f64(CONNECTIONS));
-        self.p99.push(percentile(&times.into_inner().map_err(|_| "a client panicked")?, 99));
+        self.rates.push(rate);
+        self.p99.push(p99);
         Ok(())
     }
 
@@ -102,11 +92,11 @@ impl Contender {
 
 fn connections(rows: &mut Rows) -> Result<()> {
     let mut all = [
-        Contender::new("C accept, write, close", Server::c_loop("accept")?, b""),
-        Contender::new("C, closing in order", Server::c_loop("accept_in_order")?, b""),
-        Contender::ours("qotd", "qotd", "tcp", b"", &[])?,
-        Contender::ours("qotd, clients talk first", "qotd", "tcp", &[b'x'; 1024], &[])?,
-        Contender::ours("qotd, no lock-down", "qotd", "tcp", b"", &["--sandbox", "off"])?,
+        Contender::new("C accept, write, close", Server::c_loop("accept", &[])?, b""),
+        Contender::new("C, closing in order", Server::c_loop("accept_in_order", &[])?, b""),
+        Contender::ours("qotd", "qotd", "tcp", b"", SHARED)?,
+        Contender::ours("qotd, clients talk first", "qotd", "tcp", &[b'x'; 1024], SHARED)?,
+        Contender::ours("qotd, no lock-down", "qotd", "tcp", b"", &[SHARED, &["--sandbox", "off"]].concat())?,
     ];
     for _ in 0..ROUNDS {
         all.iter_mut().try_for_each(Contender::connections)?;
@@ -130,16 +120,17 @@ fn datagrams(rows: &mut Rows) -> Result<()> {
     let mut all = [
         // It does not answer loopback's own addresses; benches/run adds this one.
         Contender::new("BSD inetd, echo", (inetd, ([192, 0, 2, 1], 7).into()), b""),
-        Contender::new("C recvfrom, sendto", Server::c_loop("answer")?, b""),
-        Contender::ours("qotd", "qotd", "udp", b"", &[])?,
-        Contender::ours("echo", "echo", "udp", b"", &[])?,
+        Contender::new("C recvfrom, sendto", Server::c_loop("answer", &[])?, b""),
+        Contender::ours("qotd", "qotd", "udp", b"", SHARED)?,
+        Contender::ours("echo", "echo", "udp", b"", SHARED)?,
+        Contender::ours("echo, a keeper's process", "echo", "udp", b"", KEEPER)?,
     ];
     for _ in 0..ROUNDS {
         all.iter_mut().try_for_each(Contender::datagrams)?;
     }
     let (inetd, c) = (&all[0], &all[1]);
     for one in &all[1..] {
-        let goal = if one.name == "echo" { Goal::AtLeast(1.3) } else { Goal::None };
+        let goal = if one.name.starts_with("echo") { Goal::AtLeast(1.3) } else { Goal::None };
         rows.add("a datagram", one.name, "replies/s", &one.rates, Some((inetd.name, &inetd.rates)), goal);
         rows.add("a datagram", one.name, "replies/s", &one.rates, Some((c.name, &c.rates)), Goal::None);
     }
@@ -181,7 +172,7 @@ fn open_connections(rows: &mut Rows) -> Result<()> {
     client.write_all(b"x")?;
     client.read_exact(&mut [0])?;
     // Beside one for all, so that what is mapped from the program's file counts as shared, as it is when there are several.
-    let (_other, _) = Server::ours("echo", "tcp", &[])?;
+    let (_other, _) = Server::ours("echo", "tcp", SHARED)?;
     let waiting = private_memory(process.0.id())?;
     rows.add("memory", "a waiting echo", "KiB", &[waiting], Some(("300 KiB", &[300.0])), Goal::AtMost(1.0));
     drop(client);
@@ -189,7 +180,7 @@ fn open_connections(rows: &mut Rows) -> Result<()> {
 
     // One process for all: growth by each, and whether the next one costs as much as the first.
     let limits = ["--max-connections", "12000", "--max-per-source", "12000", "--idle-timeout", "3600"];
-    let (server, address) = Server::ours("echo", "tcp", &limits)?;
+    let (server, address) = Server::ours("echo", "tcp", &[SHARED, &limits].concat())?;
     let turn = |count: usize| -> Result<f64> {
         let before = server.processor_time()?;
         for _ in 0..count {

@@ -1,14 +1,24 @@
 //! What the benchmarks share: servers that end with their value, turns that interleave, and the one table's rows.
 #![allow(dead_code)] // each benchmark uses its part
 
+pub mod machine;
+
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, error, fs, io, thread};
+
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+
+/// The options for one process that serves all clients, and for one that makes a process for each connection.
+pub const SHARED: &[&str] = &["--shared"];
+pub const KEEPER: &[&str] = &[];
 
 pub type Result<T> = std::result::Result<T, Box<dyn error::Error + Send + Sync>>;
 
@@ -48,8 +58,8 @@ impl Server {
     }
 
     /// Starts one of benches/peers, which prints its port.
-    pub fn c_loop(name: &str) -> Result<(Self, SocketAddr)> {
-        let mut server = Self::start(Command::new(peer(name)?).stdout(Stdio::piped()))?;
+    pub fn c_loop(name: &str, arguments: &[&Path]) -> Result<(Self, SocketAddr)> {
+        let mut server = Self::start(Command::new(peer(name)?).args(arguments).stdout(Stdio::piped()))?;
         let port = first_line(server.0.stdout.as_mut())?;
         Ok((server, format!("127.0.0.1:{}", port.trim()).parse()?))
     }
@@ -99,7 +109,19 @@ pub fn wait_for(address: SocketAddr) -> Result<()> {
 
 /// Connects, sends what is to be sent, reads to the end and closes.
 pub fn connect_and_read(address: SocketAddr, first: &[u8]) -> io::Result<()> {
-    let mut connection = TcpStream::connect(address)?;
+    read_to_end(TcpStream::connect(address)?, first)
+}
+
+/// A connection from this address.
+pub fn connect_from(source: Ipv4Addr, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    bind(&socket, &SocketAddr::from((source, 0)))?;
+    connect(&socket, &address)?;
+    Ok(socket.into())
+}
+
+/// Sends what is to be sent, reads to the end and closes.
+pub fn read_to_end(mut connection: TcpStream, first: &[u8]) -> io::Result<()> {
     connection.set_read_timeout(Some(Duration::from_secs(60)))?;
     connection.write_all(first)?;
     let (mut reply, mut length) = ([0; 1024], 0);
@@ -118,7 +140,6 @@ pub fn per_second(
     count: usize,
     client: impl Fn(&dyn Fn() -> bool) -> io::Result<()> + Sync,
 ) -> Result<f64> {
-    use std::sync::atomic::{AtomicUsize, Ordering};
     let left = AtomicUsize::new(count);
     let one_less = || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
     let start = Instant::now();
@@ -127,6 +148,28 @@ pub fn per_second(
         clients.into_iter().try_for_each(|it| it.join().map_err(|_| io::Error::other("a client panicked"))?)
     })?;
     Ok(as_f64(count) / start.elapsed().as_secs_f64())
+}
+
+/// Runs `client` so many times on `at_once` threads, with a number of its own, and returns how many a second that was, and what
+/// all but a hundredth took less than, in microseconds.
+pub fn rate_and_p99(
+    at_once: usize,
+    count: usize,
+    client: impl Fn(usize) -> io::Result<()> + Sync,
+) -> Result<(f64, f64)> {
+    let times = Mutex::new(Vec::with_capacity(count));
+    let number = AtomicUsize::new(0);
+    let rate = per_second(at_once, count, |one_less| {
+        let mut own = Vec::new();
+        while one_less() {
+            let start = Instant::now();
+            client(number.fetch_add(1, Ordering::Relaxed))?;
+            own.push(micros(start.elapsed()));
+        }
+        times.lock().map_err(|_| io::Error::other("a client panicked"))?.extend(own);
+        Ok(())
+    })?;
+    Ok((rate, percentile(&times.into_inner().map_err(|_| "a client panicked")?, 99)))
 }
 
 #[allow(clippy::cast_precision_loss)] // counts and octets, far below 2^52

@@ -2,7 +2,8 @@
 //! `served refused cut dropped wrong`, in connections or datagrams, each of them once.
 //!
 //! - `burst`: COUNT connections at once, from many addresses; the reply of each is checked.
-//! - `halves`: the same, but each client talks first and closes its half.
+//! - `crowd`: the same, from 200 addresses.
+//! - `halves`: the same as `burst`, but each client talks first and closes its half.
 //! - `hold`: COUNT connections that say nothing for SECONDS.
 //! - `trickle`: COUNT connections that send an octet a second, for SECONDS.
 //! - `reset`: COUNT connections, reset as soon as they are there.
@@ -46,11 +47,13 @@ fn main() {
     };
     let number = |text: &String| text.parse::<u32>().expect("a number");
     let (count, limit) = (number(count), Duration::from_secs(number(seconds).into()));
-    let flood = Flood { port: number(port).try_into().expect("a port"), service, limit };
+    // As many as 250 networks with 40 hosts have.
+    let addresses = if kind == "crowd" { 200 } else { 10_000 };
+    let flood = Flood { port: number(port).try_into().expect("a port"), service, limit, addresses };
     let more = rustix::process::Rlimit { current: Some(200_000), maximum: Some(200_000) };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, more);
     let counted = match kind.as_str() {
-        "burst" => flood.burst(count, service == "echo"),
+        "burst" | "crowd" => flood.burst(count, service == "echo"),
         "halves" => flood.burst(count, true),
         "hold" => flood.hold(count, |_| true),
         "trickle" => flood.trickle(count),
@@ -74,6 +77,8 @@ struct Flood<'a> {
     service: &'a str,
     /// For all of it.
     limit: Duration,
+    /// From how many the clients come.
+    addresses: u32,
 }
 
 struct Client {
@@ -89,8 +94,7 @@ impl Flood<'_> {
     fn start(&self, number: u32) -> Option<Client> {
         let socket =
             socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::NONBLOCK, None).expect("a socket");
-        // As many addresses as 250 networks with 40 hosts have.
-        let [_, _, host, network] = (number % 10_000).to_be_bytes();
+        let [_, _, host, network] = (number % self.addresses).to_be_bytes();
         let from = Ipv4Addr::new(127, network, host, 9);
         bind(&socket, &SocketAddr::from((from, 0))).expect("an address of loopback's");
         match connect(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, self.port)) {
