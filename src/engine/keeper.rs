@@ -381,7 +381,7 @@ impl Keeper {
     fn answer_datagrams(&mut self, index: usize, children: &Children) -> ! {
         let begun = processes::end_with_parent()
             .and_then(|()| processes::take_over(self.sockets[index].socket.descriptor.as_fd()));
-        let parted = begun.is_ok() && children.part(self.io == Io::DatagramsAndFiles);
+        let parted = begun.is_ok() && children.part(true);
         // With files, the numbers up to `LAST_DATAGRAMS` stay taken: what it opens gets a number that its policy knows as a file's.
         // No call that it has takes one of these.
         let keeps = self.io == Io::DatagramsAndFiles;

@@ -174,8 +174,8 @@ pub struct Children {
 
 impl Children {
     /// The first half, which takes a descriptor. Whether it holds.
-    fn part(&self, keep_files: bool) -> bool {
-        self.layers.as_ref().is_none_or(|layers| layers.part(keep_files).is_ok())
+    fn part(&self, as_parent: bool) -> bool {
+        self.layers.as_ref().is_none_or(|layers| layers.part(as_parent).is_ok())
     }
 
     /// What is open for it.
