@@ -5,8 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    AccessFs, BitFlags, LandlockStatus, PathBeneath, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr,
-    RulesetStatus,
+    AccessFs, BitFlags, LandlockStatus, PathBeneath, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, Scope,
 };
 use rustix::fs::{CWD, FileType, Mode as Bits, OFlags, fstat, openat, stat};
 use rustix::io::Errno;
@@ -68,30 +67,28 @@ pub(crate) fn forbid(policy: &Policy, readable: &[PathBuf], mode: Mode) -> Resul
     let status = ruleset(asked, readable)?
         .no_new_privs(false) // a layer of its own
         .restrict_self()?;
-    let abi = match status.landlock {
-        LandlockStatus::Available { effective_abi, kernel_abi } => {
-            kernel_abi.unwrap_or(effective_abi as i32).unsigned_abs()
-        }
-        LandlockStatus::NotEnabled | LandlockStatus::NotImplemented => 0,
-    };
-    if abi == 0 || status.ruleset == RulesetStatus::NotEnforced {
+    let LandlockStatus::Available { effective_abi, kernel_abi } = status.landlock else {
         // The crate does not tell why.
         Landlock::of_kernel()?;
         return Err(LayerError::NoLandlock);
-    }
+    };
+    let abi = kernel_abi.unwrap_or(effective_abi as i32).unsigned_abs();
     enough(Landlock::of(abi, asked), policy, !readable.is_empty(), mode)
 }
 
 /// Whether the kernel can forbid what a mode demands.
 fn enough(landlock: Landlock, policy: &Policy, opens_files: bool, mode: Mode) -> Result<Landlock, LayerError> {
     let reached = policy.reached(opens_files);
-    let demanded = match mode {
-        Mode::Full => landlock.missing,
-        // Not the scopes: they part a process from others of its own user.
-        Mode::Strict => Rights::floor().and(Rights { scopes: BitFlags::EMPTY, ..reached }),
-        Mode::BestEffort => Rights::default(),
+    let may_lack = match mode {
+        Mode::Full => Rights::default(),
+        // Signals go to processes of its own user only: they are no reason to do without a service.
+        Mode::Strict => {
+            let demanded = Rights { scopes: reached.scopes & !Scope::Signal, ..reached };
+            Rights::all().but(Rights::floor()).but(demanded)
+        }
+        Mode::BestEffort => Rights::all(),
     };
-    let rights = landlock.missing.within(demanded);
+    let rights = landlock.missing.but(may_lack);
     if rights.is_empty() { Ok(landlock) } else { Err(LayerError::UnknownRights { abi: landlock.abi, rights }) }
 }
 

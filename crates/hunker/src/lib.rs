@@ -62,7 +62,7 @@ pub enum Mode {
     /// version of this crate may ask for more.
     Full,
     /// Fail, unless every layer holds. Landlock has to know the rights on files that its first version has ([`Rights::floor`]), and
-    /// of later ones those on files and the network that the policy has a call for. What else it does not know is in the report.
+    /// of what later ones know all that the policy has a call for, but to signal. What else it does not know is in the report.
     Strict,
     /// Apply the layers that the kernel has, and report the others.
     BestEffort,
@@ -239,7 +239,7 @@ pub struct Report {
     pub missing: Vec<Error>,
     /// Its Landlock, and the rights that this does not know, and so does not forbid: none with [`Mode::Full`].
     pub landlock: Landlock,
-    /// Those of them that the policy does not forbid either: with [`Mode::Strict`], to reach abstract sockets or to signal.
+    /// Those of them that the policy does not forbid either: with [`Mode::Strict`] to signal, at most.
     pub unstopped: Rights,
 }
 

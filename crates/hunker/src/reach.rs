@@ -1,6 +1,6 @@
 //! What a policy leaves to a process of the acts that Landlock learned to forbid after its first version.
 
-use landlock::{AccessFs, AccessNet, Scope};
+use landlock::{Access, AccessFs, AccessNet, BitFlags, Scope};
 
 use crate::{Architecture, Pin, Rights, Rule, Syscall};
 
@@ -65,52 +65,43 @@ impl Reach {
     /// The rights that these acts take. Without a file that it may open, a process has no device but those that were open before,
     /// and about these Landlock says nothing.
     pub(crate) fn rights(self, opens_files: bool) -> Rights {
-        let has = |acts: u8| self.0 & acts == acts;
-        let connects = has(CONNECTS) || has(SENDS | MAKES_SOCKETS);
-        let mut rights = Rights::default();
-        for (holds, right) in [
+        let has = |acts: u8| self.0 & acts != 0;
+        let connects = has(CONNECTS) || has(SENDS) && has(MAKES_SOCKETS);
+        let files = [
             (has(TRUNCATES), AccessFs::Truncate),
             (has(CONTROLS) && opens_files, AccessFs::IoctlDev),
             (connects, AccessFs::ResolveUnix),
-        ] {
-            if holds {
-                rights.files |= right;
-            }
-        }
-        for (holds, right) in [
+        ];
+        let network = [
             (has(BINDS), AccessNet::BindTcp),
             (connects, AccessNet::ConnectTcp),
             (has(BINDS) || connects, AccessNet::BindUdp),
             (has(SENDS) || connects, AccessNet::ConnectSendUdp),
-        ] {
-            if holds {
-                rights.network |= right;
-            }
-        }
-        for (holds, right) in [(connects, Scope::AbstractUnixSocket), (has(SIGNALS), Scope::Signal)] {
-            if holds {
-                rights.scopes |= right;
-            }
-        }
-        rights
+        ];
+        let scopes = [(connects, Scope::AbstractUnixSocket), (has(SIGNALS), Scope::Signal)];
+        Rights { files: those(files), network: those(network), scopes: those(scopes) }
     }
 }
 
+/// Those that hold.
+fn those<T: Access, const N: usize>(rights: [(bool, T); N]) -> BitFlags<T> {
+    rights.into_iter().filter_map(|(holds, right)| holds.then_some(right)).collect()
+}
+
 const fn reach_of(rule: &Rule, architecture: Architecture) -> u8 {
-    let mut reach = 0;
     let mut set = 0;
     while set < CALLS.len() {
         let (acts, calls) = CALLS[set];
         let mut call = 0;
         while call < calls.len() {
-            if is_call(rule, calls[call], architecture) && !is_harmless(rule, architecture) {
-                reach |= acts;
+            if is_call(rule, calls[call], architecture) {
+                return if is_harmless(rule, architecture) { 0 } else { acts };
             }
             call += 1;
         }
         set += 1;
     }
-    reach
+    0
 }
 
 const fn is_call(rule: &Rule, call: Syscall, architecture: Architecture) -> bool {
@@ -175,6 +166,8 @@ mod tests {
             assert_eq!(pinned(Syscall::OPENAT, Pin::is(3, flags)), "truncating files");
         }
         assert_eq!(pinned(Syscall::OPENAT, Pin::within(2, 0, 1)), "truncating files");
+        let opens = Rule::new(Syscall::OPEN, Box::leak(Box::new([Pin::is(1, 0)])), "");
+        assert_eq!(Reach::of(&[&[opens]], Architecture::X86_64).rights(true).to_string(), "");
         assert_eq!(pinned(Syscall::SENDTO, Pin::is(5, 0)), "");
         assert_eq!(pinned(Syscall::SENDTO, Pin::is(3, 0)), "sending UDP datagrams");
     }
@@ -185,6 +178,8 @@ mod tests {
             let rules: Vec<_> = calls.iter().map(|call| Rule::new(*call, &[], "")).collect();
             Reach::of(&[&rules], Architecture::TARGET)
         };
+        let twice = of(&[Syscall::TRUNCATE, Syscall::FTRUNCATE, Syscall::KILL]).rights(true);
+        assert_eq!(twice.to_string(), "truncating files or signals to other processes");
         let connects = of(&[Syscall::CONNECT]);
         assert_eq!(connects.rights(true), of(&[Syscall::SENDTO, Syscall::SOCKET]).rights(true));
         assert_eq!(

@@ -87,15 +87,6 @@ impl Rights {
         self.but(self.but(others))
     }
 
-    /// These and those.
-    pub(crate) fn and(self, others: Self) -> Self {
-        Self {
-            files: self.files | others.files,
-            network: self.network | others.network,
-            scopes: self.scopes | others.scopes,
-        }
-    }
-
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -124,7 +124,10 @@ fn process() {
                         say("lacking", &report.landlock.missing.to_string());
                         say("unstopped", &report.unstopped.to_string());
                     }
-                    Err(error) => say("error", &error.to_string()),
+                    Err(error) => {
+                        say("error", &error.to_string());
+                        say("forbidden", &error.reason.is_forbidden().to_string());
+                    }
                 }
             }
             ["narrow"] => say("narrowed", &format!("{:?}", hunker::narrow(&WRITES))),
@@ -277,7 +280,12 @@ fn a_lock_down_is_all_layers_and_reports_the_rights_that_landlock_lacks() {
     let said = run(&format!("answer {} {}\ndown", libc::SYS_seccomp, libc::ENOSYS));
     assert_eq!(said["unstopped"], said["lacking"]);
     let full = run("fully");
-    assert_eq!(full.contains_key("error"), !Landlock::of_kernel().unwrap().missing.is_empty(), "{full:?}");
+    let missing = Landlock::of_kernel().unwrap().missing;
+    let incomplete = format!(
+        "the sandbox layer Landlock is incomplete (this kernel, Landlock ABI {}, cannot forbid {missing})",
+        landlock()
+    );
+    assert_eq!(full.get("error"), (!missing.is_empty()).then_some(&incomplete));
 }
 
 #[test]
@@ -360,6 +368,14 @@ fn what_a_kernel_lacks_is_reported_and_what_failed_is_an_error() {
         let sentence = format!("the sandbox layer {layer} {what} (");
         let (best, strict) = (said("down"), said("strictly"));
         let told = best.get(if is_missing { "missing" } else { "error" }).unwrap_or_else(|| panic!("{best:?}"));
+        // Of the bounding set, another crate tells.
+        if reason.is_some() || layer == "Landlock" {
+            assert_eq!(
+                strict["forbidden"],
+                [libc::EPERM, libc::EACCES].contains(&errno).to_string(),
+                "{layer}, {errno}"
+            );
+        }
         for told in [told, &strict["error"]] {
             assert!(told.starts_with(&sentence), "{layer}, {errno}: {told}");
             assert!(reason.as_ref().is_none_or(|it| *told == format!("{sentence}{it})")), "{layer}, {errno}: {told}");
