@@ -11,6 +11,7 @@ const WEB: [(&str, u16); 2] = [("lunchd-http", 80), ("lunchd-https", 443)];
 pub(super) fn examine() -> Findings {
     let mut findings = Findings::default();
     if !systemd::is_running() {
+        host::examine_kernel(true, &mut findings);
         processes::examine(&[], &mut findings);
         let advice = "see inetd.conf, xinetd.d and tcpserver in share/small-services for other super-servers";
         findings.problem(None, "systemd does not run it", advice);
@@ -24,6 +25,7 @@ pub(super) fn examine() -> Findings {
     let installed: Vec<_> =
         services.iter().filter(|service| service.sockets.iter().any(|socket| socket.unit.exists())).collect();
     if installed.is_empty() {
+        host::examine_kernel(true, &mut findings);
         findings.problem(None, "no unit of small-services is installed", "run `make install`");
         return findings;
     }

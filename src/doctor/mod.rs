@@ -18,6 +18,7 @@ mod systemd;
 
 use std::process::ExitCode;
 
+use hunker::Landlock;
 use serde_json::json;
 
 use crate::log::one_line;
@@ -29,6 +30,8 @@ struct Findings {
     states: Vec<State>,
     /// What is wrong.
     problems: Vec<Problem>,
+    /// What the kernel can forbid: version 0 if it has none.
+    landlock: Option<Landlock>,
 }
 
 /// How a unit is.
@@ -86,7 +89,12 @@ impl Findings {
             .iter()
             .map(|it| json!({ "unit": it.unit, "problem": it.text, "advice": it.advice }))
             .collect();
-        format!("{:#}\n", json!({ "well": problems.is_empty(), "states": states, "problems": problems }))
+        let landlock = self.landlock.map(|it| {
+            let missing: Vec<_> = it.missing.iter().map(|right| right.name).collect();
+            json!({ "abi": it.abi, "missing": missing })
+        });
+        let well = problems.is_empty();
+        format!("{:#}\n", json!({ "well": well, "states": states, "problems": problems, "landlock": landlock }))
     }
 }
 

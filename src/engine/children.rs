@@ -96,7 +96,7 @@ impl Children {
         // With files, the numbers up to `LAST_DATAGRAMS` stay taken: what it opens gets a number that its policy knows as a file's.
         // No call that it has takes one of these.
         let io = if has_files { Io::DatagramsAndFiles } else { Io::Datagrams };
-        let parted = begun.is_ok() && self.part(has_files);
+        let parted = begun.is_ok() && self.part(true);
         if !parted || !has_files && processes::close_from_3(number(LAST_DATAGRAMS)).is_err() {
             sys::exit(NOT_LOCKED_DOWN);
         }
@@ -117,8 +117,8 @@ impl Children {
     }
 
     /// The first half of the lock-down, which takes a descriptor. Whether it holds.
-    fn part(&self, keep_files: bool) -> bool {
-        self.layers.as_ref().is_none_or(|layers| layers.part(keep_files).is_ok())
+    fn part(&self, as_parent: bool) -> bool {
+        self.layers.as_ref().is_none_or(|layers| layers.part(as_parent).is_ok())
     }
 
     /// The second half, last. Whether it holds.

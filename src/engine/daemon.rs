@@ -68,13 +68,15 @@ pub struct Limits {
     #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
 
-    /// Maximum number of concurrent connections from one IPv4 address or IPv6 /64 [default: half of all]
+    /// Maximum number of concurrent connections from one source [default: half of all]
+    ///
+    /// A source is an IPv4 address or an IPv6 /64.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_per_source: Option<u32>,
 
-    /// Maximum number of new connections per second from one IPv4 address or IPv6 /64; 0 is no limit
+    /// Maximum number of new connections per second from one source; 0 is no limit
     ///
-    /// As many may come at once.
+    /// A source is an IPv4 address or an IPv6 /64. As many may come at once.
     #[arg(long, value_name = "COUNT", default_value_t = RATE, conflicts_with = "shared")]
     pub max_rate_per_source: u32,
 

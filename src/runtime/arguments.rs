@@ -142,7 +142,7 @@ mod tests {
         let error = Arguments::<Echo>::try_parse_from(["echo", "--sandbox", "weak"]).expect_err("no such mode");
         assert_eq!(
             sentence(&error.render().to_string()),
-            "invalid value 'weak' for '--sandbox <MODE>' [possible values: strict, best-effort, off]"
+            "invalid value 'weak' for '--sandbox <MODE>' [possible values: full, strict, best-effort, off]"
         );
         let error = Arguments::<Echo>::try_parse_from(["echo", "--x\n\ny"]).expect_err("no such option");
         assert!(sentence(&error.render().to_string()).ends_with("found"));

@@ -16,6 +16,7 @@ use crate::service::{Run, Service};
 use crate::{log, protocol, sys};
 use activation::Activation;
 use arguments::Arguments;
+use sandbox::Shortfall;
 
 /// Why a program ended without serving, one sentence each. `E` is the service's own.
 #[derive(Debug, thiserror::Error)]
@@ -114,18 +115,26 @@ fn run_daemon<S: Service>(
     let policies = policies::<S>();
     let policy = policies.of(&behavior, io);
     let (idle, stay) = (idle(arguments, S::IDLE_TIMEOUT), idle(arguments, arguments::STAY));
-    let tell = || notices.iter().for_each(|notice| log::notice(notice));
+    let tell = |shortfall: &Shortfall| {
+        // One that a super-server starts for the next client and that ends without any would say it again and again.
+        if lifetime == Lifetime::UntilStopped {
+            shortfall.log();
+        }
+        for notice in notices {
+            log::notice(notice);
+        }
+    };
     // Neither is dropped: that would take calls which nobody has.
     if arguments.limits.shared {
         let mut shared = Shared::new(behavior, arranged, lifetime, &arguments.limits, idle, stay)?;
-        sandbox::lock_down(policy, io, &readable, arguments.sandbox)?;
-        tell();
+        let shortfall = sandbox::lock_down(policy, io, &readable, arguments.sandbox)?;
+        tell(&shortfall);
         end::<S>(shared.serve().map_err(Error::from))
     } else {
         let one = One::new(behavior, Io::Connection, idle)?;
         let mut keeper = Keeper::new(one, arranged, lifetime, &arguments.limits, idle, stay)?;
-        let layers = sandbox::lock_down_to_fork(policy, io, &readable, arguments.sandbox)?;
-        tell();
+        let (shortfall, layers) = sandbox::lock_down_to_fork(policy, io, &readable, arguments.sandbox)?;
+        tell(&shortfall);
         end::<S>(keeper.serve(&Children { layers, policies }).map_err(Error::from))
     }
 }

@@ -58,6 +58,8 @@ pub const LANDLOCK_LEAVES: &[(&[&str], &str)] = &[
         &[
             "open a TCP socket",
             "open a TCP socket for IPv6",
+            "open a UDP socket",
+            "open a UDP socket for IPv6",
             "open a raw socket",
             "open a packet socket",
             "open a netlink socket",
@@ -69,22 +71,18 @@ pub const LANDLOCK_LEAVES: &[(&[&str], &str)] = &[
         "having a socket is no right of its own: connecting and binding are",
     ),
     (
-        &[
-            "open a UDP socket",
-            "open a UDP socket for IPv6",
-            "send a datagram over UDP",
-            "connect over UDP",
-            "take a UDP port",
-            "listen without a port",
-            "listen on a socket that somebody left open",
-        ],
-        "no right for it up to ABI 8: TCP's connect and bind only",
+        &["send a datagram over UDP", "connect over UDP", "take a UDP port"],
+        "no right for it before ABI 10 (Linux 7.2), and the kernel of this table had an older one",
+    ),
+    (
+        &["listen without a port", "listen on a socket that somebody left open"],
+        "no right for it: for binding TCP ports and connecting there are rights",
     ),
     (
         &["take an abstract name", "connect to a service's socket in the file system"],
-        "abstract names of others are out of reach, names of its own and paths are not",
+        "abstract names of others are out of reach, names of its own are not, and paths not before ABI 9 (Linux 7.1)",
     ),
-    (GIVEN, "no right for that up to ABI 8: what is open may be used"),
+    (GIVEN, "no right for that before ABI 9: what is open may be used"),
 ];
 
 /// What is done with sockets that it was given.

@@ -122,7 +122,9 @@ impl Lunchd {
         thread::spawn(move || {
             let mut line = String::new();
             while lines.read_line(&mut line).is_ok_and(|length| length > 0) {
-                written.lock().unwrap().push_str(&line);
+                if !super::is_about_landlock(&line) {
+                    written.lock().unwrap().push_str(&line);
+                }
                 line.clear();
             }
         });

@@ -1,89 +1,108 @@
-//! landlock(7): every right that the running kernel can forbid is forbidden; the one exception is to read files that are named,
-//! and to read and to list what is beneath directories that are.
+//! landlock(7): every right that the running kernel can forbid is forbidden. The exceptions are to read files that are named, to
+//! read and to list what is beneath directories that are, and to send datagrams where the policy has a call for it.
 
-use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, PathBeneath, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr,
-    RulesetStatus, Scope,
+    AccessFs, BitFlags, LandlockStatus, PathBeneath, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, Scope,
 };
-use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat, stat};
+use rustix::fs::{CWD, FileType, Mode as Bits, OFlags, fstat, openat, stat};
 use rustix::io::Errno;
+use rustix::system::uname;
 
-use crate::{LayerError, sys};
+use crate::{LayerError, Mode, Policy, Rights, sys};
 
-/// The newest rights that the `landlock` crate knows; it leaves out those that the kernel does not know.
-const NEWEST: ABI = ABI::V9;
+/// The first kernel that has it.
+const FIRST_KERNEL: (u32, u32) = (5, 13);
 
-/// Rights that Landlock can forbid.
+/// How much of what a lock-down asks for the kernel's Landlock can forbid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rights {
-    /// On files.
-    pub files: BitFlags<AccessFs>,
-    /// On the network.
-    pub network: BitFlags<AccessNet>,
-    /// To reach what is outside of the process's domain.
-    pub scopes: BitFlags<Scope>,
+pub struct Landlock {
+    /// Its version: 0 where there is none.
+    pub abi: u32,
+    /// The rights that it does not know, and so does not forbid.
+    pub missing: Rights,
 }
 
-impl Rights {
-    fn of(abi: ABI) -> Self {
-        Self { files: AccessFs::from_all(abi), network: AccessNet::from_all(abi), scopes: Scope::from_all(abi) }
+impl Landlock {
+    /// Asks the kernel, and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub fn of_kernel() -> Result<Self, LayerError> {
+        let abi = sys::landlock_abi().map_err(|errno| no_landlock(errno, &uname().release().to_string_lossy()))?;
+        Ok(Self::of(abi, Rights::all()))
     }
 
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-/// The names, with commas between them.
-impl fmt::Display for Rights {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let files = self.files.iter().map(|it| format!("{it:?}"));
-        let network = self.network.iter().map(|it| format!("{it:?}"));
-        let scopes = self.scopes.iter().map(|it| format!("{it:?}"));
-        f.write_str(&files.chain(network).chain(scopes).collect::<Vec<_>>().join(", "))
+    fn of(abi: u32, asked: Rights) -> Self {
+        Self { abi, missing: asked.but(Rights::known_by(abi)) }
     }
 }
 
-/// Returns the rights that the kernel does not know.
-pub(crate) fn forbid_everything_but(readable: &[PathBuf]) -> Result<Rights, LayerError> {
-    let asked = Rights::of(NEWEST);
-    let status = ruleset(readable)?
-        .no_new_privs(false) // a layer of its own
-        .restrict_self()?;
-    if status.ruleset == RulesetStatus::NotEnforced {
-        return Err(unavailable());
-    }
-    let known = Rights::of(ABI::from(status.landlock));
-    Ok(Rights {
-        files: asked.files & !known.files,
-        network: asked.network & !known.network,
-        scopes: asked.scopes & !known.scopes,
-    })
-}
-
-/// Why there is no Landlock: the crate does not tell.
-fn unavailable() -> LayerError {
-    match sys::ask_for_landlock() {
-        Err(Errno::PERM | Errno::ACCESS) => LayerError::ForbiddenLandlock,
+/// Why the kernel, or what stands between it and the program, has no Landlock.
+fn no_landlock(answer: Errno, release: &str) -> LayerError {
+    match answer {
+        // A kernel answers nobody so.
+        Errno::PERM | Errno::ACCESS => LayerError::ForbiddenLandlock,
+        Errno::OPNOTSUPP => LayerError::DisabledLandlock,
+        _ if version(release).is_some_and(|it| it < FIRST_KERNEL) => LayerError::OldKernel(release.to_owned()),
         _ => LayerError::NoLandlock,
     }
 }
 
-/// The same, to be applied by a process that can open nothing any more.
-pub(crate) fn prepared(readable: &[PathBuf]) -> Result<OwnedFd, LayerError> {
-    Option::from(ruleset(readable)?).ok_or_else(unavailable)
+/// The first two numbers of a kernel's release.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|octet: char| !octet.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-/// All rights that are known, but to read and to list these.
-fn ruleset(readable: &[PathBuf]) -> Result<RulesetCreated, LayerError> {
+/// Forbids what a policy does not need, as far as the kernel knows it, and returns what it knows. Where the mode demands more it is
+/// an error.
+pub(crate) fn forbid(policy: &Policy, readable: &[PathBuf], mode: Mode) -> Result<Landlock, LayerError> {
+    let asked = Rights::asked_with(policy);
+    // A denied access is logged where the kernel audits (from version 7 on). That is its default, and so it stays: a program
+    // that keeps to its files causes none.
+    let status = ruleset(asked, readable)?
+        .no_new_privs(false) // a layer of its own
+        .restrict_self()?;
+    let LandlockStatus::Available { effective_abi, kernel_abi } = status.landlock else {
+        return Err(unavailable());
+    };
+    let abi = kernel_abi.unwrap_or(effective_abi as i32).unsigned_abs();
+    enough(Landlock::of(abi, asked), policy, !readable.is_empty(), mode)
+}
+
+/// Why there is no Landlock: the crate does not tell.
+fn unavailable() -> LayerError {
+    Landlock::of_kernel().err().unwrap_or(LayerError::NoLandlock)
+}
+
+/// Whether the kernel can forbid what a mode demands.
+fn enough(landlock: Landlock, policy: &Policy, opens_files: bool, mode: Mode) -> Result<Landlock, LayerError> {
+    let reached = policy.reached(opens_files);
+    let may_lack = match mode {
+        Mode::Full => Rights::default(),
+        // Signals go to processes of its own user only: they are no reason to do without a service.
+        Mode::Strict => {
+            let demanded = Rights { scopes: reached.scopes & !Scope::Signal, ..reached };
+            Rights::all().but(Rights::floor()).but(demanded)
+        }
+        Mode::BestEffort => Rights::all(),
+    };
+    let rights = landlock.missing.but(may_lack);
+    if rights.is_empty() { Ok(landlock) } else { Err(LayerError::UnknownRights { abi: landlock.abi, rights }) }
+}
+
+/// A domain of these rights, but to read and to list these, for a process that can open nothing any more.
+pub(crate) fn prepared(asked: Rights, readable: &[PathBuf]) -> Result<OwnedFd, LayerError> {
+    Option::from(ruleset(asked, readable)?).ok_or_else(unavailable)
+}
+
+/// These rights, but to read and to list these.
+fn ruleset(asked: Rights, readable: &[PathBuf]) -> Result<RulesetCreated, LayerError> {
     let opened: Vec<_> = readable.iter().map(|it| open(it)).collect::<Result<_, _>>()?;
-    let asked = Rights::of(NEWEST);
     let created = Ruleset::default()
         .handle_access(asked.files)?
         .handle_access(asked.network)?
@@ -95,7 +114,7 @@ fn ruleset(readable: &[PathBuf]) -> Result<RulesetCreated, LayerError> {
 
 /// Opens a file or directory to name it in a rule, with what stays allowed there: any but the root, beneath which is everything.
 fn open(path: &Path) -> Result<(OwnedFd, BitFlags<AccessFs>), LayerError> {
-    let open = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let open = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Bits::empty())?;
     let (one, root) = (fstat(&open)?, stat("/")?);
     if (one.st_dev, one.st_ino) == (root.st_dev, root.st_ino) {
         return Err(LayerError::Everything(path.to_owned()));
@@ -103,4 +122,62 @@ fn open(path: &Path) -> Result<(OwnedFd, BitFlags<AccessFs>), LayerError> {
     let is_directory = FileType::from_raw_mode(one.st_mode).is_dir();
     // The kernel knows no listing of a file, and refuses a rule that allows it.
     Ok((open, if is_directory { AccessFs::ReadFile | AccessFs::ReadDir } else { AccessFs::ReadFile.into() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Pin, Rule, Syscall};
+
+    #[test]
+    fn why_there_is_no_landlock_is_told_by_the_answer() {
+        let why = |answer, release| no_landlock(answer, release).to_string();
+        let (old, new) = ("5.10.0-33-amd64", "6.1.0-56-cloud-amd64");
+        assert_eq!(why(Errno::NOSYS, old), "this kernel, 5.10.0-33-amd64, is older than 5.13, the first with Landlock");
+        for release in [new, "5.13", "10.0", "", "of its own"] {
+            let built = "this kernel was built without Landlock, or a filter outside of the program hides it";
+            assert_eq!(why(Errno::NOSYS, release), built);
+        }
+        for release in [old, new] {
+            assert_eq!(why(Errno::OPNOTSUPP, release), "this kernel's Landlock was not enabled at boot");
+            for answer in [Errno::PERM, Errno::ACCESS] {
+                assert!(why(answer, release).starts_with("a filter outside of the program forbids the Landlock calls"));
+            }
+        }
+    }
+
+    #[test]
+    fn strict_demands_files_and_what_the_policy_has_a_call_for_and_full_everything() {
+        let policy = |call, pins| Policy::new(&[&[Rule::new(call, pins, "")]]);
+        let first = |policy: &Policy, opens_files, mode| {
+            let asked = Rights::asked_with(policy);
+            (0..=11).find(|&abi| enough(Landlock::of(abi, asked), policy, opens_files, mode).is_ok())
+        };
+        let harmless = policy(Syscall::SENDTO, &[const { Pin::is(5, 0) }]);
+        for (policy, opens_files, strict, full) in [
+            (harmless, false, 1, 10),
+            (harmless, true, 1, 10),
+            (policy(Syscall::KILL, &[]), false, 1, 10),
+            (policy(Syscall::FTRUNCATE, &[]), false, 3, 10),
+            (policy(Syscall::IOCTL, &[]), false, 1, 10),
+            (policy(Syscall::IOCTL, &[]), true, 5, 10),
+            (policy(Syscall::CONNECT, &[]), false, 10, 10),
+            (policy(Syscall::SENDMMSG, &[]), false, 1, 10),
+        ] {
+            assert_eq!(first(&policy, opens_files, Mode::BestEffort), Some(0));
+            assert_eq!(first(&policy, opens_files, Mode::Strict), Some(strict), "{policy:?}");
+            assert_eq!(first(&policy, opens_files, Mode::Full), Some(full), "{policy:?}");
+        }
+        let lacking = enough(Landlock::of(2, Rights::all()), &policy(Syscall::FTRUNCATE, &[]), false, Mode::Strict);
+        let said = lacking.map_err(|error| error.to_string());
+        assert_eq!(said, Err("this kernel, Landlock ABI 2, cannot forbid truncating files".to_owned()));
+    }
+
+    #[test]
+    fn a_process_that_sends_datagrams_may_send_them() {
+        let sends = Policy::new(&[&[Rule::new(Syscall::SENDMMSG, &[], "")]]);
+        let asked = Rights::all().but(Rights::asked_with(&sends));
+        assert_eq!(asked.to_string(), "sending UDP datagrams");
+        assert_eq!(Landlock::of(9, Rights::asked_with(&sends)).missing.to_string(), "binding UDP ports");
+    }
 }

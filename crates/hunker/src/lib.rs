@@ -6,6 +6,8 @@ mod compile;
 mod landlock;
 mod limits;
 mod policy;
+mod reach;
+mod rights;
 mod sys;
 mod syscall;
 
@@ -15,10 +17,11 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 
-pub use crate::landlock::Rights;
+pub use crate::landlock::Landlock;
 pub use compile::Instruction;
 pub use limits::allow_dumping;
 pub use policy::{Narrower, Pin, Policy, Rule};
+pub use rights::{Right, Rights, kernel_of};
 pub use syscall::Syscall;
 
 /// An architecture that policies are compiled for. Both are little endian, and have numbers of system calls of their own.
@@ -55,7 +58,11 @@ compile_error!(
 /// What to do where the kernel lacks a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Fail, unless every layer holds.
+    /// Fail, unless every layer holds, and the kernel's Landlock knows every right that this crate asks it to forbid. A newer
+    /// version of this crate may ask for more.
+    Full,
+    /// Fail, unless every layer holds. Landlock has to know the rights on files that its first version has ([`Rights::floor`]), and
+    /// of what later ones know all that the policy has a call for, but to signal. What else it does not know is in the report.
     Strict,
     /// Apply the layers that the kernel has, and report the others.
     BestEffort,
@@ -72,7 +79,7 @@ pub enum Layer {
     NotDumpable,
     /// execve(2) grants nothing, for ever.
     NoNewPrivileges,
-    /// No file, no TCP port, no abstract socket or process outside: every right that the kernel's Landlock knows.
+    /// No file, no port, no Unix-domain socket or process outside: every right that the kernel's Landlock knows.
     Landlock,
     /// Only the system calls of the policy, with its arguments; any other kills the process.
     Seccomp,
@@ -89,11 +96,11 @@ impl Layer {
     ///
     /// What the kernel answered when it did not take the layer.
     pub fn apply(self, policy: &Policy) -> Result<(), LayerError> {
-        self.apply_but(policy, &[]).map(drop)
+        self.apply_but(policy, &[], Mode::BestEffort).map(drop)
     }
 
-    /// Of Landlock, returns the rights that the kernel's does not know.
-    fn apply_but(self, policy: &Policy, readable: &[PathBuf]) -> Result<Option<Rights>, LayerError> {
+    /// Of Landlock, returns what the kernel has.
+    fn apply_but(self, policy: &Policy, readable: &[PathBuf], mode: Mode) -> Result<Option<Landlock>, LayerError> {
         match self {
             Self::Capabilities => capabilities::drop_all()?,
             Self::Limits => {
@@ -102,7 +109,7 @@ impl Layer {
             }
             Self::NotDumpable => limits::forbid_dumping()?,
             Self::NoNewPrivileges => rustix::thread::set_no_new_privs(true)?,
-            Self::Landlock => return crate::landlock::forbid_everything_but(readable).map(Some),
+            Self::Landlock => return crate::landlock::forbid(policy, readable, mode).map(Some),
             Self::Seccomp => {
                 #[cfg(debug_assertions)]
                 sys::trap::name_forbidden_calls()?;
@@ -138,12 +145,28 @@ pub enum LayerError {
     /// To a Landlock call.
     #[error(transparent)]
     Landlock(#[from] ::landlock::RulesetError),
-    /// Nothing: there is no Landlock.
-    #[error("this kernel has no Landlock, or it was not enabled at boot by lsm=")]
+    /// That there is no such call, by a kernel of this release.
+    #[error("this kernel, {0}, is older than 5.13, the first with Landlock")]
+    OldKernel(String),
+    /// That there is no such call, by a newer one.
+    #[error("this kernel was built without Landlock, or a filter outside of the program hides it")]
     NoLandlock,
+    /// That it is switched off.
+    #[error("this kernel's Landlock was not enabled at boot")]
+    DisabledLandlock,
     /// That nobody may ask: a kernel never answers so.
-    #[error("a filter outside of the program forbids the Landlock calls, that of a container perhaps")]
+    #[error(
+        "a filter outside of the program forbids the Landlock calls, that of a container or a service manager perhaps"
+    )]
     ForbiddenLandlock,
+    /// That it does not know rights that the mode demands.
+    #[error("this kernel, Landlock ABI {abi}, cannot forbid {rights}")]
+    UnknownRights {
+        /// The version.
+        abi: u32,
+        /// The rights.
+        rights: Rights,
+    },
     /// Not asked: a directory that is to stay readable is the root, beneath which is every file of the host.
     #[error("{} is the root directory", .0.display())]
     Everything(PathBuf),
@@ -157,9 +180,35 @@ impl LayerError {
         let missing = |errno| matches!(errno, Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL | Errno::PERM);
         match self {
             Self::System(errno) => missing(*errno),
-            Self::NoLandlock | Self::ForbiddenLandlock => true,
+            Self::OldKernel(_)
+            | Self::NoLandlock
+            | Self::DisabledLandlock
+            | Self::ForbiddenLandlock
+            | Self::UnknownRights { .. } => true,
             Self::Landlock(error) => os_error(error).map(Errno::from_raw_os_error).is_some_and(missing),
             Self::Capabilities(_) | Self::Everything(_) => false,
+        }
+    }
+}
+
+impl LayerError {
+    /// Whether the answer was that nobody may: what stands between the program and the kernel says so, a filter as a rule.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        let errno = match self {
+            Self::System(errno) => Some(*errno),
+            Self::Landlock(error) => os_error(error).map(Errno::from_raw_os_error),
+            Self::ForbiddenLandlock => Some(Errno::PERM),
+            _ => None,
+        };
+        matches!(errno, Some(Errno::PERM | Errno::ACCESS))
+    }
+
+    fn verdict(&self) -> &'static str {
+        match self {
+            Self::UnknownRights { .. } => "is incomplete",
+            _ if self.is_missing() => "is missing",
+            _ => "could not be applied",
         }
     }
 }
@@ -174,7 +223,7 @@ fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
 
 /// A layer is unavailable, and the process is not locked down.
 #[derive(Debug, thiserror::Error)]
-#[error("the sandbox layer {layer} {} ({reason})", if reason.is_missing() { "is missing" } else { "could not be applied" })]
+#[error("the sandbox layer {layer} {} ({reason})", reason.verdict())]
 pub struct Error {
     /// Which.
     pub layer: Layer,
@@ -186,16 +235,32 @@ pub struct Error {
 #[derive(Debug, Default)]
 #[must_use = "what is missing belongs on the log"]
 pub struct Report {
-    /// The layers that it does not have: none with [`Mode::Strict`].
+    /// The layers that it does not have: some with [`Mode::BestEffort`] only.
     pub missing: Vec<Error>,
-    /// The rights that its Landlock does not know, and so does not forbid.
-    pub unknown_rights: Rights,
+    /// Its Landlock, and the rights that this does not know, and so does not forbid: none with [`Mode::Full`].
+    pub landlock: Landlock,
+    /// Those of them that the policy does not forbid either: with [`Mode::Strict`] to signal, at most.
+    pub unstopped: Rights,
+}
+
+impl Report {
+    fn tell(&mut self, landlock: Landlock, policy: &Policy, readable: &[PathBuf]) {
+        self.landlock = landlock;
+        self.unstopped = landlock.missing.within(policy.reached(!readable.is_empty()));
+    }
+
+    fn lack(&mut self, error: Error) {
+        if error.layer == Layer::Seccomp {
+            self.unstopped = self.landlock.missing;
+        }
+        self.missing.push(error);
+    }
 }
 
 /// Locks this process down, for good: applies every layer. Do this before the first byte from outside is read.
 ///
 /// What is beneath the directories in `readable` can still be opened to read it, and listed, as far as the policy allows these
-/// calls.
+/// calls. Where it [sends datagrams](Policy::sends_datagrams), Landlock does not stop these.
 ///
 /// # Errors
 ///
@@ -204,11 +269,11 @@ pub struct Report {
 pub fn down(policy: &Policy, readable: &[PathBuf], mode: Mode) -> Result<Report, Error> {
     let mut report = Report::default();
     for layer in Layer::ALL {
-        match layer.apply_but(policy, readable) {
+        match layer.apply_but(policy, readable, mode) {
             Ok(None) => {}
-            Ok(Some(unknown)) => report.unknown_rights = unknown,
+            Ok(Some(landlock)) => report.tell(landlock, policy, readable),
             Err(reason) if mode == Mode::BestEffort && reason.is_missing() => {
-                report.missing.push(Error { layer, reason });
+                report.lack(Error { layer, reason });
             }
             Err(reason) => return Err(Error { layer, reason }),
         }
@@ -224,20 +289,22 @@ pub fn down(policy: &Policy, readable: &[PathBuf], mode: Mode) -> Result<Report,
 /// As [`down`].
 pub fn down_to_fork(policy: &Policy, readable: &[PathBuf], mode: Mode) -> Result<(Report, Children), Error> {
     let mut report = Report::default();
-    let mut children = Children { without_files: None, with_files: None, seccomp: true };
+    let mut children = Children { forbidding_all: None, as_parent: None, seccomp: true };
     for layer in Layer::ALL {
         let applied = match layer {
             Layer::Limits => limits::set().map(|()| None),
             // Made first: afterwards nothing can be opened for a rule.
-            Layer::Landlock => children.prepare(readable).and_then(|()| layer.apply_but(policy, readable)),
-            _ => layer.apply_but(policy, readable),
+            Layer::Landlock => {
+                children.prepare(policy, readable).and_then(|()| layer.apply_but(policy, readable, mode))
+            }
+            _ => layer.apply_but(policy, readable, mode),
         };
         match applied {
             Ok(None) => {}
-            Ok(Some(unknown)) => report.unknown_rights = unknown,
+            Ok(Some(landlock)) => report.tell(landlock, policy, readable),
             Err(reason) if mode == Mode::BestEffort && reason.is_missing() => {
                 children.seccomp &= layer != Layer::Seccomp;
-                report.missing.push(Error { layer, reason });
+                report.lack(Error { layer, reason });
             }
             Err(reason) => return Err(Error { layer, reason }),
         }
@@ -248,20 +315,20 @@ pub fn down_to_fork(policy: &Policy, readable: &[PathBuf], mode: Mode) -> Result
 /// What the children of a process need to lock themselves down, made before it was locked down itself: see [`down_to_fork`].
 #[derive(Debug)]
 pub struct Children {
-    without_files: Option<OwnedFd>,
-    with_files: Option<OwnedFd>,
+    forbidding_all: Option<OwnedFd>,
+    as_parent: Option<OwnedFd>,
     seccomp: bool,
 }
 
 impl Children {
-    fn prepare(&mut self, readable: &[PathBuf]) -> Result<(), LayerError> {
-        self.without_files = Some(crate::landlock::prepared(&[])?);
-        self.with_files = Some(crate::landlock::prepared(readable)?);
+    fn prepare(&mut self, policy: &Policy, readable: &[PathBuf]) -> Result<(), LayerError> {
+        self.forbidding_all = Some(crate::landlock::prepared(Rights::all(), &[])?);
+        self.as_parent = Some(crate::landlock::prepared(Rights::asked_with(policy), readable)?);
         Ok(())
     }
 
-    /// To be called in a child, first: a Landlock domain of its own, so that it can do nothing to its siblings. With
-    /// `keep_files`, the files and directories that its parent can read stay readable.
+    /// To be called in a child, first: a Landlock domain of its own, so that it can do nothing to its siblings. `as_parent`
+    /// leaves it what its parent's leaves: to read its files, and to send datagrams.
     ///
     /// It takes `landlock_restrict_self`. The descriptor for it may be closed afterwards.
     ///
@@ -269,14 +336,14 @@ impl Children {
     ///
     /// What the kernel answered: then the child must not go on.
     #[inline]
-    pub fn part(&self, keep_files: bool) -> Result<(), LayerError> {
-        let ruleset = if keep_files { &self.with_files } else { &self.without_files };
+    pub fn part(&self, as_parent: bool) -> Result<(), LayerError> {
+        let ruleset = if as_parent { &self.as_parent } else { &self.forbidding_all };
         ruleset.as_ref().map_or(Ok(()), |ruleset| Ok(sys::restrict_self(ruleset)?))
     }
 
     /// The descriptors that this holds, to close them in a child that goes on with others.
     pub fn descriptors(&self) -> impl Iterator<Item = RawFd> {
-        [&self.without_files, &self.with_files].into_iter().flatten().map(AsRawFd::as_raw_fd)
+        [&self.forbidding_all, &self.as_parent].into_iter().flatten().map(AsRawFd::as_raw_fd)
     }
 
     /// To be called in a child, last: no process of its own, and only the calls of its policy.

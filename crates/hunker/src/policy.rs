@@ -1,7 +1,8 @@
 //! Policies: which system calls a process may make, and with which arguments.
 
 use crate::compile::{Instruction, Program};
-use crate::{Architecture, Syscall};
+use crate::reach::Reach;
+use crate::{Architecture, Rights, Syscall};
 
 /// The values that are allowed for one argument of a call: of its low 32 bits, which is all that the kernel reads of a
 /// descriptor, a flag or a length of type `int`. Do not pin what is wider, and pointers never: what they lead to may change
@@ -79,7 +80,7 @@ impl Rule {
     }
 
     /// Whether every call that this rule allows is allowed by the other rule.
-    const fn is_within(&self, other: &Self, architecture: Architecture) -> bool {
+    pub(crate) const fn is_within(&self, other: &Self, architecture: Architecture) -> bool {
         match (self.call.number(architecture), other.call.number(architecture)) {
             (Some(one), Some(number)) if one == number => {}
             _ => return false,
@@ -131,6 +132,7 @@ impl Rule {
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
     program: Program,
+    reach: Reach,
 }
 
 impl Policy {
@@ -153,7 +155,21 @@ impl Policy {
     /// As [`new`](Self::new).
     #[must_use]
     pub const fn for_architecture(rules: &[&[Rule]], architecture: Architecture) -> Self {
-        Self { program: Program::compile(rules, architecture) }
+        Self { program: Program::compile(rules, architecture), reach: Reach::of(rules, architecture) }
+    }
+
+    /// Whether a rule allows to send datagrams to an address: `sendmsg`, `sendmmsg`, or `sendto` with more than 0 for the length of
+    /// one.
+    #[must_use]
+    pub const fn sends_datagrams(&self) -> bool {
+        self.reach.sends()
+    }
+
+    /// The rights that its calls take, of those that Landlock learned after its first version: what an older one leaves to the
+    /// process. It is told whether the process may open files.
+    #[must_use]
+    pub fn reached(&self, opens_files: bool) -> Rights {
+        self.reach.rights(opens_files)
     }
 
     /// The program.

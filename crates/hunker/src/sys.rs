@@ -27,12 +27,12 @@ pub(crate) fn restrict_self(ruleset: &OwnedFd) -> Result<(), Errno> {
     if answer < 0 { Err(last_error()) } else { Ok(()) }
 }
 
-/// Asks the kernel which Landlock it has; the answer is in the error, if there is one.
-pub(crate) fn ask_for_landlock() -> Result<(), Errno> {
+/// Asks the kernel which version of Landlock it has.
+pub(crate) fn landlock_abi() -> Result<u32, Errno> {
     const VERSION: libc::c_uint = 1;
     // SAFETY: with this flag, the call takes no memory of ours and changes nothing.
     let answer = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, ptr::null::<()>(), 0_usize, VERSION) };
-    if answer < 0 { Err(last_error()) } else { Ok(()) }
+    u32::try_from(answer).map_err(|_| last_error())
 }
 
 fn last_error() -> Errno {

@@ -11,7 +11,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 use std::{env, io};
 
-use hunker::{Layer, LayerError, Mode, Narrower, Pin, Policy, Rights, Rule, Syscall};
+use hunker::{Landlock, Layer, LayerError, Mode, Narrower, Pin, Policy, Rights, Rule, Syscall};
 use landlock::{ABI, Access, AccessFs, AccessNet, Scope};
 use rustix::io::Errno;
 use rustix::process::{Resource, dumpable_behavior, getrlimit};
@@ -109,16 +109,25 @@ fn process() {
                 answer(call.parse().unwrap(), pinned, errno.parse().unwrap());
             }
             ["dumping"] => hunker::allow_dumping().unwrap(),
-            [how @ ("down" | "strictly"), readable @ ..] => {
+            [how @ ("down" | "strictly" | "fully"), readable @ ..] => {
                 let readable: Vec<PathBuf> = readable.iter().map(PathBuf::from).collect();
-                let mode = if *how == "down" { Mode::BestEffort } else { Mode::Strict };
+                let mode = match *how {
+                    "down" => Mode::BestEffort,
+                    "strictly" => Mode::Strict,
+                    _ => Mode::Full,
+                };
                 match hunker::down(&POLICY, &readable, mode) {
                     Ok(report) => {
                         let missing: Vec<_> = report.missing.iter().map(ToString::to_string).collect();
                         say("missing", &missing.join("; "));
-                        say("unknown", &report.unknown_rights.to_string());
+                        say("abi", &report.landlock.abi.to_string());
+                        say("lacking", &report.landlock.missing.to_string());
+                        say("unstopped", &report.unstopped.to_string());
                     }
-                    Err(error) => say("error", &error.to_string()),
+                    Err(error) => {
+                        say("error", &error.to_string());
+                        say("forbidden", &error.reason.is_forbidden().to_string());
+                    }
                 }
             }
             ["narrow"] => say("narrowed", &format!("{:?}", hunker::narrow(&WRITES))),
@@ -260,16 +269,43 @@ fn a_lock_down_is_all_layers_and_reports_the_rights_that_landlock_lacks() {
         assert_eq!((said["NoNewPrivs"].as_str(), said["Seccomp"].as_str()), ("1", "2"));
         assert_eq!(said["CapEff"], "0000000000000000");
         assert_eq!(said["dumpable"], "Ok(NotDumpable)");
-        let (all, known) = (ABI::V9, ABI::from(landlock()));
-        let files = AccessFs::from_all(all).iter().filter(|it| !AccessFs::from_all(known).contains(*it));
-        let network = AccessNet::from_all(all).iter().filter(|it| !AccessNet::from_all(known).contains(*it));
-        let scopes = Scope::from_all(all).iter().filter(|it| !Scope::from_all(known).contains(*it));
-        let names = files.map(|it| format!("{it:?}")).chain(network.map(|it| format!("{it:?}")));
-        let unknown: Vec<_> = names.chain(scopes.map(|it| format!("{it:?}"))).collect();
-        assert_eq!(said["unknown"], unknown.join(", "));
+        assert_eq!(said["abi"], landlock().to_string());
+        let kernel = Landlock::of_kernel().unwrap();
+        assert_eq!(said["lacking"], kernel.missing.to_string());
+        // Its policy opens files as it likes.
+        let unstopped = if landlock() < 3 { "truncating files" } else { "" };
+        assert_eq!(said["unstopped"], unstopped);
     }
+    // With its calls, nothing but Landlock forbids what it lacks.
+    let said = run(&format!("answer {} {}\ndown", libc::SYS_seccomp, libc::ENOSYS));
+    assert_eq!(said["unstopped"], said["lacking"]);
+    let full = run("fully");
+    let missing = Landlock::of_kernel().unwrap().missing;
+    let incomplete = format!(
+        "the sandbox layer Landlock is incomplete (this kernel, Landlock ABI {}, cannot forbid {missing})",
+        landlock()
+    );
+    assert_eq!(full.get("error"), (!missing.is_empty()).then_some(&incomplete));
+}
+
+#[test]
+fn what_is_lacking_are_the_rights_that_came_later() {
+    let lacking = Landlock::of_kernel().unwrap().missing;
+    let (all, known) = (ABI::V10, ABI::from(landlock()));
+    // The first version forbids what it cannot allow.
+    assert_eq!(lacking.files, AccessFs::from_all(all) & !AccessFs::from_all(known) & !AccessFs::Refer);
+    assert_eq!(lacking.network, AccessNet::from_all(all) & !AccessNet::from_all(known));
+    assert_eq!(lacking.scopes, Scope::from_all(all) & !Scope::from_all(known));
     assert!(Rights::default().is_empty());
     assert!(!Rights { files: AccessFs::Execute.into(), ..Rights::default() }.is_empty());
+}
+
+#[test]
+fn what_landlock_denies_is_logged_as_the_kernel_does_by_itself() {
+    // Its flags are the second argument: none switches the log off.
+    let restrict = libc::SYS_landlock_restrict_self;
+    let said = run(&format!("answer {restrict} {} 1 0\ndown", libc::EIO));
+    assert!(said["error"].starts_with("the sandbox layer Landlock could not be applied"), "{said:?}");
 }
 
 #[test]
@@ -288,12 +324,14 @@ fn what_cannot_stay_readable_is_refused() {
 fn what_a_kernel_lacks_is_reported_and_what_failed_is_an_error() {
     let text = |errno: i32| Errno::from_raw_os_error(errno).to_string();
     let (ruleset, restrict) = (libc::SYS_landlock_create_ruleset, libc::SYS_landlock_restrict_self);
-    let forbidden = "a filter outside of the program forbids the Landlock calls, that of a container perhaps";
-    let none = "this kernel has no Landlock, or it was not enabled at boot by lsm=";
+    let forbidden =
+        "a filter outside of the program forbids the Landlock calls, that of a container or a service manager perhaps";
+    let none = "this kernel was built without Landlock, or a filter outside of the program hides it";
+    let disabled = "this kernel's Landlock was not enabled at boot";
     let prctl = |option: i32| format!(" 0 {option}");
     let mut cases = vec![
         ("Landlock", ruleset, String::new(), libc::ENOSYS, true, Some(none.to_owned())),
-        ("Landlock", ruleset, String::new(), libc::EOPNOTSUPP, true, Some(none.to_owned())),
+        ("Landlock", ruleset, String::new(), libc::EOPNOTSUPP, true, Some(disabled.to_owned())),
         ("Landlock", ruleset, String::new(), libc::EPERM, true, Some(forbidden.to_owned())),
         ("Landlock", ruleset, String::new(), libc::EACCES, true, Some(forbidden.to_owned())),
         // The version is told, and no ruleset made: flags are the third argument.
@@ -330,6 +368,14 @@ fn what_a_kernel_lacks_is_reported_and_what_failed_is_an_error() {
         let sentence = format!("the sandbox layer {layer} {what} (");
         let (best, strict) = (said("down"), said("strictly"));
         let told = best.get(if is_missing { "missing" } else { "error" }).unwrap_or_else(|| panic!("{best:?}"));
+        // Of the bounding set, another crate tells.
+        if reason.is_some() || layer == "Landlock" {
+            assert_eq!(
+                strict["forbidden"],
+                [libc::EPERM, libc::EACCES].contains(&errno).to_string(),
+                "{layer}, {errno}"
+            );
+        }
         for told in [told, &strict["error"]] {
             assert!(told.starts_with(&sentence), "{layer}, {errno}: {told}");
             assert!(reason.as_ref().is_none_or(|it| *told == format!("{sentence}{it})")), "{layer}, {errno}: {told}");

@@ -184,7 +184,7 @@ fn live() -> Result<Infallible, Error> {
     let server = Server::new(site, identity.zip(acceptor), listeners, limits, balancers).map_err(prepare)?;
     drop(guard);
 
-    sandbox::lock_down(&POLICY, Io::ListenersAndFiles, &readable, arguments.sandbox)?;
+    sandbox::lock_down(&POLICY, Io::ListenersAndFiles, &readable, arguments.sandbox)?.log();
     for notice in &notices {
         log::notice(notice);
     }
