@@ -177,8 +177,10 @@ fn why_there_is_no_landlock_is_told_with_the_way_out() {
     for (kernel, reason, way_out) in [
         (
             "landlock",
-            "this kernel was built without Landlock, or a filter outside of the program hides it",
-            format!("use a kernel with CONFIG_SECURITY_LANDLOCK=y, or have that filter allow {calls} ({filters})"),
+            "this kernel has no Landlock, being older than 5.13 or built without it, or a filter outside of the program hides it",
+            format!(
+                "use a newer kernel, with CONFIG_SECURITY_LANDLOCK=y, or have that filter allow {calls} ({filters})"
+            ),
         ),
         (
             "disabled",

@@ -51,9 +51,8 @@ pub(crate) fn advice(missing: &hunker::Error) -> String {
         format!("{calls} ({FILTERS})")
     };
     match &missing.reason {
-        LayerError::OldKernel(_) => "boot Linux 5.13 or newer".to_owned(),
         LayerError::NoLandlock => {
-            format!("use a kernel with CONFIG_SECURITY_LANDLOCK=y, or have that filter allow {}", allow())
+            format!("use a newer kernel, with CONFIG_SECURITY_LANDLOCK=y, or have that filter allow {}", allow())
         }
         LayerError::DisabledLandlock => {
             "add landlock to lsm= on the kernel's command line (/sys/kernel/security/lsm is the list), and boot again"

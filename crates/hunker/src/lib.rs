@@ -145,11 +145,10 @@ pub enum LayerError {
     /// To a Landlock call.
     #[error(transparent)]
     Landlock(#[from] ::landlock::RulesetError),
-    /// That there is no such call, by a kernel of this release.
-    #[error("this kernel, {0}, is older than 5.13, the first with Landlock")]
-    OldKernel(String),
-    /// That there is no such call, by a newer one.
-    #[error("this kernel was built without Landlock, or a filter outside of the program hides it")]
+    /// That there is no such call.
+    #[error(
+        "this kernel has no Landlock, being older than 5.13 or built without it, or a filter outside of the program hides it"
+    )]
     NoLandlock,
     /// That it is switched off.
     #[error("this kernel's Landlock was not enabled at boot")]
@@ -180,11 +179,7 @@ impl LayerError {
         let missing = |errno| matches!(errno, Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL | Errno::PERM);
         match self {
             Self::System(errno) => missing(*errno),
-            Self::OldKernel(_)
-            | Self::NoLandlock
-            | Self::DisabledLandlock
-            | Self::ForbiddenLandlock
-            | Self::UnknownRights { .. } => true,
+            Self::NoLandlock | Self::DisabledLandlock | Self::ForbiddenLandlock | Self::UnknownRights { .. } => true,
             Self::Landlock(error) => os_error(error).map(Errno::from_raw_os_error).is_some_and(missing),
             Self::Capabilities(_) | Self::Everything(_) => false,
         }

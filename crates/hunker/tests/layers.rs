@@ -326,7 +326,7 @@ fn what_a_kernel_lacks_is_reported_and_what_failed_is_an_error() {
     let (ruleset, restrict) = (libc::SYS_landlock_create_ruleset, libc::SYS_landlock_restrict_self);
     let forbidden =
         "a filter outside of the program forbids the Landlock calls, that of a container or a service manager perhaps";
-    let none = "this kernel was built without Landlock, or a filter outside of the program hides it";
+    let none = "this kernel has no Landlock, being older than 5.13 or built without it, or a filter outside of the program hides it";
     let disabled = "this kernel's Landlock was not enabled at boot";
     let prctl = |option: i32| format!(" 0 {option}");
     let mut cases = vec![
