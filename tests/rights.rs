@@ -37,6 +37,11 @@ fn daemon(kernel: &str, name: &str, arguments: &[&str]) -> Process {
     Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()))
 }
 
+/// One process for all.
+fn shared(name: &str) -> &'static [&'static str] {
+    if name == "lunchd" { &[] } else { &["--shared"] }
+}
+
 fn scheme(name: &str) -> &'static str {
     if name == "lunchd" { "http://" } else { "tcp://" }
 }
@@ -56,7 +61,7 @@ fn a_daemon_says_once_what_landlock_cannot_forbid() {
             if keeper && name == "lunchd" {
                 continue;
             }
-            let mut process = daemon("abi-2", name, if keeper { &["--keeper"] } else { &[] });
+            let mut process = daemon("abi-2", name, if keeper { &[] } else { shared(name) });
             // A keeper's policy holds what a process for datagrams may do (discard's answers none), and that it may end its own.
             let lacking = if keeper && name != "discard" { LACKING_WITH_UDP } else { LACKING };
             let signals = if keeper { ", but for signals to other processes" } else { "" };
@@ -78,7 +83,7 @@ fn a_daemon_says_once_what_landlock_cannot_forbid() {
         Command::new(helper("old_kernel"))
             .arg("abi-2")
             .arg(program("echo"))
-            .args(["--listen", "udp://127.0.0.1:0"])
+            .args(["--shared", "--listen", "udp://127.0.0.1:0"])
             .stdin(Stdio::null())
             .stderr(Stdio::piped()),
     );
@@ -104,13 +109,13 @@ fn what_each_version_lacks_is_what_it_does_not_know() {
         (9, "forbid binding UDP ports or sending UDP datagrams; seccomp does"),
     ] {
         if abi <= has {
-            let line = daemon(&format!("abi-{abi}"), "echo", &[]).any_line();
+            let line = daemon(&format!("abi-{abi}"), "echo", &["--shared"]).any_line();
             assert!(line.contains(&format!("(Landlock ABI {abi})")) && line.contains(words), "{abi}: {line}");
         }
     }
     // The newest that this program knows has nothing to say.
     if has >= 10 {
-        assert!(daemon("abi-10", "echo", &[]).any_line().contains("serving on "));
+        assert!(daemon("abi-10", "echo", &["--shared"]).any_line().contains("serving on "));
     }
 }
 
@@ -147,7 +152,7 @@ fn a_process_for_one_connection_a_filter_and_one_that_inetd_starts_again_say_not
 #[test]
 fn full_refuses_what_strict_serves() {
     for name in all() {
-        let (code, log) = daemon("abi-2", name, &["--sandbox", "full"]).whole_log();
+        let (code, log) = daemon("abi-2", name, &[shared(name), &["--sandbox", "full"]].concat()).whole_log();
         assert_eq!(code, Some(1), "{log}");
         let lacking = LACKING.replace(" (Landlock ABI 2)", ", Landlock ABI 2,");
         let refusal = format!(
@@ -213,7 +218,7 @@ fn why_there_is_no_landlock_is_told_with_the_way_out() {
     // Without both, nobody says that the other does it.
     let mut command = Command::new(helper("old_kernel"));
     command.arg("abi-2").arg(helper("old_kernel")).arg("seccomp").arg(program("echo"));
-    command.args(["--sandbox", "best-effort", "--listen", "tcp://127.0.0.1:0"]);
+    command.args(["--shared", "--sandbox", "best-effort", "--listen", "tcp://127.0.0.1:0"]);
     let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
     assert!(process.any_line().contains("the sandbox layer seccomp is missing"));
     assert_eq!(process.any_line(), format!("echo: {LACKING}; and without seccomp nothing does\n"));

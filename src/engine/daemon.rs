@@ -60,7 +60,7 @@ const RATE: u32 = 200;
 pub struct Limits {
     /// Serve all clients in one process, instead of making a process for each connection
     ///
-    /// It takes less memory and time. But an attacker who takes over that process has the connections of all clients.
+    /// It takes less memory and time. An attacker who takes that process over has the connections of all clients.
     #[arg(long)]
     pub shared: bool,
 

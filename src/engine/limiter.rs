@@ -5,7 +5,7 @@
 //! received would answer an honest client one time in 19; so each network may have that much more in a second.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::network::Network;
 use super::rates::{Bucket, Buckets, Rate};
@@ -30,7 +30,7 @@ pub(super) struct Limiter {
 #[derive(Clone, Copy)]
 pub(super) struct Payer {
     bucket: usize,
-    now: Duration,
+    now: u64,
 }
 
 impl Limiter {
@@ -61,6 +61,8 @@ impl Limiter {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const QUOTE: usize = 511;

@@ -1,14 +1,16 @@
 //! How much each network may have in a second: token buckets in the form of the generic cell rate algorithm.
 
 use std::hash::{BuildHasher, RandomState};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::network::Network;
 
 /// How many buckets there are. Networks that fall on the same one share it: memory is fixed, and nobody gets more.
 const BUCKETS: usize = 8192;
 /// A full bucket holds what flows into it in this time.
-const BURST: Duration = Duration::from_secs(1);
+const BURST: u64 = SECOND;
+/// In nanoseconds, as all times here.
+const SECOND: u64 = 1_000_000_000;
 
 /// Units a second, octets or connections; 0 is no limit.
 #[derive(Clone, Copy)]
@@ -20,18 +22,18 @@ pub(super) struct Rate(pub(super) u32);
 /// Anything may go while there is something in it, since the length of a reply is known only once it is composed. It may overdraw
 /// the bucket; then nothing goes before that is paid for.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Bucket(Duration);
+pub(super) struct Bucket(u64);
 
 impl Bucket {
-    pub(super) fn has_some(self, rate: Rate, now: Duration) -> bool {
+    pub(super) fn has_some(self, rate: Rate, now: u64) -> bool {
         rate.0 == 0 || self.0 < now + BURST
     }
 
-    pub(super) fn take(&mut self, units: u32, rate: Rate, now: Duration) {
+    pub(super) fn take(&mut self, units: u32, rate: Rate, now: u64) {
         if rate.0 > 0 {
             // Rounded up: a bucket holds no more than what flows into it.
-            let price = (u64::from(units) * 1_000_000_000).div_ceil(rate.0.into());
-            self.0 = self.0.max(now) + Duration::from_nanos(price);
+            let price = (u64::from(units) * SECOND).div_ceil(rate.0.into());
+            self.0 = self.0.max(now).saturating_add(price);
         }
     }
 }
@@ -41,18 +43,20 @@ pub(super) struct Buckets {
     start: Instant,
     hasher: RandomState,
     rate: Rate,
-    all: Vec<Bucket>,
+    /// What [`Bucket`] has. Zeros as the kernel gives them: the pages that no network falls on are touched by nobody, and no process
+    /// that is made has a copy of them.
+    all: Vec<u64>,
 }
 
 impl Buckets {
     pub(super) fn new(rate: Rate, now: Instant) -> Self {
         let count = if rate.0 > 0 { BUCKETS } else { 1 };
-        Self { start: now, hasher: RandomState::new(), rate, all: vec![Bucket::default(); count] }
+        Self { start: now, hasher: RandomState::new(), rate, all: vec![0; count] }
     }
 
     /// What is counted since the start.
-    pub(super) fn since_start(&self, now: Instant) -> Duration {
-        now.duration_since(self.start)
+    pub(super) fn since_start(&self, now: Instant) -> u64 {
+        u64::try_from(now.duration_since(self.start).as_nanos()).unwrap_or(u64::MAX / 2)
     }
 
     /// The number of a network's bucket.
@@ -60,11 +64,13 @@ impl Buckets {
         usize::try_from(self.hasher.hash_one(network) % self.all.len() as u64).unwrap_or_default()
     }
 
-    pub(super) fn have_some(&self, number: usize, now: Duration) -> bool {
-        self.all[number].has_some(self.rate, now)
+    pub(super) fn have_some(&self, number: usize, now: u64) -> bool {
+        Bucket(self.all[number]).has_some(self.rate, now)
     }
 
-    pub(super) fn take(&mut self, number: usize, units: u32, now: Duration) {
-        self.all[number].take(units, self.rate, now);
+    pub(super) fn take(&mut self, number: usize, units: u32, now: u64) {
+        let mut bucket = Bucket(self.all[number]);
+        bucket.take(units, self.rate, now);
+        self.all[number] = bucket.0;
     }
 }

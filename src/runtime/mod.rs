@@ -132,7 +132,8 @@ fn run_daemon<S: Service>(
         end::<S>(shared.serve().map_err(Error::from))
     } else {
         let one = One::new(behavior, Io::Connection, idle)?;
-        let mut keeper = Keeper::new(one, arranged, lifetime, &arguments.limits, idle, stay)?;
+        // On the heap, which its processes share: on the stack, it would lie between what is touched for each.
+        let mut keeper = Box::new(Keeper::new(one, arranged, lifetime, &arguments.limits, idle, stay)?);
         let (shortfall, layers) = sandbox::lock_down_to_fork(policy, io, &readable, arguments.sandbox)?;
         tell(&shortfall);
         end::<S>(keeper.serve(&Children { layers, policies }).map_err(Error::from))
