@@ -60,7 +60,7 @@ const RATE: u32 = 200;
 pub struct Limits {
     /// Serve all clients in one process, instead of making a process for each connection
     ///
-    /// It takes less memory and time. An attacker who takes that process over has the connections of all clients.
+    /// It takes less memory and time, but an attacker who takes it over has the connections of all.
     #[arg(long)]
     pub shared: bool,
 
