@@ -514,7 +514,7 @@ fn reading_again_takes_no_more_memory_each_time() {
     let daemon = Daemon::start("qotd", &[path.to_str().unwrap()]);
     assert!(reply(&daemon).starts_with('a'));
     let mut after_three = 0;
-    for round in 0..20 {
+    for round in 0..40 {
         let letter = ["b", "c"][round % 2];
         replace(&path, &text(letter));
         daemon.process.signal("HUP");
