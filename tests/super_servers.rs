@@ -138,6 +138,24 @@ fn systemd_serves_datagrams_the_way_inetd_does() {
     }
 }
 
+/// BSD inetd's `wait`, over TCP and UDP: the listening socket, or the one for datagrams, is the keeper's as long as it stays.
+#[test]
+fn a_keeper_comes_and_goes_with_its_clients_under_inetd() {
+    let machine = machine("inetd-wait");
+    let echo = "nobody /usr/local/libexec/small-services/echo echo --idle-timeout 1";
+    let lines = [("stream tcp", "wait"), ("dgram udp", "wait")].map(|(kind, wait)| format!("'7 {kind} {wait} {echo}'"));
+    let qotd = "'17 stream tcp nowait nobody /usr/local/libexec/small-services/qotd qotd'";
+    start_inetd(&machine, &format!("printf '%s\\n' {} {qotd}", lines.join(" ")));
+    for _ in 0..2 {
+        assert_eq!(machine.client("echo hello | nc -N 127.0.0.1 7"), b"hello\n");
+        assert_eq!(machine.client("echo hello | nc -N 127.0.0.1 7"), b"hello\n");
+        assert_eq!(machine.client("echo hello | nc -u -w 1 127.0.0.1 7"), b"hello\n");
+        // It leaves when nobody comes any more, with all its processes, and is started again for the next.
+        machine.wait_for("! pgrep -x echo");
+    }
+    assert_eq!(machine.journal("SYSLOG_IDENTIFIER=echo SYSLOG_IDENTIFIER=inetd"), "");
+}
+
 #[test]
 fn under_inetd_a_mistake_goes_to_syslog_and_not_to_the_client() {
     let machine = machine("syslog");

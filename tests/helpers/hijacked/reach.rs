@@ -309,6 +309,7 @@ const WITH_A_DESCRIPTOR: &str = "with a descriptor";
 
 /// What to try of a rule, on all of these descriptors. What is pinned is as the policy wants it, but for the descriptor and for
 /// what the words say.
+#[allow(clippy::too_many_lines)] // a table
 fn attempts(rule: &Rule, layout: &[Descriptor], ends: &Ends) -> Vec<Attempt> {
     let room = memory([0_u8; 4096]);
     let zero = memory([0_i32; 64]);
