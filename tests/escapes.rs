@@ -147,7 +147,14 @@ struct Unit {
     column: usize,
 }
 
-/// The columns of the page for units; the first is for one connection, the others are of one process for all.
+/// The columns of the page for the keeper and its processes, with all layers of the program.
+const FORKS: [(&str, Io, &str); 3] = [
+    ("a process of the keeper's alone", Io::Connection, "forked"),
+    ("its process for datagrams alone", Io::Datagrams, "all"),
+    ("the keeper alone", Io::Keeper, "all"),
+];
+
+/// The columns of the page for units; the first is for one connection, the others are of daemons.
 const COLUMNS: [&str; 3] = ["the unit alone", "the daemon's unit alone", "lunchd's unit alone"];
 
 /// All units, or for `make test` those of one service and lunchd's.
@@ -157,7 +164,7 @@ fn units() -> Vec<Unit> {
     small.truncate(bounded(1, small.len()));
     let mut units = Vec::new();
     for Row { unit: name, program: service, port, .. } in small {
-        for (column, kind, peer, started) in [(0, "", Io::Connection, "@"), (1, "-daemon", Io::Sockets, "-daemon")] {
+        for (column, kind, peer, started) in [(0, "", Io::Connection, "@"), (1, "-daemon", Io::Keeper, "-daemon")] {
             let (socket, name) = (format!("{name}{kind}.socket"), format!("{name}{started}.service"));
             units.push(Unit { socket, name, service, peer, port, column });
         }
@@ -242,7 +249,9 @@ fn listed(lists: &[(&[&str], &str)], act: &str) -> bool {
 
 /// Whether a column's unit alone does not stop an act.
 fn unit_leaves(column: usize, act: &str) -> bool {
-    listed(expected::UNITS_LEAVE, act) || column > 0 && listed(expected::DAEMONS_UNITS_LEAVE, act)
+    listed(expected::UNITS_LEAVE, act)
+        || column > 0 && listed(expected::DAEMONS_UNITS_LEAVE, act)
+        || column == 1 && listed(expected::KEEPERS_UNITS_LEAVE, act)
 }
 
 fn is_root() -> bool {
@@ -254,9 +263,14 @@ fn the_acts_are_many_and_possible_without_the_lock_down() {
     let acts = acts();
     let families: BTreeSet<_> = acts.iter().map(|(family, _)| family).collect();
     assert!(acts.len() >= 100 && families.len() >= 12, "{} acts in {} families", acts.len(), families.len());
-    for list in
-        [expected::LANDLOCK_LEAVES, expected::READERS_LEAVE, expected::UNITS_LEAVE, expected::DAEMONS_UNITS_LEAVE]
-    {
+    for list in [
+        expected::LANDLOCK_LEAVES,
+        expected::READERS_LEAVE,
+        expected::KEEPER_LEAVES,
+        expected::UNITS_LEAVE,
+        expected::DAEMONS_UNITS_LEAVE,
+        expected::KEEPERS_UNITS_LEAVE,
+    ] {
         for act in list.iter().flat_map(|(acts, _)| *acts) {
             assert!(acts.iter().any(|(_, known)| known == act), "no such act: {act}");
         }
@@ -274,24 +288,39 @@ fn the_acts_are_many_and_possible_without_the_lock_down() {
 fn the_program_alone_stops_every_act_of_every_service() {
     let surroundings = Surroundings::new("program");
     let acts = names();
-    for (service, peer) in audit::hijacked() {
-        assert_eq!(surroundings.outcome(service, peer, "all", "nothing"), Outcome::Done);
+    for (service, peer, layers) in processes() {
+        assert_eq!(surroundings.outcome(service, peer, layers, "nothing"), Outcome::Done);
         for act in &acts {
-            let outcome = surroundings.outcome(service, peer, "all", act);
+            let outcome = surroundings.outcome(service, peer, layers, act);
             // Where files are read again, Landlock says which.
-            let reads = matches!(peer, Io::ListenersAndFiles | Io::SocketsAndFiles);
-            let refused = reads && matches!(outcome, Outcome::Refused(_));
-            let left = reads && listed(expected::READERS_LEAVE, act);
+            let refused = reads(peer) && matches!(outcome, Outcome::Refused(_));
             let stopped = refused || outcome == Outcome::Killed(SIGSYS);
-            assert!(stopped || left, "{service} on {peer:?}: {act}: {outcome:?}");
+            if KEEPERS.contains(&peer) && listed(expected::KEEPER_LEAVES, act) {
+                assert_eq!(outcome, Outcome::Done, "{service} on {peer:?}: {act}");
+                continue;
+            }
+            let left = reads(peer) && listed(expected::READERS_LEAVE, act);
+            assert!(stopped || left, "{service} on {peer:?}, {layers}: {act}: {outcome:?}");
         }
     }
+}
+
+const KEEPERS: [Io; 2] = [Io::Keeper, Io::KeeperAndFiles];
+
+fn reads(peer: Io) -> bool {
+    matches!(peer, Io::ListenersAndFiles | Io::SocketsAndFiles | Io::KeeperAndFiles | Io::DatagramsAndFiles)
+}
+
+/// Every process that a service can have, with all layers; and that for one connection once more, where the keeper made it.
+fn processes() -> impl Iterator<Item = (&'static str, Io, &'static str)> {
+    let forked = audit::combinations().filter(|(_, io)| *io == Io::Connection).map(|(name, io)| (name, io, "forked"));
+    audit::combinations().map(|(name, io)| (name, io, "all")).chain(forked)
 }
 
 #[test]
 fn seccomp_without_landlock_stops_every_act() {
     let surroundings = Surroundings::new("seccomp");
-    for (service, peer) in [("qotd", Io::Connection), ("echo", Io::Sockets)] {
+    for (service, peer) in [("qotd", Io::Connection), ("echo", Io::Sockets), ("echo", Io::Datagrams)] {
         assert_eq!(surroundings.outcome(service, peer, "Seccomp", "nothing"), Outcome::Done);
         for act in names() {
             assert_eq!(surroundings.outcome(service, peer, "Seccomp", &act), Outcome::Killed(SIGSYS), "{act}");
@@ -315,6 +344,37 @@ fn landlock_without_seccomp_stops_every_act_that_it_has_a_right_for() {
 }
 
 const LANDLOCK: &str = "NoNewPrivileges,Landlock";
+
+/// By either layer alone, as far as the kernel's Landlock has a word for it: from ABI 6 on, for signals.
+#[test]
+fn each_of_two_layers_keeps_the_keeper_s_processes_from_each_other_and_from_it() {
+    if !is_root() {
+        return; // others are stopped by more than these
+    }
+    for (layers, expected) in
+        [("none", "Done"), ("Seccomp", "Killed(31)"), (LANDLOCK, "Refused(1)"), ("all", "Killed(31)")]
+    {
+        let output = Command::new(helper("hijacked")).args(["echo", layers, "siblings"]).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        let lines = said.lines().map(|line| line.split('\t').collect::<Vec<_>>()).filter(|line| line.len() == 3);
+        let mut lines = lines.map(|line| (line[0], line[1], line[2]));
+        let (_, _, abi) = lines.next().unwrap();
+        let has_scopes = abi.parse::<u32>().unwrap() >= 6;
+        let mut acts = 0;
+        for (whom, act, outcome) in lines {
+            let leaves = layers == LANDLOCK && act == "signal" && !has_scopes;
+            let expected = match whom {
+                "child" => "Killed(9)", // the keeper may
+                _ if leaves => "Done",
+                _ => expected,
+            };
+            assert_eq!(outcome, expected, "{layers}: {act} {whom}");
+            acts += 1;
+        }
+        assert_eq!(acts, 12, "{said}");
+    }
+}
 
 /// A call, with which arguments and on what.
 type Done = [String; 3];
@@ -363,9 +423,12 @@ fn a_hijacked_process_can_do_what_the_page_lists_and_nothing_else() {
             "{what}: done and not listed: {more:?}; listed and not done: {less:?}"
         );
     };
-    for (service, peer) in audit::hijacked() {
+    for (service, peer, layers) in processes() {
         let mut listed = listed_for(reach::LIST, service, peer);
-        compare(&format!("{service} on {peer:?}"), &reached(service, peer, "all"), &listed);
+        compare(&format!("{service} on {peer:?}, {layers}"), &reached(service, peer, layers), &listed);
+        if layers != "all" {
+            continue;
+        }
         listed.extend(listed_for(reach::BY_LANDLOCK, service, peer));
         compare(&format!("{service} on {peer:?}, seccomp alone"), &reached(service, peer, "Seccomp"), &listed);
     }
@@ -377,12 +440,20 @@ fn the_descriptors_of_the_programs_have_the_numbers_that_were_tried() {
     let cookies = folder.file("cookies", "one\n%\ntwo\n");
     let cookies = cookies.to_str().unwrap();
     let both = &["--listen", "tcp://127.0.0.1:0", "--listen", "udp://127.0.0.1:0"][..];
+    let shared = |more: &[&'static str]| [&["--shared"], more].concat();
     let both_and = |name| [both, support::options(name)].concat();
-    let mut programs: Vec<_> = support::programs().map(|name| (name, Io::Sockets, both_and(name))).collect();
+    let mut programs: Vec<_> = support::programs().map(|name| (name, Io::Sockets, shared(&both_and(name)))).collect();
+    programs.extend(support::programs().map(|name| {
+        // It follows the time zone.
+        let reads = name == "daytime";
+        (name, if reads { Io::KeeperAndFiles } else { Io::Keeper }, both_and(name))
+    }));
+    let with_files: Vec<_> = [both, &[cookies]].concat();
     programs.extend([
-        ("qotd", Io::SocketsAndFiles, [both, &[cookies]].concat()),
-        ("qotd", Io::ListenersAndFiles, [&both[..2], &[cookies]].concat()),
-        ("echo", Io::Listeners, both[..2].to_vec()),
+        ("qotd", Io::SocketsAndFiles, [&["--shared"], &with_files[..]].concat()),
+        ("qotd", Io::KeeperAndFiles, with_files),
+        ("qotd", Io::ListenersAndFiles, [&["--shared"], &both[..2], &[cookies]].concat()),
+        ("echo", Io::Listeners, shared(&both[..2])),
     ]);
     let listen = vec!["--listen", "http://127.0.0.1:0", "--fortunes", cookies];
     programs.push(("lunchd", Io::ListenersAndFiles, listen));
@@ -396,42 +467,60 @@ fn the_descriptors_of_the_programs_have_the_numbers_that_were_tried() {
         let mut said = [0; 64];
         let length = manager.recv(&mut said).unwrap();
         assert_eq!(&said[..length], b"READY=1");
-        let open: BTreeMap<i32, String> = fs::read_dir(format!("/proc/{}/fd", process.0.id()))
-            .unwrap()
-            .map(|entry| entry.unwrap())
-            .map(|entry| (entry.file_name().to_str().unwrap().parse().unwrap(), fs::read_link(entry.path()).unwrap()))
-            .map(|(number, link)| (number, link.to_str().unwrap().to_owned()))
-            .collect();
-        let printed =
-            Command::new(helper("hijacked")).args([service, &format!("{peer:?}"), "numbers"]).output().unwrap();
-        let mut assumed = 0;
-        for line in String::from_utf8(printed.stdout).unwrap().lines() {
-            let (number, kind) = line.split_once('\t').unwrap();
-            let number = number.parse().unwrap();
-            if number == 2 || number >= 12 {
-                continue; // whatever the log is; and what has no meaning by its number
-            }
-            let link = match kind {
-                "the signals" => "anon_inode:[signalfd]",
-                "the event loop" => "anon_inode:[eventpoll]",
-                "what wakes the event loop" => "anon_inode:[eventfd]",
-                "a number that is kept" => "/",
-                "the service manager" | "a UDP socket" => "socket:",
-                _ => panic!("{kind}"),
-            };
-            assert!(
-                open[&number].starts_with(link),
-                "{service} on {peer:?}: {number} is {}, not {kind}",
-                open[&number]
-            );
-            assumed += 1;
+        assert_eq!(assumed(service, peer, process.0.id(), folder.path()), 11, "{service} on {peer:?}");
+        if !KEEPERS.contains(&peer) {
+            continue;
         }
-        assert_eq!(assumed, 11, "{service} on {peer:?}");
-        for (number, link) in open.range(12..) {
-            let own = Path::new(link).starts_with(folder.path());
-            assert!(link.starts_with("socket:") || own, "{service} on {peer:?}: {number} is {link}");
-        }
+        // And its process for datagrams, once it is locked down.
+        let (alone, numbers) = if reads(peer) { (Io::DatagramsAndFiles, 11) } else { (Io::Datagrams, 2) };
+        let mut children = Vec::new();
+        support::wait_until(|| {
+            children = support::children(process.0.id());
+            let filters = |child: &u32| fs::read_to_string(format!("/proc/{child}/status")).unwrap_or_default();
+            children.len() == 1 && filters(&children[0]).contains("Seccomp_filters:\t2")
+        });
+        assert_eq!(assumed(service, alone, children[0], folder.path()), numbers, "{service} on {alone:?}");
     }
+}
+
+/// Asserts that a process has the kinds of descriptors that were tried, at their numbers, and says how many have one that means
+/// something, besides the log's.
+fn assumed(service: &str, peer: Io, process: u32, folder: &Path) -> usize {
+    let open: BTreeMap<i32, String> = fs::read_dir(format!("/proc/{process}/fd"))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.file_name().to_str().unwrap().parse().unwrap(), fs::read_link(entry.path()).unwrap()))
+        .map(|(number, link)| (number, link.to_str().unwrap().to_owned()))
+        .collect();
+    let printed = Command::new(helper("hijacked")).args([service, &format!("{peer:?}"), "numbers"]).output().unwrap();
+    let mut assumed = 0;
+    for line in String::from_utf8(printed.stdout).unwrap().lines() {
+        let (number, kind) = line.split_once('\t').unwrap();
+        let number = number.parse().unwrap();
+        if number == 2 || number >= 12 {
+            continue; // whatever the log is; and what has no meaning by its number
+        }
+        let link = match kind {
+            "the signals" => "anon_inode:[signalfd]",
+            "the event loop" => "anon_inode:[eventpoll]",
+            "what wakes the event loop" => "anon_inode:[eventfd]",
+            "a number that is kept" => "/",
+            "the service manager" | "a UDP socket" => "socket:",
+            _ => panic!("{kind}"),
+        };
+        let is = open.get(&number).map_or("closed", String::as_str);
+        assert!(is.starts_with(link), "{service} on {peer:?}: {number} is {is}, not {kind}");
+        assumed += 1;
+    }
+    let most = if matches!(peer, Io::Datagrams | Io::Connection) { 2 } else { i32::MAX };
+    for (number, link) in open.range(3..) {
+        let own = Path::new(link).starts_with(folder);
+        let ruleset = KEEPERS.contains(&peer) && link == "anon_inode:[landlock-ruleset]";
+        let listener = peer != Io::DatagramsAndFiles && link.starts_with("socket:");
+        let known = *number < 12 || own || ruleset || listener;
+        assert!(known && *number <= most, "{service} on {peer:?}: {number} is {link}");
+    }
+    assumed
 }
 
 #[test]
@@ -453,7 +542,7 @@ fn the_unit_alone_stops_every_act_but_those_that_the_page_lists() {
     machine.shell("mkdir /etc/lunchd && touch /etc/lunchd/certificate.pem /etc/lunchd/key.pem");
     machine.shell("systemctl daemon-reload && systemctl start open.socket");
     let open = attack(&machine, "open@.service", 1000, 4, "none", &acts);
-    let mut measured = BTreeMap::new();
+    let (mut measured, mut others) = (BTreeMap::new(), Vec::new());
     for Unit { socket, name, peer, port, column, .. } in &units {
         machine.shell(&format!("systemctl start {socket}"));
         let at_once = if *peer == Io::Connection { 4 } else { 1 };
@@ -462,17 +551,19 @@ fn the_unit_alone_stops_every_act_but_those_that_the_page_lists() {
             let outcome = alone[act];
             // What an open unit is refused as well shows nothing, unless it kills here.
             let meaningful = open[act] == Outcome::Done || matches!(outcome, Outcome::Killed(_));
-            assert_eq!(outcome == Outcome::Done, unit_leaves(*column, act), "{name} alone: {act}: {outcome:?}");
+            if (outcome == Outcome::Done) != unit_leaves(*column, act) {
+                others.push(format!("{name} alone: {act}: {outcome:?}"));
+            }
             measured.entry((act.clone(), *column)).or_insert((outcome, meaningful));
         }
         // The program's layers first of all: a few acts show that they hold in the unit too.
         let some: Vec<_> = acts.iter().step_by(bounded(8, 1)).cloned().collect();
         let mut both = attack(&machine, name, *port, at_once, "all", &some);
-        if *peer == Io::ListenersAndFiles {
-            both.retain(|act, _| !listed(expected::READERS_LEAVE, act));
-        }
+        both.retain(|act, _| !(reads(*peer) && listed(expected::READERS_LEAVE, act)));
+        both.retain(|act, _| !(KEEPERS.contains(peer) && listed(expected::KEEPER_LEAVES, act)));
         assert_eq!(both.into_iter().find(|(_, outcome)| *outcome == Outcome::Done), None, "{name}");
     }
+    assert!(others.is_empty(), "other outcomes than the page lists: {others:#?}");
     write_page("escapes.md", &page(&table(&measured)));
 }
 
@@ -486,16 +577,18 @@ fn table(units: &Measured) -> String {
     for (family, act) in acts() {
         if families.insert(family.clone()) {
             let mut row = vec![format!("**{family}**")];
-            row.resize(4 + COLUMNS.len(), String::new());
+            row.resize(4 + FORKS.len() + COLUMNS.len(), String::new());
             rows.push(row);
         }
         let one = |layers: &str| show(surroundings.outcome("qotd", Io::Connection, layers, &act), true);
         let unit = |column| units.get(&(act.clone(), column)).map_or(String::new(), |it| show(it.0, it.1));
         let mut row = vec![act.clone(), one("none"), one(LANDLOCK), one("all")];
+        row.extend(FORKS.map(|(_, io, layers)| show(surroundings.outcome("qotd", io, layers, &act), true)));
         row.extend((0..COLUMNS.len()).map(unit));
         rows.push(row);
     }
-    let head = [&["act", "nothing", "Landlock alone", "the program alone"][..], &COLUMNS].concat();
+    let forks = FORKS.map(|(name, ..)| name);
+    let head = [&["act", "nothing", "Landlock alone", "the program alone"][..], &forks, &COLUMNS].concat();
     support::attack::table(&head, &rows)
 }
 
@@ -512,6 +605,8 @@ fn page(table: &str) -> String {
         .replace("@table@", table)
         .replace("@units@", &list(expected::UNITS_LEAVE))
         .replace("@daemons@", &list(expected::DAEMONS_UNITS_LEAVE))
+        .replace("@keepers@", &list(expected::KEEPERS_UNITS_LEAVE))
+        .replace("@keeper@", &list(expected::KEEPER_LEAVES))
         .replace("@readers@", &list(expected::READERS_LEAVE))
         .replace("@landlock@", &list(expected::LANDLOCK_LEAVES))
         .replace("@reach@", &reach_table())
@@ -523,7 +618,7 @@ fn reach_table() -> String {
     let mut rows = Vec::new();
     for (peers, process) in reach::PROCESSES {
         rows.push(vec![format!("**{process}**"), String::new(), String::new(), String::new()]);
-        let there_are = audit::hijacked().filter(|(_, peer)| peers.contains(peer));
+        let there_are = audit::combinations().filter(|(_, peer)| peers.contains(peer));
         let there_are = names(&mut there_are.map(|(service, _)| service));
         for line in reach::LIST.iter().filter(|line| line.peers == *peers) {
             let some: Vec<_> = there_are.iter().filter(|name| (line.services)(name)).map(String::as_str).collect();
@@ -568,12 +663,16 @@ fn the_page_says_what_is_expected() {
         let row = rows.iter().find(|row| row.starts_with(&format!("| {act} |")));
         let row = row.unwrap_or_else(|| panic!("{WRITE}: {act}"));
         let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
-        let [_, nothing, landlock, program, units @ ..] = &cells[..] else { panic!("{row}") };
+        let [_, nothing, landlock, program, forked, datagrams, keeper, units @ ..] = &cells[..] else {
+            panic!("{row}")
+        };
         assert!(*nothing == DONE || expected::NOT_EVERYWHERE.contains(&act.as_str()), "{WRITE}: {act}");
         if expected::FILES_AND_NETWORKS.contains(&family.as_str()) {
             assert_eq!(*landlock == DONE, listed(expected::LANDLOCK_LEAVES, &act), "{WRITE}: {act}");
         }
-        assert_eq!(*program, "killed", "{WRITE}: {act}");
+        assert_eq!([*program, *forked, *datagrams], ["killed"; 3], "{WRITE}: {act}");
+        let left = listed(expected::KEEPER_LEAVES, &act);
+        assert_eq!(*keeper, if left { DONE } else { "killed" }, "{WRITE}: {act}");
         let left: Vec<_> = units.iter().map(|cell| *cell == DONE).collect();
         let expected: Vec<_> = (0..COLUMNS.len()).map(|column| unit_leaves(column, &act)).collect();
         assert_eq!(left, expected, "{WRITE}: {act}");

@@ -342,9 +342,9 @@ impl Case {
         let run = self.run(what, number);
         let Self { name, mode, child, .. } = self;
         let call = run.calls.get(number - 1).copied().unwrap_or(0);
-        let whose = if *child { ", in its child" } else { "" };
+        let place = if *child { ", in its child" } else { "" };
         let about = format!(
-            "{name}, {mode:?}{whose}, {what} at call {number} ({call}): {} octets, {}, {:?}",
+            "{name}, {mode:?}{place}, {what} at call {number} ({call}): {} octets, {}, {:?}",
             run.reply.len(),
             run.status,
             run.log

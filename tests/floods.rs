@@ -1,4 +1,4 @@
-//! Floods, in a booted systemd, on both kinds of units: whatever clients do, the port answers afterwards, nothing failed is
+//! Floods, in a booted systemd, on all kinds of units: whatever clients do, the port answers afterwards, nothing failed is
 //! left behind, and memory is back. `make attack` has the long ones, puts a plain unit and inetd beside them, and writes
 //! docs/floods.md.
 
@@ -28,6 +28,8 @@ struct Row {
     failed: usize,
     memory: [usize; 2],
 }
+
+const ONE_FOR_ALL: &str = "one process for all";
 
 /// A machine with a super-server that is flooded.
 struct Target {
@@ -93,7 +95,7 @@ impl Target {
             assert_eq!(counted.wrong, 0, "{name}: {what}: a wrong octet");
             let answers = answers.unwrap_or_else(|| panic!("{name}: {what}: the port does not answer"));
             // Not where a service manager may have hundreds of units to set up that it has taken already.
-            let quick = !full() || answers <= 1000 || name != "one process for all";
+            let quick = !full() || answers <= 1000 || name != ONE_FOR_ALL;
             assert!(quick, "{name}: {what}: the port answers after {answers} ms");
             assert_eq!(failed, 0, "{name}: {what}: failed units");
             assert!(memory[1] < memory[0] + 16 * 1024, "{name}: {what}: {memory:?} KiB before and after");
@@ -104,11 +106,11 @@ impl Target {
 
     /// Everything that can be done to any of them. `places` is how many connections are served at a time.
     fn all(&mut self) {
-        let one_for_all = self.name == "one process for all";
+        let is_daemon = [ONE_FOR_ALL, "the keeper"].contains(&self.name);
         // More than a service manager takes: who is not taken after a while is not waited for.
-        let (count, patience) = if one_for_all { (10_000, 120) } else { (bounded(1000, 10_000), bounded(10, 120)) };
+        let (count, patience) = if is_daemon { (10_000, 120) } else { (bounded(1000, 10_000), bounded(10, 120)) };
         let burst = self.flood("burst", "burst", ["17", "qotd"], count, patience);
-        if one_for_all {
+        if is_daemon {
             assert_eq!(burst.served, 10_000, "{burst:?}");
         }
         self.flood("clients that talk first and close their half", "halves", ["17", "qotd"], bounded(200, 1000), 120);
@@ -166,9 +168,19 @@ fn few() -> Target {
     Target::new("a process for each of 32 connections", machine, true)
 }
 
+/// What the daemons' units start.
+fn keeper() -> Target {
+    Target::new("the keeper", Machine::with_services("floods-keeper", "-daemon"), true)
+}
+
+/// The same with `--shared`.
 fn all_in_one() -> Target {
     let machine = Machine::with_services("floods-one", "-daemon");
-    Target::new("one process for all", machine, true)
+    for (unit, program) in [("fortune", "qotd"), ("echo", "echo"), ("chargen", "chargen")] {
+        drop_in(&machine, &format!("{unit}-daemon.service"), &exec(program, "--shared"));
+    }
+    machine.shell("systemctl daemon-reload");
+    Target::new(ONE_FOR_ALL, machine, true)
 }
 
 /// The unit of many tutorials: a dynamic user, and no limits.
@@ -237,6 +249,25 @@ fn one_process_for_all_is_flooded() {
     write_part(&target);
 }
 
+#[test]
+fn the_keeper_is_flooded() {
+    let mut target = keeper();
+    target.all();
+    target.flood("datagrams to echo", "datagrams", ["7", "echo"], bounded(100_000, 1_000_000), 30);
+    target.flood("datagrams to qotd", "datagrams", ["17", "qotd"], bounded(10_000, 1_000_000), 30);
+    during_a_forged_flood(&mut target);
+    used_up_processes(&mut target);
+    write_part(&target);
+}
+
+/// With fewer processes than it takes, it waits until some have ended.
+fn used_up_processes(target: &mut Target) {
+    drop_in(&target.machine, "echo-daemon.service", "[Service]\\nTasksMax=20\\n");
+    target.machine.shell("systemctl daemon-reload && systemctl restart echo-daemon.service");
+    let counted = target.flood("processes used up (`TasksMax=20`)", "burst", ["7", "echo"], bounded(500, 2000), 120);
+    assert_eq!(counted.served, bounded(500, 2000), "{counted:?}");
+}
+
 /// Its limits while it runs, by prlimit(1).
 fn limit(machine: &Machine, unit: &str, limits: &str) {
     machine.shell(&format!("prlimit --pid $(systemctl show -P MainPID {unit}) {limits}"));
@@ -260,7 +291,11 @@ fn used_up_descriptors(target: &mut Target) {
 
 /// More than a thousand echoes at a time take more places than the default.
 fn with_places_for_all(target: &mut Target) {
-    drop_in(&target.machine, "echo-daemon.service", &exec("echo", "--max-connections 12000 --max-per-source 12000"));
+    drop_in(
+        &target.machine,
+        "echo-daemon.service",
+        &exec("echo", "--shared --max-connections 12000 --max-per-source 12000"),
+    );
     target.machine.shell("systemctl daemon-reload && systemctl restart echo-daemon.service");
     let counted = target.flood("burst of echoes, `--max-connections 12000`", "burst", ["7", "echo"], 10_000, 120);
     assert_eq!(counted.served, 10_000, "{counted:?}");

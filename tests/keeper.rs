@@ -18,11 +18,8 @@ fn keeper(name: &str, arguments: &[&str]) -> Daemon {
     Daemon::start_as(Mode::Keeper, name, arguments)
 }
 
-/// The processes that one has made, and that have not been waited for.
 fn children(process: &Process) -> Vec<u32> {
-    let pid = process.0.id();
-    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    list.split_whitespace().map(|child| child.parse().unwrap()).collect()
+    support::children(process.0.id())
 }
 
 /// A connection from one of the host's addresses.

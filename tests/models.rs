@@ -11,7 +11,7 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use support::attack::bounded;
-use support::{Daemon, Folder, Mode, inetd_style, program, read_all};
+use support::{Daemon, Folder, MODES, Mode, inetd_style, program, read_all};
 
 /// What a client does next.
 #[derive(Clone, Debug)]
@@ -95,34 +95,41 @@ fn act(client: &mut TcpStream, steps: &[Step], end: End, echoes: bool) {
     }
 }
 
-/// A client of a daemon, and a client with a process of its own.
-fn both(daemon: &Daemon, name: &str, steps: &[Step], end: End, echoes: bool) {
-    act(&mut daemon.connect(), steps, end, echoes);
+/// A daemon in each of the ways that there are.
+fn daemons(name: &str) -> Vec<Daemon> {
+    MODES.into_iter().filter(|&mode| mode != Mode::Process).map(|mode| Daemon::start_as(mode, name, &[])).collect()
+}
+
+/// A client of each daemon, and one with a process of its own.
+fn everywhere(daemons: &[Daemon], name: &str, steps: &[Step], end: End, echoes: bool) {
+    for daemon in daemons {
+        act(&mut daemon.connect(), steps, end, echoes);
+    }
     let mut served = inetd_style(name, &[]);
-    assert_eq!(served.mode, Mode::Process);
     act(&mut served.client, steps, end, echoes);
     served.ended_well();
 }
 
 #[test]
 fn echo_sends_back_what_it_gets_however_it_comes() {
-    let daemon = Daemon::start("echo", &[]);
-    proptest!(config(60), |(steps in steps(false), end in end())| both(&daemon, "echo", &steps, end, true));
+    let daemons = daemons("echo");
+    proptest!(config(60), |(steps in steps(false), end in end())| everywhere(&daemons, "echo", &steps, end, true));
 }
 
 #[test]
 fn discard_says_nothing_whatever_it_gets() {
-    let daemon = Daemon::start("discard", &[]);
-    proptest!(config(60), |(steps in steps(true), end in end())| both(&daemon, "discard", &steps, end, false));
+    let daemons = daemons("discard");
+    proptest!(config(60), |(steps in steps(true), end in end())| everywhere(&daemons, "discard", &steps, end, false));
 }
 
 #[test]
 fn a_reply_is_whole_whatever_the_client_says_first() {
-    let daemon = Daemon::start("qotd", &[]);
+    let daemons = daemons("qotd");
     let known: Vec<_> = support::built_in_fortunes();
     proptest!(config(60), |(said in vec(any::<u8>(), 0..70_000), half_close in any::<bool>())| {
         let mut one = inetd_style("qotd", &[]);
-        for client in [&mut daemon.connect(), &mut one.client] {
+        let mut others: Vec<_> = daemons.iter().map(Daemon::connect).collect();
+        for client in others.iter_mut().chain([&mut one.client]) {
             client.write_all(&said).unwrap();
             if half_close {
                 client.shutdown(Shutdown::Write).unwrap();

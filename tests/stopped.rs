@@ -25,7 +25,7 @@ use std::process::{Command, Stdio};
 
 use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, Signal, kill_process};
-use support::{Daemon, Folder, HUNG, Process, assert_fortune, program, read_all, tool, wait_until};
+use support::{Daemon, Folder, HUNG, Mode, Process, assert_fortune, program, read_all, tool, wait_until};
 
 /// Time limits that no test reaches.
 const PATIENT: [&str; 2] = ["--idle-timeout", "60000"];
@@ -271,9 +271,9 @@ fn a_filter_goes_on_where_it_was() {
 }
 
 #[test]
-fn one_process_for_all_goes_on() {
-    for name in support::programs() {
-        let daemon = Daemon::start(name, &[&PATIENT, support::options(name)].concat());
+fn a_daemon_goes_on() {
+    for (mode, name) in support::programs().flat_map(|name| [(Mode::Keeper, name), (Mode::Shared, name)]) {
+        let daemon = Daemon::start_as(mode, name, &[&PATIENT, support::options(name)].concat());
         let mut clients = vec![daemon.connect()];
         stopped_in(&daemon.process, EPOLL, || {
             clients.push(daemon.connect());
@@ -300,15 +300,17 @@ fn one_process_for_all_goes_on() {
 }
 
 #[test]
-fn one_process_for_all_with_files_of_its_own_goes_on() {
-    let folder = Folder::new("stopped-files");
-    folder.file("own", "old\n");
-    let daemon = Daemon::start("qotd", &[folder.path().to_str().unwrap()]);
-    stopped_in(&daemon.process, EPOLL, || {
-        folder.file("new", "new\n");
-        fs::rename(folder.path().join("new"), folder.path().join("own")).unwrap();
-    });
-    wait_until(|| read_all(&mut daemon.connect()) == b"new\r\n");
+fn a_daemon_with_files_of_its_own_goes_on() {
+    for mode in [Mode::Keeper, Mode::Shared] {
+        let folder = Folder::new(&format!("stopped-files-{mode:?}"));
+        folder.file("own", "old\n");
+        let daemon = Daemon::start_as(mode, "qotd", &[folder.path().to_str().unwrap()]);
+        stopped_in(&daemon.process, EPOLL, || {
+            folder.file("new", "new\n");
+            fs::rename(folder.path().join("new"), folder.path().join("own")).unwrap();
+        });
+        wait_until(|| read_all(&mut daemon.connect()) == b"new\r\n");
+    }
 }
 
 #[test]

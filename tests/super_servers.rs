@@ -33,8 +33,8 @@ fn inetd_serves_all_over_tcp_and_udp() {
     assert_all_answer(&machine, &["127.0.0.1"], &["127.0.0.1"]);
     assert_chargen_answers_over_udp(&machine, &["127.0.0.1"]);
     assert_fortune(&machine.client("printf 'x%.0s' {1..70000} | nc -N 127.0.0.1 17"));
-    // inetd's wait: one process for all datagrams until none comes any more.
-    assert_eq!(machine.shell("pgrep -cx echo"), "1\n");
+    // inetd's wait: one for all datagrams until none comes any more, which is a keeper and its process.
+    assert_eq!(machine.shell("pgrep -cx echo"), "2\n");
     // Nothing to say about any of it.
     let identifiers = support::programs().chain(["inetd"]).map(|name| format!("SYSLOG_IDENTIFIER={name}"));
     assert_eq!(machine.journal(&identifiers.collect::<Vec<_>>().join(" ")), "");
@@ -136,6 +136,24 @@ fn systemd_serves_datagrams_the_way_inetd_does() {
         machine.wait_for("systemctl show -P ActiveState wait.service | grep -qx inactive");
         assert_eq!(machine.shell("systemctl show -P Result wait.service"), "success\n");
     }
+}
+
+/// BSD inetd's `wait`, over TCP and UDP: the listening socket, or the one for datagrams, is the keeper's as long as it stays.
+#[test]
+fn a_keeper_comes_and_goes_with_its_clients_under_inetd() {
+    let machine = machine("inetd-wait");
+    let echo = "nobody /usr/local/libexec/small-services/echo echo --idle-timeout 1";
+    let lines = [("stream tcp", "wait"), ("dgram udp", "wait")].map(|(kind, wait)| format!("'7 {kind} {wait} {echo}'"));
+    let qotd = "'17 stream tcp nowait nobody /usr/local/libexec/small-services/qotd qotd'";
+    start_inetd(&machine, &format!("printf '%s\\n' {} {qotd}", lines.join(" ")));
+    for _ in 0..2 {
+        assert_eq!(machine.client("echo hello | nc -N 127.0.0.1 7"), b"hello\n");
+        assert_eq!(machine.client("echo hello | nc -N 127.0.0.1 7"), b"hello\n");
+        assert_eq!(machine.client("echo hello | nc -u -w 1 127.0.0.1 7"), b"hello\n");
+        // It leaves when nobody comes any more, with all its processes, and is started again for the next.
+        machine.wait_for("! pgrep -x echo");
+    }
+    assert_eq!(machine.journal("SYSLOG_IDENTIFIER=echo SYSLOG_IDENTIFIER=inetd"), "");
 }
 
 #[test]

@@ -100,7 +100,7 @@ const GIVEN: &[&str] = &[
     "be passed a descriptor by a number for datagram sockets",
 ];
 
-/// Acts that the program alone does not stop where it reads files again after the lock-down (`ListenersAndFiles`, `SocketsAndFiles`).
+/// Acts that the program alone does not stop where it reads files again after the lock-down (`ListenersAndFiles` and the like).
 pub const READERS_LEAVE: &[(&[&str], &str)] = &[(
     &["list an inherited directory"],
     "it lists the directories that it follows; the programs close all that was not passed on purpose, so there is no other",
@@ -174,5 +174,20 @@ pub const DAEMONS_UNITS_LEAVE: &[(&[&str], &str)] = &[
         GIVEN,
         "`sendto`, `sendmmsg` and `recvmmsg` are how it answers and takes datagrams: a unit's filter does not look at the \
          sockets and addresses that they are for, and the program's own does",
+    ),
+];
+
+/// Acts that the program alone does not stop in the keeper: they are what it takes to make processes and to lock them down.
+pub const KEEPER_LEAVES: &[(&[&str], &str)] = &[
+    (&["fork"], "that is what it is for; `TasksMax=` bounds it, and a new process has no more rights than the keeper"),
+    (&["attach a filter of its own"], "a filter takes calls away, and gives none back"),
+];
+
+/// Acts that the units of the daemons with a keeper do not stop, and lunchd's does.
+pub const KEEPERS_UNITS_LEAVE: &[(&[&str], &str)] = &[
+    (&["fork", "start a thread"], "the keeper makes processes; `TasksMax=` bounds how many there are"),
+    (
+        &["signal every process"],
+        "the keeper ends processes; there are none but its own that its user may signal, and the kernel says yes of none at all",
     ),
 ];

@@ -1,6 +1,6 @@
 //! Every policy that there is, for docs/policies.md and for tests.
 
-use hunker::{Policy, Rule};
+use hunker::{Narrower, Policy, Rule};
 
 use small_services::engine::Engine;
 use small_services::policy::{Io, Rules};
@@ -27,11 +27,6 @@ pub fn combinations() -> impl Iterator<Item = (&'static str, Io)> {
     SERVICES.iter().flat_map(|(name, rules)| Io::ALL.into_iter().filter(|&io| rules.has(io)).map(move |io| (*name, io)))
 }
 
-/// Those of them that tests take over: what a keeper and its processes for datagrams may do is in docs/policies.md.
-pub fn hijacked() -> impl Iterator<Item = (&'static str, Io)> {
-    combinations().filter(|(_, io)| (*io as usize) < Io::Keeper as usize)
-}
-
 fn of(service: &str) -> Option<&'static Rules> {
     SERVICES.iter().find(|(name, _)| *name == service).map(|(_, rules)| rules)
 }
@@ -44,4 +39,10 @@ pub fn rules(service: &str, io: Io) -> impl Iterator<Item = &'static Rule> + use
 /// The policy of one service and io, compiled at run time.
 pub fn policy(service: &str, io: Io) -> Policy {
     of(service).map_or_else(|| panic!("there is no service {service}"), |rules| Policy::new(&rules.of(io)))
+}
+
+/// What a process of the keeper's adds to the policy that it has from it.
+pub fn narrower(service: &str, io: Io, keeper: Io) -> Narrower {
+    let rules = of(service).unwrap_or_else(|| panic!("there is no service {service}"));
+    Narrower::new(&rules.of(io), &rules.of(keeper))
 }

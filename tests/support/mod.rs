@@ -167,6 +167,12 @@ pub fn daemon_arguments(mode: Mode) -> &'static [&'static str] {
     }
 }
 
+/// The processes that one has made, and that have not been waited for.
+pub fn children(process: u32) -> Vec<u32> {
+    let list = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
+    list.split_whitespace().map(|child| child.parse().unwrap()).collect()
+}
+
 /// A program that serves a connection, and the client's end of it.
 pub struct Served {
     pub client: TcpStream,

@@ -1,11 +1,12 @@
 //! A program in the place of a hijacked service: it applies layers of the lock-down, then tries what an attacker would.
 //!
 //! - `hijacked list` prints every act behind its family.
-//! - `hijacked SERVICE PEER LAYERS ACT`, with LAYERS `all`, `none` or names joined by commas. The exit code says how the act
-//!   ended: 0 if it was done, else the errno it was refused with; a signal if it killed the process.
+//! - `hijacked SERVICE PEER LAYERS ACT`, with LAYERS `all`, `none` or names joined by commas; or `forked`, which is all of a process
+//!   for one connection that the keeper made. The exit code says how the act ended: 0 if it was done, else the errno it was refused with; a signal if it killed the process.
 //! - `hijacked SERVICE PEER served` is a service's program in its unit: the client sends LAYERS and ACT on a line, and gets
 //!   `begun` with systemd's name for this run of the unit, and then that code, if the process lives to say it and the client
 //!   can still be told. It is the exit code too, 255 in place of 0: systemd keeps nothing about a success.
+//! - `hijacked SERVICE LAYERS siblings` prints what processes of a keeper with these layers can do to each other.
 //! - `hijacked SERVICE PEER Seccomp survivors` prints the numbers of the system calls that do not kill.
 //! - `hijacked SERVICE PEER LAYERS reach` prints what can be done with each call that is allowed, on each kind of descriptor;
 //!   `hijacked SERVICE PEER numbers` prints what numbers these have.
@@ -17,15 +18,16 @@ mod acts;
 mod audit;
 mod files;
 mod kernel;
+mod layers;
 mod memory;
 mod network;
 mod processes;
 mod reach;
+mod siblings;
 mod survivors;
 
 use std::io;
 
-use hunker::Layer;
 use small_services::log;
 use small_services::policy::Io;
 
@@ -41,6 +43,7 @@ fn main() {
         ["say-done"] => say("0\n"),
         [service, peer, "Seccomp", "survivors"] => survivors::print(service, peer_named(peer)),
         [service, peer, layers, "reach"] => reach::print(service, peer_named(peer), layers),
+        [service, layers, "siblings"] => siblings::print(service, layers),
         [service, peer, "numbers"] => reach::print_numbers(service, peer_named(peer)),
         [service, peer, "served"] => served(service, peer_named(peer)),
         [service, peer, layers, act] => end(done(service, peer_named(peer), layers, act)),
@@ -65,11 +68,7 @@ fn done(service: &str, peer: Io, layers: &str, name: &str) -> i32 {
         }
         _ => acts::named(name).unwrap_or_else(|| panic!("no such act: {name}")),
     };
-    for layer in Layer::ALL {
-        if layers == "all" || layers.split(',').any(|name| name == format!("{layer:?}")) {
-            layer.apply(&audit::policy(service, peer)).expect("a kernel with every layer");
-        }
-    }
+    layers::apply(service, peer, layers, &[]);
     act().err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EINVAL))
 }
 

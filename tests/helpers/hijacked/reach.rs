@@ -1,7 +1,7 @@
 //! What a hijacked process can still do: every call that its policy allows, on every kind of descriptor that it has, at the
 //! number that it has it at; and with what an attacker would put into the arguments that are not pinned, or into one that is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{c_int, c_long};
 use std::fs::{self, File};
 use std::io::{self, Seek, Write};
@@ -10,16 +10,15 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::audit;
-use hunker::{Layer, Rule};
-use small_services::Readable;
+use hunker::Rule;
 use small_services::numbers::{EVENTS, FIRST_DATAGRAMS, FIRST_FREE};
 use small_services::policy::Io;
-use small_services::runtime::sandbox::{self, Mode};
 
 use super::acts::{flags, memory, scratch, text};
+use super::layers::{self, is_keeper};
 use super::network::{NO_ADDRESS, RIGHTS, local, loopback, message};
 use super::survivors::{native, pinned};
 
@@ -44,6 +43,20 @@ fn layouts(service: &str, peer: Io) -> Vec<Vec<Descriptor>> {
             numbered(["a socket as input", "a socket as output", "the journal"]),
             numbered(["a socket as input", "a socket as output", "syslog"]),
         ],
+        // A socket for datagrams, or with files, what a daemon has besides under its own numbers.
+        Io::Datagrams => vec![numbered(["a UDP socket", "a UDP socket", "the journal"])]
+            .into_iter()
+            .chain(LOGS.map(|log| numbered(["a UDP socket", "a UDP socket", log])))
+            .collect(),
+        Io::DatagramsAndFiles => LOGS
+            .map(|log| {
+                let mut all: Vec<_> = numbered(["a UDP socket", "a UDP socket", log]);
+                all.extend([("the event loop", EVENTS), ("a UDP socket", FIRST_DATAGRAMS)]);
+                all.extend((FIRST_DATAGRAMS + 1..FIRST_FREE).map(|number| ("a number that is kept", number)));
+                all.extend(["an open file", "an open directory"].into_iter().zip(FIRST_FREE..));
+                all
+            })
+            .into(),
         _ => {
             let mut outputs = vec![
                 // A unit that tells the manager, and one that does not.
@@ -59,7 +72,18 @@ fn layouts(service: &str, peer: Io) -> Vec<Vec<Descriptor>> {
             if has_datagrams(peer) {
                 outputs.push(("a UDP socket", "syslog"));
             }
-            outputs.into_iter().map(|(output, log)| for_all(service, peer, output, log)).collect()
+            let all = outputs.into_iter().map(|(output, log)| for_all(service, peer, output, log));
+            let mut all: Vec<_> = all.collect();
+            if is_keeper(peer) {
+                // And what it can put on descriptors 0 and 1 itself.
+                let movable: Vec<_> = all[0].iter().filter(|(_, number)| *number > EVENTS).map(|it| it.0).collect();
+                for moved in movable.into_iter().collect::<BTreeSet<_>>() {
+                    let mut layout = for_all(service, peer, moved, "the journal");
+                    layout[0].0 = moved;
+                    all.push(layout);
+                }
+            }
+            all
         }
     }
 }
@@ -79,19 +103,22 @@ fn for_all(service: &str, peer: Io, output: &'static str, log: &'static str) -> 
         "a listening Unix-domain socket",
         "a connection over TCP",
         "a connection over a Unix-domain socket",
-        "an open file",
-        "an open directory",
     ];
-    all.extend(kinds[..if reads_files(peer) { 6 } else { 4 }].iter().copied().zip(free..));
+    let files = if reads_files(peer) { &["an open file", "an open directory"][..] } else { &[] };
+    let rulesets = if is_keeper(peer) { &[RULESET][..] } else { &[] };
+    all.extend(kinds.iter().chain(files).chain(rulesets).copied().zip(free..));
     all
 }
 
+/// What the keeper's processes lock themselves down with.
+const RULESET: &str = "a Landlock ruleset";
+
 fn has_datagrams(peer: Io) -> bool {
-    matches!(peer, Io::Sockets | Io::SocketsAndFiles)
+    matches!(peer, Io::Sockets | Io::SocketsAndFiles) || is_keeper(peer)
 }
 
 fn reads_files(peer: Io) -> bool {
-    matches!(peer, Io::ListenersAndFiles | Io::SocketsAndFiles)
+    matches!(peer, Io::ListenersAndFiles | Io::SocketsAndFiles | Io::KeeperAndFiles | Io::DatagramsAndFiles)
 }
 
 /// What is at the other ends, outside of the process.
@@ -201,6 +228,11 @@ impl Ends {
                 self.unix.1.set_nonblocking(what.starts_with("a "))?;
                 self.unix.1.try_clone()?.into()
             }
+            RULESET => owned(unsafe {
+                let (attributes, none) = ([1_u64], 0_u32); // LANDLOCK_ACCESS_FS_EXECUTE
+                let made = libc::syscall(libc::SYS_landlock_create_ruleset, attributes.as_ptr(), 8_usize, none);
+                RawFd::try_from(made).unwrap_or(-1)
+            })?,
             "an open file" => File::open(self.folder.join("followed/file"))?.into(),
             "an open directory" => File::open(self.folder.join("followed"))?.into(),
             "a file" => {
@@ -265,10 +297,19 @@ fn owned(descriptor: RawFd) -> io::Result<OwnedFd> {
 type Attempt = (&'static str, &'static str, [c_long; 6]);
 
 const PLAIN: &str = "";
+/// What stands for numbers that are known only once there is a process to try it: of one that it made itself, of another one, and
+/// of the clocks of both.
+const MADE: c_long = 0x7a11_0001;
+const OTHER: c_long = 0x7a11_0002;
+const CLOCK_OF_MADE: c_long = 0x7a11_0003;
+const CLOCK_OF_OTHER: c_long = 0x7a11_0004;
+const ITS_OWN: &str = "a process that it made";
+const ANOTHERS: &str = "another process";
 const WITH_A_DESCRIPTOR: &str = "with a descriptor";
 
 /// What to try of a rule, on all of these descriptors. What is pinned is as the policy wants it, but for the descriptor and for
 /// what the words say.
+#[allow(clippy::too_many_lines)] // a table
 fn attempts(rule: &Rule, layout: &[Descriptor], ends: &Ends) -> Vec<Attempt> {
     let room = memory([0_u8; 4096]);
     let zero = memory([0_i32; 64]);
@@ -292,6 +333,10 @@ fn attempts(rule: &Rule, layout: &[Descriptor], ends: &Ends) -> Vec<Attempt> {
         "shutdown" => on_each(PLAIN, &|it| [it, fixed[1], 0, 0, 0, 0]),
         "accept4" => on_each(PLAIN, &|it| [it, room, memory(128_i32), fixed[3], 0, 0]),
         "recvfrom" => on_each(PLAIN, &|it| [it, room, 1, fixed[3], room, memory(128_i32)]),
+        // SO_RCVTIMEO_NEW and SO_SNDTIMEO_NEW: no limit.
+        "setsockopt" if fixed[2] == 66 => {
+            on_each("to lift its time limits", &|it| [it, fixed[1], fixed[2], zero, 16, 0]);
+        }
         "setsockopt" => on_each(PLAIN, &|it| [it, fixed[1], fixed[2], memory(1_i32 << 30), 4, 0]),
         "epoll_wait" | "epoll_pwait" => on_each(PLAIN, &|it| [it, room, 16, 0, 0, 8]),
         "epoll_ctl" => {
@@ -335,9 +380,46 @@ fn attempts(rule: &Rule, layout: &[Descriptor], ends: &Ends) -> Vec<Attempt> {
         "clock_gettime" => {
             all.push((PLAIN, "the time of day", [libc::CLOCK_REALTIME.into(), room, 0, 0, 0, 0]));
             all.push((PLAIN, "the time since the start", [libc::CLOCK_MONOTONIC.into(), room, 0, 0, 0, 0]));
-            // As clock_getcpuclockid(3) makes it.
-            let of_parent = !c_long::from(std::process::id()) << 3 | 2;
-            all.push((PLAIN, "another process's processor time", [of_parent, room, 0, 0, 0, 0]));
+            all.push((PLAIN, "another process's processor time", [CLOCK_OF_OTHER, room, 0, 0, 0, 0]));
+            all.push((PLAIN, "the processor time of a process that it made", [CLOCK_OF_MADE, room, 0, 0, 0, 0]));
+        }
+        "clone" => {
+            all.push((PLAIN, "a process", fixed));
+            for (how, more) in [
+                ("that shares its memory", libc::CLONE_VM),
+                ("that is a thread", libc::CLONE_VM | libc::CLONE_SIGHAND | libc::CLONE_THREAD),
+                ("in a user namespace", libc::CLONE_NEWUSER),
+            ] {
+                all.push((how, "a process", [fixed[0] | c_long::from(more), fixed[1], 0, 0, 0, 0]));
+            }
+        }
+        "wait4" => {
+            all.push((PLAIN, ITS_OWN, [MADE, 0, fixed[2], 0, 0, 0]));
+            all.push((PLAIN, ANOTHERS, [OTHER, 0, fixed[2], 0, 0, 0]));
+        }
+        "kill" => {
+            for (how, signal) in [(PLAIN, fixed[1]), ("with another signal", libc::SIGSTOP.into())] {
+                all.push((how, ITS_OWN, [MADE, signal, 0, 0, 0, 0]));
+                all.push((how, ANOTHERS, [OTHER, signal, 0, 0, 0, 0]));
+            }
+        }
+        "prctl" | "getppid" => all.push((PLAIN, "the process", fixed)),
+        "dup3" => {
+            on_each("onto descriptor 0", &|it| [it, 0, 0, 0, 0, 0]);
+            on_each("onto descriptor 1", &|it| [it, 1, 0, 0, 0, 0]);
+            on_each("onto descriptor 2", &|it| [it, 2, 0, 0, 0, 0]);
+            on_each("onto a number for datagram sockets", &|it| [it, FIRST_DATAGRAMS.into(), 0, 0, 0, 0]);
+        }
+        "close_range" => all.push((PLAIN, "all from descriptor 3 on", [fixed[0], c_long::from(u32::MAX), 0, 0, 0, 0])),
+        "landlock_restrict_self" => on_each(PLAIN, &|it| [it, 0, 0, 0, 0, 0]),
+        "prlimit64" => {
+            let most = memory([u64::MAX; 2]);
+            all.push(("to forbid itself processes", "the process", [0, fixed[1], zero, 0, 0, 0]));
+            all.push(("to allow itself more processes", "the process", [0, fixed[1], most, 0, 0, 0]));
+        }
+        "seccomp" => {
+            let allow_all = memory([0x7fff_0000_0000_0006_u64]);
+            all.push((PLAIN, "the process", [fixed[0], fixed[1], memory([1, allow_all]), 0, 0, 0]));
         }
         "brk" => all.push((PLAIN, "memory", [0; 6])),
         "getrandom" => all.push((PLAIN, "random octets", [room, 16, 0, 0, 0, 0])),
@@ -383,10 +465,22 @@ pub fn print(service: &str, peer: Io, layers: &str) {
         for rule in audit::rules(service, peer) {
             for (how, on, arguments) in attempts(rule, &new, &ends) {
                 ends.unix = UnixStream::pair().expect("a connection");
+                // Outside: where it is to be reached, nothing else is. (The signal that it would have from one that is locked down
+                // is forbidden, too.)
+                let other = waiting(std::process::id(), || unsafe { libc::pause() });
+                let arguments = arguments.map(|it| match it {
+                    OTHER => other.into(),
+                    CLOCK_OF_OTHER => clock_of(other),
+                    _ => it,
+                });
                 let child = start(service, peer, layers, &layout, &ends, native(rule), arguments);
                 let mut outcome = end(child).unwrap_or_else(|error| {
                     panic!("{service} on {peer:?}: {} {how} on {on}: {error}", rule.call().name())
                 });
+                unsafe {
+                    libc::kill(other, libc::SIGKILL);
+                    libc::waitpid(other, std::ptr::null_mut(), 0);
+                }
                 let passed = ends.were_passed_a_descriptor();
                 if how == WITH_A_DESCRIPTOR && outcome == Outcome::Done && !passed {
                     outcome = Outcome::Refused(libc::ENOMSG); // it was sent, and the descriptor was not
@@ -420,9 +514,17 @@ fn start(
                 std::process::abort()
             }));
             unsafe { libc::alarm(100) }; // a call that waits for ever ends by a signal
+            let own = std::process::id();
             ends.arrange(layout).expect("its descriptors");
-            lock_down(service, peer, layers, &ends.folder);
-            let [a, b, c, rest @ ..] = arguments;
+            let followed = reads_files(peer).then(|| ends.folder.join("followed"));
+            layers::apply(service, peer, layers, followed.as_slice());
+            // Made with the calls that its policy has for that, as the keeper makes them.
+            let made = if is_keeper(peer) { waiting(own, wait_for_ever) } else { 0 };
+            let [a, b, c, rest @ ..] = arguments.map(|it| match it {
+                MADE => made.into(),
+                CLOCK_OF_MADE => clock_of(made),
+                _ => it,
+            });
             unsafe {
                 let answer = libc::syscall(number, a, b, c, rest[0], rest[1], rest[2]);
                 libc::_exit(if answer < 0 { *libc::__errno_location() } else { 0 })
@@ -432,13 +534,30 @@ fn start(
     }
 }
 
-fn lock_down(service: &str, peer: Io, layers: &str, folder: &Path) {
-    if layers == "Seccomp" {
-        return Layer::Seccomp.apply(&audit::policy(service, peer)).expect("a kernel with seccomp");
+/// As `clock_getcpuclockid(3)` makes it.
+fn clock_of(process: libc::pid_t) -> c_long {
+    !c_long::from(process) << 3 | 2
+}
+
+/// A process that waits until this one ends, whose number is `parent`.
+fn waiting(parent: u32, wait: fn() -> c_int) -> libc::pid_t {
+    match unsafe { libc::syscall(libc::SYS_clone, c_long::from(libc::SIGCHLD), 0_usize, 0_usize, 0_usize, 0_usize) } {
+        -1 => panic!("cannot make a process"),
+        0 => unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            while libc::getppid().cast_unsigned() == parent {
+                wait();
+            }
+            libc::_exit(0)
+        },
+        process => process.try_into().expect("a process's number"),
     }
-    let followed = reads_files(peer).then(|| Readable { directory: folder.join("followed"), more: None });
-    sandbox::lock_down(&audit::policy(service, peer), peer, followed.as_slice(), Mode::Strict)
-        .expect("a kernel with every layer");
+}
+
+/// In an event loop with nothing in it: what a process of the keeper's may do before it has a policy of its own.
+fn wait_for_ever() -> c_int {
+    let mut event = libc::epoll_event { events: 0, u64: 0 };
+    unsafe { libc::epoll_pwait(EVENTS, &raw mut event, 1, -1, std::ptr::null()) }
 }
 
 fn end(child: libc::pid_t) -> Result<Outcome, String> {

@@ -1,0 +1,308 @@
+//! The processes that the keeper makes, from the first to the last: what they hold, and that none is left, whatever becomes of the
+//! keeper and of those that it has no slot for.
+
+mod support;
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::net::{AddressFamily, SocketAddrV4, SocketType, bind, connect, socket};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use support::{Daemon, Folder, HUNG, Mode, Process, children, program, read_all, tool, wait_until};
+
+/// A connection from one of the host's addresses.
+fn connected_from(host: [u8; 2], address: SocketAddr) -> TcpStream {
+    let own = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&own, &SocketAddrV4::new(Ipv4Addr::new(127, 0, host[0], host[1]), 0)).unwrap();
+    connect(&own, &address).unwrap();
+    let client = TcpStream::from(own);
+    client.set_read_timeout(Some(HUNG)).unwrap();
+    client.set_write_timeout(Some(HUNG)).unwrap();
+    client
+}
+
+fn ping(client: &mut (impl Read + Write)) -> bool {
+    client.write_all(b"x").is_ok() && client.read(&mut [0]).is_ok_and(|count| count == 1)
+}
+
+/// What a process has open, by number. Only root sees it of one that is not dumpable.
+fn descriptors(process: u32) -> BTreeMap<u32, String> {
+    let open = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().map(Result::unwrap);
+    open.filter_map(|it| {
+        let link = fs::read_link(it.path()).ok()?.to_str()?.to_owned();
+        Some((it.file_name().to_str()?.parse().ok()?, link))
+    })
+    .collect()
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn exists(process: u32) -> bool {
+    fs::exists(format!("/proc/{process}")).unwrap()
+}
+
+/// A keeper with these arguments and sockets, and the addresses that it has for them.
+fn keeper(name: &str, arguments: &[&str], sockets: &[&str]) -> (Process, Vec<String>) {
+    let mut command = Command::new(program(name));
+    command.args(support::daemon_arguments(Mode::Keeper)).args(arguments);
+    for socket in sockets {
+        command.args(["--listen", socket]);
+    }
+    let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
+    let mut addresses = Vec::new();
+    while addresses.len() < sockets.len() {
+        let line = process.line();
+        assert!(!line.is_empty(), "it has ended");
+        let said = line.split_once("serving on ").map(|(_, rest)| rest.split([';', '\n']).next().unwrap());
+        addresses.extend(said.map(|it| it.split_once(':').unwrap().1.trim_start_matches('/').to_owned()));
+    }
+    (process, addresses)
+}
+
+/// Whether a process has a filter of its own besides the keeper's: its lock-down is over.
+fn is_locked_down(process: u32) -> bool {
+    fs::read_to_string(format!("/proc/{process}/status")).is_ok_and(|it| it.contains("Seccomp_filters:\t2\n"))
+}
+
+#[test]
+fn no_process_holds_what_is_another_one_s_and_none_is_left() {
+    let folder = Folder::new("children-descriptors");
+    let cookies = folder.file("cookies", format!("{}\n", "a long line\n".repeat(50_000)));
+    let cookies = cookies.to_str().unwrap();
+    // With files, and without; each has to wait for its client.
+    for (name, arguments) in [("echo", vec![]), ("qotd", vec!["--max-length", "0", cookies])] {
+        let path = folder.path().join(format!("{name}-socket"));
+        let unix = format!("unix:{}", path.display());
+        let sockets =
+            ["tcp://127.0.0.1:0", "tcp://127.0.0.2:0", "udp://127.0.0.1:0", "udp://127.0.0.2:0", unix.as_str()];
+        let (mut process, addresses) = keeper(name, &[&arguments[..], &["--datagram-rate", "0"]].concat(), &sockets);
+        let keeper = process.0.id();
+        let [one, two] = [&addresses[0], &addresses[1]];
+        // One for each socket for datagrams.
+        wait_until(|| children(keeper).len() == 2 && children(keeper).into_iter().all(is_locked_down));
+        let alone: HashSet<_> = children(keeper).into_iter().collect();
+        let mut clients = Vec::new();
+        let mut local = Vec::new();
+        for number in 0..60 {
+            match number % 3 {
+                0 => clients.push(TcpStream::connect(one).unwrap()),
+                1 => clients.push(TcpStream::connect(two).unwrap()),
+                _ => local.push(UnixStream::connect(&path).unwrap()),
+            }
+        }
+        // What comes back shows that the lock-down is over.
+        let first = |client: &mut dyn Read| client.read(&mut [0]).is_ok_and(|count| count == 1);
+        for client in &mut clients {
+            client.write_all(b"x").unwrap();
+            assert!(first(client));
+        }
+        for client in &mut local {
+            client.write_all(b"x").unwrap();
+            assert!(first(client));
+        }
+        let processes = children(keeper);
+        assert_eq!(processes.len(), alone.len() + clients.len() + local.len());
+        if is_root() {
+            let own: HashSet<_> = descriptors(keeper).into_values().collect();
+            let mut seen = HashSet::new();
+            for process in &processes {
+                let open = descriptors(*process);
+                assert!(open[&0].starts_with("socket:") && open[&0] == open[&1] && open[&2] != open[&0], "{open:?}");
+                assert!(seen.insert(open[&0].clone()), "another one has it, too: {open:?}");
+                let is_alone = alone.contains(process);
+                assert_eq!(own.contains(&open[&0]), is_alone, "the keeper lets go of connections");
+                let more: Vec<_> = open.range(3..).collect();
+                // Where it reads files, it keeps the numbers that mean something: the event loop, the sockets for datagrams.
+                let kept = |(number, link): &(&u32, &String)| **number < 12 && !link.starts_with("pipe:");
+                let expected = is_alone && !arguments.is_empty();
+                assert!(if expected { more.iter().all(kept) } else { more.is_empty() }, "{name}: {open:?}");
+            }
+        }
+        drop(clients);
+        drop(local);
+        // None stays a zombie.
+        wait_until(|| children(keeper).into_iter().collect::<HashSet<_>>() == alone);
+        // None outlives a keeper that is killed.
+        let mut last = TcpStream::connect(one).unwrap();
+        last.write_all(b"x").unwrap();
+        assert!(first(&mut last));
+        let processes = children(keeper);
+        assert_eq!(processes.len(), 3);
+        process.signal("KILL");
+        process.wait();
+        wait_until(|| !processes.iter().any(|process| exists(*process)));
+        assert!(TcpStream::connect(one).is_err() && UnixStream::connect(&path).is_err(), "somebody still listens");
+    }
+}
+
+#[test]
+fn who_waits_for_a_slot_is_served_while_the_keeper_stops() {
+    if !is_root() {
+        return; // nobody else sees who waits
+    }
+    let limits = ["--max-connections", "2", "--idle-timeout", "3600"];
+    let mut daemon = Daemon::start("echo", &limits);
+    let keeper = daemon.process.0.id();
+    // Both say something all the time, and each is the only one of its address: nobody has to make room.
+    let mut busy = [1, 2].map(|host| connected_from([0, host], daemon.address));
+    assert!(busy.iter_mut().all(ping));
+    let sockets = || descriptors(keeper).values().filter(|link| link.starts_with("socket:")).count();
+    let before = sockets();
+    let mut waits = connected_from([0, 3], daemon.address);
+    waits.write_all(b"x").unwrap();
+    wait_until(|| {
+        assert!(busy.iter_mut().all(ping), "a busy client had to go");
+        sockets() == before + 1
+    });
+    daemon.process.signal("TERM");
+    wait_until(|| {
+        assert!(busy.iter_mut().all(ping), "a busy client had to go");
+        TcpStream::connect(daemon.address).is_err()
+    });
+    let [goes, stays] = busy;
+    drop(goes);
+    assert!(waits.read(&mut [0]).is_ok_and(|count| count == 1), "it waited, and was let go");
+    drop((waits, stays));
+    assert!(daemon.process.wait().success());
+}
+
+/// The kernel ends a process with the one that made it, once it was asked to. Before, the process itself has to look.
+#[test]
+fn a_process_whose_keeper_ended_before_it_began_serves_nobody() {
+    let daemon = Daemon::start("echo", &[]);
+    let keeper = daemon.process.0.id();
+    // Whatever it makes from now on takes five seconds to ask.
+    let mut command = tool("strace");
+    command.args(["--follow-forks", "--quiet=none", "--trace=prctl", "--inject=prctl:delay_enter=5s"]);
+    command.args(["--attach", &keeper.to_string()]).stderr(Stdio::piped());
+    let mut strace = Process::start(&mut command);
+    let line = strace.line();
+    assert!(line.contains("attached"), "{line}");
+    let mut client = daemon.connect();
+    client.write_all(b"x").unwrap();
+    let mut made = Vec::new();
+    wait_until(|| {
+        made = children(keeper);
+        !made.is_empty()
+    });
+    daemon.process.signal("KILL");
+    let mut said = Vec::new();
+    let _ = client.read_to_end(&mut said); // over what it sent, so it may be a reset
+    assert_eq!(said, b"", "it was served");
+    wait_until(|| !made.iter().any(|process| exists(*process)));
+}
+
+#[test]
+fn clients_under_way_do_not_notice_that_files_are_read_again() {
+    let folder = Folder::new("children-hangup");
+    let long = |word: &str| format!("{word}\n").repeat(80_000);
+    let cookies = folder.file("cookies", long("before"));
+    let daemon = Daemon::start("qotd", &["--max-length", "0", cookies.to_str().unwrap()]);
+    let mut slow = daemon.connect();
+    slow.read_exact(&mut [0; 8]).unwrap();
+    let processes = children(daemon.process.0.id());
+    fs::write(folder.path().join("new"), long("after")).unwrap();
+    fs::rename(folder.path().join("new"), &cookies).unwrap();
+    daemon.process.signal("HUP");
+    wait_until(|| {
+        let mut client = daemon.connect();
+        let mut word = [0; 5];
+        client.read_exact(&mut word).is_ok() && word == *b"after"
+    });
+    assert!(children(daemon.process.0.id()).contains(&processes[0]), "its process goes on");
+    let rest = String::from_utf8(read_all(&mut slow)).unwrap();
+    assert_eq!(rest, long("before").replace('\n', "\r\n")[8..]);
+}
+
+#[test]
+fn a_keeper_with_clients_gives_signs_of_life() {
+    let folder = Folder::new("children-watchdog");
+    let path = folder.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(HUNG)).unwrap();
+    let mut command = Command::new("sh");
+    // Twice a second.
+    let script = "WATCHDOG_PID=$$ WATCHDOG_USEC=1000000 exec \"$@\"";
+    command.args(["-c", script, "sh"]).arg(program("echo")).args(["--listen", "tcp://127.0.0.1:0"]);
+    command.env("NOTIFY_SOCKET", &path).stdin(Stdio::null()).stderr(Stdio::piped());
+    let mut process = Process::start(&mut command);
+    let address = process.serving_on("tcp://");
+    let mut clients: Vec<_> = (0..5).map(|_| TcpStream::connect(address).unwrap()).collect();
+    assert!(clients.iter_mut().all(ping));
+    let mut said = [0; 100];
+    let mut next = || manager.recv(&mut said).map(|length| said[..length].to_vec()).unwrap();
+    assert_eq!(next(), b"READY=1");
+    for _ in 0..3 {
+        assert_eq!(next(), b"WATCHDOG=1");
+        assert!(clients.iter_mut().all(ping));
+    }
+    // Its processes have no way to say anything there.
+    process.signal("STOP");
+    assert!(clients.iter_mut().all(ping), "they go on without it");
+    process.signal("CONT");
+    assert_eq!(next(), b"WATCHDOG=1");
+}
+
+/// How a connection is, without waiting.
+fn is_open(client: &TcpStream) -> bool {
+    client.set_nonblocking(true).unwrap();
+    let answer = client.peek(&mut [0]);
+    client.set_nonblocking(false).unwrap();
+    answer.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+}
+
+#[test]
+fn two_thousand_silent_clients_of_a_few_addresses_keep_nobody_out() {
+    const SLOTS: usize = 100;
+    let hard = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: hard.map(|it| it.min(8192)), maximum: hard }).unwrap();
+    let slots = SLOTS.to_string();
+    let daemon = Daemon::start("echo", &["--max-connections", &slots, "--idle-timeout", "3600"]);
+    let keeper = daemon.process.0.id();
+    let mut silent: Vec<_> = (0..2_000_u32).map(|n| connected_from([1, (n % 8) as u8 + 1], daemon.address)).collect();
+    // Whoever comes from somewhere else is served, one after the other, and the silent ones go on holding what they have.
+    let mut newcomers = Vec::new();
+    for host in 1..=20 {
+        let mut newcomer = connected_from([2, host], daemon.address);
+        assert!(ping(&mut newcomer), "newcomer {host} was let go");
+        newcomers.push(newcomer);
+        assert!(children(keeper).len() >= SLOTS - 1, "the silent ones have gone");
+    }
+    let left = silent.iter().filter(|client| is_open(client)).count();
+    assert!(left >= SLOTS - newcomers.len(), "{left} of them");
+    // Those that were silent for long had to go, and nobody of those that said something a moment ago.
+    silent.retain(is_open);
+    assert!(newcomers.iter_mut().rev().take(5).all(ping), "a newcomer had to go in place of a silent client");
+}
+
+#[test]
+fn who_is_silent_for_longest_of_the_largest_source_has_to_go() {
+    let daemon = Daemon::start("echo", &["--max-connections", "6", "--idle-timeout", "3600"]);
+    let mut large: Vec<_> = (0..3).map(|_| connected_from([0, 1], daemon.address)).collect();
+    assert!(large.iter_mut().all(ping));
+    let mut small: Vec<_> = (0..3).map(|host| connected_from([0, 2 + host], daemon.address)).collect();
+    assert!(small.iter_mut().all(ping));
+    // The first of them says something all the time, until the others count as silent.
+    let (first, others) = large.split_at_mut(1);
+    let start = Instant::now();
+    wait_until(|| !ping(&mut first[0]) || start.elapsed() > Duration::from_secs(3));
+    let mut newcomer = connected_from([0, 9], daemon.address);
+    newcomer.write_all(b"x").unwrap();
+    newcomer.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let mut served = false;
+    wait_until(|| {
+        served |= newcomer.read(&mut [0]).is_ok_and(|count| count == 1);
+        served | !ping(&mut first[0])
+    });
+    assert!(served && ping(&mut first[0]), "who said something had to go");
+    assert!(small.iter().all(is_open), "one of a small source had to go");
+    let open: Vec<_> = others.iter().map(is_open).collect();
+    assert_eq!(open.iter().filter(|it| !**it).count(), 1, "{open:?}");
+}
