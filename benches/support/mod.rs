@@ -52,7 +52,10 @@ impl Server {
         let mut command = Command::new(program(name)?);
         command.args(["--listen", &format!("{scheme}://127.0.0.1:0")]).args(more).stderr(Stdio::piped());
         let mut server = Self::start(&mut command)?;
-        let line = first_line(server.0.stderr.as_mut())?;
+        // Before it: what this kernel cannot forbid.
+        let log = BufReader::with_capacity(1, server.0.stderr.as_mut().ok_or("no log")?);
+        let mut lines = log.lines().map_while(std::result::Result::ok);
+        let line = lines.find(|line| line.contains("://")).ok_or_else(|| format!("{name} does not serve"))?;
         let address = line.split_once("://").and_then(|(_, rest)| rest.split(';').next()).ok_or("no address")?;
         Ok((server, address.parse()?))
     }
