@@ -1,4 +1,4 @@
-//! A soak: mixed load on all services, both kinds side by side, and requests to lunchd, for `SOAK` seconds (300 unless it says
+//! A soak: mixed load on all services, in all three ways side by side, and requests to lunchd, for `SOAK` seconds (300 unless it says
 //! otherwise), with a look after each round at what could grow. `make soak` runs it.
 
 mod support;
@@ -27,8 +27,9 @@ const ROUND: [&str; 14] = [
     "datagrams @7 echo 5000 5",
 ];
 
-/// What `@` stands for: one process for all is on the ports themselves, a process for each connection on ports of its own.
-const KINDS: [&str; 2] = ["", "100"];
+/// What `@` stands for: the daemons are on the ports themselves, services for one connection and daemons with `--shared` on ports
+/// of their own.
+const KINDS: [&str; 3] = ["", "100", "200"];
 
 /// What must not grow.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +53,7 @@ fn sizes(machine: &Machine) -> Sizes {
             "cat $({who} | sed 's|.*|/proc/&/status|') | awk '/^VmRSS:/ {{ sum += $2 }} END {{ print sum }}'"
         ))
     };
-    let daemons = format!("systemctl show -P MainPID {}-daemon lunchd | grep .", units());
+    let daemons = format!("systemctl show -P MainPID {0}-daemon {0}-shared lunchd | grep .", units());
     Sizes {
         daemons: resident(&daemons),
         manager: resident("echo 1"),
@@ -76,6 +77,12 @@ fn nothing_grows() {
     machine.shell(&format!(
         "cd /usr/local/lib/systemd/system && sed -i '/^Conflicts=/d' *-daemon.{{socket,service}} && \
          sed -i 's/^ListenStream=/&100/' {0}.socket && systemctl daemon-reload && systemctl start {0}.socket",
+        units()
+    ));
+    machine.shell(&format!(
+        "cd /usr/local/lib/systemd/system && for unit in {0}; do for kind in socket service; do \
+         sed 's/-daemon/-shared/g; s/^Listen[DS][a-z]*=/&200/; s/^ExecStart=.*/& --shared/' $unit-daemon.$kind >$unit-shared.$kind; \
+         done; done && systemctl daemon-reload && systemctl start {0}-shared.socket",
         units()
     ));
     let start = Instant::now();
