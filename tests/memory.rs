@@ -114,7 +114,9 @@ fn the_page_has_these_sums() {
             ("1,000".to_owned(), kib(Buffers::REPLY.memory()).to_string(), format!("{} KiB", kib(buffers::PROCESS)))
         };
         let [own, shared] = [false, true].map(|shared| mib(buffers::daemon(connections(), kind, shared)));
-        for (unit, process, sum) in [(of(kind), process, own), ("the same with `--shared`".into(), "".into(), shared)] {
+        for (unit, process, sum) in
+            [(of(kind), process, own), ("the same with `--shared`".into(), String::new(), shared)]
+        {
             let _ = writeln!(rows, "| {unit} | {count} | {each} KiB | {process} | {besides} | {sum} MiB | 512M |");
         }
     }
