@@ -276,6 +276,41 @@ fn inetd_s_wait_ends_when_nobody_comes() {
 }
 
 #[test]
+fn a_client_that_stays_costs_a_program_of_inetd_s_no_time() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let listener = std::os::fd::OwnedFd::from(listener);
+    let mut command = Command::new(program("echo"));
+    command.args(["--idle-timeout", "1"]).stdin(listener.try_clone().unwrap()).stdout(listener);
+    let process = Process::start(command.stderr(Stdio::null()));
+    // Longer than the program stays without traffic.
+    let mut client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(HUNG)).unwrap();
+    for _ in 0..8 {
+        assert!(ping(&mut client));
+        std::thread::sleep(Duration::from_millis(400));
+    }
+    let stat = fs::read_to_string(format!("/proc/{}/stat", process.0.id())).unwrap();
+    let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks = fields[11].parse::<u32>().unwrap() + fields[12].parse::<u32>().unwrap();
+    assert!(ticks < 50, "{ticks} hundredths of a second on the processor");
+}
+
+#[test]
+fn it_learns_of_ends_whatever_started_it_had_ignored() {
+    let script = format!(
+        "trap '' CHLD; exec {} --max-connections 50 --max-per-source 50 --max-rate-per-source 0 --listen tcp://127.0.0.1:0",
+        program("time").display()
+    );
+    let mut process =
+        Process::start(Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).stderr(Stdio::piped()));
+    let address = process.serving_on("tcp://");
+    for _ in 0..200 {
+        assert_eq!(read_all(&mut TcpStream::connect(address).unwrap()).len(), 4);
+    }
+}
+
+#[test]
 fn a_burst_from_many_addresses_is_served_to_the_last() {
     let daemon = keeper("time", &["--max-connections", "100", "--max-per-source", "100"]);
     let clients: Vec<_> =

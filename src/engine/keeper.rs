@@ -5,6 +5,7 @@
 //! pinned to descriptor 0, which in the keeper tells of signals (docs/threat-model.md).
 
 use std::collections::VecDeque;
+use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -56,7 +57,7 @@ pub(super) const RULES: &[Rule] = &[
         "make a process for a connection",
     ),
     Rule::new(Syscall::WAIT4, &[Pin::is(2, processes::WAIT_FLAGS.unsigned_abs()), Pin::is(3, 0)], "learn how it ended"),
-    // SIGKILL. Landlock's scope leaves nobody but these processes.
+    // SIGKILL. Where Landlock has scopes, they leave nobody but these processes.
     Rule::new(Syscall::KILL, &[Pin::is(1, 9)], "end one whose slot is needed"),
     // Of processes: negative numbers.
     Rule::new(Syscall::CLOCK_GETTIME, &[Pin::within(0, 1 << 31, u32::MAX)], "see whether a process does anything"),
@@ -99,6 +100,8 @@ struct DatagramProcess {
     ran: Duration,
     /// When to make one.
     due: Instant,
+    /// Whether it was ended here, for one with new files.
+    begins_anew: bool,
 }
 
 impl Keeper {
@@ -134,6 +137,7 @@ impl Keeper {
                 process: None,
                 ran: Duration::ZERO,
                 due: now,
+                begins_anew: false,
             });
         }
         let many = u32::try_from(datagram_processes.len().max(1)).unwrap_or(1);
@@ -173,7 +177,11 @@ impl Keeper {
             if self.crashes.len() > MAX_CRASHES {
                 return Err(Error::Crashes(self.crashes.len()));
             }
-            if self.daemon.is_over(self.slots.is_empty() && self.waiting.is_none(), now) {
+            let idle = self.slots.is_empty() && self.waiting.is_none();
+            if !idle {
+                self.daemon.traffic = now;
+            }
+            if self.daemon.is_over(idle, now) {
                 self.slots.processes().for_each(Process::kill);
                 self.end_datagram_processes();
                 return Ok(());
@@ -207,7 +215,7 @@ impl Keeper {
     }
 
     fn admit(&mut self, connection: OwnedFd, client: Client, children: &Children, now: Instant) {
-        if self.slots.is_full() {
+        if self.slots.is_full() || self.unsettled && self.slots.has_its_share(client.from) {
             self.take_ends(now);
         }
         match self.slots.ask(client.from, now) {
@@ -238,6 +246,7 @@ impl Keeper {
         match self.slots.verdict(client.from, now) {
             Verdict::Admit => self.make_process(connection, client, children, now),
             Verdict::Refuse => {}
+            Verdict::Wait if self.slots.is_exhausted() => self.make_process(connection, client, children, now),
             verdict => {
                 if let Verdict::Evict(process) = verdict {
                     process.kill(); // again, if need be
@@ -265,6 +274,7 @@ impl Keeper {
                 children.serve_connection(self.process, &mut self.one, &connection, client, self.idle)
             }
             Err(error) => {
+                self.slots.exhaust();
                 self.daemon.pause(&format!("cannot make a process for a connection: {error}"), now);
                 self.wait_for_a_slot(connection, client);
             }
@@ -335,7 +345,8 @@ impl Keeper {
     fn take_young_ends(&mut self, now: Instant) {
         let mut young = [None; YOUNG];
         young.iter_mut().zip(self.slots.processes()).for_each(|(young, process)| *young = Some(process));
-        for process in young.into_iter().flatten() {
+        let of_datagrams: Vec<_> = self.datagram_processes.iter().filter_map(|served| served.process).collect();
+        for process in young.into_iter().flatten().chain(of_datagrams) {
             if let Some(end) = process.ended() {
                 self.ended(process, end, now);
             }
@@ -351,16 +362,13 @@ impl Keeper {
 
     fn ended(&mut self, process: Process, end: End, now: Instant) {
         let slot = self.slots.free(process);
-        if slot.is_some() {
-            self.daemon.traffic = now; // until now
-        }
         let client = slot.and_then(|slot| slot.client);
         let datagrams = self.datagram_processes.iter_mut().find(|served| served.process == Some(process));
         let whose = match (client, datagrams) {
             (_, Some(served)) => {
                 served.process = None;
-                if end == End::Killed(libc::SIGKILL) {
-                    served.due = now; // ended here, to begin anew
+                if mem::take(&mut served.begins_anew) {
+                    served.due = now;
                 }
                 served.name.clone()
             }
@@ -368,7 +376,7 @@ impl Keeper {
             _ => "a local client".to_owned(),
         };
         if end != End::Killed(libc::SIGKILL) {
-            self.slots.move_on();
+            self.slots.move_on(now);
         }
         match end {
             End::Killed(libc::SIGKILL) | End::Exited(0 | 1) => {}
@@ -404,8 +412,11 @@ impl Keeper {
         }
     }
 
-    fn end_datagram_processes(&self) {
-        self.datagram_processes.iter().filter_map(|served| served.process).for_each(Process::kill);
+    fn end_datagram_processes(&mut self) {
+        for served in &mut self.datagram_processes {
+            served.process.into_iter().for_each(Process::kill);
+            served.begins_anew = true;
+        }
     }
 
     /// When there is something to do even if no client does anything.
@@ -414,6 +425,7 @@ impl Keeper {
         let look =
             (self.unsettled || self.slots.is_crowded() || self.waiting.is_some() || watched).then_some(self.look);
         let again = self.datagram_processes.iter().filter(|it| it.process.is_none()).map(|it| it.due).min();
-        [look, again.filter(|_| !self.daemon.is_stopping())].into_iter().flatten().min()
+        let patience = self.slots.patience().filter(|&end| self.waiting.is_some() && end > Instant::now());
+        [look, patience, again.filter(|_| !self.daemon.is_stopping())].into_iter().flatten().min()
     }
 }

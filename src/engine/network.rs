@@ -12,6 +12,9 @@ pub(super) struct Network {
 }
 
 impl Network {
+    /// Where clients of Unix-domain sockets come from.
+    pub(super) const LOCAL: Self = Self { address: 0, scope: u32::MAX };
+
     /// The network of a client, by how many bits of an IPv4 or IPv6 address name one.
     ///
     /// A link-local address counts whole, and with its link: all links share one /64, and on another link the same address

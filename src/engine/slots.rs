@@ -14,6 +14,8 @@ use super::rates::{Buckets, Rate};
 
 /// A client is silent once its process did not run for so long.
 const SILENT: Duration = Duration::from_secs(1);
+/// For so long more may a client wait whose source has its share, for each process that ends by itself: in a burst, many do.
+const MORE_PATIENCE: Duration = Duration::from_millis(10);
 
 /// The processes that there are, by what names one.
 ///
@@ -28,8 +30,10 @@ pub(super) struct Slots<K> {
     max: usize,
     max_per_source: usize,
     rates: Buckets,
-    /// How long a client may wait whose source has a slot already, if one has waited since a process ended by itself.
+    /// Until when a client may wait whose source has its share, if one has waited since there was a free slot.
     patience: Option<Instant>,
+    /// Whether the system had no process for one more client. Then the slots are full, until a process ends.
+    exhausted: bool,
 }
 
 pub(super) struct Slot<K> {
@@ -57,21 +61,35 @@ pub(super) enum Verdict<K> {
 }
 
 impl<K> Slot<K> {
-    fn source(&self) -> Option<Network> {
-        self.client.map(Network::of_source)
+    fn source(&self) -> Network {
+        source_of(self.client)
     }
+}
+
+/// All clients of Unix-domain sockets are one source.
+fn source_of(client: Option<SocketAddr>) -> Network {
+    client.map_or(Network::LOCAL, Network::of_source)
 }
 
 impl<K: Copy + Eq> Slots<K> {
     /// For `max` at a time, `max_per_source` of them from one source, which may come `rate` times a second; 0 is no limit.
     pub(super) fn new(max: usize, max_per_source: usize, rate: u32, now: Instant) -> Self {
         let rates = Buckets::new(Rate(rate), now);
-        Self { taken: VecDeque::new(), sources: HashMap::new(), kept: 0, max, max_per_source, rates, patience: None }
+        Self {
+            taken: VecDeque::new(),
+            sources: HashMap::new(),
+            kept: 0,
+            max,
+            max_per_source,
+            rates,
+            patience: None,
+            exhausted: false,
+        }
     }
 
     /// Whether so many are taken that somebody may soon have to make room.
     pub(super) fn is_crowded(&self) -> bool {
-        2 * self.taken.len() >= self.max || 2 * self.kept >= MAX_KEPT
+        2 * self.taken.len() >= self.max || 2 * self.kept >= MAX_KEPT || self.exhausted
     }
 
     pub(super) fn count(&self) -> usize {
@@ -83,7 +101,27 @@ impl<K: Copy + Eq> Slots<K> {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.taken.len() >= self.max || self.kept >= MAX_KEPT
+        self.taken.len() >= self.max || self.kept >= MAX_KEPT || self.exhausted && !self.taken.is_empty()
+    }
+
+    /// The system has no process for one more client.
+    pub(super) fn exhaust(&mut self) {
+        self.exhausted = true;
+    }
+
+    /// Whether that is so: then it is worth trying again.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.exhausted
+    }
+
+    /// Whether a client's source has as many as it may have, as far as is known.
+    pub(super) fn has_its_share(&self, client: Option<SocketAddr>) -> bool {
+        client.is_some() && self.held(source_of(client)) >= self.max_per_source
+    }
+
+    /// Until when a client may wait, if it is one that may not wait for ever.
+    pub(super) fn patience(&self) -> Option<Instant> {
+        self.patience
     }
 
     /// The youngest first.
@@ -93,21 +131,22 @@ impl<K: Copy + Eq> Slots<K> {
 
     /// Counts a new connection, and says what becomes of it.
     pub(super) fn ask(&mut self, client: Option<SocketAddr>, now: Instant) -> Verdict<K> {
-        if let Some(source) = client.map(Network::of_source) {
-            let (bucket, at) = (self.rates.number(source), self.rates.since_start(now));
+        if client.is_some() {
+            let (bucket, at) = (self.rates.number(source_of(client)), self.rates.since_start(now));
             if !self.rates.have_some(bucket, at) {
                 return Verdict::Refuse;
             }
             self.rates.take(bucket, 1, at);
+        }
+        if !self.is_full() {
+            self.patience = None;
         }
         self.verdict(client, now)
     }
 
     /// The same for one that was counted, and waits.
     pub(super) fn verdict(&mut self, client: Option<SocketAddr>, now: Instant) -> Verdict<K> {
-        let source = client.map(Network::of_source);
-        let held = source.map_or(0, |source| self.held(source));
-        if source.is_some() && held >= self.max_per_source {
+        if self.has_its_share(client) {
             return Verdict::Refuse;
         }
         if !self.is_full() {
@@ -116,15 +155,14 @@ impl<K: Copy + Eq> Slots<K> {
         if let Some(process) = self.silent(now) {
             return Verdict::Evict(process);
         }
-        // A source that has a slot takes none from others, and does not keep them waiting for long.
-        if held > 0 {
-            let patience = *self.patience.get_or_insert(now + SILENT);
-            return if now < patience { Verdict::Wait } else { Verdict::Refuse };
-        }
+        let held = self.held(source_of(client));
         match self.oldest_of_largest() {
             // Of one source that has many, or of a site that has many sources.
-            Some((process, count)) if count >= 2 => Verdict::Evict(process),
-            _ => Verdict::Wait,
+            Some((process, count)) if count >= held + 2 => Verdict::Evict(process),
+            _ if held == 0 => Verdict::Wait,
+            // It has its share, and nobody with a better claim waits behind it for long.
+            _ if now < *self.patience.get_or_insert(now + SILENT) => Verdict::Wait,
+            _ => Verdict::Refuse,
         }
     }
 
@@ -137,21 +175,23 @@ impl<K: Copy + Eq> Slots<K> {
         let is_silent = |slot: &&Slot<K>| slot.ran.is_some() && now.duration_since(slot.silent_since) >= SILENT;
         let silent = self.taken.iter().filter(is_silent);
         let sites = self.sites();
-        let weight = |slot: &Slot<K>| slot.source().map_or((self.max, 0), |source| self.weight(source, &sites));
-        silent.min_by_key(|slot| (Reverse(weight(slot)), slot.silent_since)).map(|slot| slot.process)
+        silent
+            .min_by_key(|slot| (Reverse(self.weight(slot.source(), &sites)), slot.silent_since))
+            .map(|slot| slot.process)
     }
 
     /// The oldest process of those whose source has most slots, and how many that are, or its site has.
     fn oldest_of_largest(&self) -> Option<(K, usize)> {
         let sites = self.sites();
         // In the order of age, and the first of several that weigh the same: which of them a map has first is chance.
-        let known = self.taken.iter().filter_map(|slot| Some((slot.process, self.weight(slot.source()?, &sites))));
-        known.min_by_key(|(_, weight)| Reverse(*weight)).map(|(process, (own, site))| (process, own.max(site)))
+        let all = self.taken.iter().map(|slot| (slot.process, self.weight(slot.source(), &sites)));
+        all.min_by_key(|(_, weight)| Reverse(*weight)).map(|(process, (count, _))| (process, count))
     }
 
-    /// How many slots a source has; and its site, where sources have equally many: one host may have many /64.
+    /// How many slots a source has, or its site: one host may have many /64. Where these are equal, how many it has itself.
     fn weight(&self, source: Network, sites: &HashMap<Network, usize>) -> (usize, usize) {
-        (self.held(source), sites.get(&source.site()).copied().unwrap_or(0))
+        let own = self.held(source);
+        (sites.get(&source.site()).copied().unwrap_or(own), own)
     }
 
     fn sites(&self) -> HashMap<Network, usize> {
@@ -166,9 +206,7 @@ impl<K: Copy + Eq> Slots<K> {
     pub(super) fn take(&mut self, process: K, client: Option<SocketAddr>, kept: usize, now: Instant) {
         self.kept += kept;
         let slot = Slot { process, kept, client, ran: None, silent_since: now };
-        if let Some(source) = slot.source() {
-            *self.sources.entry(source).or_default() += 1;
-        }
+        *self.sources.entry(slot.source()).or_default() += 1;
         self.taken.push_back(slot);
     }
 
@@ -177,19 +215,20 @@ impl<K: Copy + Eq> Slots<K> {
         let index = self.taken.iter().rposition(|slot| slot.process == process)?;
         let slot = self.taken.remove(index)?;
         self.kept -= slot.kept;
-        if let Some(source) = slot.source() {
-            let count = self.sources.entry(source).or_default();
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.sources.remove(&source);
-            }
+        let count = self.sources.entry(slot.source()).or_default();
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            self.sources.remove(&slot.source());
         }
+        self.exhausted = false;
         Some(slot)
     }
 
-    /// A process has ended by itself: there is no need to refuse those who can wait.
-    pub(super) fn move_on(&mut self) {
-        self.patience = None;
+    /// A process has ended by itself. Where many do, clients may wait for longer.
+    pub(super) fn move_on(&mut self, now: Instant) {
+        if let Some(patience) = self.patience {
+            self.patience = Some((patience.max(now) + MORE_PATIENCE).min(now + SILENT));
+        }
     }
 
     /// Looks at the processors' clocks: whoever has run since the last time is not silent.
@@ -248,11 +287,37 @@ mod tests {
         assert_eq!(slots.ask(client(2, 2), later), Verdict::Wait, "who has one takes none from others");
         slots.look(later + seconds(1), |process| Some(seconds(process + 1)));
         assert_eq!(slots.verdict(client(2, 2), later + seconds(1)), Verdict::Refuse, "nor keeps them waiting");
-        slots.move_on();
-        assert_eq!(slots.verdict(client(2, 2), later + seconds(1)), Verdict::Wait);
+        slots.move_on(later + seconds(1));
+        assert_eq!(slots.verdict(client(2, 2), later + seconds(1)), Verdict::Wait, "one has ended by itself");
         assert!(slots.free(3).is_some());
         assert_eq!(slots.verdict(client(2, 2), later), Verdict::Admit);
         assert!(slots.free(3).is_none());
+    }
+
+    #[test]
+    fn clients_of_unix_sockets_are_one_source() {
+        let now = Instant::now();
+        let mut slots = Slots::new(3, 1, 1, now);
+        for process in 0..3 {
+            assert_eq!(slots.ask(None, now), Verdict::Admit, "without a limit of its own");
+            slots.take(process, None, 0, now);
+        }
+        assert_eq!(slots.ask(client(2, 1), now), Verdict::Evict(0));
+        assert_eq!(slots.ask(None, now), Verdict::Wait, "not at the cost of others");
+    }
+
+    #[test]
+    fn a_source_with_few_takes_from_one_with_many_and_the_system_s_limit_is_one_of_slots() {
+        let now = Instant::now();
+        let mut slots = Slots::new(10, 10, 0, now);
+        for process in 0..4 {
+            slots.take(process, client(2, u8::from(process > 0)), 0, now);
+        }
+        assert_eq!(slots.verdict(client(2, 0), now), Verdict::Admit);
+        slots.exhaust();
+        assert_eq!(slots.verdict(client(2, 0), now), Verdict::Evict(1), "three beside one");
+        assert!(slots.free(1).is_some());
+        assert_eq!(slots.verdict(client(2, 0), now), Verdict::Admit);
     }
 
     #[test]

@@ -105,6 +105,9 @@ pub fn allocate_by_brk() {
 ///
 /// What the system says.
 pub fn daemon_signals() -> io::Result<OwnedFd> {
+    // Whoever starts the program may have ignored the ends of processes, and it would never learn of them (sigaction(2)).
+    // SAFETY: takes two numbers.
+    unsafe { libc::signal(processes::ENDED, libc::SIG_DFL) };
     let mut signals = MaybeUninit::uninit();
     // SAFETY: sigemptyset initializes the set before anything reads it; the descriptor is new and ours.
     unsafe {
