@@ -92,7 +92,12 @@ impl Socket {
             let active = if self.starts.ends_with("@.service") {
                 "started for each connection".to_owned()
             } else {
-                format!("{} ({})", self.started.get("ActiveState"), self.started.get("SubState"))
+                let way = match self.starts.ends_with("-daemon.service").then(|| self.is_shared()) {
+                    Some(false) => ", a process for each connection",
+                    Some(true) => ", one process for all connections",
+                    None => "",
+                };
+                format!("{} ({}){way}", self.started.get("ActiveState"), self.started.get("SubState"))
             };
             let exposure = self.exposure().map_or("unknown".to_owned(), |level| format!("{level:.1}"));
             findings.state(&self.starts, format!("{active}, exposure {exposure} of 10"));

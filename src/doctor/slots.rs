@@ -9,6 +9,11 @@ use crate::services::Kind;
 const MIB: usize = 1 << 20;
 
 impl Socket {
+    /// Whether one process serves all clients of a daemon.
+    pub(super) fn is_shared(&self) -> bool {
+        self.started.arguments().contains(&"--shared")
+    }
+
     /// `TasksMax=` and `MemoryMax=`, beside `--max-connections`: where a drop-in changes one of them only.
     pub(super) fn examine_slots(&self, findings: &mut Findings) {
         if !self.starts.ends_with("-daemon.service") {
@@ -16,7 +21,7 @@ impl Socket {
         }
         let connections = self.started.option("--max-connections").and_then(|count| count.parse().ok());
         let connections = connections.unwrap_or(Limits::default().max_connections as usize);
-        let shared = self.started.arguments().contains(&"--shared");
+        let shared = self.is_shared();
         let buffer = self.unit.get("ReceiveBuffer").parse::<u32>();
         let kind = if buffer.is_ok_and(|size| size > Buffers::REPLY.receive) { Kind::Stream } else { Kind::Reply };
         // None is `infinity`, or nothing that systemd says.
