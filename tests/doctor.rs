@@ -81,7 +81,10 @@ fn faults_of_sockets_are_named_and_nothing_else_is_wrong() {
     assert!(well, "{text}");
     assert!(text.contains("fortune.socket") && text.contains("systemd listens on [::]:17 stream"), "{text}");
     assert!(text.contains("fortune@.service") && text.contains("exposure 0."), "{text}");
-    assert!(text.contains("fortune-daemon.service") && text.contains(", a process for each connection, exposure"), "{text}");
+    assert!(
+        text.contains("fortune-daemon.service") && text.contains(", a process for each connection, exposure"),
+        "{text}"
+    );
     assert!(text.contains("every layer of the lock-down is there"), "{text}");
 
     // The port taken by another program.
