@@ -53,7 +53,7 @@ fn sizes(machine: &Machine) -> Sizes {
             "cat $({who} | sed 's|.*|/proc/&/status|') | awk '/^VmRSS:/ {{ sum += $2 }} END {{ print sum }}'"
         ))
     };
-    let daemons = format!("systemctl show -P MainPID {0}-daemon {0}-shared lunchd | grep .", units());
+    let daemons = format!("systemctl show -P MainPID {0}-daemon {0}-shared lunchd | grep [1-9]", units());
     Sizes {
         daemons: resident(&daemons),
         manager: resident("echo 1"),
