@@ -236,13 +236,18 @@ fn used_up_memory_of_one(target: &mut Target) {
     target.afterwards("memory limit reached (`LimitAS=`)", ["17", "qotd"], 20, counted, before);
 }
 
-#[test]
-fn one_process_for_all_is_flooded() {
-    let mut target = all_in_one();
+/// What both kinds of daemons are flooded with.
+fn all_and_datagrams(target: &mut Target) {
     target.all();
     target.flood("datagrams to echo", "datagrams", ["7", "echo"], bounded(100_000, 1_000_000), 30);
     target.flood("datagrams to qotd", "datagrams", ["17", "qotd"], bounded(10_000, 1_000_000), 30);
-    during_a_forged_flood(&mut target);
+    during_a_forged_flood(target);
+}
+
+#[test]
+fn one_process_for_all_is_flooded() {
+    let mut target = all_in_one();
+    all_and_datagrams(&mut target);
     used_up_descriptors(&mut target);
     with_places_for_all(&mut target);
     used_up_memory_of_all(&mut target);
@@ -252,10 +257,7 @@ fn one_process_for_all_is_flooded() {
 #[test]
 fn the_keeper_is_flooded() {
     let mut target = keeper();
-    target.all();
-    target.flood("datagrams to echo", "datagrams", ["7", "echo"], bounded(100_000, 1_000_000), 30);
-    target.flood("datagrams to qotd", "datagrams", ["17", "qotd"], bounded(10_000, 1_000_000), 30);
-    during_a_forged_flood(&mut target);
+    all_and_datagrams(&mut target);
     used_up_processes(&mut target);
     write_part(&target);
 }

@@ -188,19 +188,26 @@ fn a_process_that_cannot_lock_itself_down_serves_nobody() {
     assert!(line.contains("cannot lock down the process for 127.0.0.1"), "{line}");
 }
 
-#[test]
-fn datagrams_have_a_process_that_is_made_again() {
+/// qotd over UDP, and what asks it for a reply.
+fn over_udp(arguments: &[&str]) -> (Process, impl Fn() -> Option<Vec<u8>> + use<>) {
     let mut command = Command::new(program("qotd"));
-    command.args(["--listen", "udp://127.0.0.1:0", "--datagram-rate", "0"]).args(["--datagram-total", "0"]);
+    command.args(arguments).args(["--listen", "udp://127.0.0.1:0", "--datagram-rate", "0"]);
     let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
     let address = process.serving_on("udp://");
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-    let ask = || {
+    let ask = move || {
         let mut reply = [0; 1024];
         client.send_to(b"\n", address).unwrap();
-        client.recv(&mut reply).map(|length| assert_fortune(&reply[..length])).ok()
+        client.recv(&mut reply).map(|length| reply[..length].to_vec()).ok()
     };
+    (process, ask)
+}
+
+#[test]
+fn datagrams_have_a_process_that_is_made_again() {
+    let (process, ask) = over_udp(&["--datagram-total", "0"]);
+    let ask = || ask().map(|reply| assert_fortune(&reply));
     wait_until(|| ask().is_some());
     let [child] = children(&process)[..] else { panic!("one process") };
     for signal in ["KILL", "SEGV"] {
@@ -217,17 +224,8 @@ fn datagrams_have_a_process_that_is_made_again() {
 fn datagrams_are_answered_from_files_that_change() {
     let folder = Folder::new("keeper-datagrams");
     let cookies = folder.file("cookies", "first\n");
-    let mut command = Command::new(program("qotd"));
-    command.arg(&cookies).args(["--listen", "udp://127.0.0.1:0", "--datagram-rate", "0"]);
-    let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
-    let address = process.serving_on("udp://");
-    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-    client.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-    let ask = || {
-        let mut reply = [0; 1024];
-        client.send_to(b"\n", address).unwrap();
-        client.recv(&mut reply).map(|length| reply[..length].to_vec()).unwrap_or_default()
-    };
+    let (process, ask) = over_udp(&[cookies.to_str().unwrap()]);
+    let ask = || ask().unwrap_or_default();
     wait_until(|| ask() == b"first\r\n");
     let before = children(&process);
     // It looks for itself, once a second, whether they have changed.

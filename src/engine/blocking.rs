@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use hunker::{Pin, Rule, Syscall};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, retry_on_intr, write};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::stdio::stdout;
 
 use crate::policy::Io;
@@ -52,6 +54,12 @@ pub(super) const WAIT: &[Rule] = &[Rule::new(
     &[ONE_DESCRIPTOR, FOR_EVER, KEEP_SIGNALS],
     "wait for a descriptor that somebody has made non-blocking",
 )];
+
+/// No call on the connection waits longer than `idle` for the client. Of a listener, its TCP connections have that too.
+pub(super) fn limit_time(socket: impl AsFd, idle: Duration) -> Result<(), Errno> {
+    set_socket_timeout(&socket, Timeout::Recv, Some(idle))?;
+    set_socket_timeout(&socket, Timeout::Send, Some(idle))
+}
 
 /// Memory that is promised and not touched yet.
 pub(super) fn reserve(octets: usize) -> Result<Vec<u8>, Error> {

@@ -7,11 +7,10 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use hunker::{Pin, Rule, Syscall};
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::stdio::stdin;
 
 use super::Policies;
-use super::blocking::Client;
+use super::blocking::{Client, limit_time};
 use super::daemon::Daemon;
 use super::datagrams::Datagrams;
 use super::one::One;
@@ -66,7 +65,8 @@ impl Children {
         idle: Duration,
     ) -> ! {
         let begun = processes::end_with(parent).and_then(|()| processes::take_over(connection.as_fd()));
-        let limited = begun.is_ok() && (!client.is_local || limit_time(idle));
+        // A Unix-domain socket does not have its time limits from its listener.
+        let limited = begun.is_ok() && (!client.is_local || limit_time(stdin(), idle).is_ok());
         let parted = limited && self.part(false);
         if !parted || processes::close_from_3(u32::MAX).is_err() || !self.narrow(&one.behavior, Io::Connection) {
             sys::exit(NOT_LOCKED_DOWN);
@@ -126,10 +126,4 @@ impl Children {
         let policy = self.policies.of_child(behavior, io);
         self.layers.as_ref().is_none_or(|layers| layers.narrow(policy).is_ok())
     }
-}
-
-/// Of a Unix-domain socket, which does not have its time limits from its listener.
-fn limit_time(idle: Duration) -> bool {
-    set_socket_timeout(stdin(), Timeout::Recv, Some(idle)).is_ok()
-        && set_socket_timeout(stdin(), Timeout::Send, Some(idle)).is_ok()
 }

@@ -15,11 +15,10 @@ use rand::{RngExt, SeedableRng};
 use rustix::event::epoll::Event;
 use rustix::io::ioctl_fionbio;
 use rustix::net::SocketFlags;
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::process::Signal;
 use rustix::stdio::stdin;
 
-use super::blocking::Client;
+use super::blocking::{Client, limit_time};
 use super::buffers::{Buffers, MAX_LARGE};
 use super::children::Children;
 use super::daemon::{ACCEPTED_AT_ONCE, Accepted, Daemon, Error, Limits, SIGNALS, SOCKETS};
@@ -124,8 +123,7 @@ impl Keeper {
         let daemon = Daemon::new(arranged, lifetime, stay, &one.behavior, 1, now)?;
         // Connections have these from their listener.
         for (_, socket) in daemon.sockets(Kind::Listener) {
-            set_socket_timeout(&socket.descriptor, Timeout::Recv, Some(idle))?;
-            set_socket_timeout(&socket.descriptor, Timeout::Send, Some(idle))?;
+            limit_time(&socket.descriptor, idle)?;
         }
         let mut datagram_processes = Vec::new();
         for (index, socket) in daemon.sockets(Kind::Datagrams) {
@@ -218,21 +216,8 @@ impl Keeper {
         if self.slots.is_full() || self.unsettled && self.slots.has_its_share(client.from) {
             self.take_ends(now);
         }
-        match self.slots.ask(client.from, now) {
-            Verdict::Refuse => {}
-            Verdict::Admit => self.make_process(connection, client, children, now),
-            Verdict::Evict(process) => {
-                process.kill();
-                self.wait_for_a_slot(connection, client);
-            }
-            Verdict::Wait => self.wait_for_a_slot(connection, client),
-        }
-    }
-
-    /// Accepts nobody else until this client has its process: the others wait in the kernel.
-    fn wait_for_a_slot(&mut self, connection: OwnedFd, client: Client) {
-        self.waiting = Some((connection, client));
-        self.daemon.hold(true);
+        let verdict = self.slots.ask(client.from, now);
+        self.follow(verdict, connection, client, children, now);
     }
 
     fn serve_waiting(&mut self, children: &Children, now: Instant) {
@@ -243,18 +228,35 @@ impl Keeper {
         if self.slots.is_full() {
             self.take_ends(now);
         }
-        match self.slots.verdict(client.from, now) {
-            Verdict::Admit => self.make_process(connection, client, children, now),
+        let verdict = self.slots.verdict(client.from, now);
+        self.follow(verdict, connection, client, children, now);
+        self.daemon.hold(self.waiting.is_some());
+    }
+
+    fn follow(
+        &mut self,
+        verdict: Verdict<Process>,
+        connection: OwnedFd,
+        client: Client,
+        children: &Children,
+        now: Instant,
+    ) {
+        match verdict {
             Verdict::Refuse => {}
+            Verdict::Admit => self.make_process(connection, client, children, now),
             Verdict::Wait if self.slots.is_exhausted() => self.make_process(connection, client, children, now),
-            verdict => {
-                if let Verdict::Evict(process) = verdict {
-                    process.kill(); // again, if need be
-                }
-                self.waiting = Some((connection, client));
+            Verdict::Wait => self.wait_for_a_slot(connection, client),
+            Verdict::Evict(process) => {
+                process.kill();
+                self.wait_for_a_slot(connection, client);
             }
         }
-        self.daemon.hold(self.waiting.is_some());
+    }
+
+    /// Accepts nobody else until this client has its process: the others wait in the kernel.
+    fn wait_for_a_slot(&mut self, connection: OwnedFd, client: Client) {
+        self.waiting = Some((connection, client));
+        self.daemon.hold(true);
     }
 
     /// Makes the process for a connection, and lets go of the connection itself.
@@ -415,7 +417,7 @@ impl Keeper {
     fn end_datagram_processes(&mut self) {
         for served in &mut self.datagram_processes {
             served.process.into_iter().for_each(Process::kill);
-            served.begins_anew = true;
+            served.begins_anew = served.process.is_some();
         }
     }
 

@@ -4,11 +4,11 @@ use std::io;
 use std::time::Duration;
 
 use rustix::io::ioctl_fionbio;
-use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_domain};
+use rustix::net::sockopt::socket_domain;
 use rustix::net::{AddressFamily, getpeername};
 use rustix::stdio::stdin;
 
-use super::blocking::{Client, Error};
+use super::blocking::{Client, Error, limit_time};
 use super::buffers::Buffers;
 use super::{answer, discard, echo, repeat, reply};
 use crate::policy::Io;
@@ -58,9 +58,7 @@ impl One {
     pub fn take_standard_input(&mut self, idle: Duration) -> Result<(), Error> {
         let mut client = Client { from: None, is_local: false };
         if self.io == Io::Connection {
-            let limits = ioctl_fionbio(stdin(), false)
-                .and_then(|()| set_socket_timeout(stdin(), Timeout::Recv, Some(idle)))
-                .and_then(|()| set_socket_timeout(stdin(), Timeout::Send, Some(idle)));
+            let limits = ioctl_fionbio(stdin(), false).and_then(|()| limit_time(stdin(), idle));
             let buffers = Buffers::of(&self.behavior);
             limits.map_err(io::Error::from).and_then(|()| buffers.set(stdin())).map_err(Error::Prepare)?;
             match &self.behavior {

@@ -56,7 +56,7 @@ pub(super) enum Verdict<K> {
     Evict(K),
     /// It waits until a process ends.
     Wait,
-    /// Its source has as many as it may have, or came too often.
+    /// Its source has as many as it may have, came too often, or has kept the others waiting for long enough.
     Refuse,
 }
 
@@ -152,11 +152,12 @@ impl<K: Copy + Eq> Slots<K> {
         if !self.is_full() {
             return Verdict::Admit;
         }
-        if let Some(process) = self.silent(now) {
+        let sites = self.sites();
+        if let Some(process) = self.silent(&sites, now) {
             return Verdict::Evict(process);
         }
         let held = self.held(source_of(client));
-        match self.oldest_of_largest() {
+        match self.oldest_of_largest(&sites) {
             // Of one source that has many, or of a site that has many sources.
             Some((process, count)) if count >= held + 2 => Verdict::Evict(process),
             _ if held == 0 => Verdict::Wait,
@@ -171,20 +172,18 @@ impl<K: Copy + Eq> Slots<K> {
     }
 
     /// Of the processes that are silent, the one that is so for longest, of the source that has most.
-    fn silent(&self, now: Instant) -> Option<K> {
+    fn silent(&self, sites: &HashMap<Network, usize>, now: Instant) -> Option<K> {
         let is_silent = |slot: &&Slot<K>| slot.ran.is_some() && now.duration_since(slot.silent_since) >= SILENT;
         let silent = self.taken.iter().filter(is_silent);
-        let sites = self.sites();
         silent
-            .min_by_key(|slot| (Reverse(self.weight(slot.source(), &sites)), slot.silent_since))
+            .min_by_key(|slot| (Reverse(self.weight(slot.source(), sites)), slot.silent_since))
             .map(|slot| slot.process)
     }
 
     /// The oldest process of those whose source has most slots, and how many that are, or its site has.
-    fn oldest_of_largest(&self) -> Option<(K, usize)> {
-        let sites = self.sites();
+    fn oldest_of_largest(&self, sites: &HashMap<Network, usize>) -> Option<(K, usize)> {
         // In the order of age, and the first of several that weigh the same: which of them a map has first is chance.
-        let all = self.taken.iter().map(|slot| (slot.process, self.weight(slot.source(), &sites)));
+        let all = self.taken.iter().map(|slot| (slot.process, self.weight(slot.source(), sites)));
         all.min_by_key(|(_, weight)| Reverse(*weight)).map(|(process, (count, _))| (process, count))
     }
 
@@ -331,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_of_one_site_count_together_where_they_tie() {
+    fn networks_of_one_site_count_together() {
         let now = Instant::now();
         let mut slots = Slots::new(3, 3, 0, now);
         let at = |site: u16, network: u16| Some(SocketAddr::from(([0x2001, 0xdb8, site, network, 0, 0, 0, 1], 4711)));
