@@ -5,15 +5,13 @@
 //! pinned to descriptor 0, which in the keeper tells of signals (docs/threat-model.md).
 
 use std::collections::VecDeque;
-use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use hunker::{Pin, Rule, Syscall};
+use rand::RngExt;
 use rand::rngs::SmallRng;
-use rand::{RngExt, SeedableRng};
 use rustix::event::epoll::Event;
-use rustix::io::ioctl_fionbio;
 use rustix::net::SocketFlags;
 use rustix::process::Signal;
 use rustix::stdio::stdin;
@@ -22,7 +20,7 @@ use super::blocking::{Client, limit_time};
 use super::buffers::{Buffers, MAX_LARGE};
 use super::children::Children;
 use super::daemon::{ACCEPTED_AT_ONCE, Accepted, Daemon, Error, Limits, SIGNALS, SOCKETS};
-use super::datagrams::Datagrams;
+use super::datagram_processes::DatagramProcesses;
 use super::descriptors::Arranged;
 use super::one::One;
 use super::slots::{Slots, Verdict};
@@ -40,8 +38,6 @@ const YOUNG: usize = 64;
 /// new memory layout: processes of one image are all alike, so whoever can crash one learns from each.
 const MAX_CRASHES: usize = 10;
 const MINUTE: Duration = Duration::from_secs(60);
-/// A process for datagrams that ended is made again after this time.
-const AGAIN: Duration = Duration::from_secs(1);
 const EVENTS_AT_ONCE: usize = 64;
 
 /// What it takes to make processes and to end them, besides the calls of [`Daemon`].
@@ -71,13 +67,7 @@ pub struct Keeper {
     idle: Duration,
     /// What each process does, prepared once.
     one: One,
-    /// Of each process for datagrams, in octets a second.
-    datagram_rate: Option<u32>,
-    datagram_total: u32,
-    /// Whether the service follows files, which processes for datagrams read again.
-    has_files: bool,
-    /// One for each socket for datagrams.
-    datagram_processes: Vec<DatagramProcess>,
+    datagram_processes: DatagramProcesses,
     random: SmallRng,
     slots: Slots<Process>,
     /// A client that came when all slots were taken. While it waits, nobody is accepted.
@@ -88,19 +78,6 @@ pub struct Keeper {
     unsettled: bool,
     /// When processes were ended by a fault.
     crashes: VecDeque<Instant>,
-}
-
-struct DatagramProcess {
-    /// Of its socket.
-    index: usize,
-    name: String,
-    process: Option<Process>,
-    /// How long that had run when somebody looked last.
-    ran: Duration,
-    /// When to make one.
-    due: Instant,
-    /// Whether it was ended here, for one with new files.
-    begins_anew: bool,
 }
 
 impl Keeper {
@@ -125,29 +102,12 @@ impl Keeper {
         for (_, socket) in daemon.sockets(Kind::Listener) {
             limit_time(&socket.descriptor, idle)?;
         }
-        let mut datagram_processes = Vec::new();
-        for (index, socket) in daemon.sockets(Kind::Datagrams) {
-            // Its process waits in the call that takes them.
-            ioctl_fionbio(&socket.descriptor, false)?;
-            datagram_processes.push(DatagramProcess {
-                index,
-                name: socket.name.clone(),
-                process: None,
-                ran: Duration::ZERO,
-                due: now,
-                begins_anew: false,
-            });
-        }
-        let many = u32::try_from(datagram_processes.len().max(1)).unwrap_or(1);
+        let datagram_processes = DatagramProcesses::new(&daemon, limits, &one.behavior, now)?;
         Ok(Self {
             daemon,
             process: Process::this(),
             idle,
-            datagram_rate: limits.datagram_rate,
-            // Each socket has a process, with limits of its own: together they have the total.
-            datagram_total: limits.datagram_total.div_ceil(many),
             datagram_processes,
-            has_files: !one.behavior.readable().is_empty(),
             one,
             random: random::seeded()?,
             slots: Slots::new(limits.max_connections as usize, limits.per_source(), limits.max_rate_per_source, now),
@@ -181,7 +141,7 @@ impl Keeper {
             }
             if self.daemon.is_over(idle, now) {
                 self.slots.processes().for_each(Process::kill);
-                self.end_datagram_processes();
+                self.datagram_processes.end();
                 return Ok(());
             }
             self.daemon.wait(&mut events, self.next_due())?;
@@ -284,39 +244,22 @@ impl Keeper {
     }
 
     /// Makes the processes for datagrams that are missing.
-    ///
-    /// Not inlined: what one of them takes is 14 KiB of the stack, and would lie between what is touched for every connection.
-    #[inline(never)]
     fn make_datagram_processes(&mut self, children: &Children, now: Instant) {
         if self.daemon.is_stopping() {
             return;
         }
-        for served in self.datagram_processes.iter_mut().filter(|it| it.process.is_none() && it.due <= now) {
+        while let Some(position) = self.datagram_processes.take_due(now) {
             let seed = self.random.random();
             match processes::fork() {
-                Ok(Some(process)) => served.process = Some(process),
+                Ok(Some(process)) => self.datagram_processes.made(position, process),
                 Ok(None) => {
-                    let index = served.index;
                     self.waiting = None;
-                    self.one.behavior.reseed(seed);
-                    let mut datagrams = self.datagrams(seed);
-                    let Self { process, one, has_files, daemon, .. } = self;
-                    children.answer_datagrams(*process, &mut one.behavior, &mut datagrams, *has_files, daemon, index)
+                    let Self { process, one, datagram_processes, daemon, .. } = self;
+                    datagram_processes.serve(position, *process, children, &mut one.behavior, daemon, seed)
                 }
                 Err(error) => self.daemon.warn(&format!("cannot make a process for datagrams: {error}"), now),
             }
-            served.due = now + AGAIN;
         }
-    }
-
-    /// What a process for datagrams takes. It makes that itself: a process for a connection would have a copy of it.
-    ///
-    /// Not inlined: its stack frame is 14 KiB, and would tear those apart that the keeper touches for each connection.
-    #[inline(never)]
-    fn datagrams(&self, seed: u64) -> Box<Datagrams> {
-        let random = SmallRng::seed_from_u64(seed);
-        let (rate, total) = (self.datagram_rate, self.datagram_total);
-        Box::new(Datagrams::new(rate, total, &self.one.behavior, random, Instant::now()))
     }
 
     /// Looks which processes run, while somebody may have to make room; and for the ends that nobody told of, since only so many
@@ -332,10 +275,8 @@ impl Keeper {
         if self.slots.is_crowded() {
             self.slots.look(now, Process::processor_time);
         }
-        for served in &mut self.datagram_processes {
-            if let Some(ran) = served.process.and_then(Process::processor_time).filter(|ran| *ran != served.ran) {
-                (served.ran, self.daemon.traffic) = (ran, now);
-            }
+        if self.datagram_processes.have_run() {
+            self.daemon.traffic = now;
         }
         while self.crashes.front().is_some_and(|crash| now.duration_since(*crash) > MINUTE) {
             self.crashes.pop_front();
@@ -347,7 +288,7 @@ impl Keeper {
     fn take_young_ends(&mut self, now: Instant) {
         let mut young = [None; YOUNG];
         young.iter_mut().zip(self.slots.processes()).for_each(|(young, process)| *young = Some(process));
-        let of_datagrams: Vec<_> = self.datagram_processes.iter().filter_map(|served| served.process).collect();
+        let of_datagrams: Vec<_> = self.datagram_processes.processes().collect();
         for process in young.into_iter().flatten().chain(of_datagrams) {
             if let Some(end) = process.ended() {
                 self.ended(process, end, now);
@@ -365,15 +306,8 @@ impl Keeper {
     fn ended(&mut self, process: Process, end: End, now: Instant) {
         let slot = self.slots.free(process);
         let client = slot.and_then(|slot| slot.client);
-        let datagrams = self.datagram_processes.iter_mut().find(|served| served.process == Some(process));
-        let whose = match (client, datagrams) {
-            (_, Some(served)) => {
-                served.process = None;
-                if mem::take(&mut served.begins_anew) {
-                    served.due = now;
-                }
-                served.name.clone()
-            }
+        let whose = match (client, self.datagram_processes.ended(process, now)) {
+            (_, Some(socket)) => socket,
             (Some(client), None) => client.to_string(),
             _ => "a local client".to_owned(),
         };
@@ -406,27 +340,20 @@ impl Keeper {
             } else if number == Signal::HUP.as_raw() {
                 self.one.behavior.reload();
                 // Theirs are copies.
-                self.end_datagram_processes();
+                self.datagram_processes.end();
             } else {
-                self.end_datagram_processes();
+                self.datagram_processes.end();
                 self.daemon.stop(now);
             }
         }
     }
 
-    fn end_datagram_processes(&mut self) {
-        for served in &mut self.datagram_processes {
-            served.process.into_iter().for_each(Process::kill);
-            served.begins_anew = served.process.is_some();
-        }
-    }
-
     /// When there is something to do even if no client does anything.
     fn next_due(&self) -> Option<Instant> {
-        let watched = self.daemon.leaves() && self.datagram_processes.iter().any(|it| it.process.is_some());
+        let watched = self.daemon.leaves() && self.datagram_processes.processes().next().is_some();
         let look =
             (self.unsettled || self.slots.is_crowded() || self.waiting.is_some() || watched).then_some(self.look);
-        let again = self.datagram_processes.iter().filter(|it| it.process.is_none()).map(|it| it.due).min();
+        let again = self.datagram_processes.due();
         let patience = self.slots.patience().filter(|&end| self.waiting.is_some() && end > Instant::now());
         [look, patience, again.filter(|_| !self.daemon.is_stopping())].into_iter().flatten().min()
     }

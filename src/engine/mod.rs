@@ -7,6 +7,7 @@ pub mod buffers;
 mod children;
 mod connection;
 pub(crate) mod daemon;
+mod datagram_processes;
 mod datagrams;
 pub(crate) mod descriptors;
 mod discard;
