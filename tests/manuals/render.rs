@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 
-use clap::Command;
+use clap::{Command, ValueEnum};
 use clap_complete::{Shell, generate};
 use clap_mangen::Man;
 use small_services::policy::Io;
+use small_services::runtime::sandbox::Mode;
 use small_services::services::{self, Row};
 use small_services::{protocol, runtime, tools};
 
@@ -97,7 +98,17 @@ fn fill(template: &str, page: &str, values: &[(&str, String)]) -> String {
     if let Some(command) = command(page) {
         text = text.replace("@usage@", &usage(command.clone())).replace("@options@", options(command).trim_end());
     }
-    text = text.replace("@services@", services_table().trim_end()).replace("@policies@", policies().trim_end());
+    for (place, made) in [
+        ("@services@", services_list as fn() -> String),
+        ("@policies@", policies),
+        ("@modes@", modes),
+        ("@subcommands@", subcommands),
+        ("@example@", example),
+    ] {
+        if text.contains(place) {
+            text = text.replace(place, made().trim_end());
+        }
+    }
     format!(".\\\" Made by `make manuals` from man/templates, `services` and the options.\n{}", wrapped(&text))
 }
 
@@ -137,6 +148,18 @@ fn options(command: Command) -> String {
     });
     let mut rendered = Vec::new();
     Man::new(command).render_options_section(&mut rendered).unwrap();
+    tidied(rendered)
+}
+
+/// What `small-services` does.
+fn subcommands() -> String {
+    let mut rendered = Vec::new();
+    Man::new(tools::command().disable_help_subcommand(true)).render_subcommands_section(&mut rendered).unwrap();
+    tidied(rendered)
+}
+
+/// As mandoc likes it.
+fn tidied(rendered: Vec<u8>) -> String {
     let mut text = String::new();
     for line in String::from_utf8(rendered).unwrap().lines() {
         match line {
@@ -165,7 +188,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// The services, as rows of a list.
-fn services_table() -> String {
+fn services_list() -> String {
     services::all().fold(String::new(), |mut text, row| {
         let Row { program, title, rfc, port, unit, sentence, .. } = row;
         writeln!(text, ".TP\n.BR small\\-services\\-{program} (8)\n{title} (RFC {rfc}) on port {port}: {sentence}.")
@@ -173,6 +196,24 @@ fn services_table() -> String {
         writeln!(text, "Sockets:\n.B {unit}.socket\nand\n.BR {unit}\\-daemon.socket .").unwrap();
         text
     })
+}
+
+/// What `--sandbox` takes.
+fn modes() -> String {
+    let values = Mode::value_variants().iter().filter_map(Mode::to_possible_value);
+    values.fold(String::new(), |mut text, value| {
+        let help = value.get_help().map(ToString::to_string).unwrap_or_default();
+        writeln!(text, ".TP\n.B {}\n{}.", escaped(value.get_name()), escaped(&help)).unwrap();
+        text
+    })
+}
+
+/// The service on the crate's page.
+fn example() -> String {
+    let page = fs::read_to_string(repository().join("src/lib.rs")).unwrap();
+    let code = page.split("//! ```\n").nth(1).unwrap();
+    let lines = code.lines().map(|line| line.trim_start_matches("//!").strip_prefix(' ').unwrap_or_default());
+    lines.filter(|line| !line.starts_with("# ")).fold(String::new(), |text, line| text + &escaped(line) + "\n")
 }
 
 /// The system calls of one connection.
