@@ -5,6 +5,7 @@
 # make uninstall  the opposite
 # make units      the units and the files for other super-servers, from the table `services` and units/templates: they are in the
 #                 repository as well, so that they can be read, and installed without Rust
+# make manuals    the manual pages and the completions, from man/templates and the programs' options: in the repository likewise
 # make lint       format, lints, documentation, scripts
 # make bench      the benchmarks, beside their peers; PLOTS=yes writes docs/benchmarks.md as well
 # make fuzz       the fuzz targets, RUNS=10000000 times each
@@ -16,7 +17,8 @@
 # make mutants    is each change of crates/hunker's code noticed by a test? PACKAGE=, CHANGED= and TESTS= for others
 # make sbom       what is inside the programs, in CycloneDX's form: target/sbom/*.cdx.json
 #
-# Variables: PREFIX, DESTDIR, unitdir, libexecdir, rootdir, bindir, docdir, datadir, gamesdir, tmpfilesdir, presetdir.
+# Variables: PREFIX, DESTDIR, unitdir, libexecdir, rootdir, bindir, docdir, datadir, gamesdir, tmpfilesdir, presetdir, mandir,
+# bashcompletiondir, zshcompletiondir, fishcompletiondir.
 # `make install FORTUNE=yes` also installs fortune(6), strfile(1) and unstr(1), as links to qotd and small-services.
 #
 # CARGOFLAGS=--offline builds without a network, builddir=DIR somewhere else: say builddir=DIR to `make install` as well.
@@ -33,6 +35,10 @@ gamesdir   = $(PREFIX)/games
 unitdir    = $(if $(early),$(PREFIX)/lib/systemd/system,/etc/systemd/system)
 tmpfilesdir = $(configdir)/tmpfiles.d
 presetdir  = $(configdir)/systemd/system-preset
+mandir     = $(PREFIX)/share/man
+bashcompletiondir = $(PREFIX)/share/bash-completion/completions
+zshcompletiondir = $(PREFIX)/share/zsh/site-functions
+fishcompletiondir = $(PREFIX)/share/fish/vendor_completions.d
 builddir   = target
 
 # systemd reads units below /usr and /usr/local, and those of the boot before it mounts anything. So units of other prefixes go
@@ -51,6 +57,10 @@ WEB      = lunchd
 DAEMONS  = $(filter %-daemon.service $(WEB:%=%.service),$(UNITS))
 UNITS    = $(filter %.socket %.service %.slice,$(notdir $(wildcard units/*)))
 EXAMPLES = inetd.conf tcpserver $(PROGRAMS:%=xinetd.d/%)
+# small-services-fortune(6) is there with the program of this name only.
+MANUALS  = $(filter-out $(if $(filter yes,$(FORTUNE)),,%.6),$(notdir $(wildcard man/*.[1-8])))
+COMPLETIONS = $(addprefix $(bashcompletiondir)/,$(notdir $(wildcard completions/bash/*))) \
+	$(addprefix $(zshcompletiondir)/,$(notdir $(wildcard completions/zsh/*))) $(addprefix $(fishcompletiondir)/,$(notdir $(wildcard completions/fish/*)))
 DOCS     = README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE NOTICE $(wildcard docs/*.md)
 # What the units hide from the services, and what those of one process for all close.
 HIDDEN  := $(shell sed -n 's/^hidden[[:blank:]]*//p' units/templates/paths)
@@ -59,9 +69,14 @@ CLOSED  := $(shell sed -n 's/^closed[[:blank:]]*//p' units/templates/paths)
 OURS     = $(libexecdir) $(docdir) $(datadir)/xinetd.d $(datadir)
 FILES    = $(addprefix $(libexecdir)/,$(PROGRAMS) $(WEB)) $(bindir)/qotd $(bindir)/small-services \
 	$(addprefix $(docdir)/,$(notdir $(DOCS))) $(addprefix $(datadir)/,$(EXAMPLES)) $(addprefix $(unitdir)/,$(UNITS)) \
-	$(tmpfilesdir)/small-services.conf $(presetdir)/80-small-services.preset
-# fortune-mod's names, each with what it leads to: NAME:PROGRAM.
-LINKS    = $(gamesdir)/fortune:$(bindir)/qotd $(bindir)/strfile:$(bindir)/small-services $(bindir)/unstr:$(bindir)/small-services
+	$(tmpfilesdir)/small-services.conf $(presetdir)/80-small-services.preset \
+	$(foreach page,$(notdir $(wildcard man/*.[1-8])),$(call manual,$(page))) $(COMPLETIONS)
+# Other names, each with what it leads to, NAME:PROGRAM. Of the services qotd alone is in the PATH, so that it has a page by its own
+# name: discard(8) is Postfix's, and echo(1) and time(1) are found first.
+LINKS    = $(call manual,qotd.8):small-services-qotd.8 $(if $(filter yes,$(FORTUNE)),$(THEIRS))
+# fortune-mod's.
+THEIRS   = $(gamesdir)/fortune:$(bindir)/qotd $(bindir)/strfile:$(bindir)/small-services $(bindir)/unstr:$(bindir)/small-services \
+	$(foreach page,fortune.6 strfile.1 unstr.1,$(call manual,$(page)):small-services-$(page))
 # What is built is found here without cargo, which root often does not have.
 programs = $(builddir)/programs
 
@@ -79,7 +94,7 @@ override CARGO_ENCODED_RUSTFLAGS := $(CARGO_ENCODED_RUSTFLAGS)$(if $(findstring 
 export CARGO_ENCODED_RUSTFLAGS
 endif
 
-.PHONY: all build run units test install uninstall lint bench fuzz attack soak oldest cross mutants sbom clean
+.PHONY: all build run units manuals test install uninstall lint bench fuzz attack soak oldest cross mutants sbom clean
 
 # Only cargo knows where it puts a program (CARGO_TARGET_DIR, its configuration, another target), and it says so in JSON.
 # The target is named here as well, since `host-tuple` in .cargo/config.toml takes a cargo of 1.91.
@@ -100,7 +115,7 @@ run:
 
 # A path ends up in units, in files of other super-servers and in shells, and each reads some characters in a way of its own. So
 # there are none of these: `make install` and `make uninstall` refuse them before they do anything.
-DIRECTORIES = bindir libexecdir rootdir docdir datadir gamesdir unitdir tmpfilesdir presetdir
+DIRECTORIES = bindir libexecdir rootdir docdir datadir gamesdir unitdir tmpfilesdir presetdir mandir bashcompletiondir zshcompletiondir fishcompletiondir
 PLAIN := a b c d e f g h i j k l m n o p q r s t u v w x y z A B C D E F G H I J K L M N O P Q R S T U V W X Y Z \
 	0 1 2 3 4 5 6 7 8 9 + , - . / @ _ ~
 # The characters of $(2) that are not in the list $(1).
@@ -128,6 +143,11 @@ closed   = $(eval closed := $(addprefix -,$(filter-out $(call around,$(CLOSED)),
 fill  = rm -f "$(2)" && sed -e 's|@libexecdir@|$(libexecdir)|g' -e 's|@rootdir@|$(rootdir)|g' -e 's|@docdir@|$(docdir)|g' \
 	-e 's|@closed@|$(closed)|' $(1) > "$(2)" || exit 1
 
+# Where a manual page goes, by its section, and its paths: with minus signs, not hyphens.
+manual = $(mandir)/man$(lastword $(subst ., ,$(1)))/$(1)
+minus  = 's|@$(1)@|$(subst -,\\-,$($(1)))|g'
+typeset = rm -f "$(2)" && sed $(foreach name,libexecdir rootdir docdir datadir unitdir,-e $(call minus,$(name))) $(1) >"$(2)" || exit 1
+
 # The two parts of a word of LINKS; no path has a colon in it.
 name   = $(DESTDIR)$(firstword $(subst :, ,$(1)))
 leads  = $(lastword $(subst :, ,$(1)))
@@ -143,7 +163,8 @@ install:
 	$(checked)$(seen)
 	@test -x $(programs)/lunchd || { echo 'make install: the programs are not built yet; run `make` first' >&2; exit 1; }
 	umask 022 && mkdir -p $(addprefix $(DESTDIR),$(bindir) $(unitdir) $(tmpfilesdir) $(presetdir) \
-		$(if $(filter yes,$(FORTUNE)),$(gamesdir)))
+		$(if $(filter yes,$(FORTUNE)),$(gamesdir)) $(bashcompletiondir) $(zshcompletiondir) $(fishcompletiondir) \
+		$(sort $(foreach page,$(MANUALS),$(patsubst %/,%,$(dir $(call manual,$(page)))))))
 	umask 022 && $(INSTALL) -d -m 755 $(addprefix $(DESTDIR),$(OURS))
 	$(INSTALL) -m 711 $(addprefix $(programs)/,$(PROGRAMS) $(WEB)) $(DESTDIR)$(libexecdir)
 	$(INSTALL) -m 711 $(programs)/qotd $(DESTDIR)$(bindir)
@@ -157,7 +178,11 @@ install:
 	@umask 022; $(call fill,units/tmpfiles.conf,$(DESTDIR)$(tmpfilesdir)/small-services.conf)
 	@# No port is opened but by who says so, whatever a distribution enables of the units that it finds.
 	@umask 022; printf 'disable %s\n' $(filter %.socket,$(UNITS)) >$(DESTDIR)$(presetdir)/80-small-services.preset
-	@$(if $(filter yes,$(FORTUNE)),$(foreach pair,$(LINKS),$(call link,$(pair));))
+	@umask 022; for page in $(MANUALS); do $(call typeset,"man/$$page",$(DESTDIR)$(mandir)/man$${page##*.}/$$page); done
+	$(INSTALL) -m 644 completions/bash/* $(DESTDIR)$(bashcompletiondir)
+	$(INSTALL) -m 644 completions/zsh/* $(DESTDIR)$(zshcompletiondir)
+	$(INSTALL) -m 644 completions/fish/* $(DESTDIR)$(fishcompletiondir)
+	@$(foreach pair,$(LINKS),$(call link,$(pair));)
 	$(if $(live),systemd-tmpfiles --create $(tmpfilesdir)/small-services.conf)
 	$(reload)
 	@# To start them again is their administrator's decision: connections in progress end.
@@ -174,7 +199,7 @@ uninstall:
 		$(DAEMONS) $(filter %.slice,$(UNITS)))
 	rm -f $(addprefix $(DESTDIR),$(FILES))
 	@# Only those that are ours.
-	@$(foreach pair,$(LINKS),$(call unlink,$(pair));)
+	@$(foreach pair,$(LINKS) $(THEIRS),$(call unlink,$(pair));)
 	@# Of what is there only while the host is up, all that systemd makes: directories, empty files, links.
 	$(if $(live),@! test -d $(rootdir) || find $(rootdir) -xdev -depth \( -type d -o -type l -o -empty \) -delete)
 	@for directory in $(addprefix $(DESTDIR),$(OURS)); do \
@@ -190,6 +215,9 @@ reload = $(if $(live),systemctl daemon-reload)
 
 units:
 	@UPDATE=yes $(CARGO) test --locked --quiet $(CARGOFLAGS) --test documents the_units >/dev/null
+
+manuals:
+	@UPDATE=yes $(CARGO) test --locked --quiet $(CARGOFLAGS) --test manuals the_manuals >/dev/null
 
 lint:
 	tests/lint

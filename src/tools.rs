@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::runtime::arguments;
 use crate::{doctor, log, strfile, units};
@@ -74,6 +74,12 @@ pub fn main() -> ExitCode {
         Fortunes::Strfile(strfile) => ended(&name, strfile.run()),
         Fortunes::Unstr(unstr) => ended(&name, unstr.run()),
     }
+}
+
+/// The command line, for what describes it.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// Says what went wrong, if anything did.

@@ -12,6 +12,25 @@ use std::process::{Command, Output, Stdio};
 use support::{Folder, Process, helper, repository};
 
 const LIBEXEC: &str = "usr/local/libexec/small-services";
+/// Links beside what they lead to.
+const NAMES: [&str; 6] = ["strfile", "unstr", "qotd.8", "fortune.6", "strfile.1", "unstr.1"];
+
+/// Where it puts what, by make's variables.
+const DIRECTORIES: [&str; 13] = [
+    "bindir",
+    "libexecdir",
+    "rootdir",
+    "docdir",
+    "datadir",
+    "gamesdir",
+    "unitdir",
+    "tmpfilesdir",
+    "presetdir",
+    "mandir",
+    "bashcompletiondir",
+    "zshcompletiondir",
+    "fishcompletiondir",
+];
 
 /// Runs make, and returns what came of it.
 fn try_make(umask: &str, arguments: &[&str], destination: &Path) -> Output {
@@ -86,21 +105,28 @@ fn modes_do_not_depend_on_the_umask() {
         (folder, second)
     });
     for (folder, tree) in &mut trees {
-        for file in
-            ["lib/systemd/system/fortune.socket", "lib/tmpfiles.d/small-services.conf", "libexec/small-services/lunchd"]
-        {
+        for file in [
+            "lib/systemd/system/fortune.socket",
+            "lib/tmpfiles.d/small-services.conf",
+            "libexec/small-services/lunchd",
+            "share/man/man8/small-services-echo.8",
+            "share/man/man6/fortune.6",
+            "share/bash-completion/completions/qotd",
+            "share/zsh/site-functions/_qotd",
+            "share/fish/vendor_completions.d/qotd.fish",
+        ] {
             assert!(tree.contains_key(&Path::new("usr/local").join(file)), "{file}");
         }
         for (path, mode) in tree.iter() {
             let file = path.file_name().unwrap().to_str().unwrap();
             let expected = if folder.path().join(path).is_dir() {
                 Some(0o755)
-            } else if path.starts_with("usr/local/games") || ["strfile", "unstr"].contains(&file) {
+            } else if path.starts_with("usr/local/games") || NAMES.contains(&file) {
                 None
             } else if path.starts_with(LIBEXEC) || path == Path::new("usr/local/bin/qotd") {
                 // The programs of the services: nobody may read them, so nobody may look into their processes.
                 Some(0o711)
-            } else if ["small-services", "tcpserver"].contains(&file) {
+            } else if path == Path::new("usr/local/bin/small-services") || file == "tcpserver" {
                 Some(0o755)
             } else {
                 Some(0o644)
@@ -110,6 +136,27 @@ fn modes_do_not_depend_on_the_umask() {
     }
     let [(_, usual), (_, open), (_, closed)] = &trees;
     assert!(usual == open && usual == closed);
+}
+
+#[test]
+fn the_names_of_fortune_mod_are_there_only_where_they_are_asked_for() {
+    let folder = Folder::new("install-names");
+    for (asked, there) in [("FORTUNE=", false), ("FORTUNE=yes", true)] {
+        make("022", &["install", asked], folder.path());
+        let tree = tree(folder.path());
+        for name in [
+            "games/fortune",
+            "bin/strfile",
+            "bin/unstr",
+            "share/man/man6/fortune.6",
+            "share/man/man6/small-services-fortune.6",
+            "share/man/man1/strfile.1",
+            "share/man/man1/unstr.1",
+        ] {
+            assert_eq!(tree.contains_key(&Path::new("usr/local").join(name)), there, "{asked} {name}");
+        }
+        assert!(tree.contains_key(Path::new("usr/local/share/man/man8/qotd.8")));
+    }
 }
 
 #[test]
@@ -147,6 +194,8 @@ fn uninstall_removes_what_install_made_and_nothing_else() {
         "usr/local/games/fortune".to_owned(),
         "usr/local/lib/systemd/system/fortune.socket.d/their.conf".to_owned(),
         "usr/local/share/doc/small-services/their-notes".to_owned(),
+        "usr/local/share/man/man1/strfile.1".to_owned(),
+        "usr/local/share/man/man6/fortune.6".to_owned(),
         "usr/local/share/small-services/xinetd.d/their-service".to_owned(),
     ];
     for path in &theirs {
@@ -202,7 +251,7 @@ fn a_path_that_a_unit_or_a_shell_would_read_differently_is_refused() {
         refused(&[&format!("PREFIX=/opt/a{blank}b")], &["PREFIX has a blank", "choose a path"]);
         refused(&[&format!("PREFIX=/opt/a{blank}")], &["PREFIX has a blank"]);
     }
-    for name in ["bindir", "libexecdir", "rootdir", "docdir", "datadir", "gamesdir", "unitdir", "tmpfilesdir"] {
+    for name in DIRECTORIES {
         refused(&[&format!("{name}=/opt/a&b")], &[&format!("{name} has '&'")]);
         for path in ["", "opt", "/", "//", "/opt/../x", "/opt/.", "~/x"] {
             refused(&[&format!("{name}={path}")], &[&format!("{name} is '{path}'"), "below /"]);
