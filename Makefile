@@ -62,7 +62,7 @@ DROPINS := $(wildcard units/[0-9]*/*.conf)
 dropin   = 10-systemd-$(notdir $(patsubst %/,%,$(dir $(1)))).conf
 known    = $(if $(filter none,$(systemd)),,$(foreach file,$(DROPINS),$(shell \
 	test $(notdir $(patsubst %/,%,$(dir $(file)))) -gt $(systemd) || echo $(file))))
-EXAMPLES = inetd.conf tcpserver $(PROGRAMS:%=xinetd.d/%)
+EXAMPLES = apparmor inetd.conf tcpserver $(PROGRAMS:%=xinetd.d/%)
 DOCS     = README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE NOTICE $(wildcard docs/*.md)
 # What the units hide from the services, and what those of one process for all close.
 HIDDEN  := $(shell sed -n 's/^hidden[[:blank:]]*//p' units/templates/paths)
@@ -142,6 +142,7 @@ closed   = $(eval closed := $(addprefix -,$(filter-out $(call around,$(CLOSED)),
 
 # Fills in the paths.
 fill  = rm -f "$(2)" && sed -e 's|@libexecdir@|$(libexecdir)|g' -e 's|@rootdir@|$(rootdir)|g' -e 's|@docdir@|$(docdir)|g' \
+	-e 's|@datadir@|$(datadir)|g' \
 	-e 's|@closed@|$(closed)|' $(1) > "$(2)" || exit 1
 
 # The two parts of a word of LINKS; no path has a colon in it.
