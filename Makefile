@@ -20,6 +20,8 @@
 # Variables: PREFIX, DESTDIR, unitdir, libexecdir, rootdir, bindir, docdir, datadir, gamesdir, tmpfilesdir, presetdir, mandir,
 # bashcompletiondir, zshcompletiondir, fishcompletiondir.
 # `make install FORTUNE=yes` also installs fortune(6), strfile(1) and unstr(1), as links to qotd and small-services.
+# `make install systemd=257` is for a systemd of that version or newer, and systemd=none for any: units/257 and the like hold what
+# older ones do not know. It is this host's own by default, and none with DESTDIR.
 #
 # CARGOFLAGS=--offline builds without a network, builddir=DIR somewhere else: say builddir=DIR to `make install` as well.
 # CARGO_TARGET_DIR and RUSTFLAGS of the environment are used as they are.
@@ -40,6 +42,7 @@ bashcompletiondir = $(PREFIX)/share/bash-completion/completions
 zshcompletiondir = $(PREFIX)/share/zsh/site-functions
 fishcompletiondir = $(PREFIX)/share/fish/vendor_completions.d
 builddir   = target
+systemd   := $(if $(DESTDIR),none,$(or $(shell systemctl --version 2>/dev/null | sed -n 's/^systemd \([0-9]*\).*/\1/p'),none))
 
 # systemd reads units below /usr and /usr/local, and those of the boot before it mounts anything. So units of other prefixes go
 # to /etc, and those of a /usr/local that is not on the file system of / or /usr.
@@ -56,11 +59,20 @@ PROGRAMS := $(shell sed -n 's/^\([a-z][a-z0-9-]*\)[[:blank:]].*/\1/p' services)
 WEB      = lunchd
 DAEMONS  = $(filter %-daemon.service $(WEB:%=%.service),$(UNITS))
 UNITS    = $(filter %.socket %.service %.slice,$(notdir $(wildcard units/*)))
-EXAMPLES = inetd.conf tcpserver $(PROGRAMS:%=xinetd.d/%)
 # small-services-fortune(6) is there with the program of this name only.
 MANUALS  = $(filter-out $(if $(filter yes,$(FORTUNE)),,%.6),$(notdir $(wildcard man/*.[1-8])))
 COMPLETIONS = $(addprefix $(bashcompletiondir)/,$(notdir $(wildcard completions/bash/*))) \
 	$(addprefix $(zshcompletiondir)/,$(notdir $(wildcard completions/zsh/*))) $(addprefix $(fishcompletiondir)/,$(notdir $(wildcard completions/fish/*)))
+# What only newer systemds know, as drop-ins for all units of a kind: units/VERSION/KIND.conf. systemd takes them in the order of
+# their names, and those of `systemctl edit` later.
+connection = $(filter %@.service,$(UNITS))
+daemon   = $(DAEMONS)
+socket   = $(filter-out %-daemon.socket $(WEB:%=%-%),$(filter %.socket,$(UNITS)))
+DROPINS := $(wildcard units/[0-9]*/*.conf)
+dropin   = 10-systemd-$(notdir $(patsubst %/,%,$(dir $(1)))).conf
+known    = $(if $(filter none,$(systemd)),,$(foreach file,$(DROPINS),$(shell \
+	test $(notdir $(patsubst %/,%,$(dir $(file)))) -gt $(systemd) || echo $(file))))
+EXAMPLES = apparmor inetd.conf tcpserver $(PROGRAMS:%=xinetd.d/%)
 DOCS     = README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE NOTICE $(wildcard docs/*.md)
 # What the units hide from the services, and what those of one process for all close.
 HIDDEN  := $(shell sed -n 's/^hidden[[:blank:]]*//p' units/templates/paths)
@@ -116,8 +128,9 @@ run:
 # A path ends up in units, in files of other super-servers and in shells, and each reads some characters in a way of its own. So
 # there are none of these: `make install` and `make uninstall` refuse them before they do anything.
 DIRECTORIES = bindir libexecdir rootdir docdir datadir gamesdir unitdir tmpfilesdir presetdir mandir bashcompletiondir zshcompletiondir fishcompletiondir
+DIGITS := 0 1 2 3 4 5 6 7 8 9
 PLAIN := a b c d e f g h i j k l m n o p q r s t u v w x y z A B C D E F G H I J K L M N O P Q R S T U V W X Y Z \
-	0 1 2 3 4 5 6 7 8 9 + , - . / @ _ ~
+	$(DIGITS) + , - . / @ _ ~
 # The characters of $(2) that are not in the list $(1).
 strange = $(if $(1),$(call strange,$(wordlist 2,$(words $(1)),$(1)),$(subst $(firstword $(1)),,$(2))),$(2))
 advice  = choose a path of letters, digits and + , - . / @ _ ~
@@ -127,7 +140,10 @@ check   = $(if $(filter 1,$(words x$($(1))x)),,$(error $(1) has a blank or a lin
 below   = $(if $(and $(filter /%,$($(1))),$(subst /,,$($(1)))),,$(error $(1) is '$($(1))'; choose a directory below /)) \
 	$(if $(filter . ..,$(subst /, ,$($(1)))),$(error $(1) is '$($(1))'; choose a directory below / without . and ..))
 checked = $(foreach name,PREFIX DESTDIR $(DIRECTORIES),$(call check,$(name)))$(foreach name,$(DIRECTORIES),$(call below,$(name))) \
-	$(if $(filter -% ~%,$(DESTDIR)),$(error DESTDIR is '$(DESTDIR)'; choose a path that begins with / or a name))
+	$(if $(filter -% ~%,$(DESTDIR)),$(error DESTDIR is '$(DESTDIR)'; choose a path that begins with / or a name)) \
+	$(if $(filter none,$(systemd)),,$(if $(and $(filter 1,$(words $(systemd))),$(filter 1,$(words x$(systemd)x)),$(if \
+		$(call strange,$(DIGITS),$(systemd)),,yes)),,$(error systemd is '$(systemd)'; say the number of the oldest that it is for, \
+		like 257, or none)))
 
 # Where the programs will really be, links on the way followed; in a DESTDIR, who knows.
 resolve  = $(or $(realpath $(1)),$(call resolve,$(or $(patsubst %/,%,$(dir $(1))),/))/$(notdir $(1)))
@@ -141,6 +157,7 @@ closed   = $(eval closed := $(addprefix -,$(filter-out $(call around,$(CLOSED)),
 
 # Fills in the paths.
 fill  = rm -f "$(2)" && sed -e 's|@libexecdir@|$(libexecdir)|g' -e 's|@rootdir@|$(rootdir)|g' -e 's|@docdir@|$(docdir)|g' \
+	-e 's|@datadir@|$(datadir)|g' \
 	-e 's|@closed@|$(closed)|' $(1) > "$(2)" || exit 1
 
 # Where a manual page goes, by its section, and its paths: with minus signs, not hyphens.
@@ -152,6 +169,9 @@ typeset = rm -f "$(2)" && sed $(foreach name,libexecdir rootdir docdir datadir u
 name   = $(DESTDIR)$(firstword $(subst :, ,$(1)))
 leads  = $(lastword $(subst :, ,$(1)))
 link   = ln -sf $(call leads,$(1)) $(call name,$(1)) || exit 1
+# Of any version: systemd may be older now, or newer, or these units.
+drop   = rm -f $(foreach unit,$(UNITS),$(DESTDIR)$(unitdir)/$(unit).d/10-systemd-*.conf) && \
+	{ rmdir $(foreach unit,$(UNITS),$(DESTDIR)$(unitdir)/$(unit).d) 2>/dev/null || true; }
 unlink = test "$$(readlink $(call name,$(1)))" != $(call leads,$(1)) || rm $(call name,$(1)) || exit 1
 
 # Not built here: `make` as yourself, `make install` as root. Modes do not depend on its umask.
@@ -171,6 +191,10 @@ install:
 	$(INSTALL) -m 755 $(programs)/small-services $(DESTDIR)$(bindir)
 	$(INSTALL) -m 644 $(DOCS) $(DESTDIR)$(docdir)
 	@umask 022; for unit in $(UNITS); do $(call fill,"units/$$unit",$(DESTDIR)$(unitdir)/$$unit); done
+	@$(drop)
+	@umask 022; $(foreach file,$(known),for unit in $($(basename $(notdir $(file)))); do \
+		mkdir -p $(DESTDIR)$(unitdir)/$$unit.d && $(INSTALL) -m 644 $(file) $(DESTDIR)$(unitdir)/$$unit.d/$(call dropin,$(file)) || exit 1; \
+	done;)
 	@umask 022; for example in $(EXAMPLES); do \
 		$(call fill,"units/super-servers/$$example",$(DESTDIR)$(datadir)/$$example); \
 	done
@@ -198,6 +222,7 @@ uninstall:
 	$(if $(live),-systemctl stop $(patsubst %@.service,'%@*.service',$(filter %@.service,$(UNITS))) \
 		$(DAEMONS) $(filter %.slice,$(UNITS)))
 	rm -f $(addprefix $(DESTDIR),$(FILES))
+	@$(drop)
 	@# Only those that are ours.
 	@$(foreach pair,$(LINKS) $(THEIRS),$(call unlink,$(pair));)
 	@# Of what is there only while the host is up, all that systemd makes: directories, empty files, links.

@@ -226,6 +226,55 @@ fn uninstall_removes_what_install_made_and_nothing_else() {
     }
 }
 
+/// The drop-ins below a DESTDIR, by what they say after the unit's name.
+fn drop_ins(folder: &Path) -> Vec<String> {
+    let units = folder.join("usr/local/lib/systemd/system");
+    let paths = tree(&units).into_keys().filter(|path| path.parent() != Some(Path::new("")));
+    paths.map(|path| path.to_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn drop_ins_are_installed_for_the_systemds_that_know_them_and_for_no_other() {
+    let folder = Folder::new("install-systemd");
+    let known = |arguments: &[&str]| {
+        make("022", &[&["install"], arguments].concat(), folder.path());
+        drop_ins(folder.path())
+    };
+    let steps: Vec<u32> = fs::read_dir(repository().join("units"))
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok())
+        .collect();
+    let (oldest, newest) = (steps.iter().min().unwrap(), steps.iter().max().unwrap());
+    // In a DESTDIR, that of a package: for any, unless it is said.
+    assert_eq!(known(&[]), Vec::<String>::new());
+    let all = known(&[&format!("systemd={newest}")]);
+    for step in &steps {
+        assert!(all.iter().any(|path| path.ends_with(&format!(".d/10-systemd-{step}.conf"))), "{all:?}");
+    }
+    assert!(all.contains(&format!("fortune@.service.d/10-systemd-{oldest}.conf")), "{all:?}");
+    assert_eq!(known(&["systemd=999"]), all);
+    // An older systemd, and then any: what it does not know is gone, and what others put there is not.
+    let some = known(&[&format!("systemd={oldest}")]);
+    assert!(!some.is_empty() && some.iter().all(|path| path.ends_with(&format!("-{oldest}.conf"))), "{some:?}");
+    let own = folder.path().join("usr/local/lib/systemd/system/fortune@.service.d/own.conf");
+    fs::write(&own, "[Service]\n").unwrap();
+    assert_eq!(known(&[&format!("systemd={}", oldest - 1)]), ["fortune@.service.d/own.conf"]);
+    fs::remove_file(&own).unwrap();
+    assert_eq!(known(&["systemd=none"]), Vec::<String>::new());
+    known(&["systemd=999"]);
+    make("022", &["uninstall"], folder.path());
+    assert!(
+        tree(folder.path())
+            .keys()
+            .all(|path| folder.path().join(path).is_dir() && !path.ends_with("fortune@.service.d"))
+    );
+    for strange in ["", "v257", "257-1", "25 7"] {
+        let output = try_make("022", &["install", &format!("systemd={strange}")], folder.path());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains("or none"), "{strange}: {said}");
+    }
+}
+
 #[test]
 fn a_path_that_a_unit_or_a_shell_would_read_differently_is_refused() {
     let folder = Folder::new("install-refused");
