@@ -147,6 +147,39 @@ fn the_rpm_packages_are_what_make_installs_and_rpmlint_is_silent() {
     assert!(spec.contains(concat!("\nVersion:        ", env!("CARGO_PKG_VERSION"), "\n")));
 }
 
+#[test]
+fn the_crates_are_packaged_without_a_word_and_hold_what_they_need() {
+    let folder = Folder::new("packages-crates");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["package", "--workspace", "--locked", "--offline", "--no-verify", "--allow-dirty", "--target-dir"]);
+    let output = cargo.arg(folder.path()).current_dir(repository()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !said.contains("warning"), "{said}");
+    for (name, needed) in [
+        ("small-services", &["NOTICE", "LICENSE-MIT", "services", "data/", "units/templates/"][..]),
+        ("hunker", &["LICENSE-MIT", "README.md"]),
+        ("small-services-lunchd", &["LICENSE-MIT", "README.md", "data/lunch"]),
+    ] {
+        let file = folder.path().join(format!("package/{name}-{}.crate", env!("CARGO_PKG_VERSION")));
+        let list = shell(&format!("tar --list --gzip --file {}", file.display()));
+        for it in needed {
+            assert!(list.lines().any(|line| line.split_once('/').unwrap().1.starts_with(it)), "{name}: {it}");
+        }
+        assert!(fs::metadata(&file).unwrap().len() < 1 << 20, "{name} is larger than 1 MiB");
+    }
+}
+
+#[test]
+fn all_files_that_name_the_version_name_the_same() {
+    let script = repository().join("packaging/release");
+    let output = Command::new(script).env("CHECK", "yes").stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    // Between two versions the page of changes has new ones, and there may be changes that are not committed.
+    let wrong: Vec<_> =
+        said.lines().filter(|line| !line.contains(": CHANGELOG.md ") && !line.contains("not committed")).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
 /// A container of runc's, gone with the value.
 struct Container<'a>(&'a Folder, String);
 
