@@ -15,6 +15,9 @@
 # make oldest     the programs, built with the oldest Rust that they are for, in a root of Debian 13
 # make cross      the services, built for aarch64 on another architecture, and a look at their filters
 # make mutants    is each change of crates/hunker's code noticed by a test? PACKAGE=, CHANGED= and TESTS= for others
+# make deb        Debian packages, in target/packages; `make rpm` for Fedora and its like, `make image` a container's image
+# make packages-test  are they what `make install` installs, and do they come and go as they should on Debian 12 and 13?
+# make release    all that is published of a version, in target/release-VERSION, and what is still to be done by hand
 # make sbom       what is inside the programs, in CycloneDX's form: target/sbom/*.cdx.json
 #
 # Variables: PREFIX, DESTDIR, unitdir, libexecdir, rootdir, bindir, docdir, datadir, gamesdir, tmpfilesdir, presetdir, mandir,
@@ -73,14 +76,16 @@ dropin   = 10-systemd-$(notdir $(patsubst %/,%,$(dir $(1)))).conf
 known    = $(if $(filter none,$(systemd)),,$(foreach file,$(DROPINS),$(shell \
 	test $(notdir $(patsubst %/,%,$(dir $(file)))) -gt $(systemd) || echo $(file))))
 EXAMPLES = apparmor inetd.conf tcpserver $(PROGRAMS:%=xinetd.d/%)
-DOCS     = README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE NOTICE $(wildcard docs/*.md)
+# In the directories that they are in here, so that their links lead somewhere.
+DOCS     = README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE-MIT LICENSE-APACHE NOTICE crates/hunker/README.md \
+	$(wildcard docs/*.md docs/*.png docs/plots/*.svg examples/*.rs)
 # What the units hide from the services, and what those of one process for all close.
 HIDDEN  := $(shell sed -n 's/^hidden[[:blank:]]*//p' units/templates/paths)
 CLOSED  := $(shell sed -n 's/^closed[[:blank:]]*//p' units/templates/paths)
 # The directories that are ours alone. Others are shared: they are made where they are missing, and stay as they are.
-OURS     = $(libexecdir) $(docdir) $(datadir)/xinetd.d $(datadir)
+OURS     = $(libexecdir) $(addprefix $(docdir)/,docs/plots docs crates/hunker crates examples) $(docdir) $(datadir)/xinetd.d $(datadir)
 FILES    = $(addprefix $(libexecdir)/,$(PROGRAMS) $(WEB)) $(bindir)/qotd $(bindir)/small-services \
-	$(addprefix $(docdir)/,$(notdir $(DOCS))) $(addprefix $(datadir)/,$(EXAMPLES)) $(addprefix $(unitdir)/,$(UNITS)) \
+	$(addprefix $(docdir)/,$(DOCS)) $(addprefix $(datadir)/,$(EXAMPLES)) $(addprefix $(unitdir)/,$(UNITS)) \
 	$(tmpfilesdir)/small-services.conf $(presetdir)/80-small-services.preset \
 	$(foreach page,$(notdir $(wildcard man/*.[1-8])),$(call manual,$(page))) $(COMPLETIONS)
 # Other names, each with what it leads to, NAME:PROGRAM. Of the services qotd alone is in the PATH, so that it has a page by its own
@@ -94,23 +99,24 @@ programs = $(builddir)/programs
 
 # RUSTFLAGS takes the place of the flags in .cargo/config.toml. So they are added to it.
 STATIC := -C target-feature=+crt-static -C relocation-model=pie
-ifneq ($(RUSTFLAGS),)
-override RUSTFLAGS := $(RUSTFLAGS) $(if $(findstring +crt-static,$(RUSTFLAGS)),,$(STATIC))
-export RUSTFLAGS
-endif
-ifneq ($(CARGO_ENCODED_RUSTFLAGS),)
 empty :=
 separator := $(shell printf '\037')
-encoded := $(separator)$(subst $(empty) $(empty),$(separator),$(STATIC))
-override CARGO_ENCODED_RUSTFLAGS := $(CARGO_ENCODED_RUSTFLAGS)$(if $(findstring +crt-static,$(CARGO_ENCODED_RUSTFLAGS)),,$(encoded))
+# Words one after the other, as CARGO_ENCODED_RUSTFLAGS has them: each may have blanks in it.
+encode = $(subst $(empty) $(empty),$(separator),$(strip $(1)))
+given := $(or $(CARGO_ENCODED_RUSTFLAGS),$(call encode,$(RUSTFLAGS)))
+flags := $(if $(given),$(given)$(if $(findstring +crt-static,$(given)),,$(separator)$(call encode,$(STATIC))),$(call encode,$(STATIC)))
+ifneq ($(given),)
+override CARGO_ENCODED_RUSTFLAGS := $(flags)
 export CARGO_ENCODED_RUSTFLAGS
 endif
+# No path of whoever builds is in the programs: not where the sources are, nor where cargo keeps the crates.
+remap = $(separator)--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo$(separator)--remap-path-prefix=$(CURDIR)=/small-services
 
-.PHONY: all build run units manuals test install uninstall lint bench fuzz attack soak oldest cross mutants sbom clean
+.PHONY: all build run units manuals test install uninstall lint bench fuzz attack soak oldest cross mutants deb rpm image packages-test release sbom clean
 
 # Only cargo knows where it puts a program (CARGO_TARGET_DIR, its configuration, another target), and it says so in JSON.
 # The target is named here as well, since `host-tuple` in .cargo/config.toml takes a cargo of 1.91.
-compile = mkdir -p $(programs) && \
+compile = mkdir -p $(programs) && CARGO_ENCODED_RUSTFLAGS='$(flags)$(remap)' \
 	CARGO_BUILD_TARGET=$${CARGO_BUILD_TARGET:-$$($(RUSTC) -vV | sed -n 's/^host: //p')} \
 	$(CARGO) build --release --locked $(if $(filter file,$(origin builddir)),,--target-dir $(builddir)) $(CARGOFLAGS) $(1) \
 		--message-format json-render-diagnostics >$(programs)/messages && \
@@ -189,7 +195,7 @@ install:
 	$(INSTALL) -m 711 $(addprefix $(programs)/,$(PROGRAMS) $(WEB)) $(DESTDIR)$(libexecdir)
 	$(INSTALL) -m 711 $(programs)/qotd $(DESTDIR)$(bindir)
 	$(INSTALL) -m 755 $(programs)/small-services $(DESTDIR)$(bindir)
-	$(INSTALL) -m 644 $(DOCS) $(DESTDIR)$(docdir)
+	@$(foreach file,$(DOCS),$(INSTALL) -m 644 $(file) $(DESTDIR)$(docdir)/$(file) || exit 1;)
 	@umask 022; for unit in $(UNITS); do $(call fill,"units/$$unit",$(DESTDIR)$(unitdir)/$$unit); done
 	@$(drop)
 	@umask 022; $(foreach file,$(known),for unit in $($(basename $(notdir $(file)))); do \
@@ -271,6 +277,23 @@ cross:
 
 mutants:
 	TESTS='$(TESTS)' tests/mutants $(or $(PACKAGE),hunker) $(foreach pattern,$(CHANGED),'$(pattern)')
+
+# docs/packaging.md
+deb: all
+	packaging/deb
+
+rpm: all
+	packaging/rpm
+
+image: all
+	packaging/image
+
+packages-test:
+	tests/run packages
+
+# docs/releasing.md
+release:
+	packaging/release
 
 sbom:
 	mkdir -p target/sbom
