@@ -264,6 +264,7 @@ fuzz:
 
 attack:
 	ATTACK=full tests/run escapes floods faults models sandbox memory
+	RELEASE=sid tests/run escapes
 	tests/reproducible
 
 soak:

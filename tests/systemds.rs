@@ -163,10 +163,22 @@ fn are_free_of_warnings_and_hardly_exposed(machine: &Machine) {
 fn follow_systemd_down_and_up(machine: &Machine) {
     let shown = || machine.shell("systemctl show -P DropInPaths fortune@1.service");
     assert!(shown().contains("/10-systemd-"), "{}", shown());
+    let doctor = || machine.shell("small-services doctor || true");
+    let older = "`make install` would add drop-ins for";
+    assert!(!doctor().contains(older), "{}", doctor());
     install(machine, "systemd=252");
     assert_eq!(shown(), "\n");
+    assert!(doctor().contains(older), "{}", doctor());
     install(machine, "");
     assert!(shown().contains("/10-systemd-"), "{}", shown());
+    // As after a systemd that went down, or a unit's folder that was copied from elsewhere.
+    let units = "/usr/local/lib/systemd/system/fortune@.service.d";
+    machine.shell(&format!("touch {units}/10-systemd-999.conf && systemctl daemon-reload"));
+    let said = doctor();
+    assert!(
+        said.contains("problem: this host: the units have drop-ins for systemd 999") && said.contains("`make install`"),
+        "{said}"
+    );
     machine.shell(&format!("make --no-print-directory -C {} uninstall 2>&1", repository().display()));
     assert_eq!(machine.shell("find /usr/local/lib/systemd /etc/systemd/system -name '10-systemd-*'"), "");
 }
