@@ -1,4 +1,4 @@
-//! A kernel that enforces AppArmor's profiles, Debian's in a virtual machine (tests/guest): the services serve in the profile that is
+//! A kernel that enforces `AppArmor` profiles, Debian's in a virtual machine (tests/guest): the services serve in the profile that is
 //! shipped (units/super-servers/apparmor), from inetd and as daemons, with Landlock besides; and another program is kept in by it.
 
 mod support;
