@@ -138,19 +138,26 @@ pub(crate) async fn header(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<
             }
         }
     }
-    match header.strip_prefix(BINARY) {
-        Some(rest) => binary(rest),
-        None => text(&header),
+    let named = header.strip_prefix(BINARY).map_or_else(|| text(&header), binary);
+    match named.ok_or_else(no_header)? {
+        Named::Nobody => Ok(None),
+        Named::Client(address) => Ok(Some(address)),
     }
-    .ok_or_else(no_header)
+}
+
+/// Whom a header names.
+enum Named {
+    /// It is the balancer itself that asks, or a client without an address.
+    Nobody,
+    Client(SocketAddr),
 }
 
 /// Whom a line of version 1 names; `None` if it is no such line.
-fn text(header: &[u8]) -> Option<Option<SocketAddr>> {
+fn text(header: &[u8]) -> Option<Named> {
     let line = header.strip_prefix(TEXT)?.strip_suffix(b"\r\n")?;
     // What follows says nothing.
     if line.starts_with(b"UNKNOWN") {
-        return Some(None);
+        return Some(Named::Nobody);
     }
     let words: Vec<_> = std::str::from_utf8(line).ok()?.split(' ').collect();
     let [family, from, to, port, own] = words[..] else { return None };
@@ -162,26 +169,26 @@ fn text(header: &[u8]) -> Option<Option<SocketAddr>> {
     };
     let number = |port: &str| port.bytes().all(|octet| octet.is_ascii_digit()).then(|| port.parse().ok())?;
     let (port, _): (u16, u16) = (number(port)?, number(own)?);
-    is_of_its_family.then_some(Some((from, port).into()))
+    is_of_its_family.then(|| Named::Client((from, port).into()))
 }
 
 /// Whom a header of version 2 names, by what follows its first twelve octets; `None` if it is no such header.
-fn binary(header: &[u8]) -> Option<Option<SocketAddr>> {
+fn binary(header: &[u8]) -> Option<Named> {
     let (&[command, family, _, _], rest) = header.split_first_chunk()?;
     let port = |at: usize| Some(u16::from_be_bytes([*rest.get(at)?, *rest.get(at + 1)?]));
     match (command, family) {
         // Of LOCAL, all else is ignored, the family too (section 2.2 of the specification).
-        (LOCAL, _) | (PROXY, UNSPECIFIED) => Some(None),
+        (LOCAL, _) | (PROXY, UNSPECIFIED) => Some(Named::Nobody),
         // Both addresses, then both ports; what the balancer has to say besides follows.
         (PROXY, TCP_4) => {
             port(10)?;
-            Some(Some((Ipv4Addr::from(*rest.first_chunk::<4>()?), port(8)?).into()))
+            Some(Named::Client((Ipv4Addr::from(*rest.first_chunk::<4>()?), port(8)?).into()))
         }
         (PROXY, TCP_6) => {
             port(34)?;
-            Some(Some((Ipv6Addr::from(*rest.first_chunk::<16>()?), port(32)?).into()))
+            Some(Named::Client((Ipv6Addr::from(*rest.first_chunk::<16>()?), port(32)?).into()))
         }
-        (PROXY, UNIX) => (rest.len() >= UNIX_ADDRESSES).then_some(None),
+        (PROXY, UNIX) => (rest.len() >= UNIX_ADDRESSES).then_some(Named::Nobody),
         _ => None,
     }
 }
