@@ -138,23 +138,26 @@ pub(crate) async fn header(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<
             }
         }
     }
-    match header.strip_prefix(BINARY) {
-        Some(rest) => binary(rest),
-        None => text(&header),
+    let named = header.strip_prefix(BINARY).map_or_else(|| text(&header), binary);
+    match named.ok_or_else(no_header)? {
+        Named::Nobody => Ok(None),
+        Named::Client(address) => Ok(Some(address)),
     }
-    .map(|named| named.0)
-    .ok_or_else(no_header)
 }
 
-/// The client that a header names, if it names one.
-struct Named(Option<SocketAddr>);
+/// Whom a header names.
+enum Named {
+    /// It is the balancer itself that asks, or a client without an address.
+    Nobody,
+    Client(SocketAddr),
+}
 
 /// Whom a line of version 1 names; `None` if it is no such line.
 fn text(header: &[u8]) -> Option<Named> {
     let line = header.strip_prefix(TEXT)?.strip_suffix(b"\r\n")?;
     // What follows says nothing.
     if line.starts_with(b"UNKNOWN") {
-        return Some(Named(None));
+        return Some(Named::Nobody);
     }
     let words: Vec<_> = std::str::from_utf8(line).ok()?.split(' ').collect();
     let [family, from, to, port, own] = words[..] else { return None };
@@ -166,7 +169,7 @@ fn text(header: &[u8]) -> Option<Named> {
     };
     let number = |port: &str| port.bytes().all(|octet| octet.is_ascii_digit()).then(|| port.parse().ok())?;
     let (port, _): (u16, u16) = (number(port)?, number(own)?);
-    is_of_its_family.then_some(Named(Some((from, port).into())))
+    is_of_its_family.then(|| Named::Client((from, port).into()))
 }
 
 /// Whom a header of version 2 names, by what follows its first twelve octets; `None` if it is no such header.
@@ -175,17 +178,17 @@ fn binary(header: &[u8]) -> Option<Named> {
     let port = |at: usize| Some(u16::from_be_bytes([*rest.get(at)?, *rest.get(at + 1)?]));
     match (command, family) {
         // Of LOCAL, all else is ignored, the family too (section 2.2 of the specification).
-        (LOCAL, _) | (PROXY, UNSPECIFIED) => Some(Named(None)),
+        (LOCAL, _) | (PROXY, UNSPECIFIED) => Some(Named::Nobody),
         // Both addresses, then both ports; what the balancer has to say besides follows.
         (PROXY, TCP_4) => {
             port(10)?;
-            Some(Named(Some((Ipv4Addr::from(*rest.first_chunk::<4>()?), port(8)?).into())))
+            Some(Named::Client((Ipv4Addr::from(*rest.first_chunk::<4>()?), port(8)?).into()))
         }
         (PROXY, TCP_6) => {
             port(34)?;
-            Some(Named(Some((Ipv6Addr::from(*rest.first_chunk::<16>()?), port(32)?).into())))
+            Some(Named::Client((Ipv6Addr::from(*rest.first_chunk::<16>()?), port(32)?).into()))
         }
-        (PROXY, UNIX) => (rest.len() >= UNIX_ADDRESSES).then_some(Named(None)),
+        (PROXY, UNIX) => (rest.len() >= UNIX_ADDRESSES).then_some(Named::Nobody),
         _ => None,
     }
 }
