@@ -9,8 +9,8 @@
 # make lint       format, lints, documentation, scripts
 # make bench      the benchmarks, beside their peers; PLOTS=yes writes docs/benchmarks.md as well
 # make fuzz       the fuzz targets, RUNS=10000000 times each
-# make attack     the long versions of the tests of attacks, and two builds that have to be the same; writes docs/escapes.md
-#                 and docs/floods.md
+# make attack     the long versions of the tests of attacks, and two builds that have to be the same; writes docs/escapes.md,
+#                 docs/floods.md and docs/kernels.md
 # make soak       mixed load on all services, for SOAK=300 seconds
 # make oldest     the programs, built with the oldest Rust that they are for, in a root of Debian 13
 # make cross      the services, built for aarch64 on another architecture, and a look at their filters
@@ -263,7 +263,7 @@ fuzz:
 	fuzz/run $(RUNS)
 
 attack:
-	ATTACK=full tests/run escapes floods faults models sandbox memory
+	ATTACK=full tests/run escapes floods faults models sandbox memory kernels
 	RELEASE=sid tests/run escapes
 	tests/reproducible
 

@@ -85,6 +85,31 @@ pub const LANDLOCK_LEAVES: &[(&[&str], &str)] = &[
     (GIVEN, "no right for that before ABI 9: what is open may be used"),
 ];
 
+/// Acts with files and networks that Landlock alone does not stop before this version of it.
+pub const LANDLOCK_LEARNED: &[(u32, &[&str])] = &[
+    (3, &["shorten a file"]),
+    (4, &["connect over TCP", "take a TCP port", "turn the client's connection to another host"]),
+    (6, &["connect to an abstract socket"]),
+    (
+        9,
+        &[
+            "connect to a service's socket in the file system",
+            "write to another service on the service manager's socket",
+            "write to another service on the log's socket",
+            "write to another service in a batch on the service manager's socket",
+            "write to another service in a batch on the log's socket",
+            "pass a descriptor to another service",
+        ],
+    ),
+    (10, &["send a datagram over UDP", "connect over UDP", "take a UDP port"]),
+];
+
+/// Whether Landlock alone does not stop an act, in a kernel that has this version of it.
+pub fn landlock_leaves(abi: u32, act: &str) -> bool {
+    let learned = LANDLOCK_LEARNED.iter().find(|(_, acts)| acts.contains(&act));
+    learned.map_or_else(|| LANDLOCK_LEAVES.iter().any(|(acts, _)| acts.contains(&act)), |(from, _)| abi < *from)
+}
+
 /// What is done with sockets that it was given.
 const GIVEN: &[&str] = &[
     "write to another service on the service manager's socket",
