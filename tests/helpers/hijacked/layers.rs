@@ -54,7 +54,6 @@ pub struct Keeper<'a> {
     service: &'a str,
     io: Io,
     layers: &'a str,
-    files: bool,
     children: Option<Children>,
 }
 
@@ -77,14 +76,14 @@ impl<'a> Keeper<'a> {
                 layer.apply(&policy).expect("a kernel with every layer");
             }
         }
-        Self { service, io, layers, files: !readable.is_empty(), children }
+        Self { service, io, layers, children }
     }
 
     /// Makes this process one of its processes, by the same layers.
     pub fn narrow(&self, child: Io) {
         let narrower = audit::narrower(self.service, child, self.io);
         if let Some(children) = &self.children {
-            children.part(self.files).expect("a domain of its own");
+            children.part(child != Io::Connection).expect("a domain of its own");
             children.narrow(&narrower).expect("a policy of its own");
             return;
         }
