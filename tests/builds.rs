@@ -21,7 +21,10 @@ fn run(command: &mut Command) -> Output {
         command.env_remove(name);
     }
     for (name, value) in [("LTO", "off"), ("OPT_LEVEL", "0"), ("CODEGEN_UNITS", "16"), ("STRIP", "debuginfo")] {
-        command.env(format!("CARGO_PROFILE_RELEASE_{name}"), value);
+        let name = format!("CARGO_PROFILE_RELEASE_{name}");
+        if command.get_envs().all(|(set, _)| set != name.as_str()) {
+            command.env(name, value);
+        }
     }
     command.current_dir(repository()).output().unwrap()
 }
