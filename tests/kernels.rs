@@ -175,8 +175,8 @@ fn lacking(abi: u32, sends_datagrams: bool) -> Option<String> {
     let words = all.iter().filter(|it| lacks(abi, it) && !(sends_datagrams && it.name == "net_connect_send_udp"));
     let words: Vec<_> = words.map(|it| it.act).collect();
     let (last, others) = words.split_last()?;
-    let list = if others.is_empty() { (*last).to_owned() } else { format!("{} or {last}", others.join(", ")) };
-    Some(format!("this kernel (Landlock ABI {abi}) cannot forbid {list}"))
+    let acts = if others.is_empty() { (*last).to_owned() } else { format!("{} or {last}", others.join(", ")) };
+    Some(format!("this kernel (Landlock ABI {abi}) cannot forbid {acts}"))
 }
 
 #[test]
@@ -201,8 +201,8 @@ fn the_log_and_the_doctor_name_what_landlock_cannot_forbid() {
             }
             continue;
         }
-        let named = lacking(abi, false).map_or("with every right".to_owned(), |it| format!("{it}; seccomp does"));
-        assert!(doctor.contains(&named), "{title}: {doctor}");
+        let sentence = lacking(abi, false).map_or("with every right".to_owned(), |it| format!("{it}; seccomp does"));
+        assert!(doctor.contains(&sentence), "{title}: {doctor}");
         for (row, cell) in run.section("served").filter(|(_, cell)| cell.ends_with(": served")) {
             let mode = cell.split_once(": ").unwrap().0;
             let said: Vec<_> = run.section("said").filter(|(it, _)| *it == format!("{row}, {mode}")).collect();
@@ -298,6 +298,8 @@ fn the_calls_that_survive_are_those_of_the_policy_and_do_what_is_listed() {
     }
 }
 
+const WRITE: &str = "docs/kernels.md is another than `make attack` writes";
+
 /// The tables of the page: the section of the machines' lines, and the heading of the first column.
 const TABLES: [(&str, &str); 7] = [
     ("kernel", ""),
@@ -357,10 +359,9 @@ fn the_page_is_what_the_machines_say() {
         }
         write_page("kernels.md", &page.replace("@said@", &RUNS.iter().map(said).collect::<String>()));
     }
-    const WRITE: &str = "docs/kernels.md is another than `make attack` writes";
     let page = fs::read_to_string(repository().join("docs/kernels.md")).unwrap();
     let there: BTreeMap<(&str, &str, &str), &str> =
-        TABLES.iter().zip(tables(&page)).flat_map(|(it, table)| cells(it.0, table)).collect();
+        TABLES.iter().zip(tables(&page)).flat_map(|(it, table)| cells(it.0, &table)).collect();
     for run in RUNS.iter() {
         let title = run.kernel.title;
         // A newer kernel than the page's newest may know more.
@@ -400,7 +401,7 @@ fn tables(page: &str) -> Vec<Vec<&str>> {
 }
 
 /// Of a table, each cell with the section, the row and the column.
-fn cells<'a>(section: &'a str, table: Vec<&'a str>) -> Vec<((&'a str, &'a str, &'a str), &'a str)> {
+fn cells<'a>(section: &'a str, table: &[&'a str]) -> Vec<((&'a str, &'a str, &'a str), &'a str)> {
     let split = |line: &'a str| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>();
     let head = split(table[0]);
     let rows = table[2..].iter().map(|line| split(line));

@@ -52,7 +52,9 @@ pub fn all(programs: &Path, full: bool) {
                 let (outcome, row) = (served(programs, service, *way, mode), format!("{service}, {name}"));
                 match outcome {
                     Ok(Outcome::Served(lines)) => {
-                        lines.iter().for_each(|line| say("said", &format!("{row}, {mode}"), line));
+                        for line in lines {
+                            say("said", &format!("{row}, {mode}"), &line);
+                        }
                         say("served", &row, &format!("{mode}: served"));
                         outcomes.push("serves".to_owned());
                     }
