@@ -70,7 +70,6 @@ COMPLETIONS = $(addprefix $(bashcompletiondir)/,$(notdir $(wildcard completions/
 # their names, and those of `systemctl edit` later.
 connection = $(filter %@.service,$(UNITS))
 daemon   = $(DAEMONS)
-socket   = $(filter-out %-daemon.socket $(WEB:%=%-%),$(filter %.socket,$(UNITS)))
 DROPINS := $(wildcard units/[0-9]*/*.conf)
 dropin   = 10-systemd-$(notdir $(patsubst %/,%,$(dir $(1)))).conf
 known    = $(if $(filter none,$(systemd)),,$(foreach file,$(DROPINS),$(shell \
@@ -176,7 +175,7 @@ name   = $(DESTDIR)$(firstword $(subst :, ,$(1)))
 leads  = $(lastword $(subst :, ,$(1)))
 link   = ln -sf $(call leads,$(1)) $(call name,$(1)) || exit 1
 # Of any version: systemd may be older now, or newer, or these units.
-drop   = rm -f $(foreach unit,$(UNITS),$(DESTDIR)$(unitdir)/$(unit).d/10-systemd-*.conf) && \
+drop   = rm -f $(foreach unit,$(UNITS),$(DESTDIR)$(unitdir)/$(unit).d/10-systemd-[0-9]*.conf) && \
 	{ rmdir $(foreach unit,$(UNITS),$(DESTDIR)$(unitdir)/$(unit).d) 2>/dev/null || true; }
 unlink = test "$$(readlink $(call name,$(1)))" != $(call leads,$(1)) || rm $(call name,$(1)) || exit 1
 
@@ -281,13 +280,13 @@ mutants:
 
 # docs/packaging.md
 deb: all
-	packaging/deb
+	builddir=$(builddir) packaging/deb
 
 rpm: all
-	packaging/rpm
+	builddir=$(builddir) packaging/rpm
 
 image: all
-	packaging/image
+	builddir=$(builddir) packaging/image
 
 packages-test:
 	tests/run packages
@@ -298,7 +297,7 @@ release:
 
 sbom:
 	mkdir -p target/sbom
-	"$$(tests/tools cargo-cyclonedx)" cyclonedx --features services --format json --spec-version 1.5 --no-build-deps --target $(shell rustc --print host-tuple)
+	"$$(tests/tools cargo-cyclonedx)" cyclonedx --features services --format json --spec-version 1.5 --no-build-deps --target $(shell $(RUSTC) --print host-tuple)
 	mv small-services.cdx.json crates/lunchd/small-services-lunchd.cdx.json target/sbom && rm -f crates/*/*.cdx.json
 
 clean:

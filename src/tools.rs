@@ -34,7 +34,7 @@ enum Command {
         /// For programs: one JSON object with the states and the problems
         #[arg(long)]
         json: bool,
-        /// Ask this service alone whether it answers, as a container's health check does: qotd=127.0.0.1:17
+        /// Ask this service alone over TCP, and take ten seconds at most, as a container's health check does: qotd=127.0.0.1:17
         #[arg(long, value_name = "NAME=IP:PORT", conflicts_with = "json")]
         ask: Option<doctor::Asked>,
     },

@@ -13,7 +13,7 @@ mount -t securityfs none /sys/kernel/security
 echo "layers $(cat /sys/kernel/security/lsm)"
 ours=/usr/local/libexec/small-services
 mkdir -p $ours /elsewhere /etc/apparmor.d/abi /var/run /usr/share/games/fortunes /usr/share/zoneinfo
-cp /programs/echo /programs/qotd /programs/daytime /programs/time /programs/discard /programs/lunchd /bin/busybox $ours
+cp $(ls -d /programs/* | grep -vE '/(inetd|inetd.conf|apparmor|apparmor_parser|3.0)$') /bin/busybox $ours
 cp /bin/busybox /elsewhere
 cp /programs/3.0 /etc/apparmor.d/abi
 printf 'root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n' >/etc/passwd
@@ -25,7 +25,7 @@ echo "profile $(cat /sys/kernel/security/apparmor/profiles)"
 for program in elsewhere/busybox ${ours#/}/busybox; do
 	echo "passwd by $program: $(/$program head -n 1 /etc/passwd 2>&1)"
 done
-dmesg -c >/dev/null
+echo "logged $(dmesg -c | grep -i denied | grep -c passwd)"
 
 until_it_answers() { until nc 127.0.0.1 $1 </dev/null >/dev/null 2>&1; do sleep 0.1; done; }
 ask() { # PORT
@@ -66,10 +66,15 @@ fn the_services_serve_in_their_profile_and_nothing_else_leaves_it() {
         folder.file(name, text.replace("@libexecdir@", "/usr/local/libexec/small-services"))
     };
     let peers = repository().join("target/peers");
-    let programs = ["echo", "qotd", "daytime", "time", "discard", "lunchd"].map(program);
+    let programs = support::programs().chain(["lunchd"]).map(program);
     let theirs = ["usr/sbin/inetd", "sbin/apparmor_parser", "etc/apparmor.d/abi/3.0"].map(|path| peers.join(path));
     let mut guest = Command::new(repository().join("tests/guest"));
-    guest.arg(folder.path().join("guest")).args(programs).args(theirs).args(["apparmor", "inetd.conf"].map(fill));
+    guest
+        .arg(folder.path().join("guest"))
+        .args(programs)
+        .args(theirs)
+        .args(["apparmor", "inetd.conf"].map(fill))
+        .env("AUDIT", "1");
     fs::create_dir(folder.path().join("guest")).unwrap();
     let script = fs::File::open(folder.file("script", SCRIPT)).unwrap();
     let output = guest.stdin(script).stdout(Stdio::piped()).output().unwrap();
@@ -84,6 +89,7 @@ fn the_services_serve_in_their_profile_and_nothing_else_leaves_it() {
     let passwd = all("passwd by ");
     assert_eq!(passwd[0], "elsewhere/busybox: root:x:0:0::/:/bin/sh");
     assert!(passwd[1].starts_with("usr/local") && passwd[1].ends_with("Permission denied"), "{passwd:?}");
+    assert_eq!(all("logged "), ["1"], "what is denied is in the kernel's log");
     // From inetd, and then by daemons.
     let fortunes = all("answer 17 ");
     assert!(fortunes.len() == 2 && fortunes[0].ends_with(r"\r\n") && fortunes[1] == r"inaprofile\r\n", "{fortunes:?}");

@@ -139,6 +139,10 @@ fn a_balancer_that_names_nobody_is_closed_and_the_log_says_so_once() {
     cut[15] = 4; // less than two addresses take
     let mut datagrams = binary.clone();
     datagrams[13] = 0x12;
+    let [mut version, mut command, mut unix] = [binary.clone(), binary.clone(), binary.clone()];
+    version[12] = 0x11;
+    command[12] = 0x22;
+    unix[13] = 0x31; // two paths take more
     let mut endless = binary.clone();
     endless[14..16].copy_from_slice(&u16::MAX.to_be_bytes());
     for bad in [
@@ -148,6 +152,13 @@ fn a_balancer_that_names_nobody_is_closed_and_the_log_says_so_once() {
         b"PROXY TCP5 192.0.2.1 192.0.2.2 1 2\r\n",
         b"PROXY TCP4 192.0.2.1 192.0.2.2 1 65536\r\n",
         b"PROXY TCP4 localhost 192.0.2.2 1 2\r\n",
+        b"PROXY TCP4 2001:db8::1 2001:db8::2 1 2\r\n",
+        b"PROXY TCP6 192.0.2.1 192.0.2.2 1 2\r\n",
+        b"PROXY TCP4 192.0.2.1 192.0.2.2 +1 2\r\n",
+        b"PROXY UNKNOWNX\r\n",
+        &version,
+        &command,
+        &unix,
         &[b"PROXY TCP4 ", &[b'1'; 200][..]].concat(),
         &text[1..],
         &binary[2..],

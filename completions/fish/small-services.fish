@@ -31,7 +31,7 @@ complete -c small-services -n "__fish_small_services_needs_command" -f -a "units
 complete -c small-services -n "__fish_small_services_needs_command" -f -a "strfile" -d 'Make an index of a cookie file, as strfile(1) does'
 complete -c small-services -n "__fish_small_services_needs_command" -f -a "unstr" -d 'Print a cookie file in the order of its index, as unstr(1) does'
 complete -c small-services -n "__fish_small_services_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c small-services -n "__fish_small_services_using_subcommand doctor" -l ask -d 'Ask this service alone whether it answers, as a container\'s health check does: qotd=127.0.0.1:17' -r
+complete -c small-services -n "__fish_small_services_using_subcommand doctor" -l ask -d 'Ask this service alone over TCP, and take ten seconds at most, as a container\'s health check does: qotd=127.0.0.1:17' -r
 complete -c small-services -n "__fish_small_services_using_subcommand doctor" -l json -d 'For programs: one JSON object with the states and the problems'
 complete -c small-services -n "__fish_small_services_using_subcommand doctor" -s h -l help -d 'Print help'
 complete -c small-services -n "__fish_small_services_using_subcommand units" -l program -d 'The program\'s file: an absolute path' -r -F

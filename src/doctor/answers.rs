@@ -87,7 +87,10 @@ impl Asked {
     /// If there is no answer, or a wrong one.
     pub(crate) fn answers(&self) -> Result<(), String> {
         let Self { name, address } = self;
-        converse(name, *address).map_err(|error| format!("{name} at {address} gives no answer: {error}"))
+        converse(name, *address).map_err(|error| {
+            let what = if error.kind() == ErrorKind::InvalidData { "gives a wrong answer" } else { "gives no answer" };
+            format!("{name} at {address} {what}: {error}")
+        })
     }
 }
 
@@ -177,15 +180,32 @@ const TLS_ALERT: u8 = 21;
 const NO_CLIENT_HELLO: [u8; 9] = [22, 3, 1, 0, 4, 2, 0, 0, 0];
 
 fn right(name: &str, answer: &[u8]) -> io::Result<()> {
+    let is_text = |text: &[u8]| text.iter().all(|octet| matches!(octet, b' '..=b'~' | b'\r' | b'\n' | b'\t' | 128..));
     let right = match name {
         "echo" => answer == QUESTION,
         "discard" => answer.is_empty(),
-        "time" => answer.len() == 4,
-        "lunchd-http" => answer.starts_with(b"HTTP/1.1 "),
+        "time" => <[u8; 4]>::try_from(answer).is_ok_and(is_now),
+        // A page, or the way to https.
+        "lunchd-http" => [&b"HTTP/1.1 200 "[..], b"HTTP/1.1 301 "].iter().any(|line| answer.starts_with(line)),
         "lunchd-https" => answer.first() == Some(&TLS_ALERT),
-        _ => !answer.is_empty(),
+        // It never ends.
+        "chargen" => !answer.is_empty() && is_text(answer),
+        _ => answer.ends_with(b"\r\n") && is_text(answer),
     };
-    if right { Ok(()) } else { Err(io::Error::other(format!("{} octets came", answer.len()))) }
+    let wrong =
+        || io::Error::new(ErrorKind::InvalidData, format!("its {} octets are not what {name} sends", answer.len()));
+    if right { Ok(()) } else { Err(wrong()) }
+}
+
+/// Whether a time of RFC 868 is that of this host's clock, but for a day.
+fn is_now(seconds: [u8; 4]) -> bool {
+    const FROM_1900_TO_1970: u64 = 2_208_988_800;
+    const DAY: u32 = 86_400;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |it| it.as_secs());
+    // It wraps around.
+    let now = u32::try_from((now + FROM_1900_TO_1970) & u64::from(u32::MAX)).unwrap_or(0);
+    let ahead = u32::from_be_bytes(seconds).wrapping_sub(now);
+    ahead <= DAY || ahead.wrapping_neg() <= DAY
 }
 
 #[cfg(test)]
@@ -199,6 +219,38 @@ mod tests {
         for bad in ["", "echo", "echo=", "=127.0.0.1:7", "fortune=127.0.0.1:17", "echo=127.0.0.1", "echo=localhost:7"] {
             let said = bad.parse::<Asked>().expect_err(bad);
             assert!(said.contains("qotd=127.0.0.1:17; names are qotd, echo, "), "{said}");
+        }
+    }
+    #[test]
+    fn an_answer_is_what_the_service_sends() {
+        let now =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs() + 2_208_988_800;
+        let now = u32::try_from(now & 0xffff_ffff).expect("32 bits").to_be_bytes();
+        let rights: [(&str, &[u8]); 8] = [
+            ("echo", QUESTION),
+            ("discard", b""),
+            ("time", &now),
+            ("qotd", b"a fortune\r\n"),
+            ("daytime", b"Sat Nov 21 07:52:08 2026\r\n"),
+            ("chargen", b" !\"#"),
+            ("lunchd-http", b"HTTP/1.1 200 OK\r\n"),
+            ("lunchd-http", b"HTTP/1.1 301 Moved Permanently\r\n"),
+        ];
+        for (name, answer) in rights {
+            right(name, answer).expect(name);
+        }
+        let wrongs: [(&str, &[u8]); 8] = [
+            ("echo", b"else"),
+            ("discard", b"x"),
+            ("time", b"abcd"),
+            ("time", b"abc"),
+            ("qotd", b""),
+            ("qotd", b"\0\r\n"),
+            ("daytime", b"no line end"),
+            ("lunchd-http", b"HTTP/1.1 503 Service Unavailable\r\n"),
+        ];
+        for (name, answer) in wrongs {
+            assert_eq!(right(name, answer).expect_err(name).kind(), ErrorKind::InvalidData, "{name}");
         }
     }
 }

@@ -67,7 +67,12 @@ fn examine_version(version: u32, services: &[&Service], findings: &mut Findings)
         findings.problem(None, text, "use an inetd, xinetd or tcpserver there (share/small-services), or --listen");
     }
     let sockets = services.iter().flat_map(|service| &service.sockets);
-    let paths = sockets.map(|socket| socket.started.get("DropInPaths"));
+    // Packages are for all systemds, and have none.
+    let own: Vec<_> = sockets.filter(|it| !it.started.get("FragmentPath").starts_with("/usr/lib/")).collect();
+    if own.is_empty() {
+        return;
+    }
+    let paths = own.iter().map(|socket| socket.started.get("DropInPaths"));
     let known = STEPS.iter().copied().filter(|&step| step <= version).max();
     let installed = paths.flat_map(str::split_whitespace).filter_map(step_of).max();
     match (installed, known) {

@@ -156,7 +156,7 @@ enum Named {
 fn text(header: &[u8]) -> Option<Named> {
     let line = header.strip_prefix(TEXT)?.strip_suffix(b"\r\n")?;
     // What follows says nothing.
-    if line.starts_with(b"UNKNOWN") {
+    if line == b"UNKNOWN" || line.starts_with(b"UNKNOWN ") {
         return Some(Named::Nobody);
     }
     let words: Vec<_> = std::str::from_utf8(line).ok()?.split(' ').collect();
