@@ -63,14 +63,17 @@ pub fn take_passed_sockets() -> io::Result<Vec<(OwnedFd, Option<String>)>> {
     let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
     // What was passed to another process is none of ours, whatever the other variables say.
     let foreign = set(PID).is_none_or(|pid| pid.parse().is_ok_and(|pid: u32| pid != std::process::id()));
-    let ours = !foreign && set(NUMBER).is_some();
-    let names = set(NAMES).filter(|_| ours);
-    let passed = if ours { sd_notify::listen_fds().map(Iterator::collect) } else { Ok(Vec::new()) };
-    for name in [PID, NUMBER, NAMES] {
-        // SAFETY: the program has one thread.
-        unsafe { env::remove_var(name) };
+    let mut passed = Vec::new();
+    let mut names = None;
+    if !foreign && set(NUMBER).is_some() {
+        let taken = sd_notify::listen_fds().map(Iterator::collect);
+        names = set(NAMES);
+        for name in [PID, NUMBER, NAMES] {
+            // SAFETY: the program has one thread.
+            unsafe { env::remove_var(name) };
+        }
+        passed = taken?;
     }
-    let passed: Vec<_> = passed?;
     let names: Vec<_> = match &names {
         Some(names) => names.split(':').map(|name| Some(name.to_owned())).collect(),
         None => vec![None; passed.len()],
