@@ -229,7 +229,7 @@ fn the_image_serves_read_only_and_without_any_right_and_says_whether_it_is_well(
     let mut run = container.runc(&run, &[]);
     let mut started = run.stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
     let said = || fs::read_to_string(&log).unwrap();
-    wait_until(|| said().matches("serving on").count() == 2);
+    wait_until(|| said().matches("serving on").count() == 2 && fs::read_to_string(&pid).is_ok_and(|it| !it.is_empty()));
 
     let network = format!("nsenter -n -t {}", fs::read_to_string(&pid).unwrap());
     support::assert_fortune(shell(&format!("{network} nc 127.0.0.1 1717 </dev/null")).as_bytes());
