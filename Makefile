@@ -7,6 +7,7 @@
 #                 repository as well, so that they can be read, and installed without Rust
 # make lint       format, lints, documentation, scripts
 # make bench      the benchmarks, beside their peers; PLOTS=yes writes docs/benchmarks.md as well
+# make bench-units   what each directive costs at each start of a unit, for three versions of systemd: writes docs/costs.md
 # make fuzz       the fuzz targets, RUNS=10000000 times each
 # make attack     the long versions of the tests of attacks, and two builds that have to be the same; writes docs/escapes.md
 #                 and docs/floods.md
@@ -79,7 +80,7 @@ override CARGO_ENCODED_RUSTFLAGS := $(CARGO_ENCODED_RUSTFLAGS)$(if $(findstring 
 export CARGO_ENCODED_RUSTFLAGS
 endif
 
-.PHONY: all build run units test install uninstall lint bench fuzz attack soak oldest cross mutants sbom clean
+.PHONY: all build run units test install uninstall lint bench bench-units fuzz attack soak oldest cross mutants sbom clean
 
 # Only cargo knows where it puts a program (CARGO_TARGET_DIR, its configuration, another target), and it says so in JSON.
 # The target is named here as well, since `host-tuple` in .cargo/config.toml takes a cargo of 1.91.
@@ -199,6 +200,9 @@ test:
 
 bench:
 	benches/run
+
+bench-units:
+	benches/run directives
 
 fuzz:
 	fuzz/run $(RUNS)
