@@ -5,6 +5,7 @@
 # make uninstall  the opposite
 # make units      the units and the files for other super-servers, from the table `services` and units/templates: they are in the
 #                 repository as well, so that they can be read, and installed without Rust
+# make manuals    the manual pages and the completions, from man/templates and the programs' options: in the repository likewise
 # make lint       format, lints, documentation, scripts
 # make bench      the benchmarks, beside their peers; PLOTS=yes writes docs/benchmarks.md as well
 # make bench-units   what each directive costs at each start of a unit, for three versions of systemd: writes docs/costs.md
@@ -15,10 +16,16 @@
 # make oldest     the programs, built with the oldest Rust that they are for, in a root of Debian 13
 # make cross      the services, built for aarch64 on another architecture, and a look at their filters
 # make mutants    is each change of crates/hunker's code noticed by a test? PACKAGE=, CHANGED= and TESTS= for others
+# make deb        Debian packages, in target/packages; `make rpm` for Fedora and its like, `make image` a container's image
+# make packages-test  are they what `make install` installs, and do they come and go as they should on Debian 12 and 13?
+# make release    all that is published of a version, in target/release-VERSION, and what is still to be done by hand
 # make sbom       what is inside the programs, in CycloneDX's form: target/sbom/*.cdx.json
 #
-# Variables: PREFIX, DESTDIR, unitdir, libexecdir, rootdir, bindir, docdir, datadir, gamesdir, tmpfilesdir, presetdir.
+# Variables: PREFIX, DESTDIR, unitdir, libexecdir, rootdir, bindir, docdir, datadir, gamesdir, tmpfilesdir, presetdir, mandir,
+# bashcompletiondir, zshcompletiondir, fishcompletiondir.
 # `make install FORTUNE=yes` also installs fortune(6), strfile(1) and unstr(1), as links to qotd and small-services.
+# `make install systemd=257` is for a systemd of that version or newer, and systemd=none for any: units/257 and the like hold what
+# older ones do not know. It is this host's own by default, and none with DESTDIR.
 #
 # CARGOFLAGS=--offline builds without a network, builddir=DIR somewhere else: say builddir=DIR to `make install` as well.
 # CARGO_TARGET_DIR and RUSTFLAGS of the environment are used as they are.
@@ -34,7 +41,12 @@ gamesdir   = $(PREFIX)/games
 unitdir    = $(if $(early),$(PREFIX)/lib/systemd/system,/etc/systemd/system)
 tmpfilesdir = $(configdir)/tmpfiles.d
 presetdir  = $(configdir)/systemd/system-preset
+mandir     = $(PREFIX)/share/man
+bashcompletiondir = $(PREFIX)/share/bash-completion/completions
+zshcompletiondir = $(PREFIX)/share/zsh/site-functions
+fishcompletiondir = $(PREFIX)/share/fish/vendor_completions.d
 builddir   = target
+systemd   := $(if $(DESTDIR),none,$(or $(shell systemctl --version 2>/dev/null | sed -n 's/^systemd \([0-9]*\).*/\1/p'),none))
 
 # systemd reads units below /usr and /usr/local, and those of the boot before it mounts anything. So units of other prefixes go
 # to /etc, and those of a /usr/local that is not on the file system of / or /usr.
@@ -51,40 +63,61 @@ PROGRAMS := $(shell sed -n 's/^\([a-z][a-z0-9-]*\)[[:blank:]].*/\1/p' services)
 WEB      = lunchd
 DAEMONS  = $(filter %-daemon.service $(WEB:%=%.service),$(UNITS))
 UNITS    = $(filter %.socket %.service %.slice,$(notdir $(wildcard units/*)))
-EXAMPLES = inetd.conf tcpserver $(PROGRAMS:%=xinetd.d/%)
-DOCS     = README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE NOTICE $(wildcard docs/*.md)
+# small-services-fortune(6) is there with the program of this name only.
+MANUALS  = $(filter-out $(if $(filter yes,$(FORTUNE)),,%.6),$(notdir $(wildcard man/*.[1-8])))
+COMPLETIONS = $(addprefix $(bashcompletiondir)/,$(notdir $(wildcard completions/bash/*))) \
+	$(addprefix $(zshcompletiondir)/,$(notdir $(wildcard completions/zsh/*))) $(addprefix $(fishcompletiondir)/,$(notdir $(wildcard completions/fish/*)))
+# What only newer systemds know, as drop-ins for all units of a kind: units/VERSION/KIND.conf. systemd takes them in the order of
+# their names, and those of `systemctl edit` later.
+connection = $(filter %@.service,$(UNITS))
+daemon   = $(DAEMONS)
+socket   = $(filter-out %-daemon.socket $(WEB:%=%-%),$(filter %.socket,$(UNITS)))
+DROPINS := $(wildcard units/[0-9]*/*.conf)
+dropin   = 10-systemd-$(notdir $(patsubst %/,%,$(dir $(1)))).conf
+known    = $(if $(filter none,$(systemd)),,$(foreach file,$(DROPINS),$(shell \
+	test $(notdir $(patsubst %/,%,$(dir $(file)))) -gt $(systemd) || echo $(file))))
+EXAMPLES = apparmor inetd.conf tcpserver $(PROGRAMS:%=xinetd.d/%)
+# In the directories that they are in here, so that their links lead somewhere.
+DOCS     = README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE-MIT LICENSE-APACHE NOTICE crates/hunker/README.md \
+	$(wildcard docs/*.md docs/*.png docs/plots/*.svg examples/*.rs)
 # What the units hide from the services, and what those of one process for all close.
 HIDDEN  := $(shell sed -n 's/^hidden[[:blank:]]*//p' units/templates/paths)
 CLOSED  := $(shell sed -n 's/^closed[[:blank:]]*//p' units/templates/paths)
 # The directories that are ours alone. Others are shared: they are made where they are missing, and stay as they are.
-OURS     = $(libexecdir) $(docdir) $(datadir)/xinetd.d $(datadir)
+OURS     = $(libexecdir) $(addprefix $(docdir)/,docs/plots docs crates/hunker crates examples) $(docdir) $(datadir)/xinetd.d $(datadir)
 FILES    = $(addprefix $(libexecdir)/,$(PROGRAMS) $(WEB)) $(bindir)/qotd $(bindir)/small-services \
-	$(addprefix $(docdir)/,$(notdir $(DOCS))) $(addprefix $(datadir)/,$(EXAMPLES)) $(addprefix $(unitdir)/,$(UNITS)) \
-	$(tmpfilesdir)/small-services.conf $(presetdir)/80-small-services.preset
-# fortune-mod's names, each with what it leads to: NAME:PROGRAM.
-LINKS    = $(gamesdir)/fortune:$(bindir)/qotd $(bindir)/strfile:$(bindir)/small-services $(bindir)/unstr:$(bindir)/small-services
+	$(addprefix $(docdir)/,$(DOCS)) $(addprefix $(datadir)/,$(EXAMPLES)) $(addprefix $(unitdir)/,$(UNITS)) \
+	$(tmpfilesdir)/small-services.conf $(presetdir)/80-small-services.preset \
+	$(foreach page,$(notdir $(wildcard man/*.[1-8])),$(call manual,$(page))) $(COMPLETIONS)
+# Other names, each with what it leads to, NAME:PROGRAM. Of the services qotd alone is in the PATH, so that it has a page by its own
+# name: discard(8) is Postfix's, and echo(1) and time(1) are found first.
+LINKS    = $(call manual,qotd.8):small-services-qotd.8 $(if $(filter yes,$(FORTUNE)),$(THEIRS))
+# fortune-mod's.
+THEIRS   = $(gamesdir)/fortune:$(bindir)/qotd $(bindir)/strfile:$(bindir)/small-services $(bindir)/unstr:$(bindir)/small-services \
+	$(foreach page,fortune.6 strfile.1 unstr.1,$(call manual,$(page)):small-services-$(page))
 # What is built is found here without cargo, which root often does not have.
 programs = $(builddir)/programs
 
 # RUSTFLAGS takes the place of the flags in .cargo/config.toml. So they are added to it.
 STATIC := -C target-feature=+crt-static -C relocation-model=pie
-ifneq ($(RUSTFLAGS),)
-override RUSTFLAGS := $(RUSTFLAGS) $(if $(findstring +crt-static,$(RUSTFLAGS)),,$(STATIC))
-export RUSTFLAGS
-endif
-ifneq ($(CARGO_ENCODED_RUSTFLAGS),)
 empty :=
 separator := $(shell printf '\037')
-encoded := $(separator)$(subst $(empty) $(empty),$(separator),$(STATIC))
-override CARGO_ENCODED_RUSTFLAGS := $(CARGO_ENCODED_RUSTFLAGS)$(if $(findstring +crt-static,$(CARGO_ENCODED_RUSTFLAGS)),,$(encoded))
+# Words one after the other, as CARGO_ENCODED_RUSTFLAGS has them: each may have blanks in it.
+encode = $(subst $(empty) $(empty),$(separator),$(strip $(1)))
+given := $(or $(CARGO_ENCODED_RUSTFLAGS),$(call encode,$(RUSTFLAGS)))
+flags := $(if $(given),$(given)$(if $(findstring +crt-static,$(given)),,$(separator)$(call encode,$(STATIC))),$(call encode,$(STATIC)))
+ifneq ($(given),)
+override CARGO_ENCODED_RUSTFLAGS := $(flags)
 export CARGO_ENCODED_RUSTFLAGS
 endif
+# No path of whoever builds is in the programs: not where the sources are, nor where cargo keeps the crates.
+remap = $(separator)--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo$(separator)--remap-path-prefix=$(CURDIR)=/small-services
 
-.PHONY: all build run units test install uninstall lint bench bench-units fuzz attack soak oldest cross mutants sbom clean
+.PHONY: all build run units manuals test install uninstall lint bench bench-units fuzz attack soak oldest cross mutants deb rpm image packages-test release sbom clean
 
 # Only cargo knows where it puts a program (CARGO_TARGET_DIR, its configuration, another target), and it says so in JSON.
 # The target is named here as well, since `host-tuple` in .cargo/config.toml takes a cargo of 1.91.
-compile = mkdir -p $(programs) && \
+compile = mkdir -p $(programs) && CARGO_ENCODED_RUSTFLAGS='$(flags)$(remap)' \
 	CARGO_BUILD_TARGET=$${CARGO_BUILD_TARGET:-$$($(RUSTC) -vV | sed -n 's/^host: //p')} \
 	$(CARGO) build --release --locked $(if $(filter file,$(origin builddir)),,--target-dir $(builddir)) $(CARGOFLAGS) $(1) \
 		--message-format json-render-diagnostics >$(programs)/messages && \
@@ -101,9 +134,10 @@ run:
 
 # A path ends up in units, in files of other super-servers and in shells, and each reads some characters in a way of its own. So
 # there are none of these: `make install` and `make uninstall` refuse them before they do anything.
-DIRECTORIES = bindir libexecdir rootdir docdir datadir gamesdir unitdir tmpfilesdir presetdir
+DIRECTORIES = bindir libexecdir rootdir docdir datadir gamesdir unitdir tmpfilesdir presetdir mandir bashcompletiondir zshcompletiondir fishcompletiondir
+DIGITS := 0 1 2 3 4 5 6 7 8 9
 PLAIN := a b c d e f g h i j k l m n o p q r s t u v w x y z A B C D E F G H I J K L M N O P Q R S T U V W X Y Z \
-	0 1 2 3 4 5 6 7 8 9 + , - . / @ _ ~
+	$(DIGITS) + , - . / @ _ ~
 # The characters of $(2) that are not in the list $(1).
 strange = $(if $(1),$(call strange,$(wordlist 2,$(words $(1)),$(1)),$(subst $(firstword $(1)),,$(2))),$(2))
 advice  = choose a path of letters, digits and + , - . / @ _ ~
@@ -113,7 +147,10 @@ check   = $(if $(filter 1,$(words x$($(1))x)),,$(error $(1) has a blank or a lin
 below   = $(if $(and $(filter /%,$($(1))),$(subst /,,$($(1)))),,$(error $(1) is '$($(1))'; choose a directory below /)) \
 	$(if $(filter . ..,$(subst /, ,$($(1)))),$(error $(1) is '$($(1))'; choose a directory below / without . and ..))
 checked = $(foreach name,PREFIX DESTDIR $(DIRECTORIES),$(call check,$(name)))$(foreach name,$(DIRECTORIES),$(call below,$(name))) \
-	$(if $(filter -% ~%,$(DESTDIR)),$(error DESTDIR is '$(DESTDIR)'; choose a path that begins with / or a name))
+	$(if $(filter -% ~%,$(DESTDIR)),$(error DESTDIR is '$(DESTDIR)'; choose a path that begins with / or a name)) \
+	$(if $(filter none,$(systemd)),,$(if $(and $(filter 1,$(words $(systemd))),$(filter 1,$(words x$(systemd)x)),$(if \
+		$(call strange,$(DIGITS),$(systemd)),,yes)),,$(error systemd is '$(systemd)'; say the number of the oldest that it is for, \
+		like 257, or none)))
 
 # Where the programs will really be, links on the way followed; in a DESTDIR, who knows.
 resolve  = $(or $(realpath $(1)),$(call resolve,$(or $(patsubst %/,%,$(dir $(1))),/))/$(notdir $(1)))
@@ -127,12 +164,21 @@ closed   = $(eval closed := $(addprefix -,$(filter-out $(call around,$(CLOSED)),
 
 # Fills in the paths.
 fill  = rm -f "$(2)" && sed -e 's|@libexecdir@|$(libexecdir)|g' -e 's|@rootdir@|$(rootdir)|g' -e 's|@docdir@|$(docdir)|g' \
+	-e 's|@datadir@|$(datadir)|g' \
 	-e 's|@closed@|$(closed)|' $(1) > "$(2)" || exit 1
+
+# Where a manual page goes, by its section, and its paths: with minus signs, not hyphens.
+manual = $(mandir)/man$(lastword $(subst ., ,$(1)))/$(1)
+minus  = 's|@$(1)@|$(subst -,\\-,$($(1)))|g'
+typeset = rm -f "$(2)" && sed $(foreach name,libexecdir rootdir docdir datadir unitdir,-e $(call minus,$(name))) $(1) >"$(2)" || exit 1
 
 # The two parts of a word of LINKS; no path has a colon in it.
 name   = $(DESTDIR)$(firstword $(subst :, ,$(1)))
 leads  = $(lastword $(subst :, ,$(1)))
 link   = ln -sf $(call leads,$(1)) $(call name,$(1)) || exit 1
+# Of any version: systemd may be older now, or newer, or these units.
+drop   = rm -f $(foreach unit,$(UNITS),$(DESTDIR)$(unitdir)/$(unit).d/10-systemd-*.conf) && \
+	{ rmdir $(foreach unit,$(UNITS),$(DESTDIR)$(unitdir)/$(unit).d) 2>/dev/null || true; }
 unlink = test "$$(readlink $(call name,$(1)))" != $(call leads,$(1)) || rm $(call name,$(1)) || exit 1
 
 # Not built here: `make` as yourself, `make install` as root. Modes do not depend on its umask.
@@ -144,13 +190,18 @@ install:
 	$(checked)$(seen)
 	@test -x $(programs)/lunchd || { echo 'make install: the programs are not built yet; run `make` first' >&2; exit 1; }
 	umask 022 && mkdir -p $(addprefix $(DESTDIR),$(bindir) $(unitdir) $(tmpfilesdir) $(presetdir) \
-		$(if $(filter yes,$(FORTUNE)),$(gamesdir)))
+		$(if $(filter yes,$(FORTUNE)),$(gamesdir)) $(bashcompletiondir) $(zshcompletiondir) $(fishcompletiondir) \
+		$(sort $(foreach page,$(MANUALS),$(patsubst %/,%,$(dir $(call manual,$(page)))))))
 	umask 022 && $(INSTALL) -d -m 755 $(addprefix $(DESTDIR),$(OURS))
 	$(INSTALL) -m 711 $(addprefix $(programs)/,$(PROGRAMS) $(WEB)) $(DESTDIR)$(libexecdir)
 	$(INSTALL) -m 711 $(programs)/qotd $(DESTDIR)$(bindir)
 	$(INSTALL) -m 755 $(programs)/small-services $(DESTDIR)$(bindir)
-	$(INSTALL) -m 644 $(DOCS) $(DESTDIR)$(docdir)
+	@$(foreach file,$(DOCS),$(INSTALL) -m 644 $(file) $(DESTDIR)$(docdir)/$(file) || exit 1;)
 	@umask 022; for unit in $(UNITS); do $(call fill,"units/$$unit",$(DESTDIR)$(unitdir)/$$unit); done
+	@$(drop)
+	@umask 022; $(foreach file,$(known),for unit in $($(basename $(notdir $(file)))); do \
+		mkdir -p $(DESTDIR)$(unitdir)/$$unit.d && $(INSTALL) -m 644 $(file) $(DESTDIR)$(unitdir)/$$unit.d/$(call dropin,$(file)) || exit 1; \
+	done;)
 	@umask 022; for example in $(EXAMPLES); do \
 		$(call fill,"units/super-servers/$$example",$(DESTDIR)$(datadir)/$$example); \
 	done
@@ -158,7 +209,11 @@ install:
 	@umask 022; $(call fill,units/tmpfiles.conf,$(DESTDIR)$(tmpfilesdir)/small-services.conf)
 	@# No port is opened but by who says so, whatever a distribution enables of the units that it finds.
 	@umask 022; printf 'disable %s\n' $(filter %.socket,$(UNITS)) >$(DESTDIR)$(presetdir)/80-small-services.preset
-	@$(if $(filter yes,$(FORTUNE)),$(foreach pair,$(LINKS),$(call link,$(pair));))
+	@umask 022; for page in $(MANUALS); do $(call typeset,"man/$$page",$(DESTDIR)$(mandir)/man$${page##*.}/$$page); done
+	$(INSTALL) -m 644 completions/bash/* $(DESTDIR)$(bashcompletiondir)
+	$(INSTALL) -m 644 completions/zsh/* $(DESTDIR)$(zshcompletiondir)
+	$(INSTALL) -m 644 completions/fish/* $(DESTDIR)$(fishcompletiondir)
+	@$(foreach pair,$(LINKS),$(call link,$(pair));)
 	$(if $(live),systemd-tmpfiles --create $(tmpfilesdir)/small-services.conf)
 	$(reload)
 	@# To start them again is their administrator's decision: connections in progress end.
@@ -174,8 +229,9 @@ uninstall:
 	$(if $(live),-systemctl stop $(patsubst %@.service,'%@*.service',$(filter %@.service,$(UNITS))) \
 		$(DAEMONS) $(filter %.slice,$(UNITS)))
 	rm -f $(addprefix $(DESTDIR),$(FILES))
+	@$(drop)
 	@# Only those that are ours.
-	@$(foreach pair,$(LINKS),$(call unlink,$(pair));)
+	@$(foreach pair,$(LINKS) $(THEIRS),$(call unlink,$(pair));)
 	@# Of what is there only while the host is up, all that systemd makes: directories, empty files, links.
 	$(if $(live),@! test -d $(rootdir) || find $(rootdir) -xdev -depth \( -type d -o -type l -o -empty \) -delete)
 	@for directory in $(addprefix $(DESTDIR),$(OURS)); do \
@@ -191,6 +247,9 @@ reload = $(if $(live),systemctl daemon-reload)
 
 units:
 	@UPDATE=yes $(CARGO) test --locked --quiet $(CARGOFLAGS) --test documents the_units >/dev/null
+
+manuals:
+	@UPDATE=yes $(CARGO) test --locked --quiet $(CARGOFLAGS) --test manuals the_manuals >/dev/null
 
 lint:
 	tests/lint
@@ -209,6 +268,7 @@ fuzz:
 
 attack:
 	ATTACK=full tests/run escapes floods faults models sandbox memory
+	RELEASE=sid tests/run escapes
 	tests/reproducible
 
 soak:
@@ -222,6 +282,23 @@ cross:
 
 mutants:
 	TESTS='$(TESTS)' tests/mutants $(or $(PACKAGE),hunker) $(foreach pattern,$(CHANGED),'$(pattern)')
+
+# docs/packaging.md
+deb: all
+	packaging/deb
+
+rpm: all
+	packaging/rpm
+
+image: all
+	packaging/image
+
+packages-test:
+	tests/run packages
+
+# docs/releasing.md
+release:
+	packaging/release
 
 sbom:
 	mkdir -p target/sbom

@@ -36,6 +36,8 @@ const BARE: &str = "User=nobody";
 const ALONE: &str = "SystemCallFilter=capset";
 /// How most would write it.
 const PLAIN: &str = "DynamicUser=yes\nProtectHome=yes\nPrivateUsers=yes\n";
+/// What is not in the unit, each with the version that it is known from.
+const NEWER: &str = "benches/units/newer";
 const GROUPS: &str = "docs/hardening.md";
 const PAGE: &str = "docs/costs.md";
 const BEGIN: &str = "<!-- make bench-units writes from here -->\n";
@@ -43,8 +45,22 @@ const BEGIN: &str = "<!-- make bench-units writes from here -->\n";
 /// What a variant is compared with, and which way round.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Way {
+    /// To a unit with none.
     Added,
+    /// From the whole unit.
     Taken,
+    /// To the whole unit: what newer systemds have, and it does not.
+    Tried,
+}
+
+impl Way {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Taken => "taken",
+            Self::Tried => "tried",
+        }
+    }
 }
 
 struct Variant {
@@ -103,6 +119,17 @@ fn variants(folder: &Path) -> Result<Vec<Variant>> {
             }
         }
     }
+    // This systemd's version, before what else is tried.
+    let version = run("run", folder, &["systemctl", "--version"])?;
+    let version: u32 = version.split_whitespace().nth(1).ok_or("no version")?.parse()?;
+    for line in fs::read_to_string(NEWER)?.lines().filter(|line| !line.starts_with('#')) {
+        let (since, directive) = line.split_once(' ').ok_or("no version before a directive")?;
+        if since.parse::<u32>()? <= version {
+            let name = directive.split('\t').next().unwrap_or(directive).to_owned();
+            let unit = unit(lines(&shipped).map(|(_, line)| line).chain(directive.split('\t')));
+            variants.push(Variant { name, way: Way::Tried, is_base: false, unit });
+        }
+    }
     let plain = unit(needed().chain(PLAIN.lines()));
     variants.push(Variant { name: "plain".to_owned(), way: Way::Added, is_base: false, unit: plain });
     let all = unit(lines(&shipped).map(|(_, line)| line));
@@ -142,7 +169,7 @@ fn main() -> Result<()> {
         install(&folder, &variants)?;
         let mut list = String::new();
         for variant in &variants {
-            let _ = writeln!(list, "{}\t{}\t{}", variant.name, variant.way == Way::Added, variant.is_base);
+            let _ = writeln!(list, "{}\t{}\t{}", variant.name, variant.way.name(), variant.is_base);
         }
         fs::write(folder.join("variants"), list)?;
         let version = run("run", &folder, &["systemctl", "--version"])?;
@@ -172,8 +199,8 @@ fn measure(folder: &Path) -> Result<()> {
     let list = fs::read_to_string(folder.join("variants"))?;
     let mut all = Vec::new();
     for line in list.lines() {
-        let [name, added, base] = line.split('\t').collect::<Vec<_>>()[..] else { return Err("no variant".into()) };
-        let way = if added == "true" { Way::Added } else { Way::Taken };
+        let [name, way, base] = line.split('\t').collect::<Vec<_>>()[..] else { return Err("no variant".into()) };
+        let way = [Way::Added, Way::Taken, Way::Tried].into_iter().find(|it| it.name() == way).ok_or("no way")?;
         let counts = Counts::default();
         let (name, is_base) = (name.to_owned(), base == "true");
         all.push(Measured { name, way, is_base, starts: true, processor: Vec::new(), counts });
@@ -293,7 +320,7 @@ fn report(all: &[Measured], random: &mut SmallRng) -> Result<()> {
         whole.iter().zip(&plain.processor).map(|(whole, plain)| whole / plain).collect()
     };
     for it in all {
-        let way = if it.way == Way::Added { "added" } else { "taken" };
+        let way = it.way.name();
         if !it.starts {
             let _ = writeln!(costs, "{},{way},does not start,,,,,,,,", it.name);
             continue;
@@ -302,6 +329,7 @@ fn report(all: &[Measured], random: &mut SmallRng) -> Result<()> {
             _ if it.is_base => it.processor.clone(),
             Way::Added => it.processor.iter().zip(&bare).map(|(value, bare)| value - bare).collect(),
             Way::Taken => it.processor.iter().zip(&whole).map(|(value, whole)| whole - value).collect(),
+            Way::Tried => it.processor.iter().zip(&whole).map(|(value, whole)| value - whole).collect(),
         };
         let ((from, to), counts) = (interval(&values, random), it.counts);
         let _ = writeln!(
@@ -382,6 +410,9 @@ fn write_page() -> Result<()> {
                 let _ = write!(counts, " {} |", if more == 0 { String::new() } else { more.to_string() });
             }
             let _ = writeln!(tables, "| {name} | {} | {taken} |{counts}", cost(added)?);
+        }
+        for tried in rows.iter().filter(|row| row[1] == "tried") {
+            let _ = writeln!(tables, "| `{}`, added to all | | {} | | | | | |", tried[0], cost(tried)?);
         }
         let ratio = find("whole / plain", "ratio").ok_or("no ratio")?;
         let _ = writeln!(

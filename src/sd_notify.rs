@@ -31,8 +31,8 @@ impl Manager {
         let socket = UnixDatagram::unbound()?;
         socket.connect_addr(&address)?;
         dup2_stdout(socket)?;
-        // Twice as often as it wants one: `sd_watchdog_enabled(3)`.
-        let watchdog = sd_notify::watchdog_enabled().map(|limit| (limit / 2, now));
+        // Twice as often as it wants one.
+        let watchdog = watchdog().map(|limit| (limit / 2, now));
         Ok(Self { connected: true, watchdog })
     }
 
@@ -66,6 +66,13 @@ impl Manager {
             let _ = rustix::io::write(stdout(), state);
         }
     }
+}
+
+/// Within what time the manager wants a sign of life, if it wants any: `sd_watchdog_enabled(3)`.
+fn watchdog() -> Option<Duration> {
+    let number = |name| env::var(name).ok()?.parse().ok();
+    let foreign = number("WATCHDOG_PID").is_some_and(|pid: u64| pid != u64::from(std::process::id()));
+    number("WATCHDOG_USEC").filter(|_| !foreign).map(Duration::from_micros)
 }
 
 /// What `NOTIFY_SOCKET` names: a path, or an abstract name behind `@`.

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::runtime::arguments;
 use crate::{doctor, log, strfile, units};
@@ -34,6 +34,9 @@ enum Command {
         /// For programs: one JSON object with the states and the problems
         #[arg(long)]
         json: bool,
+        /// Ask this service alone whether it answers, as a container's health check does: qotd=127.0.0.1:17
+        #[arg(long, value_name = "NAME=IP:PORT", conflicts_with = "json")]
+        ask: Option<doctor::Asked>,
     },
     Units(units::Units),
     #[command(flatten)]
@@ -64,7 +67,8 @@ pub fn main() -> ExitCode {
     } else {
         let name = "small-services".to_owned();
         match Arguments::try_parse_from(&arguments).map(|it| it.command) {
-            Ok(Command::Doctor { json }) => return doctor::run(json),
+            Ok(Command::Doctor { ask: Some(asked), .. }) => return ended(&name, asked.answers()),
+            Ok(Command::Doctor { json, ask: None }) => return doctor::run(json),
             Ok(Command::Units(units)) => return ended(&name, units.run()),
             Ok(Command::Fortunes(fortunes)) => (name, fortunes),
             Err(error) => return refused(&name, error),
@@ -74,6 +78,12 @@ pub fn main() -> ExitCode {
         Fortunes::Strfile(strfile) => ended(&name, strfile.run()),
         Fortunes::Unstr(unstr) => ended(&name, unstr.run()),
     }
+}
+
+/// The command line, for what describes it.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// Says what went wrong, if anything did.

@@ -56,6 +56,11 @@ fn needs_loader(program: &Path) -> bool {
     (0..count).any(|index| number(headers + index * size, 4) == 3)
 }
 
+/// Whether some octets are in a file.
+fn contains(file: &Path, octets: &str) -> bool {
+    fs::read(file).unwrap().windows(octets.len()).any(|window| window == octets.as_bytes())
+}
+
 #[test]
 fn make_run_builds_one_static_program_wherever_and_with_whatever_flags() {
     let programs = Folder::new("builds");
@@ -72,9 +77,21 @@ fn make_run_builds_one_static_program_wherever_and_with_whatever_flags() {
         assert!(output.status.success(), "{variables:?}: {}", text(&output.stderr));
         assert_eq!(text(&output.stdout), concat!("qotd ", env!("CARGO_PKG_VERSION"), "\n"));
         assert_eq!(names(programs), ["qotd"]);
-        assert!(!needs_loader(&programs.join("qotd")), "{variables:?}");
+        let qotd = programs.join("qotd");
+        assert!(!needs_loader(&qotd), "{variables:?}");
+        // Debug symbols stay where they are asked for, and no path of whoever builds does.
+        let symbols = variables.contains(&("CARGO_PROFILE_RELEASE_STRIP", "none"));
+        let sections = Command::new("readelf").args(["--wide", "--sections"]).arg(&qotd).output().unwrap();
+        assert_eq!(text(&sections.stdout).contains(" .debug_info "), symbols, "{variables:?}");
+        let home = std::env::var("CARGO_HOME").or_else(|_| std::env::var("HOME").map(|home| home + "/.cargo"));
+        for path in [&home.unwrap(), env!("CARGO_MANIFEST_DIR")] {
+            assert!(!contains(&qotd, path), "{variables:?}: {path}");
+        }
+        assert!(contains(&qotd, "/cargo/registry/src/"), "what takes the place of that path");
     };
-    builds(&where_to[0], &[("RUSTFLAGS", &FLAGS.join(" "))], &folder().join("programs"));
+    let symbols = [("CARGO_PROFILE_RELEASE_STRIP", "none"), ("CARGO_PROFILE_RELEASE_DEBUG", "limited")];
+    let flags = FLAGS.join(" ");
+    builds(&where_to[0], &[&[("RUSTFLAGS", flags.as_str())][..], &symbols].concat(), &folder().join("programs"));
     builds(&where_to[1], &[("CARGO_ENCODED_RUSTFLAGS", &encoded), ("CARGO_TARGET_DIR", &target)], &elsewhere);
 }
 

@@ -526,6 +526,7 @@ fn assumed(service: &str, peer: Io, process: u32, folder: &Path) -> usize {
 #[test]
 fn the_unit_alone_stops_every_act_but_those_that_the_page_lists() {
     let acts = names();
+    let newer = std::env::var("RELEASE").is_ok_and(|release| release != "bookworm");
     let machine = Machine::with_services("escapes", "");
     machine.shell(&format!("install -m 755 -s {} /usr/local/libexec/small-services", helper("hijacked").display()));
     // A unit without any confinement, to see what the machine itself does not allow.
@@ -551,7 +552,9 @@ fn the_unit_alone_stops_every_act_but_those_that_the_page_lists() {
             let outcome = alone[act];
             // What an open unit is refused as well shows nothing, unless it kills here.
             let meaningful = open[act] == Outcome::Done || matches!(outcome, Outcome::Killed(_));
-            if (outcome == Outcome::Done) != unit_leaves(*column, act) {
+            let (done, leaves) = (outcome == Outcome::Done, unit_leaves(*column, act));
+            // A newer systemd may stop more than the page lists, and nothing less.
+            if done && !leaves || leaves && !done && !newer {
                 others.push(format!("{name} alone: {act}: {outcome:?}"));
             }
             measured.entry((act.clone(), *column)).or_insert((outcome, meaningful));

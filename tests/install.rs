@@ -12,6 +12,25 @@ use std::process::{Command, Output, Stdio};
 use support::{Folder, Process, helper, repository};
 
 const LIBEXEC: &str = "usr/local/libexec/small-services";
+/// Links beside what they lead to.
+const NAMES: [&str; 6] = ["strfile", "unstr", "qotd.8", "fortune.6", "strfile.1", "unstr.1"];
+
+/// Where it puts what, by make's variables.
+const DIRECTORIES: [&str; 13] = [
+    "bindir",
+    "libexecdir",
+    "rootdir",
+    "docdir",
+    "datadir",
+    "gamesdir",
+    "unitdir",
+    "tmpfilesdir",
+    "presetdir",
+    "mandir",
+    "bashcompletiondir",
+    "zshcompletiondir",
+    "fishcompletiondir",
+];
 
 /// Runs make, and returns what came of it.
 fn try_make(umask: &str, arguments: &[&str], destination: &Path) -> Output {
@@ -86,21 +105,28 @@ fn modes_do_not_depend_on_the_umask() {
         (folder, second)
     });
     for (folder, tree) in &mut trees {
-        for file in
-            ["lib/systemd/system/fortune.socket", "lib/tmpfiles.d/small-services.conf", "libexec/small-services/lunchd"]
-        {
+        for file in [
+            "lib/systemd/system/fortune.socket",
+            "lib/tmpfiles.d/small-services.conf",
+            "libexec/small-services/lunchd",
+            "share/man/man8/small-services-echo.8",
+            "share/man/man6/fortune.6",
+            "share/bash-completion/completions/qotd",
+            "share/zsh/site-functions/_qotd",
+            "share/fish/vendor_completions.d/qotd.fish",
+        ] {
             assert!(tree.contains_key(&Path::new("usr/local").join(file)), "{file}");
         }
         for (path, mode) in tree.iter() {
             let file = path.file_name().unwrap().to_str().unwrap();
             let expected = if folder.path().join(path).is_dir() {
                 Some(0o755)
-            } else if path.starts_with("usr/local/games") || ["strfile", "unstr"].contains(&file) {
+            } else if path.starts_with("usr/local/games") || NAMES.contains(&file) {
                 None
             } else if path.starts_with(LIBEXEC) || path == Path::new("usr/local/bin/qotd") {
                 // The programs of the services: nobody may read them, so nobody may look into their processes.
                 Some(0o711)
-            } else if ["small-services", "tcpserver"].contains(&file) {
+            } else if path == Path::new("usr/local/bin/small-services") || file == "tcpserver" {
                 Some(0o755)
             } else {
                 Some(0o644)
@@ -110,6 +136,27 @@ fn modes_do_not_depend_on_the_umask() {
     }
     let [(_, usual), (_, open), (_, closed)] = &trees;
     assert!(usual == open && usual == closed);
+}
+
+#[test]
+fn the_names_of_fortune_mod_are_there_only_where_they_are_asked_for() {
+    let folder = Folder::new("install-names");
+    for (asked, there) in [("FORTUNE=", false), ("FORTUNE=yes", true)] {
+        make("022", &["install", asked], folder.path());
+        let tree = tree(folder.path());
+        for name in [
+            "games/fortune",
+            "bin/strfile",
+            "bin/unstr",
+            "share/man/man6/fortune.6",
+            "share/man/man6/small-services-fortune.6",
+            "share/man/man1/strfile.1",
+            "share/man/man1/unstr.1",
+        ] {
+            assert_eq!(tree.contains_key(&Path::new("usr/local").join(name)), there, "{asked} {name}");
+        }
+        assert!(tree.contains_key(Path::new("usr/local/share/man/man8/qotd.8")));
+    }
 }
 
 #[test]
@@ -147,6 +194,8 @@ fn uninstall_removes_what_install_made_and_nothing_else() {
         "usr/local/games/fortune".to_owned(),
         "usr/local/lib/systemd/system/fortune.socket.d/their.conf".to_owned(),
         "usr/local/share/doc/small-services/their-notes".to_owned(),
+        "usr/local/share/man/man1/strfile.1".to_owned(),
+        "usr/local/share/man/man6/fortune.6".to_owned(),
         "usr/local/share/small-services/xinetd.d/their-service".to_owned(),
     ];
     for path in &theirs {
@@ -177,6 +226,55 @@ fn uninstall_removes_what_install_made_and_nothing_else() {
     }
 }
 
+/// The drop-ins below a DESTDIR, by what they say after the unit's name.
+fn drop_ins(folder: &Path) -> Vec<String> {
+    let units = folder.join("usr/local/lib/systemd/system");
+    let paths = tree(&units).into_keys().filter(|path| path.parent() != Some(Path::new("")));
+    paths.map(|path| path.to_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn drop_ins_are_installed_for_the_systemds_that_know_them_and_for_no_other() {
+    let folder = Folder::new("install-systemd");
+    let known = |arguments: &[&str]| {
+        make("022", &[&["install"], arguments].concat(), folder.path());
+        drop_ins(folder.path())
+    };
+    let steps: Vec<u32> = fs::read_dir(repository().join("units"))
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok())
+        .collect();
+    let (oldest, newest) = (steps.iter().min().unwrap(), steps.iter().max().unwrap());
+    // In a DESTDIR, that of a package: for any, unless it is said.
+    assert_eq!(known(&[]), Vec::<String>::new());
+    let all = known(&[&format!("systemd={newest}")]);
+    for step in &steps {
+        assert!(all.iter().any(|path| path.ends_with(&format!(".d/10-systemd-{step}.conf"))), "{all:?}");
+    }
+    assert!(all.contains(&format!("fortune@.service.d/10-systemd-{oldest}.conf")), "{all:?}");
+    assert_eq!(known(&["systemd=999"]), all);
+    // An older systemd, and then any: what it does not know is gone, and what others put there is not.
+    let some = known(&[&format!("systemd={oldest}")]);
+    assert!(!some.is_empty() && some.iter().all(|path| path.ends_with(&format!("-{oldest}.conf"))), "{some:?}");
+    let own = folder.path().join("usr/local/lib/systemd/system/fortune@.service.d/own.conf");
+    fs::write(&own, "[Service]\n").unwrap();
+    assert_eq!(known(&[&format!("systemd={}", oldest - 1)]), ["fortune@.service.d/own.conf"]);
+    fs::remove_file(&own).unwrap();
+    assert_eq!(known(&["systemd=none"]), Vec::<String>::new());
+    known(&["systemd=999"]);
+    make("022", &["uninstall"], folder.path());
+    assert!(
+        tree(folder.path())
+            .keys()
+            .all(|path| folder.path().join(path).is_dir() && !path.ends_with("fortune@.service.d"))
+    );
+    for strange in ["", "v257", "257-1", "25 7"] {
+        let output = try_make("022", &["install", &format!("systemd={strange}")], folder.path());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains("or none"), "{strange}: {said}");
+    }
+}
+
 #[test]
 fn a_path_that_a_unit_or_a_shell_would_read_differently_is_refused() {
     let folder = Folder::new("install-refused");
@@ -202,7 +300,7 @@ fn a_path_that_a_unit_or_a_shell_would_read_differently_is_refused() {
         refused(&[&format!("PREFIX=/opt/a{blank}b")], &["PREFIX has a blank", "choose a path"]);
         refused(&[&format!("PREFIX=/opt/a{blank}")], &["PREFIX has a blank"]);
     }
-    for name in ["bindir", "libexecdir", "rootdir", "docdir", "datadir", "gamesdir", "unitdir", "tmpfilesdir"] {
+    for name in DIRECTORIES {
         refused(&[&format!("{name}=/opt/a&b")], &[&format!("{name} has '&'")]);
         for path in ["", "opt", "/", "//", "/opt/../x", "/opt/.", "~/x"] {
             refused(&[&format!("{name}={path}")], &[&format!("{name} is '{path}'"), "below /"]);

@@ -75,7 +75,7 @@ fn a_dish_is_served_from_the_hardened_unit() {
     assert_eq!(machine.journal("--priority=warning -u 'lunchd*'"), "");
 
     // The units themselves.
-    assert_eq!(machine.shell(&format!("systemd-analyze verify {BOTH} lunchd.service 2>&1")), "");
+    assert_eq!(machine.shell(&format!("systemd-analyze verify --man=no {BOTH} lunchd.service 2>&1")), "");
     let report = machine.shell("systemd-analyze security --no-pager lunchd.service");
     let exposure = report.lines().find_map(|line| line.split_once("Overall exposure level for ")).unwrap().1;
     let level: f64 = exposure.split_whitespace().nth(1).unwrap().parse().unwrap();

@@ -114,7 +114,8 @@ fn the_units_are_free_of_warnings_and_hardly_exposed() {
         for (socket, service) in
             [(unit.to_owned(), format!("{unit}@1")), (format!("{unit}-daemon"), format!("{unit}-daemon"))]
         {
-            let warnings = machine.shell(&format!("systemd-analyze verify {socket}.socket {service}.service 2>&1"));
+            let warnings =
+                machine.shell(&format!("systemd-analyze verify --man=no {socket}.socket {service}.service 2>&1"));
             assert_eq!(warnings, "");
             let report = machine.shell(&format!("systemd-analyze security --no-pager {service}.service"));
             let exposure = report.lines().find_map(|line| line.split_once("Overall exposure level for ")).unwrap().1;
@@ -551,7 +552,7 @@ fn it_serves_from_below_a_prefix_of_every_character_that_is_allowed() {
     let machine = Machine::boot("prefix");
     make(&machine, "PREFIX=/usr/aA9+b,c-d.e@f_g~h install");
     assert_both_kinds_answer(&machine);
-    let warnings = "systemd-analyze verify fortune.socket fortune@1.service echo-daemon.service 2>&1";
+    let warnings = "systemd-analyze verify --man=no fortune.socket fortune@1.service echo-daemon.service 2>&1";
     assert_eq!(machine.shell(warnings), "");
     make(&machine, "PREFIX=/usr/aA9+b,c-d.e@f_g~h uninstall");
     assert_eq!(machine.shell("find /usr/aA9* /etc/systemd/system /etc/tmpfiles.d -type f"), "");
@@ -665,7 +666,7 @@ fn it_serves_under_the_newest_systemd_that_debian_has() {
         "echo-daemon.socket echo-daemon.service",
         "lunchd-http.socket lunchd.service",
     ] {
-        assert_eq!(machine.shell(&format!("systemd-analyze verify {names} 2>&1")), "");
+        assert_eq!(machine.shell(&format!("systemd-analyze verify --man=no {names} 2>&1")), "");
     }
     assert_eq!(machine.journal("--priority=err -u 'lunchd*' -u 'fortune*' -u 'echo*'"), "");
 }

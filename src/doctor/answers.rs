@@ -2,7 +2,10 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::str::FromStr;
 use std::time::{Duration, Instant, SystemTime};
+
+use crate::services;
 
 use super::service::{Service, Socket};
 use super::{Findings, ports};
@@ -66,6 +69,39 @@ fn reachable(ip: IpAddr) -> IpAddr {
         }
         IpAddr::V6(v6) if v6.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         other => other,
+    }
+}
+
+/// A service somewhere, by the name of its program or of lunchd's sockets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    name: String,
+    address: SocketAddr,
+}
+
+impl Asked {
+    /// Asks it over TCP.
+    ///
+    /// # Errors
+    ///
+    /// If there is no answer, or a wrong one.
+    pub(crate) fn answers(&self) -> Result<(), String> {
+        let Self { name, address } = self;
+        converse(name, *address).map_err(|error| format!("{name} at {address} gives no answer: {error}"))
+    }
+}
+
+impl FromStr for Asked {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let programs: Vec<_> = services::all().map(|row| row.program).chain(["lunchd-http", "lunchd-https"]).collect();
+        let (name, address) = text.split_once('=').unwrap_or_default();
+        let known = programs.contains(&name).then(|| address.parse().ok()).flatten();
+        let address = known.ok_or_else(|| {
+            format!("write a name, = and an address, such as qotd=127.0.0.1:17; names are {}", programs.join(", "))
+        })?;
+        Ok(Self { name: name.to_owned(), address })
     }
 }
 
@@ -150,4 +186,19 @@ fn right(name: &str, answer: &[u8]) -> io::Result<()> {
         _ => !answer.is_empty(),
     };
     if right { Ok(()) } else { Err(io::Error::other(format!("{} octets came", answer.len()))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_asked_by_its_name_and_address() {
+        let asked = "echo=[::1]:7".parse::<Asked>().expect("a service");
+        assert_eq!(asked, Asked { name: "echo".to_owned(), address: "[::1]:7".parse().expect("an address") });
+        for bad in ["", "echo", "echo=", "=127.0.0.1:7", "fortune=127.0.0.1:17", "echo=127.0.0.1", "echo=localhost:7"] {
+            let said = bad.parse::<Asked>().expect_err(bad);
+            assert!(said.contains("qotd=127.0.0.1:17; names are qotd, echo, "), "{said}");
+        }
+    }
 }

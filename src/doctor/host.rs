@@ -12,12 +12,13 @@ use crate::runtime::sandbox::shortfall;
 
 /// The oldest systemd that has all that the units ask for.
 const SYSTEMD: u32 = 249;
+/// The versions that there are drop-ins for, in `units`: `make install` puts in those that the host's systemd knows.
+const STEPS: &[u32] = &[257];
 
 /// Walks the checks of the host.
 pub(super) fn examine(services: &[&Service], findings: &mut Findings) {
-    if let Some(version) = systemd::version().filter(|&version| version < SYSTEMD) {
-        let text = format!("its systemd {version} is older than the {SYSTEMD} that the units are for");
-        findings.problem(None, text, "use an inetd, xinetd or tcpserver there (share/small-services), or --listen");
+    if let Some(version) = systemd::version() {
+        examine_version(version, services, findings);
     }
     let sockets: Vec<_> =
         services.iter().flat_map(|service| &service.sockets).filter(|it| it.is_meant_to_run()).collect();
@@ -57,6 +58,33 @@ pub(super) fn examine(services: &[&Service], findings: &mut Findings) {
             );
         }
     }
+}
+
+/// Whether the units are for this systemd: the newest version that their drop-ins are for is neither older nor newer.
+fn examine_version(version: u32, services: &[&Service], findings: &mut Findings) {
+    if version < SYSTEMD {
+        let text = format!("its systemd {version} is older than the {SYSTEMD} that the units are for");
+        findings.problem(None, text, "use an inetd, xinetd or tcpserver there (share/small-services), or --listen");
+    }
+    let sockets = services.iter().flat_map(|service| &service.sockets);
+    let paths = sockets.map(|socket| socket.started.get("DropInPaths"));
+    let known = STEPS.iter().copied().filter(|&step| step <= version).max();
+    let installed = paths.flat_map(str::split_whitespace).filter_map(step_of).max();
+    match (installed, known) {
+        (Some(step), _) if step > version => {
+            let text = format!("the units have drop-ins for systemd {step}, and this is {version}");
+            findings.problem(None, text, "run `make install` again");
+        }
+        (installed, Some(step)) if installed < Some(step) => {
+            findings.state("systemd", format!("{version}; `make install` would add drop-ins for {step} to the units"));
+        }
+        _ => {}
+    }
+}
+
+/// The version that a drop-in of ours is for.
+fn step_of(path: &str) -> Option<u32> {
+    path.rsplit_once("/10-systemd-")?.1.strip_suffix(".conf")?.parse().ok()
 }
 
 /// What it does where the kernel lacks a layer.
@@ -113,6 +141,17 @@ pub(super) fn examine_kernel(demanded: bool, findings: &mut Findings) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn there_is_a_step_for_each_folder_of_drop_ins() {
+        let folders = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/units")).unwrap();
+        let mut steps: Vec<u32> =
+            folders.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok()).collect();
+        steps.sort_unstable();
+        assert_eq!(steps, STEPS);
+        assert_eq!(step_of("/etc/systemd/system/echo@.service.d/10-systemd-257.conf"), Some(257));
+        assert_eq!(step_of("/etc/systemd/system/echo@.service.d/own.conf"), None);
+    }
 
     #[test]
     fn what_a_process_is_bounded_to_is_read_bit_by_bit() {

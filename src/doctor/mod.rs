@@ -18,6 +18,7 @@ mod systemd;
 
 use std::process::ExitCode;
 
+pub(crate) use answers::Asked;
 use hunker::Landlock;
 use serde_json::json;
 

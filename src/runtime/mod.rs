@@ -10,6 +10,8 @@ use std::error;
 use std::path::Path;
 use std::time::Duration;
 
+use clap::CommandFactory;
+
 use crate::engine::{self, Arranged, Children, Keeper, Lifetime, One, Policies, Shared, Socket};
 use crate::policy::Io;
 use crate::service::{Run, Service};
@@ -48,6 +50,12 @@ pub fn run<S: Service>() -> ! {
     log::open(S::NAME);
     let Err(error) = run_as_started::<S>();
     sys::exit(report::<S>(&error))
+}
+
+/// The command line of a service, for what describes it: `clap_mangen` and `clap_complete` take it.
+#[must_use]
+pub fn command<S: Service>() -> clap::Command {
+    Arguments::<S>::command()
 }
 
 /// Runs `qotd`, or fortune(6) where the program was started under that name.

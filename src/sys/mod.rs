@@ -58,22 +58,27 @@ fn occupy(descriptor: RawFd) {
 /// If the variables contradict each other, or name a descriptor that is not open.
 pub fn take_passed_sockets() -> io::Result<Vec<(OwnedFd, Option<String>)>> {
     const PID: &str = "LISTEN_PID";
+    const NUMBER: &str = "LISTEN_FDS";
     const NAMES: &str = "LISTEN_FDNAMES";
     let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
     // What was passed to another process is none of ours, whatever the other variables say.
     let foreign = set(PID).is_none_or(|pid| pid.parse().is_ok_and(|pid: u32| pid != std::process::id()));
-    if foreign || set("LISTEN_FDS").is_none() {
+    let ours = !foreign && set(NUMBER).is_some();
+    let names = set(NAMES).filter(|_| ours);
+    let passed = if ours { sd_notify::listen_fds().map(Iterator::collect) } else { Ok(Vec::new()) };
+    for name in [PID, NUMBER, NAMES] {
         // SAFETY: the program has one thread.
-        unsafe { env::remove_var(PID) };
+        unsafe { env::remove_var(name) };
     }
-    let named = set(NAMES).is_some() && env::var_os(PID).is_some();
-    if !named {
-        // SAFETY: the same.
-        unsafe { env::remove_var(NAMES) };
+    let passed: Vec<_> = passed?;
+    let names: Vec<_> = match &names {
+        Some(names) => names.split(':').map(|name| Some(name.to_owned())).collect(),
+        None => vec![None; passed.len()],
+    };
+    if names.len() != passed.len() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "invalid LISTEN_FDNAMES"));
     }
-    // SAFETY: the same.
-    let passed: Vec<_> = unsafe { sd_notify::listen_fds_with_names_and_unset_env() }?.collect();
-    let next = passed.last().map_or(FIRST_PASSED, |(descriptor, _)| descriptor + 1);
+    let next = passed.last().map_or(FIRST_PASSED, |descriptor| descriptor + 1);
     // SAFETY: the program has opened nothing above standard error yet. Not fatal when the kernel lacks the call (before
     // 5.9): the system call filter says which descriptors may be used.
     #[allow(clippy::cast_sign_loss)] // numbers of descriptors
@@ -82,7 +87,7 @@ pub fn take_passed_sockets() -> io::Result<Vec<(OwnedFd, Option<String>)>> {
     };
     // SAFETY: the service manager gave these numbers to us, and nobody else in the program knows them.
     let owned = |descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) };
-    Ok(passed.into_iter().map(|(descriptor, name)| (owned(descriptor), named.then_some(name))).collect())
+    Ok(passed.into_iter().map(owned).zip(names).collect())
 }
 
 /// What the first passed descriptor is, if anything is open there.

@@ -1,5 +1,6 @@
 //! A throw-away machine with a real systemd as PID 1: tests/machine, gone with the value.
 
+use std::env;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -13,9 +14,10 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Boots one.
+    /// Boots one, with Debian 12's systemd or that of the release in RELEASE.
     pub fn boot(name: &str) -> Self {
-        Self::boot_release(name, "bookworm", &[])
+        let release = env::var("RELEASE").unwrap_or_else(|_| "bookworm".to_owned());
+        Self::boot_release(name, &release, &[])
     }
 
     /// Boots one with what some Debian release has, its systemd above all, and with more options for systemd-nspawn.

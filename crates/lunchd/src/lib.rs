@@ -110,6 +110,13 @@ enum Error {
     Daemon(#[from] engine::DaemonError),
 }
 
+/// The command line, for what describes it.
+#[doc(hidden)]
+#[must_use]
+pub fn command() -> clap::Command {
+    <Arguments as clap::CommandFactory>::command()
+}
+
 /// Runs it from its start to its end: arguments, sockets, certificate and fortunes, the lock-down, then everything that
 /// comes from the network.
 pub fn run() -> ! {

@@ -3,11 +3,10 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Instant;
 
-use proxy_header::{ParseConfig, Protocol, ProxyHeader};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use small_services::internals::engine::{mapped, mask};
@@ -19,6 +18,15 @@ const TEXT: &[u8] = b"PROXY ";
 const BINARY: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Version 2, and the command of a balancer that asks for itself.
 const LOCAL: u8 = 0x20;
+/// Version 2, and the command of one that asks for a client.
+const PROXY: u8 = 0x21;
+/// What a client is connected by, in version 2.
+const UNSPECIFIED: u8 = 0x00;
+const TCP_4: u8 = 0x11;
+const TCP_6: u8 = 0x21;
+const UNIX: u8 = 0x31;
+/// Two paths.
+const UNIX_ADDRESSES: usize = 216;
 /// No header is shorter than this one of version 1: `PROXY UNKNOWN\r\n`.
 const SHORTEST: usize = 15;
 /// The longest line of version 1.
@@ -130,15 +138,51 @@ pub(crate) async fn header(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<
             }
         }
     }
-    // Of LOCAL, all else is ignored, the family too (section 2.2 of the specification).
-    if header.starts_with(BINARY) && header.get(BINARY.len()) == Some(&LOCAL) {
-        return Ok(None);
+    match header.strip_prefix(BINARY) {
+        Some(rest) => binary(rest),
+        None => text(&header),
     }
-    let (parsed, length) = ProxyHeader::parse(&header, ParseConfig::default()).map_err(|_| no_header())?;
-    match parsed.proxied_address() {
-        _ if length != header.len() => Err(no_header()),
-        Some(address) if address.protocol == Protocol::Datagram => Err(no_header()),
-        address => Ok(address.map(|address| address.source)),
+    .ok_or_else(no_header)
+}
+
+/// Whom a line of version 1 names; `None` if it is no such line.
+fn text(header: &[u8]) -> Option<Option<SocketAddr>> {
+    let line = header.strip_prefix(TEXT)?.strip_suffix(b"\r\n")?;
+    // What follows says nothing.
+    if line.starts_with(b"UNKNOWN") {
+        return Some(None);
+    }
+    let words: Vec<_> = std::str::from_utf8(line).ok()?.split(' ').collect();
+    let [family, from, to, port, own] = words[..] else { return None };
+    let (from, to): (IpAddr, IpAddr) = (from.parse().ok()?, to.parse().ok()?);
+    let is_of_its_family = match family {
+        "TCP4" => from.is_ipv4() && to.is_ipv4(),
+        "TCP6" => from.is_ipv6() && to.is_ipv6(),
+        _ => false,
+    };
+    let number = |port: &str| port.bytes().all(|octet| octet.is_ascii_digit()).then(|| port.parse().ok())?;
+    let (port, _): (u16, u16) = (number(port)?, number(own)?);
+    is_of_its_family.then_some(Some((from, port).into()))
+}
+
+/// Whom a header of version 2 names, by what follows its first twelve octets; `None` if it is no such header.
+fn binary(header: &[u8]) -> Option<Option<SocketAddr>> {
+    let (&[command, family, _, _], rest) = header.split_first_chunk()?;
+    let port = |at: usize| Some(u16::from_be_bytes([*rest.get(at)?, *rest.get(at + 1)?]));
+    match (command, family) {
+        // Of LOCAL, all else is ignored, the family too (section 2.2 of the specification).
+        (LOCAL, _) | (PROXY, UNSPECIFIED) => Some(None),
+        // Both addresses, then both ports; what the balancer has to say besides follows.
+        (PROXY, TCP_4) => {
+            port(10)?;
+            Some(Some((Ipv4Addr::from(*rest.first_chunk::<4>()?), port(8)?).into()))
+        }
+        (PROXY, TCP_6) => {
+            port(34)?;
+            Some(Some((Ipv6Addr::from(*rest.first_chunk::<16>()?), port(32)?).into()))
+        }
+        (PROXY, UNIX) => (rest.len() >= UNIX_ADDRESSES).then_some(None),
+        _ => None,
     }
 }
 
