@@ -1,6 +1,6 @@
 //! The cost of a hardened unit: from connecting to the end of the reply, through `fortune@.service` as installed, in a real
-//! systemd; beside a unit that lists every directive, a plain unit around fortune(6), and itself without each of its
-//! directives in turn. All take turns, so that the machine's other load falls on all alike.
+//! systemd; beside a unit that lists every directive and a plain unit around fortune(6). All take turns, so that the machine's other
+//! load falls on all alike.
 //!
 //! `make bench` runs this as root. The systemd is tests/machine's.
 
@@ -11,34 +11,16 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
-use std::{env, fs, thread};
+use std::time::Instant;
+use std::{env, fs};
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
-use support::machine::{boot, run};
+use support::machine::{boot, run, settle};
 use support::{Goal, Result, Rows, connect_and_read, given, peer, wait_for};
 
-const SETTLE: Duration = Duration::from_millis(25);
 const FIRST_PORT: u16 = 3100;
-/// Directives without which there is no such service, or that only say where messages go.
-const NEEDED: &[&str] = &[
-    "ExecStart",
-    "StandardInput",
-    "StandardOutput",
-    "StandardError",
-    "RootDirectory",
-    "BindReadOnlyPaths",
-    "LogLevelMax",
-];
-
-/// The unit without a directive, in all the lines that it has.
-fn without(unit: &str, directive: &str) -> String {
-    unit.lines()
-        .filter(|line| line.split('=').next() != Some(directive))
-        .fold(String::new(), |text, line| text + line + "\n")
-}
 
 fn variants(folder: &Path) -> Result<Vec<(String, String)>> {
     let install = ["make", "-C", env!("CARGO_MANIFEST_DIR"), "install"];
@@ -52,24 +34,11 @@ fn variants(folder: &Path) -> Result<Vec<(String, String)>> {
     run("run", folder, &["cp", "-r", &fortune, &given("FORTUNES")?, "/usr/local/share"])?;
     let everything = listed("everything.conf")?.replace("@libexecdir@", "/usr/local/libexec/small-services");
     let plain = listed("plain.conf")?.replace("@fortune@", "/usr/local/share/fortune /usr/local/share/fortunes-min");
-    let mut variants = vec![
+    Ok(vec![
         ("every directive".to_owned(), everything),
         ("plain, fortune(6)".to_owned(), plain),
-        ("fortune@.service".to_owned(), shipped.clone()),
-    ];
-    let mut directives: Vec<&str> = Vec::new();
-    for line in shipped.split("[Service]").nth(1).ok_or("no [Service]")?.lines() {
-        if let Some((name, _)) = line.split_once('=')
-            && !NEEDED.contains(&name)
-            && !directives.contains(&name)
-        {
-            directives.push(name);
-        }
-    }
-    // The same once more: what it seems to cost is what is not to be told apart from nothing.
-    variants.push(("without nothing".to_owned(), shipped.clone()));
-    variants.extend(directives.into_iter().map(|name| (format!("without {name}"), without(&shipped, name))));
-    Ok(variants)
+        ("fortune@.service".to_owned(), shipped),
+    ])
 }
 
 fn main() -> Result<()> {
@@ -78,7 +47,7 @@ fn main() -> Result<()> {
     if let Ok(names) = env::var("UNITS") {
         return measure(&folder, names.lines());
     }
-    let _machine = boot(&folder)?;
+    let _machine = boot(&folder, "bookworm")?;
     let variants = variants(&folder)?;
     let mut script = String::from("cd /run/systemd/system\n");
     for (index, (_, unit)) in variants.iter().enumerate() {
@@ -105,21 +74,6 @@ fn main() -> Result<()> {
     if again.status()?.success() { Ok(()) } else { Err("the units could not be measured".into()) }
 }
 
-/// The time that the whole machine was on a processor, its systemd included (`cpu.stat` of its control group), in
-/// milliseconds. Unlike the clock on the wall it hardly knows of the host's other load.
-fn processor_time(folder: &Path) -> Result<f64> {
-    let leader = fs::read_to_string(folder.join("leader"))?;
-    let groups = fs::read_to_string(format!("/proc/{}/cgroup", leader.trim()))?;
-    let group = groups.lines().find_map(|line| line.strip_prefix("0::")).ok_or("no control group")?;
-    let group = group.split('/').find(|part| part.starts_with("small-services-")).ok_or("not the machine's group")?;
-    let mounts = fs::read_to_string("/proc/self/mounts")?;
-    let mount = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2")).ok_or("no cgroup2")?;
-    let folder = Path::new(mount.split(' ').nth(1).ok_or("no cgroup2")?).join(group);
-    let statistics = fs::read_to_string(folder.join("cpu.stat"))?;
-    let used = statistics.lines().find_map(|line| line.strip_prefix("usage_usec ")).ok_or("no usage")?;
-    Ok(used.trim().parse::<f64>()? / 1e3)
-}
-
 fn measure<'a>(folder: &Path, names: impl Iterator<Item = &'a str>) -> Result<()> {
     let rounds: usize = env::var("UNIT_ROUNDS").map_or(Ok(30), |it| it.parse())?;
     let address =
@@ -133,29 +87,25 @@ fn measure<'a>(folder: &Path, names: impl Iterator<Item = &'a str>) -> Result<()
         order.shuffle(&mut random);
         for &index in &order {
             let (name, times, processor) = &mut contenders[index];
-            let before = processor_time(folder)?;
+            let before = settle(folder)?;
             let start = Instant::now();
             connect_and_read(address(index), b"").map_err(|error| format!("{name}: {error}"))?;
             let took = start.elapsed().as_secs_f64() * 1e3;
             // Until the manager has cleaned up behind it.
-            thread::sleep(SETTLE);
+            let after = settle(folder)?;
             if round > 0 {
                 times.push(took);
-                processor.push(processor_time(folder)? - before);
+                processor.push(after - before);
             }
         }
     }
     let mut rows = Rows::new();
-    let [everything, plain, shipped, directives @ ..] = contenders.as_slice() else { return Err("no units".into()) };
+    let [everything, plain, shipped] = contenders.as_slice() else { return Err("no units".into()) };
     for (peer, goal) in [(everything, Goal::AtMost(0.5)), (plain, Goal::AtMost(2.0))] {
         rows.add("a unit", shipped.0, "ms", &shipped.1, Some((peer.0, &peer.1)), goal);
     }
     rows.add("a unit", everything.0, "ms", &everything.1, None, Goal::None);
     rows.add("a unit", plain.0, "ms", &plain.1, None, Goal::None);
-    for (name, _, processor) in directives {
-        let costs: Vec<f64> = shipped.2.iter().zip(processor).map(|(with, without)| with - without).collect();
-        rows.add("a directive", name.trim_start_matches("without "), "processor ms", &costs, None, Goal::None);
-    }
     let exposures = env::var("EXPOSURES")?;
     for (one, exposure) in [everything, plain, shipped].into_iter().zip(exposures.lines()) {
         rows.add("a unit", one.0, "processor ms", &one.2, Some((everything.0, &everything.2)), Goal::None);

@@ -47,11 +47,6 @@ pub fn write(rows: &[Row], table: &str) -> Result<()> {
     ];
     bars(&plots.join("process.svg"), "Spawn to exit, µs", &processes, &names)?;
 
-    let mut directives: Vec<Bar> =
-        of("a directive").iter().map(|row| (row.name.clone(), vec![row.median.max(0.0)])).collect();
-    directives.sort_by(|one, other| other.1[0].total_cmp(&one.1[0]));
-    bars(&plots.join("directives.svg"), "What a directive adds to a connection, processor ms", &directives, &[])?;
-
     let mut rates: Vec<Bar> = Vec::new();
     for row in rows.iter().filter(|row| row.unit == "connections/s") {
         if !rates.iter().any(|(name, _)| *name == row.name) {
@@ -63,26 +58,10 @@ pub fn write(rows: &[Row], table: &str) -> Result<()> {
     let sizes: Vec<Bar> = of("a collection").iter().map(|row| (row.name.clone(), vec![row.median])).collect();
     bars(&plots.join("collection.svg"), "One fortune from a collection, spawn to exit, µs", &sizes, &[])?;
 
-    fill_in(&docs.join("hardening.md"), &of("a directive"))?;
     let page = fs::read_to_string(docs.join("benchmarks.md"))?;
     let (before, rest) = page.split_once(BEGIN).ok_or("docs/benchmarks.md has no place for the table")?;
     let (_, after) = rest.split_once(END).ok_or("docs/benchmarks.md has no end of the table")?;
     Ok(fs::write(docs.join("benchmarks.md"), format!("{before}{BEGIN}\n\n{table}\n{END}{after}"))?)
-}
-
-/// Puts into the second column what the directives in the first cost together.
-fn fill_in(page: &Path, directives: &[&Row]) -> Result<()> {
-    let text = fs::read_to_string(page)?;
-    let filled = text.lines().map(|line| {
-        let mut cells: Vec<_> = line.split('|').map(str::to_owned).collect();
-        let names: Vec<_> = cells.get(1).map_or(Vec::new(), |cell| cell.split('`').skip(1).step_by(2).collect());
-        let costs = directives.iter().filter(|row| names.contains(&row.name.as_str())).map(|row| row.median);
-        if !names.is_empty() && cells.len() > 3 {
-            cells[2] = format!(" {:.1} ", costs.sum::<f64>() + 0.0);
-        }
-        cells.join("|") + "\n"
-    });
-    Ok(fs::write(page, filled.collect::<String>())?)
 }
 
 const BEGIN: &str = "<!-- make bench PLOTS=yes writes from here -->";

@@ -28,12 +28,13 @@ pub fn run(verb: &str, folder: &Path, command: &[&str]) -> Result<String> {
     }
 }
 
-pub fn boot(folder: &Path) -> Result<Machine> {
+/// Boots the systemd of a Debian release.
+pub fn boot(folder: &Path, release: &str) -> Result<Machine> {
     // What is left of a run that was killed would be taken for this one's.
     let _ = fs::remove_dir_all(folder);
     fs::create_dir_all(folder)?;
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "TERM", "tests/machine", "boot"]).arg(folder).stdin(Stdio::null());
+    command.args(["--pdeathsig", "TERM", "tests/machine", "boot"]).arg(folder).arg(release).stdin(Stdio::null());
     let mut machine = Machine(command.spawn()?);
     let start = Instant::now();
     while !folder.join("leader").exists() {
@@ -43,4 +44,35 @@ pub fn boot(folder: &Path) -> Result<Machine> {
         thread::sleep(Duration::from_millis(20));
     }
     Ok(machine)
+}
+
+/// The time that the whole machine was on a processor, its systemd included (`cpu.stat` of its control group), in
+/// milliseconds. Unlike the clock on the wall it hardly knows of the host's other load.
+pub fn processor_time(folder: &Path) -> Result<f64> {
+    let leader = fs::read_to_string(folder.join("leader"))?;
+    let groups = fs::read_to_string(format!("/proc/{}/cgroup", leader.trim()))?;
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::")).ok_or("no control group")?;
+    let group = group.split('/').find(|part| part.starts_with("small-services-")).ok_or("not the machine's group")?;
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    let mount = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2")).ok_or("no cgroup2")?;
+    let folder = Path::new(mount.split(' ').nth(1).ok_or("no cgroup2")?).join(group);
+    let statistics = fs::read_to_string(folder.join("cpu.stat"))?;
+    let used = statistics.lines().find_map(|line| line.strip_prefix("usage_usec ")).ok_or("no usage")?;
+    Ok(used.trim().parse::<f64>()? / 1e3)
+}
+
+/// Waits until the machine does nothing, and returns its processor time then.
+pub fn settle(folder: &Path) -> Result<f64> {
+    const QUIET: Duration = Duration::from_millis(12);
+    const MAX_WAIT: Duration = Duration::from_secs(2);
+    let start = Instant::now();
+    let mut used = processor_time(folder)?;
+    loop {
+        thread::sleep(QUIET);
+        let now = processor_time(folder)?;
+        if now - used < 0.001 || start.elapsed() > MAX_WAIT {
+            return Ok(now);
+        }
+        used = now;
+    }
 }

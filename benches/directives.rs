@@ -1,0 +1,427 @@
+//! What each directive of `fortune@.service` costs at each start of an instance, in the systemd of each Debian release: added to a
+//! unit with none, and taken from the whole one. docs/hardening.md's table says which directives belong together; docs/data and
+//! docs/costs.md get the results.
+//!
+//! `make bench-units` runs this as root. A cost is the median of the differences of each round, in processor time of the whole
+//! machine, its systemd included; the interval is a bootstrap's. What does not know noise is counted beside it: system calls,
+//! mounts and the like, from the fork of the manager to the service's own first call.
+
+mod support;
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+
+use rand::rngs::SmallRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use support::machine::{boot, run, settle};
+use support::{Result, as_f64, connect_and_read, given, median, percentile, wait_for};
+
+const RELEASES: [&str; 3] = ["bookworm", "trixie", "sid"];
+const FIRST_PORT: u16 = 3100;
+/// So often is what others are compared with measured in a round: their mean is less noisy.
+const BASES: usize = 4;
+const RESAMPLES: usize = 4_000;
+/// Without these there is no such service.
+const NEEDED: [&str; 4] = ["ExecStart", "StandardInput", "StandardOutput", "StandardError"];
+/// What directives are added to: as root, the program makes calls that they forbid.
+const BARE: &str = "User=nobody";
+/// The program gives up the capabilities that it would inherit, which other directives have taken from it in the shipped unit.
+const ALONE: &str = "SystemCallFilter=capset";
+/// How most would write it.
+const PLAIN: &str = "DynamicUser=yes\nProtectHome=yes\nPrivateUsers=yes\n";
+/// What is not in the unit, each with the version that it is known from.
+const NEWER: &str = "benches/units/newer";
+const GROUPS: &str = "docs/hardening.md";
+const PAGE: &str = "docs/costs.md";
+const BEGIN: &str = "<!-- make bench-units writes from here -->\n";
+
+/// What a variant is compared with, and which way round.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Way {
+    /// To a unit with none.
+    Added,
+    /// From the whole unit.
+    Taken,
+    /// To the whole unit: what newer systemds have, and it does not.
+    Tried,
+}
+
+impl Way {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Taken => "taken",
+            Self::Tried => "tried",
+        }
+    }
+}
+
+struct Variant {
+    /// A row of the page, or one of the units that others are compared with.
+    name: String,
+    way: Way,
+    is_base: bool,
+    unit: String,
+}
+
+/// The directives of a unit, in the order of its lines.
+fn lines(unit: &str) -> impl Iterator<Item = (&str, &str)> {
+    unit.lines().filter(|line| !line.starts_with('#')).filter_map(|line| Some((line.split_once('=')?.0, line)))
+}
+
+fn unit(lines: impl Iterator<Item = impl AsRef<str>>) -> String {
+    lines.fold(String::from("[Service]\n"), |all, line| all + line.as_ref() + "\n")
+}
+
+/// The rows of the page: directives that belong together.
+fn groups(page: &str) -> Vec<Vec<&str>> {
+    let rows = page.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| row.split('|').nth(1).unwrap_or_default().split('`').skip(1).step_by(2).collect()).collect()
+}
+
+fn variants(folder: &Path) -> Result<Vec<Variant>> {
+    run("run", folder, &["make", "-C", env!("CARGO_MANIFEST_DIR"), "install"])?;
+    let shipped = run("run", folder, &["systemctl", "cat", "fortune@.service"])?;
+    let shipped = shipped.split("[Service]").skip(1).map(|part| part.split("\n[").next().unwrap_or(part));
+    let shipped = shipped.collect::<String>();
+    let needed = || lines(&shipped).filter(|(name, _)| NEEDED.contains(name)).map(|(_, line)| line);
+    let page = fs::read_to_string(GROUPS)?;
+    let mut variants = Vec::new();
+    for way in [Way::Added, Way::Taken] {
+        let bare = || unit(needed().chain([BARE]));
+        let whole = || if way == Way::Added { bare() } else { unit(lines(&shipped).map(|(_, line)| line)) };
+        for _ in 0..BASES {
+            variants.push(Variant { name: format!("{way:?}"), way, is_base: true, unit: whole() });
+        }
+        // The same once more: what this seems to cost is what nothing costs.
+        variants.push(Variant { name: "nothing".to_owned(), way, is_base: false, unit: whole() });
+        for group in groups(&page) {
+            let is_in = |name: &&str| group.contains(name);
+            let unit = match way {
+                Way::Added => {
+                    let user = (!group.contains(&"DynamicUser")).then_some(BARE);
+                    let own = lines(&shipped).filter(|(name, _)| is_in(name)).map(|(_, line)| line);
+                    let more = group.contains(&"SystemCallFilter").then_some(ALONE);
+                    unit(needed().chain(user).chain(own).chain(more))
+                }
+                Way::Taken => unit(lines(&shipped).filter(|(name, _)| !is_in(name)).map(|(_, line)| line)),
+            };
+            // This systemd may not have it.
+            if unit != whole() {
+                variants.push(Variant { name: group.join(" "), way, is_base: false, unit });
+            }
+        }
+    }
+    // This systemd's version, before what else is tried.
+    let version = run("run", folder, &["systemctl", "--version"])?;
+    let version: u32 = version.split_whitespace().nth(1).ok_or("no version")?.parse()?;
+    for line in fs::read_to_string(NEWER)?.lines().filter(|line| !line.starts_with('#')) {
+        let (since, directive) = line.split_once(' ').ok_or("no version before a directive")?;
+        if since.parse::<u32>()? <= version {
+            let name = directive.split('\t').next().unwrap_or(directive).to_owned();
+            let unit = unit(lines(&shipped).map(|(_, line)| line).chain(directive.split('\t')));
+            variants.push(Variant { name, way: Way::Tried, is_base: false, unit });
+        }
+    }
+    let plain = unit(needed().chain(PLAIN.lines()));
+    variants.push(Variant { name: "plain".to_owned(), way: Way::Added, is_base: false, unit: plain });
+    let all = unit(lines(&shipped).map(|(_, line)| line));
+    variants.push(Variant { name: "all".to_owned(), way: Way::Added, is_base: false, unit: all });
+    Ok(variants)
+}
+
+fn address(index: usize) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, FIRST_PORT + u16::try_from(index).unwrap_or(0)))
+}
+
+fn install(folder: &Path, variants: &[Variant]) -> Result<()> {
+    let mut script = String::from("cd /run/systemd/system\n");
+    for (index, variant) in variants.iter().enumerate() {
+        let port = address(index).port();
+        let _ = write!(
+            script,
+            "printf '[Socket]\\nListenStream={port}\\nAccept=yes\\nTriggerLimitIntervalSec=0\\n' > variant{index}.socket\n\
+             cat > variant{index}@.service <<'END'\n[Unit]\nCollectMode=inactive-or-failed\n{}END\n",
+            variant.unit
+        );
+    }
+    let _ = write!(script, "systemctl daemon-reload && systemctl start variant{{0..{}}}.socket", variants.len() - 1);
+    run("run", folder, &["bash", "-c", &script]).map(|_| ())
+}
+
+fn main() -> Result<()> {
+    // Second life: in the machine's network.
+    if let Ok(folder) = env::var("MACHINE") {
+        return measure(Path::new(&folder));
+    }
+    let only = env::var("RELEASE").ok();
+    for release in RELEASES.iter().filter(|it| only.as_deref().is_none_or(|only| only == **it)) {
+        let folder = Path::new(&given("SCRATCH")?).join(release);
+        let _machine = boot(&folder, release)?;
+        let variants = variants(&folder)?;
+        install(&folder, &variants)?;
+        let mut list = String::new();
+        for variant in &variants {
+            let _ = writeln!(list, "{}\t{}\t{}", variant.name, variant.way.name(), variant.is_base);
+        }
+        fs::write(folder.join("variants"), list)?;
+        let version = run("run", &folder, &["systemctl", "--version"])?;
+        let version = version.split_whitespace().nth(1).ok_or("no version")?.to_owned();
+        let mut again = Command::new("tests/machine");
+        again.arg("net").arg(&folder).arg(env::current_exe()?).env("MACHINE", &folder).env("SYSTEMD", version);
+        if !again.process_group(0).status()?.success() {
+            return Err(format!("the units of {release} could not be measured").into());
+        }
+    }
+    write_page()
+}
+
+/// What a variant took in each round, and what it does in one start.
+struct Measured {
+    name: String,
+    way: Way,
+    is_base: bool,
+    /// Whether this systemd can start it.
+    starts: bool,
+    processor: Vec<f64>,
+    counts: Counts,
+}
+
+fn measure(folder: &Path) -> Result<()> {
+    let rounds: usize = env::var("ROUNDS").map_or(Ok(100), |it| it.parse())?;
+    let list = fs::read_to_string(folder.join("variants"))?;
+    let mut all = Vec::new();
+    for line in list.lines() {
+        let [name, way, base] = line.split('\t').collect::<Vec<_>>()[..] else { return Err("no variant".into()) };
+        let way = [Way::Added, Way::Taken, Way::Tried].into_iter().find(|it| it.name() == way).ok_or("no way")?;
+        let counts = Counts::default();
+        let (name, is_base) = (name.to_owned(), base == "true");
+        all.push(Measured { name, way, is_base, starts: true, processor: Vec::new(), counts });
+    }
+    wait_for(address(0))?;
+    // Each time in another order: what one leaves to clean up falls on the next.
+    let mut random = SmallRng::seed_from_u64(0);
+    let mut order: Vec<_> = (0..all.len()).collect();
+    for round in 0..=rounds {
+        order.shuffle(&mut random);
+        order.retain(|&index| all[index].starts);
+        for &index in &order {
+            let name = &all[index].name;
+            let before = settle(folder)?;
+            let served = connect_and_read(address(index), b"");
+            let after = settle(folder)?;
+            match served {
+                // (systemd 257 without a SystemCallFilter= does not get over locked SecureBits=.)
+                Err(_) if round == 0 => all[index].starts = false,
+                Err(error) => return Err(format!("{name}: {error}").into()),
+                Ok(()) if round > 0 => all[index].processor.push(after - before),
+                Ok(()) => {}
+            }
+        }
+    }
+    for (index, it) in all.iter_mut().enumerate().filter(|(_, it)| it.starts) {
+        it.counts = count(folder, index)?;
+    }
+    report(&all, &mut random)
+}
+
+/// What the manager and its child do until the service's own first call.
+#[derive(Default, Clone, Copy)]
+struct Counts {
+    calls: usize,
+    mounts: usize,
+    /// Of the table of mounts.
+    reads: usize,
+    filters: usize,
+    /// In all filters.
+    instructions: usize,
+    /// Programs of BPF for its control group.
+    bpf: usize,
+}
+
+/// Follows the manager with strace(1) over one connection.
+fn count(folder: &Path, index: usize) -> Result<Counts> {
+    let leader = fs::read_to_string(folder.join("leader"))?;
+    let leader = leader.trim();
+    let trace = folder.join("trace");
+    let _ = fs::remove_file(&trace);
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-s", "64", "-p", leader, "-o"]).arg(&trace).stderr(Stdio::null());
+    let mut strace = strace.spawn()?;
+    let status = PathBuf::from(format!("/proc/{leader}/status"));
+    let start = Instant::now();
+    while fs::read_to_string(&status)?.contains("TracerPid:\t0\n") {
+        if start.elapsed() > Duration::from_secs(30) {
+            return Err("strace does not follow the manager".into());
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    connect_and_read(address(index), b"")?;
+    settle(folder)?;
+    Command::new("kill").args(["-INT", &strace.id().to_string()]).status()?;
+    strace.wait()?;
+    let text = fs::read_to_string(&trace)?;
+    let (mut counts, mut begun) = (Counts::default(), HashSet::new());
+    for line in text.lines() {
+        let Some((process, call)) = line.split_once(' ') else { continue };
+        let call = call.trim_start();
+        if call.starts_with("bpf(BPF_PROG_LOAD") {
+            counts.bpf += 1;
+        }
+        // The second half of a call that another process interrupted; or after the service's own program has begun.
+        if process == leader || begun.contains(process) || !call.starts_with(|first: char| first.is_ascii_lowercase()) {
+            continue;
+        }
+        if call.starts_with("execve(") && call.contains("/qotd\"") {
+            begun.insert(process.to_owned());
+        }
+        counts.calls += 1;
+        let name = call.split('(').next().unwrap_or_default();
+        counts.mounts += usize::from(["mount", "mount_setattr", "move_mount", "umount2", "pivot_root"].contains(&name));
+        counts.reads += usize::from(name.starts_with("open") && call.contains("/self/mountinfo\""));
+        if name == "seccomp" && call.contains("SECCOMP_SET_MODE_FILTER") || call.starts_with("prctl(PR_SET_SECCOMP") {
+            let length = call.split("{len=").nth(1).and_then(|rest| rest.split(',').next()?.parse().ok());
+            // Without a length it only asks whether there are filters.
+            counts.filters += usize::from(length.is_some());
+            counts.instructions += length.unwrap_or(0);
+        }
+    }
+    Ok(counts)
+}
+
+/// The median of what was drawn again and again from the values: 95 % of these medians are between the two.
+fn interval(values: &[f64], random: &mut SmallRng) -> (f64, f64) {
+    let medians: Vec<f64> = (0..RESAMPLES)
+        .map(|_| median(&(0..values.len()).map(|_| values[random.random_range(0..values.len())]).collect::<Vec<_>>()))
+        .collect();
+    (percentile(&medians, 2), percentile(&medians, 97))
+}
+
+/// Prints what was measured, and writes docs/data.
+fn report(all: &[Measured], random: &mut SmallRng) -> Result<()> {
+    let version = given("SYSTEMD")?;
+    let bases = |way: Way| {
+        let bases: Vec<_> = all.iter().filter(|it| it.is_base && it.way == way).collect();
+        let rounds = bases[0].processor.len();
+        (0..rounds).map(|round| bases.iter().map(|it| it.processor[round]).sum::<f64>() / as_f64(BASES)).collect()
+    };
+    let (bare, whole): (Vec<f64>, Vec<f64>) = (bases(Way::Added), bases(Way::Taken));
+    let mut costs = String::from("directives,way,ms,from,to,calls,mounts,mountinfo,filters,instructions,bpf\n");
+    let mut raw = String::from("directives,way,processor ms of each round\n");
+    let ratio: Vec<f64> = {
+        let plain = all.iter().find(|it| it.name == "plain").ok_or("no plain unit")?;
+        whole.iter().zip(&plain.processor).map(|(whole, plain)| whole / plain).collect()
+    };
+    for it in all {
+        let way = it.way.name();
+        if !it.starts {
+            let _ = writeln!(costs, "{},{way},does not start,,,,,,,,", it.name);
+            continue;
+        }
+        let values: Vec<f64> = match it.way {
+            _ if it.is_base => it.processor.clone(),
+            Way::Added => it.processor.iter().zip(&bare).map(|(value, bare)| value - bare).collect(),
+            Way::Taken => it.processor.iter().zip(&whole).map(|(value, whole)| whole - value).collect(),
+            Way::Tried => it.processor.iter().zip(&whole).map(|(value, whole)| value - whole).collect(),
+        };
+        let ((from, to), counts) = (interval(&values, random), it.counts);
+        let _ = writeln!(
+            costs,
+            "{},{way},{:.2},{from:.2},{to:.2},{},{},{},{},{},{}",
+            it.name,
+            median(&values),
+            counts.calls,
+            counts.mounts,
+            counts.reads,
+            counts.filters,
+            counts.instructions,
+            counts.bpf
+        );
+        let rounds: Vec<_> = it.processor.iter().map(|value| format!("{value:.2}")).collect();
+        let _ = writeln!(raw, "{},{way},{}", it.name, rounds.join(" "));
+    }
+    let (from, to) = interval(&ratio, random);
+    let _ = writeln!(costs, "whole / plain,ratio,{:.3},{from:.3},{to:.3},,,,,,", median(&ratio));
+    print!("systemd {version}\n{costs}");
+    fs::create_dir_all("docs/data")?;
+    fs::write(format!("docs/data/units-{version}.csv"), costs)?;
+    fs::write(format!("docs/data/units-{version}-rounds.csv"), raw)?;
+    Ok(())
+}
+
+/// A cost as the page shows it: with its interval, or that it is not told apart from nothing.
+fn cost(fields: &[&str]) -> Result<String> {
+    if fields[3].is_empty() {
+        return Ok(fields[2].to_owned());
+    }
+    let [median, from, to] = [2, 3, 4].map(|index| fields[index].parse::<f64>());
+    let (median, from, to) = (median?, from?, to?);
+    Ok(if from <= 0.0 && to >= 0.0 { "–".to_owned() } else { format!("{median:.2} ({from:.2} to {to:.2})") })
+}
+
+/// Writes the tables of docs/costs.md from docs/data.
+fn write_page() -> Result<()> {
+    let mut versions = Vec::new();
+    for entry in fs::read_dir("docs/data")? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let version = name.strip_prefix("units-").and_then(|rest| rest.strip_suffix(".csv"));
+        versions.extend(version.and_then(|version| version.parse::<u32>().ok()));
+    }
+    versions.sort_unstable();
+    let mut tables = String::new();
+    for version in versions {
+        let text = fs::read_to_string(format!("docs/data/units-{version}.csv"))?;
+        let rows: Vec<Vec<&str>> = text.lines().skip(1).map(|line| line.split(',').collect()).collect();
+        let find = |name: &str, way: &str| rows.iter().find(|row| row[0] == name && row[1] == way);
+        let _ = write!(
+            tables,
+            "\n## systemd {version}\n\n\
+             | directives | added to none, ms | taken from all, ms | calls | mounts | tables of mounts read | filters | their instructions |\n\
+             |---|--:|--:|--:|--:|--:|--:|--:|\n"
+        );
+        let whole = |name: &str, way: &str, label: &str, tables: &mut String| -> Result<()> {
+            let row = find(name, way).ok_or_else(|| format!("docs/data has no {name} of systemd {version}"))?;
+            let value = cost(row)?;
+            let _ = writeln!(
+                tables,
+                "| *{label}* | {value} | | {} | {} | {} | {} | {} |",
+                row[5], row[6], row[7], row[8], row[9]
+            );
+            Ok(())
+        };
+        whole("Added", "added", "a unit with none: what it takes in all", &mut tables)?;
+        whole("plain", "added", "DynamicUser, ProtectHome and PrivateUsers, added", &mut tables)?;
+        whole("Taken", "taken", "the unit as shipped: what it takes in all", &mut tables)?;
+        let bare = find("Added", "added").ok_or("no unit with none")?;
+        for added in rows.iter().filter(|row| row[1] == "added" && !["Added", "plain", "all"].contains(&row[0])) {
+            let taken = find(added[0], "taken").map_or(Ok("–".to_owned()), |row| cost(row))?;
+            let names: Vec<_> = added[0].split(' ').map(|name| format!("`{name}`")).collect();
+            let name = if added[0] == "nothing" { "*nothing, once more*".to_owned() } else { names.join(", ") };
+            let mut counts = String::new();
+            for index in 5..10 {
+                let more = added[index].parse::<i64>()? - bare[index].parse::<i64>()?;
+                let _ = write!(counts, " {} |", if more == 0 { String::new() } else { more.to_string() });
+            }
+            let _ = writeln!(tables, "| {name} | {} | {taken} |{counts}", cost(added)?);
+        }
+        for tried in rows.iter().filter(|row| row[1] == "tried") {
+            let _ = writeln!(tables, "| `{}`, added to all | | {} | | | | | |", tried[0], cost(tried)?);
+        }
+        let ratio = find("whole / plain", "ratio").ok_or("no ratio")?;
+        let _ = writeln!(
+            tables,
+            "\nThe unit as shipped takes {} times what the plain unit takes ({} to {}).",
+            ratio[2], ratio[3], ratio[4]
+        );
+    }
+    let page = fs::read_to_string(PAGE)?;
+    let (before, _) = page.split_once(BEGIN).ok_or_else(|| format!("{PAGE} has no place for the tables"))?;
+    Ok(fs::write(PAGE, format!("{before}{BEGIN}{tables}"))?)
+}
