@@ -78,12 +78,12 @@ known    = $(if $(filter none,$(systemd)),,$(foreach file,$(DROPINS),$(shell \
 EXAMPLES = apparmor inetd.conf tcpserver $(PROGRAMS:%=xinetd.d/%)
 # In the directories that they are in here, so that their links lead somewhere.
 DOCS     = README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE-MIT LICENSE-APACHE NOTICE crates/hunker/README.md \
-	$(wildcard docs/*.md docs/*.png docs/plots/*.svg examples/*.rs)
+	$(wildcard docs/*.md docs/*.png docs/plots/*.svg docs/data/* examples/*.rs)
 # What the units hide from the services, and what those of one process for all close.
 HIDDEN  := $(shell sed -n 's/^hidden[[:blank:]]*//p' units/templates/paths)
 CLOSED  := $(shell sed -n 's/^closed[[:blank:]]*//p' units/templates/paths)
 # The directories that are ours alone. Others are shared: they are made where they are missing, and stay as they are.
-OURS     = $(libexecdir) $(addprefix $(docdir)/,docs/plots docs crates/hunker crates examples) $(docdir) $(datadir)/xinetd.d $(datadir)
+OURS     = $(libexecdir) $(addprefix $(docdir)/,docs/plots docs/data docs crates/hunker crates examples) $(docdir) $(datadir)/xinetd.d $(datadir)
 FILES    = $(addprefix $(libexecdir)/,$(PROGRAMS) $(WEB)) $(bindir)/qotd $(bindir)/small-services \
 	$(addprefix $(docdir)/,$(DOCS)) $(addprefix $(datadir)/,$(EXAMPLES)) $(addprefix $(unitdir)/,$(UNITS)) \
 	$(tmpfilesdir)/small-services.conf $(presetdir)/80-small-services.preset \
