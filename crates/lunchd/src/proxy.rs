@@ -1,5 +1,6 @@
 //! The PROXY protocol, versions 1 and 2: a balancer says first where its client comes from. Whoever is believed is named on
 //! the command line; what anybody else says is no header, but whatever the socket speaks.
+//! (Read here, since Debian has no crate for it; the tests' balancers and clients are others'.)
 
 use std::cell::RefCell;
 use std::io;
