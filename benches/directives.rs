@@ -111,7 +111,7 @@ fn variants(folder: &Path) -> Result<Vec<Variant>> {
                     let more = group.contains(&"SystemCallFilter").then_some(ALONE);
                     unit(needed().chain(user).chain(own).chain(more))
                 }
-                Way::Taken => unit(lines(&shipped).filter(|(name, _)| !is_in(name)).map(|(_, line)| line)),
+                _ => unit(lines(&shipped).filter(|(name, _)| !is_in(name)).map(|(_, line)| line)),
             };
             // This systemd may not have it.
             if unit != whole() {
@@ -379,10 +379,12 @@ fn write_page() -> Result<()> {
     for version in versions {
         let text = fs::read_to_string(format!("docs/data/units-{version}.csv"))?;
         let rows: Vec<Vec<&str>> = text.lines().skip(1).map(|line| line.split(',').collect()).collect();
+        let raw = fs::read_to_string(format!("docs/data/units-{version}-rounds.csv"))?;
+        let rounds = raw.lines().nth(1).map_or(0, |line| line.split(' ').count());
         let find = |name: &str, way: &str| rows.iter().find(|row| row[0] == name && row[1] == way);
         let _ = write!(
             tables,
-            "\n## systemd {version}\n\n\
+            "\n## systemd {version}\n\nOf {rounds} rounds.\n\n\
              | directives | added to none, ms | taken from all, ms | calls | mounts | tables of mounts read | filters | their instructions |\n\
              |---|--:|--:|--:|--:|--:|--:|--:|\n"
         );

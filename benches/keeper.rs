@@ -279,7 +279,7 @@ fn main() -> Result<()> {
         return rows.write("keeper");
     }
     let folder = scratch.join("machine");
-    let _machine = boot(&folder)?;
+    let _machine = boot(&folder, "bookworm")?;
     start_units(&folder)?;
     let mut again = Command::new("tests/machine");
     again.arg("net").arg(&folder).arg(env::current_exe()?).env(INSIDE, "1").process_group(0);

@@ -190,12 +190,6 @@ impl Container<'_> {
         command.stdin(Stdio::null());
         command
     }
-
-    fn state(&self) -> String {
-        let output = self.runc(&["state"], &[]).output().unwrap();
-        let state: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-        state["status"].as_str().unwrap_or("gone").to_owned()
-    }
 }
 
 impl Drop for Container<'_> {
