@@ -339,7 +339,7 @@ fn faults_of_lunchd_are_named() {
     names(
         &machine,
         &format!("{add} && {restart}"),
-        &["problem: lunchd-http.socket", "problem: lunchd-https.socket", "gets no answer: 26 octets came"],
+        &["problem: lunchd-http.socket", "problem: lunchd-https.socket", "gets a wrong answer: 26 octets"],
         &format!("{remove} && {restart}"),
     );
 }

@@ -51,7 +51,11 @@ impl Socket {
                 };
                 return findings.problem(
                     Some(&self.name),
-                    format!("a client of {protocol} {address} gets no answer: {error}{}", self.last_words(Some(asked))),
+                    format!(
+                        "a client of {protocol} {address} gets {}{}",
+                        unanswered(&error),
+                        self.last_words(Some(asked))
+                    ),
                     advice,
                 );
             }
@@ -87,10 +91,7 @@ impl Asked {
     /// If there is no answer, or a wrong one.
     pub(crate) fn answers(&self) -> Result<(), String> {
         let Self { name, address } = self;
-        converse(name, *address).map_err(|error| {
-            let what = if error.kind() == ErrorKind::InvalidData { "gives a wrong answer" } else { "gives no answer" };
-            format!("{name} at {address} {what}: {error}")
-        })
+        converse(name, *address).map_err(|error| format!("{name} at {address} gives {}", unanswered(&error)))
     }
 }
 
@@ -170,6 +171,12 @@ fn ask(name: &str, address: SocketAddr) -> io::Result<()> {
     Err(late())
 }
 
+/// What a client gets instead of an answer.
+fn unanswered(error: &io::Error) -> String {
+    let what = if error.kind() == ErrorKind::InvalidData { "a wrong answer" } else { "no answer" };
+    format!("{what}: {error}")
+}
+
 fn late() -> io::Error {
     io::Error::other(format!("not within {} seconds", PATIENCE.as_secs()))
 }
@@ -192,8 +199,7 @@ fn right(name: &str, answer: &[u8]) -> io::Result<()> {
         "chargen" => !answer.is_empty() && is_text(answer),
         _ => answer.ends_with(b"\r\n") && is_text(answer),
     };
-    let wrong =
-        || io::Error::new(ErrorKind::InvalidData, format!("its {} octets are not what {name} sends", answer.len()));
+    let wrong = || io::Error::new(ErrorKind::InvalidData, format!("{} octets that {name} does not send", answer.len()));
     if right { Ok(()) } else { Err(wrong()) }
 }
 
