@@ -199,8 +199,11 @@ fn right(name: &str, answer: &[u8]) -> io::Result<()> {
         "chargen" => !answer.is_empty() && is_text(answer),
         _ => answer.ends_with(b"\r\n") && is_text(answer),
     };
-    let wrong = || io::Error::new(ErrorKind::InvalidData, format!("{} octets that {name} does not send", answer.len()));
-    if right { Ok(()) } else { Err(wrong()) }
+    match answer.len() {
+        _ if right => Ok(()),
+        0 => Err(io::Error::other("the connection was closed")),
+        octets => Err(io::Error::new(ErrorKind::InvalidData, format!("{octets} octets that {name} does not send"))),
+    }
 }
 
 /// Whether a time of RFC 868 is that of this host's clock, but for a day.
@@ -250,7 +253,7 @@ mod tests {
             ("discard", b"x"),
             ("time", b"abcd"),
             ("time", b"abc"),
-            ("qotd", b""),
+            ("chargen", b"\0"),
             ("qotd", b"\0\r\n"),
             ("daytime", b"no line end"),
             ("lunchd-http", b"HTTP/1.1 503 Service Unavailable\r\n"),
@@ -258,5 +261,6 @@ mod tests {
         for (name, answer) in wrongs {
             assert_eq!(right(name, answer).expect_err(name).kind(), ErrorKind::InvalidData, "{name}");
         }
+        assert!(unanswered(&right("qotd", b"").expect_err("nothing came")).starts_with("no answer: "));
     }
 }
