@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpS
 use std::str::FromStr;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::protocol::time;
 use crate::services;
 
 use super::service::{Service, Socket};
@@ -208,12 +209,9 @@ fn right(name: &str, answer: &[u8]) -> io::Result<()> {
 
 /// Whether a time of RFC 868 is that of this host's clock, but for a day.
 fn is_now(seconds: [u8; 4]) -> bool {
-    const FROM_1900_TO_1970: u64 = 2_208_988_800;
     const DAY: u32 = 86_400;
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |it| it.as_secs());
-    // It wraps around.
-    let now = u32::try_from((now + FROM_1900_TO_1970) & u64::from(u32::MAX)).unwrap_or(0);
-    let ahead = u32::from_be_bytes(seconds).wrapping_sub(now);
+    // Both wrap around.
+    let ahead = u32::from_be_bytes(seconds).wrapping_sub(time::now());
     ahead <= DAY || ahead.wrapping_neg() <= DAY
 }
 
@@ -230,11 +228,10 @@ mod tests {
             assert!(said.contains("qotd=127.0.0.1:17; names are qotd, echo, "), "{said}");
         }
     }
+
     #[test]
     fn an_answer_is_what_the_service_sends() {
-        let now =
-            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs() + 2_208_988_800;
-        let now = u32::try_from(now & 0xffff_ffff).expect("32 bits").to_be_bytes();
+        let now = time::now().to_be_bytes();
         let rights: [(&str, &[u8]); 8] = [
             ("echo", QUESTION),
             ("discard", b""),

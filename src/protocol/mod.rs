@@ -6,7 +6,7 @@ mod discard;
 mod echo;
 mod qotd;
 mod systat;
-mod time;
+pub(crate) mod time;
 
 pub use chargen::Chargen;
 pub use daytime::{Daytime, Error as DaytimeError};

@@ -31,16 +31,21 @@ impl Files for Clock {}
 
 impl Reply for Clock {
     fn compose(&mut self, _: LineEnd, octets: &mut Vec<u8>) {
-        let since_1970 = match SystemTime::now().duration_since(UNIX_EPOCH) {
-            Ok(since) => i128::from(since.as_secs()),
-            Err(before) => -i128::from(before.duration().as_secs()),
-        };
-        octets.extend_from_slice(&since_1900(since_1970).to_be_bytes());
+        octets.extend_from_slice(&now().to_be_bytes());
     }
 
     fn longest(&self) -> usize {
         size_of::<u32>()
     }
+}
+
+/// The time of RFC 868 by this host's clock, in seconds.
+pub(crate) fn now() -> u32 {
+    let since_1970 = match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => i128::from(since.as_secs()),
+        Err(before) => -i128::from(before.duration().as_secs()),
+    };
+    since_1900(since_1970)
 }
 
 /// The time of RFC 868 for a Unix time, both in seconds.
