@@ -10,8 +10,6 @@ mod support;
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -20,11 +18,10 @@ use std::{env, fs, thread};
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
-use support::machine::{boot, run, settle};
+use support::machine::{address, boot, measure_inside, run, serve, settle};
 use support::{Result, as_f64, connect_and_read, given, median, percentile, wait_for};
 
 const RELEASES: [&str; 3] = ["bookworm", "trixie", "sid"];
-const FIRST_PORT: u16 = 3100;
 /// So often is what others are compared with measured in a round: their mean is less noisy.
 const BASES: usize = 4;
 const RESAMPLES: usize = 4_000;
@@ -86,7 +83,7 @@ fn groups(page: &str) -> Vec<Vec<&str>> {
     rows.map(|row| row.split('|').nth(1).unwrap_or_default().split('`').skip(1).step_by(2).collect()).collect()
 }
 
-fn variants(folder: &Path) -> Result<Vec<Variant>> {
+fn variants(folder: &Path, version: &str) -> Result<Vec<Variant>> {
     run("run", folder, &["make", "-C", env!("CARGO_MANIFEST_DIR"), "install"])?;
     let shipped = run("run", folder, &["systemctl", "cat", "fortune@.service"])?;
     let shipped = shipped.split("[Service]").skip(1).map(|part| part.split("\n[").next().unwrap_or(part));
@@ -119,41 +116,16 @@ fn variants(folder: &Path) -> Result<Vec<Variant>> {
             }
         }
     }
-    // This systemd's version, before what else is tried.
-    let version = run("run", folder, &["systemctl", "--version"])?;
-    let version: u32 = version.split_whitespace().nth(1).ok_or("no version")?.parse()?;
     for line in fs::read_to_string(NEWER)?.lines().filter(|line| !line.starts_with('#')) {
         let (since, directive) = line.split_once(' ').ok_or("no version before a directive")?;
-        if since.parse::<u32>()? <= version {
-            let name = directive.split('\t').next().unwrap_or(directive).to_owned();
-            let unit = unit(lines(&shipped).map(|(_, line)| line).chain(directive.split('\t')));
-            variants.push(Variant { name, way: Way::Tried, is_base: false, unit });
+        if since.parse::<u32>()? <= version.parse()? {
+            let unit = unit(lines(&shipped).map(|(_, line)| line).chain([directive]));
+            variants.push(Variant { name: directive.to_owned(), way: Way::Tried, is_base: false, unit });
         }
     }
     let plain = unit(needed().chain(PLAIN.lines()));
     variants.push(Variant { name: "plain".to_owned(), way: Way::Added, is_base: false, unit: plain });
-    let all = unit(lines(&shipped).map(|(_, line)| line));
-    variants.push(Variant { name: "all".to_owned(), way: Way::Added, is_base: false, unit: all });
     Ok(variants)
-}
-
-fn address(index: usize) -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::LOCALHOST, FIRST_PORT + u16::try_from(index).unwrap_or(0)))
-}
-
-fn install(folder: &Path, variants: &[Variant]) -> Result<()> {
-    let mut script = String::from("cd /run/systemd/system\n");
-    for (index, variant) in variants.iter().enumerate() {
-        let port = address(index).port();
-        let _ = write!(
-            script,
-            "printf '[Socket]\\nListenStream={port}\\nAccept=yes\\nTriggerLimitIntervalSec=0\\n' > variant{index}.socket\n\
-             cat > variant{index}@.service <<'END'\n[Unit]\nCollectMode=inactive-or-failed\n{}END\n",
-            variant.unit
-        );
-    }
-    let _ = write!(script, "systemctl daemon-reload && systemctl start variant{{0..{}}}.socket", variants.len() - 1);
-    run("run", folder, &["bash", "-c", &script]).map(|_| ())
 }
 
 fn main() -> Result<()> {
@@ -165,20 +137,17 @@ fn main() -> Result<()> {
     for release in RELEASES.iter().filter(|it| only.as_deref().is_none_or(|only| only == **it)) {
         let folder = Path::new(&given("SCRATCH")?).join(release);
         let _machine = boot(&folder, release)?;
-        let variants = variants(&folder)?;
-        install(&folder, &variants)?;
+        let version = run("run", &folder, &["systemctl", "--version"])?;
+        let version = version.split_whitespace().nth(1).ok_or("no version")?;
+        let variants = variants(&folder, version)?;
+        serve(&folder, variants.iter().map(|it| it.unit.as_str()))?;
         let mut list = String::new();
         for variant in &variants {
             let _ = writeln!(list, "{}\t{}\t{}", variant.name, variant.way.name(), variant.is_base);
         }
         fs::write(folder.join("variants"), list)?;
-        let version = run("run", &folder, &["systemctl", "--version"])?;
-        let version = version.split_whitespace().nth(1).ok_or("no version")?.to_owned();
-        let mut again = Command::new("tests/machine");
-        again.arg("net").arg(&folder).arg(env::current_exe()?).env("MACHINE", &folder).env("SYSTEMD", version);
-        if !again.process_group(0).status()?.success() {
-            return Err(format!("the units of {release} could not be measured").into());
-        }
+        let machine = folder.to_str().ok_or("a folder with a strange name")?;
+        measure_inside(&folder, [("MACHINE", machine), ("SYSTEMD", version)])?;
     }
     write_page()
 }
@@ -402,7 +371,7 @@ fn write_page() -> Result<()> {
         whole("plain", "added", "DynamicUser, ProtectHome and PrivateUsers, added", &mut tables)?;
         whole("Taken", "taken", "the unit as shipped: what it takes in all", &mut tables)?;
         let bare = find("Added", "added").ok_or("no unit with none")?;
-        for added in rows.iter().filter(|row| row[1] == "added" && !["Added", "plain", "all"].contains(&row[0])) {
+        for added in rows.iter().filter(|row| row[1] == "added" && !["Added", "plain"].contains(&row[0])) {
             let taken = find(added[0], "taken").map_or(Ok("–".to_owned()), |row| cost(row))?;
             let names: Vec<_> = added[0].split(' ').map(|name| format!("`{name}`")).collect();
             let name = if added[0] == "nothing" { "*nothing, once more*".to_owned() } else { names.join(", ") };

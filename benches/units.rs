@@ -7,20 +7,15 @@
 mod support;
 
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
 use std::{env, fs};
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
-use support::machine::{boot, run, settle};
+use support::machine::{address, boot, measure_inside, run, serve, settle};
 use support::{Goal, Result, Rows, connect_and_read, given, peer, wait_for};
-
-const FIRST_PORT: u16 = 3100;
 
 fn variants(folder: &Path) -> Result<Vec<(String, String)>> {
     let install = ["make", "-C", env!("CARGO_MANIFEST_DIR"), "install"];
@@ -49,17 +44,7 @@ fn main() -> Result<()> {
     }
     let _machine = boot(&folder, "bookworm")?;
     let variants = variants(&folder)?;
-    let mut script = String::from("cd /run/systemd/system\n");
-    for (index, (_, unit)) in variants.iter().enumerate() {
-        let port = usize::from(FIRST_PORT) + index;
-        let _ = write!(
-            script,
-            "printf '[Socket]\\nListenStream={port}\\nAccept=yes\\nTriggerLimitIntervalSec=0\\n' > variant{index}.socket\n\
-             cat > variant{index}@.service <<'END'\n[Unit]\nCollectMode=inactive-or-failed\n{unit}\nEND\n"
-        );
-    }
-    let _ = write!(script, "systemctl daemon-reload && systemctl start variant{{0..{}}}.socket", variants.len() - 1);
-    run("run", &folder, &["bash", "-c", &script])?;
+    serve(&folder, variants.iter().map(|(_, unit)| unit.as_str()))?;
     let mut exposures = String::new();
     for index in 0..3 {
         let unit = format!("variant{index}@1.service");
@@ -68,16 +53,11 @@ fn main() -> Result<()> {
         let _ = writeln!(exposures, "{level}");
     }
     let names: Vec<&str> = variants.iter().map(|(name, _)| name.as_str()).collect();
-    let mut again = Command::new("tests/machine");
-    again.arg("net").arg(&folder).arg(env::current_exe()?).env("UNITS", names.join("\n"));
-    again.env("EXPOSURES", exposures).process_group(0);
-    if again.status()?.success() { Ok(()) } else { Err("the units could not be measured".into()) }
+    measure_inside(&folder, [("UNITS", names.join("\n").as_str()), ("EXPOSURES", &exposures)])
 }
 
 fn measure<'a>(folder: &Path, names: impl Iterator<Item = &'a str>) -> Result<()> {
     let rounds: usize = env::var("UNIT_ROUNDS").map_or(Ok(30), |it| it.parse())?;
-    let address =
-        |index: usize| SocketAddr::from((Ipv4Addr::LOCALHOST, FIRST_PORT + u16::try_from(index).unwrap_or(0)));
     let mut contenders: Vec<(&str, Vec<f64>, Vec<f64>)> = names.map(|name| (name, Vec::new(), Vec::new())).collect();
     wait_for(address(0))?;
     // Each time in another order: what one leaves to clean up falls on the next.

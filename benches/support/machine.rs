@@ -1,10 +1,12 @@
 //! A real systemd: tests/machine.
 
-use std::fs;
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{env, fs, thread};
 
 use super::Result;
 
@@ -44,6 +46,34 @@ pub fn boot(folder: &Path, release: &str) -> Result<Machine> {
         thread::sleep(Duration::from_millis(20));
     }
     Ok(machine)
+}
+
+/// Where each of the units of [`serve`] listens.
+pub fn address(index: usize) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 3100 + u16::try_from(index).unwrap_or(0)))
+}
+
+/// Starts these units as `variant0@.service` and so on, an instance for each connection.
+pub fn serve<'a>(folder: &Path, units: impl ExactSizeIterator<Item = &'a str>) -> Result<()> {
+    let last = units.len() - 1;
+    let mut script = String::from("cd /run/systemd/system\n");
+    for (index, unit) in units.enumerate() {
+        let port = address(index).port();
+        let _ = write!(
+            script,
+            "printf '[Socket]\\nListenStream={port}\\nAccept=yes\\nTriggerLimitIntervalSec=0\\n' > variant{index}.socket\n\
+             cat > variant{index}@.service <<'END'\n[Unit]\nCollectMode=inactive-or-failed\n{unit}\nEND\n"
+        );
+    }
+    let _ = write!(script, "systemctl daemon-reload && systemctl start variant{{0..{last}}}.socket");
+    run("run", folder, &["bash", "-c", &script]).map(|_| ())
+}
+
+/// Runs this benchmark once more, as a client of the machine's: in its network, with these variables.
+pub fn measure_inside<'a>(folder: &Path, variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<()> {
+    let mut again = Command::new("tests/machine");
+    again.arg("net").arg(folder).arg(env::current_exe()?).envs(variables).process_group(0);
+    if again.status()?.success() { Ok(()) } else { Err("the units could not be measured".into()) }
 }
 
 /// The time that the whole machine was on a processor, its systemd included (`cpu.stat` of its control group), in
