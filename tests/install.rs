@@ -240,10 +240,7 @@ fn drop_ins_are_installed_for_the_systemds_that_know_them_and_for_no_other() {
         make("022", &[&["install"], arguments].concat(), folder.path());
         drop_ins(folder.path())
     };
-    let steps: Vec<u32> = fs::read_dir(repository().join("units"))
-        .unwrap()
-        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok())
-        .collect();
+    let steps = support::steps();
     let (oldest, newest) = (steps.iter().min().unwrap(), steps.iter().max().unwrap());
     // In a DESTDIR, that of a package: for any, unless it is said.
     assert_eq!(known(&[]), Vec::<String>::new());

@@ -9,7 +9,7 @@ use std::process::Command;
 use small_services::services::{self, Row};
 use support::machine::{Machine, assert_all_answer};
 use support::web::{Authority, EC, assert_dish};
-use support::{assert_fortune, repository, units};
+use support::{assert_fortune, repository, steps, units};
 
 const BOTH: [&str; 2] = ["127.0.0.1", "::1"];
 
@@ -46,12 +46,6 @@ fn serves(release: &str, expected: std::ops::RangeInclusive<u32>) {
     are_free_of_warnings_and_hardly_exposed(&machine);
     assert_eq!(machine.shell("systemctl --failed --no-legend"), "");
     follow_systemd_down_and_up(&machine);
-}
-
-/// The versions that there are drop-ins for.
-fn steps() -> Vec<u32> {
-    let entries = fs::read_dir(repository().join("units")).unwrap().map(|entry| entry.unwrap().file_name());
-    entries.filter_map(|name| name.to_str()?.parse().ok()).collect()
 }
 
 fn install(machine: &Machine, arguments: &str) {

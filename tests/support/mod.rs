@@ -33,6 +33,12 @@ pub fn programs() -> impl Iterator<Item = &'static str> {
     services::all().map(|row| row.program)
 }
 
+/// The versions of systemd that there are drop-ins for.
+pub fn steps() -> Vec<u32> {
+    let entries = fs::read_dir(repository().join("units")).unwrap().map(|entry| entry.unwrap().file_name());
+    entries.filter_map(|name| name.to_str()?.parse().ok()).collect()
+}
+
 /// The names of their units, as alternatives of the shell's: `{fortune,echo}`.
 pub fn units() -> String {
     format!("{{{}}}", services::all().map(|row| row.unit).collect::<Vec<_>>().join(","))
