@@ -441,7 +441,8 @@ fn faults_of_files_and_of_what_was_read_of_them_are_named() {
     let cookies = "/usr/share/games/fortunes";
     machine.shell(&format!("rm -rf {cookies} && mkdir -p {cookies} /srv/own && echo own > /srv/own/own"));
     let serve = |path: &str| {
-        drop_in("fortune@.service", &format!("[Service]\\nExecStart=\\nExecStart={programs}/qotd {path}\\n"))
+        let shown = format!("BindReadOnlyPaths={cookies}\\n");
+        drop_in("fortune@.service", &format!("[Service]\\n{shown}ExecStart=\\nExecStart={programs}/qotd {path}\\n"))
     };
     let (add, remove) = serve(cookies);
     names(&machine, &add, &["problem: fortune@.service", "there is nothing in /usr/share/games/fortunes"], &remove);
@@ -480,12 +481,6 @@ fn faults_of_files_and_of_what_was_read_of_them_are_named() {
         &format!("{remove} && rm {cookies}/own"),
     );
     machine.shell("mkdir -p /home/own /tmp/own && echo own | tee /home/own/own > /tmp/own/own");
-    // However it is bound.
-    for bind in ["", "BindReadOnlyPaths=/home/own\\n"] {
-        let line = format!("[Service]\\n{bind}ExecStart=\\nExecStart={programs}/qotd /home/own\\n");
-        let (add, remove) = drop_in("fortune@.service", &line);
-        names(&machine, &add, &["it cannot see /home/own: ProtectHome= hides it", "keep it elsewhere"], &remove);
-    }
     let hidden = [("/srv/own", "InaccessiblePaths="), ("/home/own", "ProtectHome="), ("/tmp/own", "PrivateTmp=")];
     for (path, by) in hidden {
         let line = format!("[Service]\\nExecStart=\\nExecStart={programs}/qotd {path}\\n");

@@ -10,7 +10,7 @@ use crate::fortune::DIRECTORIES;
 
 const INSTALL: &str = "install collections, as `apt install fortunes` and `dnf install fortune-mod` do, or leave the path \
      out for those that are built in";
-/// What `ProtectHome=` hides.
+/// What `ProtectHome=` hides, unless it is `read-only`, as `DynamicUser=` has it.
 const HOMES: &[&str] = &["/home", "/root", "/run/user"];
 /// What `PrivateTmp=` hides.
 const TEMPORARY: &[&str] = &["/tmp", "/var/tmp"];
@@ -56,7 +56,7 @@ impl Socket {
             (text, "keep it elsewhere, below /usr/local/share say".to_owned())
         };
         let hides = |directive: &str, directories: &[&str]| {
-            !matches!(unit.get(directive), "" | "no") && directories.iter().any(|it| below(it))
+            !matches!(unit.get(directive), "" | "no" | "read-only") && directories.iter().any(|it| below(it))
         };
         // Whatever is bound.
         if hides("ProtectHome", HOMES) {

@@ -9,7 +9,7 @@ use super::locale::languages;
 use super::sources::Source;
 use crate::file;
 
-/// Where distributions have collections. `fortune@.service` shows the same directories.
+/// Where distributions have collections. README.md lists them too.
 pub const DIRECTORIES: &[&str] = &[
     // Debian, Slackware, OpenMandriva.
     "/usr/share/games/fortunes",

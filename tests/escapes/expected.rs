@@ -138,7 +138,6 @@ pub const UNITS_LEAVE: &[(&[&str], &str)] = &[
         "the program reads files before its own lock-down; a unit for one connection shows it hardly any",
     ),
     (&["make a temporary file"], "in a /tmp of its own that goes with it; `LimitFSIZE=0` keeps the file empty"),
-    (&["open a device"], "/dev/zero, null, full, random, urandom and tty: there are no others"),
     (&["execute itself once more"], "the services' programs may be executed, and are confined as before"),
     (
         &[
@@ -185,7 +184,7 @@ pub const DAEMONS_UNITS_LEAVE: &[(&[&str], &str)] = &[
             "look at a file by statx, as if it were open",
         ],
         "what every user may read, but for /home, /var and the other places that are hidden: the program reads its fortunes \
-         and the time zone there before its own lock-down; units for one connection have hardly any file",
+         and the time zone there before its own lock-down; units for one connection have no file but the programs",
     ),
     (
         &["open a Unix-domain socket", "connect to a service's socket in the file system"],
@@ -200,6 +199,7 @@ pub const DAEMONS_UNITS_LEAVE: &[(&[&str], &str)] = &[
         "`sendto`, `sendmmsg` and `recvmmsg` are how it answers and takes datagrams: a unit's filter does not look at the \
          sockets and addresses that they are for, and the program's own does",
     ),
+    (&["open a device"], "/dev/zero, null, full, random, urandom and tty: there are no others"),
 ];
 
 /// Acts that the program alone does not stop in the keeper: they are what it takes to make processes and to lock them down.
