@@ -14,19 +14,18 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{RecvFlags, recv};
 use rustix::process::{Resource, Rlimit, setrlimit};
-use support::{Goal, KEEPER, Result, Rows, SHARED, Server, as_f64, connect_and_read, micros, program, rate_and_p99};
+use support::load::{AT_ONCE, Load};
+use support::{Goal, KEEPER, Result, Rows, SHARED, Server, as_f64, micros, program};
 
 const ROUNDS: usize = 7;
 const CONNECTIONS: usize = 6_000;
 const DATAGRAMS: usize = 100_000;
-/// Clients at a time.
-const AT_ONCE: usize = 32;
 /// Open connections that do nothing.
 const MANY: usize = 10_000;
 const UNLIMITED: [&str; 6] = ["--max-connections", "12000", "--datagram-rate", "0", "--datagram-total", "0"];
 
-/// A server, and what was measured in each round: clients a second, its processor time for each in microseconds, and the
-/// time that all but a hundredth of the clients waited less than.
+/// A server, and what was measured in each round: clients a second, its processor time for each in microseconds, the same with
+/// that of the client, and the time that all but a hundredth of the clients waited less than.
 struct Contender {
     name: &'static str,
     server: Server,
@@ -35,12 +34,14 @@ struct Contender {
     first: &'static [u8],
     rates: Vec<f64>,
     processor: Vec<f64>,
+    together: Vec<f64>,
     p99: Vec<f64>,
 }
 
 impl Contender {
     fn new(name: &'static str, (server, address): (Server, SocketAddr), first: &'static [u8]) -> Self {
-        Self { name, server, address, first, rates: Vec::new(), processor: Vec::new(), p99: Vec::new() }
+        let [rates, processor, together, p99] = [const { Vec::new() }; 4];
+        Self { name, server, address, first, rates, processor, together, p99 }
     }
 
     fn ours(name: &'static str, service: &str, scheme: &str, first: &'static [u8], mode: &[&str]) -> Result<Self> {
@@ -48,14 +49,14 @@ impl Contender {
         Ok(Self::new(name, Server::ours(service, scheme, &arguments)?, first))
     }
 
-    fn connections(&mut self) -> Result<()> {
-        let (address, first) = (self.address, self.first);
+    fn connections(&mut self, load: Load) -> Result<()> {
         let before = self.server.processor_time()?;
-        let (rate, p99) = rate_and_p99(AT_ONCE, CONNECTIONS, |_| connect_and_read(address, first))?;
+        let taken = load.run(CONNECTIONS, self.address, self.first)?;
         let used = self.server.processor_time()?.saturating_sub(before);
         self.processor.push(micros(used) / as_f64(CONNECTIONS));
-        self.rates.push(rate);
-        self.p99.push(p99);
+        self.together.push(micros(used + taken.processor) / as_f64(CONNECTIONS));
+        self.rates.push(taken.rate);
+        self.p99.push(taken.p99);
         Ok(())
     }
 
@@ -90,7 +91,7 @@ impl Contender {
     }
 }
 
-fn connections(rows: &mut Rows) -> Result<()> {
+fn connections(rows: &mut Rows, load: Load) -> Result<()> {
     let mut all = [
         Contender::new("C accept, write, close", Server::c_loop("accept", &[])?, b""),
         Contender::new("C, closing in order", Server::c_loop("accept_in_order", &[])?, b""),
@@ -99,17 +100,21 @@ fn connections(rows: &mut Rows) -> Result<()> {
         Contender::ours("qotd, no lock-down", "qotd", "tcp", b"", &[SHARED, &["--sandbox", "off"]].concat())?,
     ];
     for _ in 0..ROUNDS {
-        all.iter_mut().try_for_each(Contender::connections)?;
+        all.iter_mut().try_for_each(|it| it.connections(load))?;
     }
-    let c = &all[0];
+    let (c, topic) = (&all[0], format!("a connection, {}", load.name()));
     for one in &all {
-        let goals = match one.name {
-            "qotd" => [Goal::AtLeast(1.0), Goal::AtMost(0.75), Goal::AtMost(1.2)],
+        let goals = match (one.name, load) {
+            ("qotd", Load::Threads) => [Goal::AtLeast(1.0), Goal::AtMost(0.75), Goal::AtMost(1.2)],
             _ => [Goal::None; 3],
         };
-        rows.add("a connection", one.name, "connections/s", &one.rates, Some((c.name, &c.rates)), goals[0]);
-        rows.add("a connection", one.name, "processor µs", &one.processor, Some((c.name, &c.processor)), goals[1]);
-        rows.add("a connection", one.name, "p99 µs", &one.p99, Some((c.name, &c.p99)), goals[2]);
+        let mut row = |unit, values: &[f64], peer: &[f64], goal| {
+            rows.add(&topic, one.name, unit, values, Some((c.name, peer)), goal);
+        };
+        row("connections/s", &one.rates, &c.rates, goals[0]);
+        row("processor µs", &one.processor, &c.processor, goals[1]);
+        row("processor µs, client's too", &one.together, &c.together, Goal::None);
+        row("p99 µs", &one.p99, &c.p99, goals[2]);
     }
     Ok(())
 }
@@ -214,7 +219,7 @@ fn main() -> Result<()> {
     let most = Rlimit { current: Some(16_384), maximum: Some(16_384) };
     setrlimit(Resource::Nofile, most)?;
     let mut rows = Rows::new();
-    connections(&mut rows)?;
+    Load::ALL.into_iter().try_for_each(|load| connections(&mut rows, load))?;
     datagrams(&mut rows)?;
     open_connections(&mut rows)?;
     rows.write("daemon")

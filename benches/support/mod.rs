@@ -1,6 +1,7 @@
 //! What the benchmarks share: servers that end with their value, turns that interleave, and the one table's rows.
 #![allow(dead_code)] // each benchmark uses its part
 
+pub mod load;
 pub mod machine;
 
 use std::fmt::Write as _;
