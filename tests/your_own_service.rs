@@ -8,25 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use support::machine::Machine;
+use support::page::{Block, blocks};
 use support::{Folder, repository};
-
-/// A block of the page, and the text above it.
-struct Block<'a> {
-    prose: &'a str,
-    language: &'a str,
-    text: &'a str,
-}
-
-fn blocks(page: &str) -> Vec<Block<'_>> {
-    let parts: Vec<_> = page.split("```").collect();
-    let pairs = parts.chunks_exact(2);
-    pairs
-        .map(|pair| {
-            let (language, text) = pair[1].split_once('\n').unwrap();
-            Block { prose: pair[0], language, text }
-        })
-        .collect()
-}
 
 fn run(command: &mut Command) {
     for variable in ["CARGO_BUILD_TARGET", "CARGO_ENCODED_RUSTFLAGS", "CARGO_TARGET_DIR", "RUSTFLAGS"] {

@@ -5,6 +5,7 @@
 pub mod attack;
 pub mod audit;
 pub mod machine;
+pub mod page;
 pub mod web;
 
 use std::ffi::OsStr;
