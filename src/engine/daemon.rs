@@ -17,6 +17,7 @@ use rustix::stdio::{dup2_stdin, stdin};
 use super::buffers::Buffers;
 use super::descriptors::{Arranged, raise_descriptor_limit};
 use super::limiter::TOTAL;
+use super::network::Subnet;
 use super::sockets::{Kind, Lifetime, Socket};
 use crate::numbers::{EVENT_LOOP, INPUT, OUTPUT, STREAM};
 use crate::sd_notify::Manager;
@@ -89,6 +90,12 @@ pub struct Limits {
     /// The same for all networks together; 0 is no limit
     #[arg(long, value_name = "OCTETS", default_value_t = TOTAL)]
     pub datagram_total: u32,
+
+    /// Do not limit datagrams to this network, such as 192.0.2.0/24: that of your probes; can be repeated
+    ///
+    /// Name no network whose addresses others can forge: your border has to drop what comes with them.
+    #[arg(long, value_name = "NETWORK")]
+    pub datagram_exempt: Option<Vec<Subnet>>,
 }
 
 impl Limits {
@@ -107,6 +114,7 @@ impl Default for Limits {
             max_rate_per_source: RATE,
             datagram_rate: None,
             datagram_total: TOTAL,
+            datagram_exempt: None,
         }
     }
 }

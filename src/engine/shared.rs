@@ -13,7 +13,7 @@ use rustix::stdio::stdin;
 
 use super::connection::{Connection, Worker};
 use super::daemon::{ACCEPTED_AT_ONCE, Accepted, Daemon, Error, Limits, SIGNALS, SOCKETS};
-use super::datagrams::Datagrams;
+use super::datagrams::{DatagramLimits, Datagrams};
 use super::descriptors::Arranged;
 use super::discard;
 use super::readiness::Next;
@@ -85,7 +85,7 @@ impl Shared {
             daemon,
             connections: Table::new(max, limits.per_source()),
             idle,
-            datagrams: Datagrams::new(limits.datagram_rate, limits.datagram_total, &behavior, random::seeded()?, now),
+            datagrams: Datagrams::new(DatagramLimits::of(limits), &behavior, random::seeded()?, now),
             worker: Worker::new(behavior),
             closing: Vec::with_capacity(max),
             closing_due: None,
