@@ -52,9 +52,6 @@ pub(crate) const CLOSE: Rule = Rule::new(Syscall::CLOSE, &[STREAM], "end a conne
 pub(crate) const BE_TOLD: Rule = Rule::new(Syscall::READ, &[INPUT], "learn that it is time to stop, or to read again");
 pub(crate) const TELL: Rule = Rule::new(Syscall::WRITE, &[OUTPUT], "tell the service manager: ready, alive, stopping");
 
-/// How many new connections a second one source may make, unless `--max-rate-per-source` says otherwise.
-const RATE: u32 = 200;
-
 /// How much is served.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "All clients, on sockets that are passed or that --listen opens")]
@@ -75,11 +72,11 @@ pub struct Limits {
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_per_source: Option<u32>,
 
-    /// Maximum number of new connections per second from one source; 0 is no limit
+    /// Maximum number of new connections per second from one source [default: 200; with --shared no limit]
     ///
-    /// A source is an IPv4 address or an IPv6 /64. As many may come at once.
-    #[arg(long, value_name = "COUNT", default_value_t = RATE, conflicts_with = "shared")]
-    pub max_rate_per_source: u32,
+    /// A source is an IPv4 address or an IPv6 /64. As many may come at once. 0 is no limit.
+    #[arg(long, value_name = "COUNT")]
+    pub max_rate_per_source: Option<u32>,
 
     /// Send a network so many octets a second more in datagrams than it sends [default: one longest reply]
     ///
@@ -111,7 +108,7 @@ impl Default for Limits {
             shared: false,
             max_connections: 1000,
             max_per_source: None,
-            max_rate_per_source: RATE,
+            max_rate_per_source: None,
             datagram_rate: None,
             datagram_total: TOTAL,
             datagram_exempt: None,

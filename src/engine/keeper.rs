@@ -23,6 +23,7 @@ use super::daemon::{ACCEPTED_AT_ONCE, Accepted, Daemon, Error, Limits, SIGNALS, 
 use super::datagram_processes::DatagramProcesses;
 use super::descriptors::Arranged;
 use super::one::One;
+use super::rates::Rate;
 use super::slots::{Slots, Verdict};
 use super::sockets::{Kind, Lifetime};
 use crate::numbers::STREAM;
@@ -110,7 +111,7 @@ impl Keeper {
             datagram_processes,
             one,
             random: random::seeded()?,
-            slots: Slots::new(limits.max_connections as usize, limits.per_source(), limits.max_rate_per_source, now),
+            slots: Slots::new(limits.max_connections as usize, limits.per_source(), Rate::of_connections(limits), now),
             waiting: None,
             look: now,
             unsettled: false,

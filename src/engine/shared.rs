@@ -16,6 +16,7 @@ use super::daemon::{ACCEPTED_AT_ONCE, Accepted, Daemon, Error, Limits, SIGNALS, 
 use super::datagrams::{DatagramLimits, Datagrams};
 use super::descriptors::Arranged;
 use super::discard;
+use super::rates::{Buckets, Rate};
 use super::readiness::Next;
 use super::sockets::{Kind, Lifetime};
 use super::table::Table;
@@ -47,6 +48,8 @@ pub struct Shared {
     worker: Worker,
     /// By descriptor, the one without activity for longest first.
     connections: Table<RawFd, Connection>,
+    /// How often sources come.
+    rates: Buckets,
     /// How long a client may be idle.
     idle: Duration,
     datagrams: Datagrams,
@@ -84,6 +87,7 @@ impl Shared {
         Ok(Self {
             daemon,
             connections: Table::new(max, limits.per_source()),
+            rates: Buckets::new(Rate::of_connections(limits), now),
             idle,
             datagrams: Datagrams::new(DatagramLimits::of(limits), &behavior, random::seeded()?, now),
             worker: Worker::new(behavior),
@@ -151,6 +155,9 @@ impl Shared {
         for _ in 0..ACCEPTED_AT_ONCE {
             match self.daemon.accept(index, FLAGS, now) {
                 Accepted::Client(socket, from) => {
+                    if !self.rates.admit(from, now) {
+                        continue; // it came too often
+                    }
                     if self.connections.is_full() {
                         self.advance_oldest(now);
                     }
