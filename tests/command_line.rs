@@ -46,6 +46,19 @@ fn mistakes_on_the_command_line_are_named_with_the_way_out() {
     assert_mistake("echo", &["operand"], 2, &["operand"]);
     assert_mistake("daytime", &["--format", "rfc868"], 2, &["rfc868", "nist-like"]);
     assert_mistake("daytime", &["--format", "%"], 2, &["strftime(3)"]);
+    for name in ["echo", "chargen"] {
+        for rate in ["1", "4095", "-1", "1M"] {
+            assert_mistake(
+                name,
+                &[&format!("--max-rate={rate}")],
+                2,
+                &["--max-rate", rate, "from 4096 on", "0 for no"],
+            );
+        }
+    }
+    for name in ["qotd", "daytime", "discard", "time"] {
+        assert_mistake(name, &["--max-rate", "8192"], 2, &["unexpected argument '--max-rate'"]);
+    }
 }
 
 #[test]

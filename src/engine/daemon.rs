@@ -14,7 +14,7 @@ use rustix::io::{Errno, ioctl_fionbio, retry_on_intr};
 use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with};
 use rustix::stdio::{dup2_stdin, stdin};
 
-use super::buffers::Buffers;
+use super::buffers::{self, Buffers};
 use super::descriptors::{Arranged, raise_descriptor_limit};
 use super::limiter::TOTAL;
 use super::network::Subnet;
@@ -198,8 +198,8 @@ pub(super) enum Accepted {
 }
 
 impl Daemon {
-    /// Prepares the sockets and an event loop over those that listen. `connections` have a descriptor in this process, and `stay` is
-    /// how long the program stays without traffic where inetd would start it again.
+    /// Prepares the sockets and an event loop over those that listen. `connections` have a descriptor in this process, each is sent
+    /// `max_rate`, and `stay` is how long the program stays without traffic where inetd would start it again.
     ///
     /// # Errors
     ///
@@ -209,6 +209,7 @@ impl Daemon {
         lifetime: Lifetime,
         stay: Duration,
         behavior: &Behavior,
+        max_rate: u32,
         connections: u32,
         now: Instant,
     ) -> Result<Self, Error> {
@@ -227,7 +228,7 @@ impl Daemon {
                 // Connections have these from their listener.
                 Kind::Listener => {
                     ioctl_fionbio(descriptor, true)?;
-                    Buffers::of(behavior).set(descriptor)?;
+                    buffers::prepare(descriptor, behavior, max_rate)?;
                     epoll::add(&epoll, descriptor, EventData::new_u64(index), EventFlags::IN)?;
                 }
             }

@@ -83,7 +83,7 @@ pub struct Keeper {
 
 impl Keeper {
     /// Prepares the sockets and an event loop over them. `idle` is how long a client may be idle, `stay` how long the program
-    /// stays without traffic where inetd would start it again.
+    /// stays without traffic where inetd would start it again, and `max_rate` how many octets a second a client is sent.
     ///
     /// # Errors
     ///
@@ -95,10 +95,11 @@ impl Keeper {
         limits: &Limits,
         idle: Duration,
         stay: Duration,
+        max_rate: u32,
     ) -> Result<Self, Error> {
         let now = Instant::now();
         // It holds one connection at a time.
-        let daemon = Daemon::new(arranged, lifetime, stay, &one.behavior, 1, now)?;
+        let daemon = Daemon::new(arranged, lifetime, stay, &one.behavior, max_rate, 1, now)?;
         // Connections have these from their listener.
         for (_, socket) in daemon.sockets(Kind::Listener) {
             limit_time(&socket.descriptor, idle)?;

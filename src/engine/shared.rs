@@ -60,7 +60,7 @@ pub struct Shared {
 
 impl Shared {
     /// Prepares the sockets and an event loop over them. `idle` is how long a connection may be idle, `stay` how long the
-    /// program stays without traffic where inetd would start it again.
+    /// program stays without traffic where inetd would start it again, and `max_rate` how many octets a second a client is sent.
     ///
     /// # Errors
     ///
@@ -72,9 +72,10 @@ impl Shared {
         limits: &Limits,
         idle: Duration,
         stay: Duration,
+        max_rate: u32,
     ) -> Result<Self, Error> {
         let now = Instant::now();
-        let daemon = Daemon::new(arranged, lifetime, stay, &behavior, limits.max_connections, now)?;
+        let daemon = Daemon::new(arranged, lifetime, stay, &behavior, max_rate, limits.max_connections, now)?;
         for (index, socket) in daemon.sockets(Kind::Datagrams) {
             ioctl_fionbio(&socket.descriptor, true)?;
             let data = EventData::new_u64(SOCKETS + index as u64);
