@@ -82,10 +82,11 @@ fn figure(value: f64) -> String {
 fn time(row: &Row) -> String {
     let (factor, unit) = if row.median.abs() < 1.0 { (1e3, "ns") } else { (1.0, "µs") };
     let [median, from, to] = [row.median, row.from, row.to].map(|it| figure(it * factor));
-    match row {
-        row if row.is_difference && holds_zero(row) => format!("nothing that shows ({from} to {to} {unit})"),
-        row if row.is_difference && row.to < 0.0 => format!("less than nothing, {median} {unit} ({from} to {to})"),
-        _ => format!("{median} {unit} ({from} to {to})"),
+    // Nothing that is added takes away: an interval below zero is one of the few that miss.
+    if row.is_difference && row.from <= 0.0 {
+        format!("nothing that shows ({from} to {to} {unit})")
+    } else {
+        format!("{median} {unit} ({from} to {to})")
     }
 }
 
