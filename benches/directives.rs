@@ -15,16 +15,15 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
+use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
-use rand::{RngExt, SeedableRng};
 use support::machine::{address, boot, measure_inside, run, serve, settle};
-use support::{Result, as_f64, connect_and_read, given, median, percentile, wait_for};
+use support::{Result, as_f64, connect_and_read, given, interval, median, wait_for};
 
 const RELEASES: [&str; 3] = ["bookworm", "trixie", "sid"];
 /// So often is what others are compared with measured in a round: their mean is less noisy.
 const BASES: usize = 4;
-const RESAMPLES: usize = 4_000;
 /// Without these there is no such service.
 const NEEDED: [&str; 4] = ["ExecStart", "StandardInput", "StandardOutput", "StandardError"];
 /// What directives are added to: as root, the program makes calls that they forbid.
@@ -38,6 +37,7 @@ const NEWER: &str = "benches/units/newer";
 const GROUPS: &str = "docs/hardening.md";
 const PAGE: &str = "docs/costs.md";
 const BEGIN: &str = "<!-- make bench-units writes from here -->\n";
+const END: &str = "<!-- make bench-units writes to here -->\n";
 
 /// What a variant is compared with, and which way round.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -265,14 +265,6 @@ fn count(folder: &Path, index: usize) -> Result<Counts> {
     Ok(counts)
 }
 
-/// The median of what was drawn again and again from the values: 95 % of these medians are between the two.
-fn interval(values: &[f64], random: &mut SmallRng) -> (f64, f64) {
-    let medians: Vec<f64> = (0..RESAMPLES)
-        .map(|_| median(&(0..values.len()).map(|_| values[random.random_range(0..values.len())]).collect::<Vec<_>>()))
-        .collect();
-    (percentile(&medians, 2), percentile(&medians, 97))
-}
-
 /// Prints what was measured, and writes docs/data.
 fn report(all: &[Measured], random: &mut SmallRng) -> Result<()> {
     let version = given("SYSTEMD")?;
@@ -393,6 +385,7 @@ fn write_page() -> Result<()> {
         );
     }
     let page = fs::read_to_string(PAGE)?;
-    let (before, _) = page.split_once(BEGIN).ok_or_else(|| format!("{PAGE} has no place for the tables"))?;
-    Ok(fs::write(PAGE, format!("{before}{BEGIN}{tables}"))?)
+    let (before, rest) = page.split_once(BEGIN).ok_or_else(|| format!("{PAGE} has no place for the tables"))?;
+    let (_, after) = rest.split_once(END).ok_or_else(|| format!("{PAGE} has no end of the tables"))?;
+    Ok(fs::write(PAGE, format!("{before}{BEGIN}{tables}\n{END}{after}"))?)
 }

@@ -15,13 +15,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, error, fs, io, thread};
 
+use rand::RngExt;
+use rand::rngs::SmallRng;
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 
 /// The options for one process that serves all clients, and for one that makes a process for each connection.
 pub const SHARED: &[&str] = &["--shared"];
 pub const KEEPER: &[&str] = &[];
 
-pub type Result<T> = std::result::Result<T, Box<dyn error::Error + Send + Sync>>;
+pub type Error = Box<dyn error::Error + Send + Sync>;
+pub type Result<T> = std::result::Result<T, Error>;
 
 /// A value that `benches/run` puts into the environment.
 pub fn given(variable: &str) -> Result<String> {
@@ -194,6 +197,15 @@ pub fn percentile(values: &[f64], hundredths: usize) -> f64 {
 
 pub fn median(values: &[f64]) -> f64 {
     percentile(values, 50)
+}
+
+/// The median of what was drawn again and again from the values: 95 % of these medians are between the two.
+pub fn interval(values: &[f64], random: &mut SmallRng) -> (f64, f64) {
+    const RESAMPLES: usize = 4_000;
+    let medians: Vec<f64> = (0..RESAMPLES)
+        .map(|_| median(&(0..values.len()).map(|_| values[random.random_range(0..values.len())]).collect::<Vec<_>>()))
+        .collect();
+    (percentile(&medians, 2), percentile(&medians, 97))
 }
 
 /// What a ratio should be.
