@@ -6,6 +6,8 @@
 //! machine, its systemd included; the interval is a bootstrap's. What does not know noise is counted beside it: system calls,
 //! mounts and the like, from the fork of the manager to the service's own first call.
 
+#[path = "directives/page.rs"]
+mod page;
 mod support;
 
 use std::collections::HashSet;
@@ -35,9 +37,6 @@ const PLAIN: &str = "DynamicUser=yes\nProtectHome=yes\nPrivateUsers=yes\n";
 /// What is not in the unit, each with the version that it is known from.
 const NEWER: &str = "benches/units/newer";
 const GROUPS: &str = "docs/hardening.md";
-const PAGE: &str = "docs/costs.md";
-const BEGIN: &str = "<!-- make bench-units writes from here -->\n";
-const END: &str = "<!-- make bench-units writes to here -->\n";
 
 /// What a variant is compared with, and which way round.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,9 +84,11 @@ fn groups(page: &str) -> Vec<Vec<&str>> {
 
 fn variants(folder: &Path, version: &str) -> Result<Vec<Variant>> {
     run("run", folder, &["make", "-C", env!("CARGO_MANIFEST_DIR"), "install"])?;
-    let shipped = run("run", folder, &["systemctl", "cat", "fortune@.service"])?;
-    let shipped = shipped.split("[Service]").skip(1).map(|part| part.split("\n[").next().unwrap_or(part));
-    let shipped = shipped.collect::<String>();
+    let service = |unit: &str| -> Result<String> {
+        let text = run("run", folder, &["systemctl", "cat", unit])?;
+        Ok(text.split("[Service]").skip(1).map(|part| part.split("\n[").next().unwrap_or(part)).collect())
+    };
+    let (shipped, daemon) = (service("fortune@.service")?, service("fortune-daemon.service")?);
     let needed = || lines(&shipped).filter(|(name, _)| NEEDED.contains(name)).map(|(_, line)| line);
     let page = fs::read_to_string(GROUPS)?;
     let mut variants = Vec::new();
@@ -101,17 +102,21 @@ fn variants(folder: &Path, version: &str) -> Result<Vec<Variant>> {
         variants.push(Variant { name: "nothing".to_owned(), way, is_base: false, unit: whole() });
         for group in groups(&page) {
             let is_in = |name: &&str| group.contains(name);
+            // What the unit does without is measured as the daemon's has it.
+            let shipped_has = lines(&shipped).any(|(name, _)| is_in(&name));
+            let of_group = || lines(if shipped_has { &shipped } else { &daemon }).filter(|(name, _)| is_in(name));
             let unit = match way {
                 Way::Added => {
                     let user = (!group.contains(&"DynamicUser")).then_some(BARE);
-                    let own = lines(&shipped).filter(|(name, _)| is_in(name)).map(|(_, line)| line);
                     let more = group.contains(&"SystemCallFilter").then_some(ALONE);
-                    unit(needed().chain(user).chain(own).chain(more))
+                    unit(needed().chain(user).chain(of_group().map(|(_, line)| line)).chain(more))
                 }
-                _ => unit(lines(&shipped).filter(|(name, _)| !is_in(name)).map(|(_, line)| line)),
+                _ if shipped_has => unit(lines(&shipped).filter(|(name, _)| !is_in(name)).map(|(_, line)| line)),
+                _ => unit(lines(&shipped).chain(of_group()).map(|(_, line)| line)),
             };
             // This systemd may not have it.
             if unit != whole() {
+                let way = if shipped_has || way == Way::Added { way } else { Way::Tried };
                 variants.push(Variant { name: group.join(" "), way, is_base: false, unit });
             }
         }
@@ -149,7 +154,7 @@ fn main() -> Result<()> {
         let machine = folder.to_str().ok_or("a folder with a strange name")?;
         measure_inside(&folder, [("MACHINE", machine), ("SYSTEMD", version)])?;
     }
-    write_page()
+    page::write()
 }
 
 /// What a variant took in each round, and what it does in one start.
@@ -287,7 +292,7 @@ fn report(all: &[Measured], random: &mut SmallRng) -> Result<()> {
             continue;
         }
         let values: Vec<f64> = match it.way {
-            _ if it.is_base => it.processor.clone(),
+            _ if it.is_base || it.name == "plain" => it.processor.clone(),
             Way::Added => it.processor.iter().zip(&bare).map(|(value, bare)| value - bare).collect(),
             Way::Taken => it.processor.iter().zip(&whole).map(|(value, whole)| whole - value).collect(),
             Way::Tried => it.processor.iter().zip(&whole).map(|(value, whole)| value - whole).collect(),
@@ -315,77 +320,4 @@ fn report(all: &[Measured], random: &mut SmallRng) -> Result<()> {
     fs::write(format!("docs/data/units-{version}.csv"), costs)?;
     fs::write(format!("docs/data/units-{version}-rounds.csv"), raw)?;
     Ok(())
-}
-
-/// A cost as the page shows it: with its interval, or that it is not told apart from nothing.
-fn cost(fields: &[&str]) -> Result<String> {
-    if fields[3].is_empty() {
-        return Ok(fields[2].to_owned());
-    }
-    let [median, from, to] = [2, 3, 4].map(|index| fields[index].parse::<f64>());
-    let (median, from, to) = (median?, from?, to?);
-    Ok(if from <= 0.0 && to >= 0.0 { "–".to_owned() } else { format!("{median:.2} ({from:.2} to {to:.2})") })
-}
-
-/// Writes the tables of docs/costs.md from docs/data.
-fn write_page() -> Result<()> {
-    let mut versions = Vec::new();
-    for entry in fs::read_dir("docs/data")? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        let version = name.strip_prefix("units-").and_then(|rest| rest.strip_suffix(".csv"));
-        versions.extend(version.and_then(|version| version.parse::<u32>().ok()));
-    }
-    versions.sort_unstable();
-    let mut tables = String::new();
-    for version in versions {
-        let text = fs::read_to_string(format!("docs/data/units-{version}.csv"))?;
-        let rows: Vec<Vec<&str>> = text.lines().skip(1).map(|line| line.split(',').collect()).collect();
-        let raw = fs::read_to_string(format!("docs/data/units-{version}-rounds.csv"))?;
-        let rounds = raw.lines().nth(1).map_or(0, |line| line.split(' ').count());
-        let find = |name: &str, way: &str| rows.iter().find(|row| row[0] == name && row[1] == way);
-        let _ = write!(
-            tables,
-            "\n## systemd {version}\n\nOf {rounds} rounds.\n\n\
-             | directives | added to none, ms | taken from all, ms | calls | mounts | tables of mounts read | filters | their instructions |\n\
-             |---|--:|--:|--:|--:|--:|--:|--:|\n"
-        );
-        let whole = |name: &str, way: &str, label: &str, tables: &mut String| -> Result<()> {
-            let row = find(name, way).ok_or_else(|| format!("docs/data has no {name} of systemd {version}"))?;
-            let value = cost(row)?;
-            let _ = writeln!(
-                tables,
-                "| *{label}* | {value} | | {} | {} | {} | {} | {} |",
-                row[5], row[6], row[7], row[8], row[9]
-            );
-            Ok(())
-        };
-        whole("Added", "added", "a unit with none: what it takes in all", &mut tables)?;
-        whole("plain", "added", "DynamicUser, ProtectHome and PrivateUsers, added", &mut tables)?;
-        whole("Taken", "taken", "the unit as shipped: what it takes in all", &mut tables)?;
-        let bare = find("Added", "added").ok_or("no unit with none")?;
-        for added in rows.iter().filter(|row| row[1] == "added" && !["Added", "plain"].contains(&row[0])) {
-            let taken = find(added[0], "taken").map_or(Ok("–".to_owned()), |row| cost(row))?;
-            let names: Vec<_> = added[0].split(' ').map(|name| format!("`{name}`")).collect();
-            let name = if added[0] == "nothing" { "*nothing, once more*".to_owned() } else { names.join(", ") };
-            let mut counts = String::new();
-            for index in 5..10 {
-                let more = added[index].parse::<i64>()? - bare[index].parse::<i64>()?;
-                let _ = write!(counts, " {} |", if more == 0 { String::new() } else { more.to_string() });
-            }
-            let _ = writeln!(tables, "| {name} | {} | {taken} |{counts}", cost(added)?);
-        }
-        for tried in rows.iter().filter(|row| row[1] == "tried") {
-            let _ = writeln!(tables, "| `{}`, added to all | | {} | | | | | |", tried[0], cost(tried)?);
-        }
-        let ratio = find("whole / plain", "ratio").ok_or("no ratio")?;
-        let _ = writeln!(
-            tables,
-            "\nThe unit as shipped takes {} times what the plain unit takes ({} to {}).",
-            ratio[2], ratio[3], ratio[4]
-        );
-    }
-    let page = fs::read_to_string(PAGE)?;
-    let (before, rest) = page.split_once(BEGIN).ok_or_else(|| format!("{PAGE} has no place for the tables"))?;
-    let (_, after) = rest.split_once(END).ok_or_else(|| format!("{PAGE} has no end of the tables"))?;
-    Ok(fs::write(PAGE, format!("{before}{BEGIN}{tables}\n{END}{after}"))?)
 }
