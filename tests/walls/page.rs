@@ -1,0 +1,157 @@
+//! docs/hardening.md: the text of page.md, around tables of what was found.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+
+use super::directives::{Group, shown};
+use super::map::Row;
+use super::support::attack::table;
+use super::support::repository;
+
+/// The sections of the page, each with the families of acts that it is about.
+pub const SECTIONS: &[(&str, &[&str])] = &[
+    ("files", &["files"]),
+    ("execution", &["execution", "executable memory", "other system call tables"]),
+    ("processes", &["processes and threads", "signals", "other processes' memory"]),
+    ("network", &["new sockets", "connections", "local sockets", "the client's socket", "sockets that it was given"]),
+    ("kernel", &["namespaces and mounts", "parts of the kernel"]),
+    ("rights", &["limits and identity", "undoing the lock-down"]),
+    ("resources", &[]),
+];
+
+/// `make bench-units` writes it, for the systemd of the map.
+const COSTS: &str = "docs/data/units-252.csv";
+
+/// What each group costs in milliseconds, added to a unit with none and taken from the whole one.
+struct Costs(Option<BTreeMap<(String, String), String>>);
+
+impl Costs {
+    fn read() -> Self {
+        let Ok(text) = fs::read_to_string(repository().join(COSTS)) else { return Self(None) };
+        let costs = text.lines().skip(1).map(|line| {
+            let cells: Vec<_> = line.split(',').collect();
+            let number = |at: usize| cells[at].parse::<f64>();
+            let cost = match (number(2), number(3), number(4)) {
+                (_, Ok(from), Ok(to)) if from <= 0.0 && to >= 0.0 => "–".to_owned(),
+                (Ok(median), Ok(from), Ok(to)) => format!("{median:.2} ({from:.2} to {to:.2})"),
+                _ => cells[2].to_owned(),
+            };
+            ((cells[0].to_owned(), cells[1].to_owned()), cost)
+        });
+        Self(Some(costs.collect()))
+    }
+
+    fn of(&self, group: &Group, way: &str) -> String {
+        let Some(costs) = &self.0 else { return "[costs.md](costs.md)".to_owned() };
+        costs.get(&(group.name.clone(), way.to_owned())).cloned().unwrap_or_else(|| "not measured".to_owned())
+    }
+}
+
+/// How many acts a group stops alone, and how many nothing else in the unit stops.
+fn counts(rows: &[Row], group: &Group) -> (usize, usize) {
+    let count = |is: &dyn Fn(&Row) -> bool| rows.iter().filter(|row| is(row)).count();
+    (count(&|row| row.alone.contains(&group.name)), count(&|row| row.only.contains(&group.name)))
+}
+
+/// Names with commas between them, or another word where there are none.
+fn listed(names: &[String], none: &str) -> String {
+    let names: Vec<_> = names.iter().map(|name| shown(name)).collect();
+    if names.is_empty() { none.to_owned() } else { names.join("; ") }
+}
+
+/// The acts of some families, those with the same words in one line.
+fn acts(rows: &[Row], families: &[&str]) -> String {
+    let mut lines: Vec<(Vec<String>, [String; 3])> = Vec::new();
+    for row in rows.iter().filter(|row| families.contains(&row.family.as_str())) {
+        let program = if row.landlock { "Landlock, seccomp" } else { "seccomp" };
+        let program = if row.seccomp { program } else { "–" };
+        let without = match (row.open, row.unit) {
+            (false, _) => "*nobody may do it in this machine*".to_owned(),
+            (_, false) => "**the unit leaves it**".to_owned(),
+            _ => listed(&row.only, "–"),
+        };
+        let alone = if row.open { listed(&row.alone, "none") } else { String::new() };
+        let words = [alone, without, program.to_owned()];
+        match lines.iter_mut().find(|(_, known)| *known == words) {
+            Some((acts, _)) => acts.push(row.act.clone()),
+            None => lines.push((vec![row.act.clone()], words)),
+        }
+    }
+    let head = ["acts", "stopped alone by", "possible again without", "the program alone"];
+    let line = |(acts, words): (Vec<String>, [String; 3])| [&[acts.join("; ")], &words[..]].concat();
+    table(&head, &lines.into_iter().map(line).collect::<Vec<_>>())
+}
+
+/// The directives of a section.
+fn directives(rows: &[Row], groups: &[Group], there: &[&Group], section: &str) -> String {
+    let costs = Costs::read();
+    let lines = groups.iter().filter(|group| group.section == section).map(|group| {
+        let (stops, cost) = match counts(rows, group) {
+            _ if !there.iter().any(|it| it.name == group.name) => ("not in this unit".to_owned(), String::new()),
+            (0, 0) => ("none of these acts".to_owned(), costs.of(group, "added")),
+            (alone, 0) => (format!("{alone} alone"), costs.of(group, "added")),
+            (alone, only) => (format!("{alone} alone; nothing else: {only}"), costs.of(group, "added")),
+        };
+        vec![group.shown(), group.promise.clone(), stops, cost]
+    });
+    table(&["directive", "what systemd promises", "stops, of all acts", "costs, ms"], &lines.collect::<Vec<_>>())
+}
+
+/// All directives of the unit, those first that stop most.
+fn summary(rows: &[Row], groups: &[&Group]) -> String {
+    let costs = Costs::read();
+    let mut groups: Vec<_> = groups.iter().map(|group| (counts(rows, group), *group)).collect();
+    groups.sort_by_key(|((alone, only), _)| std::cmp::Reverse((*alone, *only)));
+    let lines = groups.iter().map(|((alone, only), group)| {
+        let number = |count: usize| if count == 0 { "–".to_owned() } else { count.to_string() };
+        let (added, taken) = (costs.of(group, "added"), costs.of(group, "taken"));
+        vec![group.shown(), number(*alone), number(*only), added, taken]
+    });
+    let head = ["directive", "stops alone", "only it stops", "added to none, ms", "taken from all, ms"];
+    table(&head, &lines.collect::<Vec<_>>())
+}
+
+/// The directives that stop no act, each with what is promised of it all the same.
+fn idle(rows: &[Row], groups: &[&Group]) -> String {
+    let idle = groups.iter().filter(|group| counts(rows, group) == (0, 0));
+    idle.fold(String::new(), |list, group| {
+        list + &format!("- {}: none of these acts; the manual promises: {}.\n", group.shown(), group.promise)
+    })
+}
+
+/// The acts that only one group stops, by group.
+fn only(rows: &[Row], groups: &[&Group]) -> String {
+    let mut list = String::new();
+    for group in groups {
+        let acts: Vec<_> = rows.iter().filter(|row| row.only == [group.name.clone()]).collect();
+        let acts: Vec<_> = acts.iter().map(|row| row.act.as_str()).collect();
+        if !acts.is_empty() {
+            writeln!(list, "- {}: {}.", group.shown(), acts.join("; ")).unwrap();
+        }
+    }
+    list
+}
+
+/// The page, with those of the groups that are in the unit.
+pub fn page(rows: &[Row], groups: &[Group], there: &[&Group]) -> String {
+    let count = |is: &dyn Fn(&Row) -> bool| rows.iter().filter(|row| is(row)).count().to_string();
+    let several = |row: &&Row| row.open && row.unit && row.alone.len() > 1 && row.only.is_empty();
+    let mut page = include_str!("page.md")
+        .replace("@count@", &rows.len().to_string())
+        .replace("@possible@", &count(&|row| row.open))
+        .replace("@stopped@", &count(&|row| row.open && row.unit))
+        .replace("@several@", &rows.iter().filter(several).count().to_string())
+        .replace("@summary@\n", &summary(rows, there))
+        .replace("@idle@\n", &idle(rows, there))
+        .replace("@only@\n", &only(rows, there));
+    for (section, families) in SECTIONS {
+        page = page
+            .replace(&format!("@acts {section}@\n"), &acts(rows, families))
+            .replace(&format!("@directives {section}@\n"), &directives(rows, groups, there, section));
+    }
+    for left in ["@acts", "@directives", "@summary", "@idle", "@only"] {
+        assert!(!page.contains(left), "tests/walls/page.md has a {left} that nothing fills");
+    }
+    page
+}
