@@ -11,6 +11,8 @@ pub struct Group {
     /// Their names, with blanks between them.
     pub name: String,
     pub promise: String,
+    /// Why some of it changes nothing in the unit for one connection, if so.
+    pub idle: Option<String>,
 }
 
 impl Group {
@@ -33,10 +35,11 @@ pub fn groups() -> Vec<Group> {
     let list = fs::read_to_string(repository().join("docs/data/directives")).unwrap();
     let lines = list.lines().filter(|line| !line.starts_with('#'));
     let groups = lines.map(|line| {
-        let [section, name, promise] = line.split('\t').collect::<Vec<_>>()[..] else {
-            panic!("docs/data/directives: not three columns: {line}")
+        let [section, name, promise, idle @ ..] = &line.split('\t').map(str::to_owned).collect::<Vec<_>>()[..] else {
+            panic!("docs/data/directives: fewer than three columns: {line}")
         };
-        Group { section: section.to_owned(), name: name.to_owned(), promise: promise.to_owned() }
+        let (section, name, promise) = (section.clone(), name.clone(), promise.clone());
+        Group { section, name, promise, idle: idle.first().cloned() }
     });
     groups.collect()
 }

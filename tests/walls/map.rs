@@ -19,8 +19,7 @@ pub struct Row {
     /// Those without which the unit does not stop it any more.
     pub only: Vec<String>,
     /// Whether the program's Landlock alone stops it, and its seccomp alone.
-    pub landlock: bool,
-    pub seccomp: bool,
+    pub layers: [bool; 2],
 }
 
 const HEAD: &str = "act,family,possible without any,stopped by the unit,stopped alone by,possible again without,\
@@ -39,7 +38,8 @@ pub fn write(rows: &[Row]) {
     for row in rows {
         // Some have a comma.
         let (alone, only) = (row.alone.join(";"), row.only.join(";"));
-        let [open, unit, landlock, seccomp] = [row.open, row.unit, row.landlock, row.seccomp].map(said);
+        let [landlock, seccomp] = row.layers.map(said);
+        let [open, unit] = [row.open, row.unit].map(said);
         writeln!(text, "\"{}\",{},{open},{unit},{alone},{only},{landlock},{seccomp}", row.act, row.family).unwrap();
     }
     fs::write(path(), text).unwrap();
@@ -58,7 +58,7 @@ pub fn read() -> Vec<Row> {
         };
         let [open, unit, landlock, seccomp] = [open, unit, landlock, seccomp].map(|cell| cell == "yes");
         let (act, family) = (act.to_owned(), family.to_owned());
-        Row { act, family, open, unit, alone: list(alone), only: list(only), landlock, seccomp }
+        Row { act, family, open, unit, alone: list(alone), only: list(only), layers: [landlock, seccomp] }
     });
     rows.collect()
 }

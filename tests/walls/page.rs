@@ -64,11 +64,17 @@ fn listed(names: &[String], none: &str) -> String {
 fn acts(rows: &[Row], families: &[&str]) -> String {
     let mut lines: Vec<(Vec<String>, [String; 3])> = Vec::new();
     for row in rows.iter().filter(|row| families.contains(&row.family.as_str())) {
-        let program = if row.landlock { "Landlock, seccomp" } else { "seccomp" };
-        let program = if row.seccomp { program } else { "–" };
+        // Where nobody may do it, only a killed process shows something.
+        let program = match [row.layers[0] && row.open, row.layers[1]] {
+            [true, true] => "Landlock, seccomp",
+            [true, false] => "Landlock",
+            [false, true] => "seccomp",
+            [false, false] => "–",
+        };
         let without = match (row.open, row.unit) {
             (false, _) => "*nobody may do it in this machine*".to_owned(),
             (_, false) => "**the unit leaves it**".to_owned(),
+            _ if row.only.is_empty() && row.alone.len() < 2 => "*several together*".to_owned(),
             _ => listed(&row.only, "–"),
         };
         let alone = if row.open { listed(&row.alone, "none") } else { String::new() };
@@ -91,7 +97,7 @@ fn directives(rows: &[Row], groups: &[Group], there: &[&Group], section: &str) -
             _ if !there.iter().any(|it| it.name == group.name) => ("not in this unit".to_owned(), String::new()),
             (0, 0) => ("none of these acts".to_owned(), costs.of(group, "added")),
             (alone, 0) => (format!("{alone} alone"), costs.of(group, "added")),
-            (alone, only) => (format!("{alone} alone; nothing else: {only}"), costs.of(group, "added")),
+            (alone, only) => (format!("{alone} alone; {only} that nothing else stops"), costs.of(group, "added")),
         };
         vec![group.shown(), group.promise.clone(), stops, cost]
     });
@@ -113,11 +119,17 @@ fn summary(rows: &[Row], groups: &[&Group]) -> String {
 }
 
 /// The directives that stop no act, each with what is promised of it all the same.
-fn idle(rows: &[Row], groups: &[&Group]) -> String {
-    let idle = groups.iter().filter(|group| counts(rows, group) == (0, 0));
-    idle.fold(String::new(), |list, group| {
+fn none(rows: &[Row], groups: &[&Group]) -> String {
+    let none = groups.iter().filter(|group| counts(rows, group) == (0, 0));
+    none.fold(String::new(), |list, group| {
         list + &format!("- {}: none of these acts; the manual promises: {}.\n", group.shown(), group.promise)
     })
+}
+
+/// Why directives change nothing in the unit.
+fn idle(groups: &[&Group]) -> String {
+    let reasons = groups.iter().filter_map(|group| group.idle.as_ref());
+    reasons.fold(String::new(), |list, why| list + &format!("- {why}.\n"))
 }
 
 /// The acts that only one group stops, by group.
@@ -143,14 +155,15 @@ pub fn page(rows: &[Row], groups: &[Group], there: &[&Group]) -> String {
         .replace("@stopped@", &count(&|row| row.open && row.unit))
         .replace("@several@", &rows.iter().filter(several).count().to_string())
         .replace("@summary@\n", &summary(rows, there))
-        .replace("@idle@\n", &idle(rows, there))
+        .replace("@none@\n", &none(rows, there))
+        .replace("@idle@\n", &idle(there))
         .replace("@only@\n", &only(rows, there));
     for (section, families) in SECTIONS {
         page = page
             .replace(&format!("@acts {section}@\n"), &acts(rows, families))
             .replace(&format!("@directives {section}@\n"), &directives(rows, groups, there, section));
     }
-    for left in ["@acts", "@directives", "@summary", "@idle", "@only"] {
+    for left in ["@acts", "@directives", "@summary", "@none", "@idle", "@only"] {
         assert!(!page.contains(left), "tests/walls/page.md has a {left} that nothing fills");
     }
     page

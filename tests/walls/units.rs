@@ -31,6 +31,8 @@ pub enum Unit {
     Alone(String),
     /// All but this group.
     Without(String),
+    /// All but this one directive.
+    Lacking(String),
 }
 
 pub struct Units {
@@ -60,6 +62,7 @@ fn text(unit: &Unit, shipped: &str, groups: &[Group]) -> String {
             let group = group(name);
             own.filter(|(name, _)| !group.has(name)).for_each(|(_, line)| add(line));
         }
+        Unit::Lacking(lacking) => own.filter(|(name, _)| name != lacking).for_each(|(_, line)| add(line)),
     }
     text
 }
@@ -98,10 +101,20 @@ impl Units {
         (3100..).take(self.units.len())
     }
 
+    fn port(&self, unit: &Unit) -> u16 {
+        self.units.iter().zip(self.ports()).find(|(known, _)| *known == unit).unwrap().1
+    }
+
+    /// What the service manager makes of a unit, with all that directives bring with them and that is so by itself.
+    pub fn settings(&self, unit: &Unit) -> String {
+        let port = self.port(unit);
+        let settings = self.machine.shell(&format!("systemctl show wall{port}@1.service | grep -v ^After= | sort"));
+        settings.replace(&port.to_string(), "PORT")
+    }
+
     /// Whether each of these acts is done, in its unit.
     pub fn are_done(&self, tries: &[(&Unit, &str)]) -> Vec<bool> {
-        let port = |unit| self.units.iter().zip(self.ports()).find(|(known, _)| *known == unit).unwrap().1;
-        let tries: Vec<_> = tries.iter().map(|(unit, act)| (port(*unit), (*act).to_owned())).collect();
+        let tries: Vec<_> = tries.iter().map(|(unit, act)| (self.port(unit), (*act).to_owned())).collect();
         let outcomes = attack(&self.machine, "wall*@*", 4, "none", &tries);
         outcomes.into_iter().map(|outcome| outcome == Outcome::Done).collect()
     }
