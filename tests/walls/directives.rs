@@ -20,6 +20,11 @@ impl Group {
         self.name.split(' ').any(|name| name == directive)
     }
 
+    /// Whether the list says why one of them changes nothing.
+    pub fn is_idle(&self, directive: &str) -> bool {
+        self.idle.as_ref().is_some_and(|why| why.contains(&format!("`{directive}`")))
+    }
+
     /// As a page shows it.
     pub fn shown(&self) -> String {
         shown(&self.name)

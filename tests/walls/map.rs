@@ -16,13 +16,15 @@ pub struct Row {
     pub unit: bool,
     /// The groups of directives that stop it where there is nothing else.
     pub alone: Vec<String>,
+    /// Those that stop it so where the user is not root, and did not for root.
+    pub nobody: Vec<String>,
     /// Those without which the unit does not stop it any more.
     pub only: Vec<String>,
     /// Whether the program's Landlock alone stops it, and its seccomp alone.
     pub layers: [bool; 2],
 }
 
-const HEAD: &str = "act,family,possible without any,stopped by the unit,stopped alone by,possible again without,\
+const HEAD: &str = "act,family,possible without any,stopped by the unit,stopped alone by,stopped alone for nobody by,possible again without,\
                     stopped by Landlock alone,stopped by seccomp alone";
 
 fn path() -> std::path::PathBuf {
@@ -37,10 +39,11 @@ pub fn write(rows: &[Row]) {
     let mut text = format!("{HEAD}\n");
     for row in rows {
         // Some have a comma.
-        let (alone, only) = (row.alone.join(";"), row.only.join(";"));
+        let [alone, nobody, only] = [&row.alone, &row.nobody, &row.only].map(|names| names.join(";"));
         let [landlock, seccomp] = row.layers.map(said);
         let [open, unit] = [row.open, row.unit].map(said);
-        writeln!(text, "\"{}\",{},{open},{unit},{alone},{only},{landlock},{seccomp}", row.act, row.family).unwrap();
+        writeln!(text, "\"{}\",{},{open},{unit},{alone},{nobody},{only},{landlock},{seccomp}", row.act, row.family)
+            .unwrap();
     }
     fs::write(path(), text).unwrap();
 }
@@ -53,12 +56,22 @@ pub fn read() -> Vec<Row> {
     let list = |cell: &str| cell.split(';').filter(|name| !name.is_empty()).map(str::to_owned).collect();
     let rows = lines.map(|line| {
         let (act, rest) = line.strip_prefix('"').and_then(|line| line.split_once("\",")).expect(WRITE);
-        let [family, open, unit, alone, only, landlock, seccomp] = rest.split(',').collect::<Vec<_>>()[..] else {
+        let [family, open, unit, alone, nobody, only, landlock, seccomp] = rest.split(',').collect::<Vec<_>>()[..]
+        else {
             panic!("{WRITE}: {line}")
         };
         let [open, unit, landlock, seccomp] = [open, unit, landlock, seccomp].map(|cell| cell == "yes");
         let (act, family) = (act.to_owned(), family.to_owned());
-        Row { act, family, open, unit, alone: list(alone), only: list(only), layers: [landlock, seccomp] }
+        Row {
+            act,
+            family,
+            open,
+            unit,
+            alone: list(alone),
+            nobody: list(nobody),
+            only: list(only),
+            layers: [landlock, seccomp],
+        }
     });
     rows.collect()
 }

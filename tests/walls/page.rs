@@ -51,7 +51,10 @@ impl Costs {
 /// How many acts a group stops alone, and how many nothing else in the unit stops.
 fn counts(rows: &[Row], group: &Group) -> (usize, usize) {
     let count = |is: &dyn Fn(&Row) -> bool| rows.iter().filter(|row| is(row)).count();
-    (count(&|row| row.alone.contains(&group.name)), count(&|row| row.only.contains(&group.name)))
+    (
+        count(&|row| row.alone.contains(&group.name) || row.nobody.contains(&group.name)),
+        count(&|row| row.only.contains(&group.name)),
+    )
 }
 
 /// Names with commas between them, or another word where there are none.
@@ -74,10 +77,13 @@ fn acts(rows: &[Row], families: &[&str]) -> String {
         let without = match (row.open, row.unit) {
             (false, _) => "*nobody may do it in this machine*".to_owned(),
             (_, false) => "**the unit leaves it**".to_owned(),
-            _ if row.only.is_empty() && row.alone.len() < 2 => "*several together*".to_owned(),
+            _ if row.only.is_empty() && row.alone.len() + row.nobody.len() < 2 => "*several together*".to_owned(),
             _ => listed(&row.only, "–"),
         };
-        let alone = if row.open { listed(&row.alone, "none") } else { String::new() };
+        let mut alone = if row.open { listed(&row.alone, "none") } else { String::new() };
+        if !row.nobody.is_empty() {
+            alone = format!("{alone}; for nobody {}", listed(&row.nobody, ""));
+        }
         let words = [alone, without, program.to_owned()];
         match lines.iter_mut().find(|(_, known)| *known == words) {
             Some((acts, _)) => acts.push(row.act.clone()),
@@ -118,18 +124,29 @@ fn summary(rows: &[Row], groups: &[&Group]) -> String {
     table(&head, &lines.collect::<Vec<_>>())
 }
 
+/// Whether a group stops no act.
+fn stops_none(rows: &[Row], group: &Group) -> bool {
+    counts(rows, group) == (0, 0)
+}
+
 /// The directives that stop no act, each with what is promised of it all the same.
 fn none(rows: &[Row], groups: &[&Group]) -> String {
-    let none = groups.iter().filter(|group| counts(rows, group) == (0, 0));
+    let none = groups.iter().filter(|group| stops_none(rows, group));
     none.fold(String::new(), |list, group| {
-        list + &format!("- {}: none of these acts; the manual promises: {}.\n", group.shown(), group.promise)
+        list + &format!("- {}: none of these acts; systemd's manual promises: {}.\n", group.shown(), group.promise)
     })
 }
 
-/// Why directives change nothing in the unit.
-fn idle(groups: &[&Group]) -> String {
+/// Why directives change nothing in the unit, and which of them stop no act either.
+fn idle(rows: &[Row], groups: &[&Group]) -> String {
     let reasons = groups.iter().filter_map(|group| group.idle.as_ref());
-    reasons.fold(String::new(), |list, why| list + &format!("- {why}.\n"))
+    let list = reasons.fold(String::new(), |list, why| list + &format!("- {why}.\n"));
+    let whole = |group: &&&Group| group.name.split(' ').all(|name| group.is_idle(name)) && stops_none(rows, group);
+    let candidates: Vec<_> = groups.iter().filter(whole).map(|group| group.shown()).collect();
+    format!(
+        "{list}\nOf these, {} stop none of the acts either: nothing would be lost here without them.\n",
+        candidates.join(", ")
+    )
 }
 
 /// The acts that only one group stops, by group.
@@ -148,7 +165,7 @@ fn only(rows: &[Row], groups: &[&Group]) -> String {
 /// The page, with those of the groups that are in the unit.
 pub fn page(rows: &[Row], groups: &[Group], there: &[&Group]) -> String {
     let count = |is: &dyn Fn(&Row) -> bool| rows.iter().filter(|row| is(row)).count().to_string();
-    let several = |row: &&Row| row.open && row.unit && row.alone.len() > 1 && row.only.is_empty();
+    let several = |row: &&Row| row.open && row.unit && row.only.is_empty();
     let mut page = include_str!("page.md")
         .replace("@count@", &rows.len().to_string())
         .replace("@possible@", &count(&|row| row.open))
@@ -156,7 +173,7 @@ pub fn page(rows: &[Row], groups: &[Group], there: &[&Group]) -> String {
         .replace("@several@", &rows.iter().filter(several).count().to_string())
         .replace("@summary@\n", &summary(rows, there))
         .replace("@none@\n", &none(rows, there))
-        .replace("@idle@\n", &idle(there))
+        .replace("@idle@\n", &idle(rows, there))
         .replace("@only@\n", &only(rows, there));
     for (section, families) in SECTIONS {
         page = page

@@ -12,7 +12,8 @@ use super::surroundings::Outcome;
 const NEEDED: &str = "Environment=TCP=4444\n\
                       ExecStart=/usr/local/libexec/small-services/hijacked echo Connection served\nStandardInput=socket\n";
 /// What has to be there for the acts to do no harm, and stops none: their mounts are their own.
-const OPEN: &str = "PrivateMounts=yes\n";
+const OPEN: &str = "PrivateMounts=yes";
+const NOBODY: &str = "User=nobody";
 /// Where acts are refused to everybody, a directive that refuses them shows nothing. So the machine has every capability that this
 /// host has, and the calls that go with them.
 const MACHINE: [&str; 2] = [
@@ -25,10 +26,14 @@ const MACHINE: [&str; 2] = [
 pub enum Unit {
     /// None.
     Open,
+    /// None, and the user is not root.
+    Nobody,
     /// All.
     Whole,
     /// This group, and no other.
     Alone(String),
+    /// This group and no other, and the user is not root.
+    NobodyAlone(String),
     /// All but this group.
     Without(String),
     /// All but this one directive.
@@ -52,10 +57,14 @@ fn text(unit: &Unit, shipped: &str, groups: &[Group]) -> String {
     let mut add = |line: &str| writeln!(text, "{line}").unwrap();
     match unit {
         Unit::Open => add(OPEN),
+        Unit::Nobody => [OPEN, NOBODY].into_iter().for_each(&mut add),
         Unit::Whole => own.for_each(|(_, line)| add(line)),
-        Unit::Alone(name) => {
+        Unit::Alone(name) | Unit::NobodyAlone(name) => {
             let group = group(name);
             add(OPEN);
+            if matches!(unit, Unit::NobodyAlone(_)) {
+                add(NOBODY);
+            }
             own.filter(|(name, _)| group.has(name)).for_each(|(_, line)| add(line));
         }
         Unit::Without(name) => {
