@@ -8,11 +8,12 @@
 # make manuals    the manual pages and the completions, from man/templates and the programs' options: in the repository likewise
 # make lint       format, lints, documentation, scripts
 # make bench      the benchmarks, beside their peers; PLOTS=yes writes docs/benchmarks.md as well
-# make bench-units   what each directive costs at each start of a unit, for three versions of systemd: writes docs/costs.md
+# make bench-units   what each directive costs at each start of a unit, for three versions of systemd: writes docs/costs.md, and
+#                 the costs in docs/hardening.md
 # make bench-layers  what Landlock, seccomp and the other layers cost by themselves: writes docs/costs.md as well
 # make fuzz       the fuzz targets, RUNS=10000000 times each
 # make attack     the long versions of the tests of attacks, and two builds that have to be the same; writes docs/escapes.md,
-#                 docs/floods.md and docs/kernels.md
+#                 docs/floods.md, docs/hardening.md and docs/kernels.md
 # make soak       mixed load on all services, for SOAK=300 seconds
 # make oldest     the programs, built with the oldest Rust that they are for, in a root of Debian 13
 # make cross      the services, built for aarch64 on another architecture, and a look at their filters
@@ -270,7 +271,7 @@ fuzz:
 	fuzz/run $(RUNS)
 
 attack:
-	ATTACK=full tests/run escapes floods faults models sandbox memory kernels
+	ATTACK=full tests/run escapes walls floods faults models sandbox memory kernels
 	RELEASE=sid tests/run escapes
 	tests/reproducible
 

@@ -1,6 +1,6 @@
 //! What each directive of `fortune@.service` costs at each start of an instance, in the systemd of each Debian release: added to a
-//! unit with none, and taken from the whole one. docs/hardening.md's table says which directives belong together; docs/data and
-//! docs/costs.md get the results.
+//! unit with none, and taken from the whole one. docs/data/directives says which belong together; docs/data and docs/costs.md get
+//! the results, and docs/hardening.md is made from them.
 //!
 //! `make bench-units` runs this as root. A cost is the median of the differences of each round, in processor time of the whole
 //! machine, its systemd included; the interval is a bootstrap's. What does not know noise is counted beside it: system calls,
@@ -36,7 +36,7 @@ const ALONE: &str = "SystemCallFilter=capset";
 const PLAIN: &str = "DynamicUser=yes\nProtectHome=yes\nPrivateUsers=yes\n";
 /// What is not in the unit, each with the version that it is known from.
 const NEWER: &str = "benches/units/newer";
-const GROUPS: &str = "docs/hardening.md";
+const GROUPS: &str = "docs/data/directives";
 
 /// What a variant is compared with, and which way round.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,7 +60,7 @@ impl Way {
 }
 
 struct Variant {
-    /// A row of the page, or one of the units that others are compared with.
+    /// A line of the list, or one of the units that others are compared with.
     name: String,
     way: Way,
     is_base: bool,
@@ -76,10 +76,10 @@ fn unit(lines: impl Iterator<Item = impl AsRef<str>>) -> String {
     lines.fold(String::from("[Service]\n"), |all, line| all + line.as_ref() + "\n")
 }
 
-/// The rows of the page: directives that belong together.
-fn groups(page: &str) -> Vec<Vec<&str>> {
-    let rows = page.lines().filter(|line| line.starts_with("| `"));
-    rows.map(|row| row.split('|').nth(1).unwrap_or_default().split('`').skip(1).step_by(2).collect()).collect()
+/// The lines of the list: directives that belong together.
+fn groups(list: &str) -> Vec<Vec<&str>> {
+    let lines = list.lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| Some(line.split('\t').nth(1)?.split(' ').collect())).collect()
 }
 
 fn variants(folder: &Path, version: &str) -> Result<Vec<Variant>> {
@@ -90,7 +90,7 @@ fn variants(folder: &Path, version: &str) -> Result<Vec<Variant>> {
     };
     let (shipped, daemon) = (service("fortune@.service")?, service("fortune-daemon.service")?);
     let needed = || lines(&shipped).filter(|(name, _)| NEEDED.contains(name)).map(|(_, line)| line);
-    let page = fs::read_to_string(GROUPS)?;
+    let list = fs::read_to_string(GROUPS)?;
     let mut variants = Vec::new();
     for way in [Way::Added, Way::Taken] {
         let bare = || unit(needed().chain([BARE]));
@@ -100,7 +100,7 @@ fn variants(folder: &Path, version: &str) -> Result<Vec<Variant>> {
         }
         // The same once more: what this seems to cost is what nothing costs.
         variants.push(Variant { name: "nothing".to_owned(), way, is_base: false, unit: whole() });
-        for group in groups(&page) {
+        for group in groups(&list) {
             let is_in = |name: &&str| group.contains(name);
             // What the unit does without is measured as the daemon's has it.
             let shipped_has = lines(&shipped).any(|(name, _)| is_in(&name));
