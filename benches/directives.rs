@@ -21,7 +21,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use support::machine::{address, boot, measure_inside, run, serve, settle};
-use support::{Result, as_f64, connect_and_read, given, interval, median, wait_for};
+use support::{Result, as_f64, connect_and_read, given, interval, median, this_host, wait_for};
 
 const RELEASES: [&str; 3] = ["bookworm", "trixie", "sid"];
 /// So often is what others are compared with measured in a round: their mean is less noisy.
@@ -203,7 +203,7 @@ fn measure(folder: &Path) -> Result<()> {
     for (index, it) in all.iter_mut().enumerate().filter(|(_, it)| it.starts) {
         it.counts = count(folder, index)?;
     }
-    report(&all, &mut random)
+    report(folder, &all, &mut random)
 }
 
 /// What the manager and its child do until the service's own first call.
@@ -271,7 +271,7 @@ fn count(folder: &Path, index: usize) -> Result<Counts> {
 }
 
 /// Prints what was measured, and writes docs/data.
-fn report(all: &[Measured], random: &mut SmallRng) -> Result<()> {
+fn report(folder: &Path, all: &[Measured], random: &mut SmallRng) -> Result<()> {
     let version = given("SYSTEMD")?;
     let bases = |way: Way| {
         let bases: Vec<_> = all.iter().filter(|it| it.is_base && it.way == way).collect();
@@ -279,7 +279,11 @@ fn report(all: &[Measured], random: &mut SmallRng) -> Result<()> {
         (0..rounds).map(|round| bases.iter().map(|it| it.processor[round]).sum::<f64>() / as_f64(BASES)).collect()
     };
     let (bare, whole): (Vec<f64>, Vec<f64>) = (bases(Way::Added), bases(Way::Taken));
-    let mut costs = String::from("directives,way,ms,from,to,calls,mounts,mountinfo,filters,instructions,bpf\n");
+    let rounds = bare.len();
+    let leader = fs::read_to_string(folder.join("leader"))?;
+    let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", leader.trim()))?.lines().count();
+    let mut costs = format!("# {}, systemd {version}, {mounts} mounts, {rounds} rounds\n", this_host()?);
+    costs += "directives,way,ms,from,to,calls,mounts,mountinfo,filters,instructions,bpf\n";
     let mut raw = String::from("directives,way,processor ms of each round\n");
     let ratio: Vec<f64> = {
         let plain = all.iter().find(|it| it.name == "plain").ok_or("no plain unit")?;

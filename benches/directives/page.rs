@@ -8,7 +8,7 @@ use super::support::Result;
 const PAGE: &str = "docs/costs.md";
 const BEGIN: &str = "<!-- make bench-units writes from here -->\n";
 const END: &str = "<!-- make bench-units writes to here -->\n";
-const COUNTED: &str = "calls | mounts | tables of mounts read | filters | their instructions";
+const COUNTED: &str = "calls | mounts | tables of mounts read | filters | their instructions | BPF programs";
 /// What a bootstrap cannot tell from zero.
 const NOTHING: &str = "not told apart from nothing";
 
@@ -20,7 +20,7 @@ struct Row<'a> {
     /// The median and its interval, in milliseconds; `None` where this systemd cannot start the unit.
     cost: Option<[f64; 3]>,
     /// As in `COUNTED`.
-    counts: [i64; 5],
+    counts: [i64; 6],
 }
 
 impl<'a> Row<'a> {
@@ -30,7 +30,7 @@ impl<'a> Row<'a> {
         let number = |index: usize| cost.get(index)?.parse().ok();
         let count = |index: usize| cost.get(index).and_then(|it| it.parse().ok()).unwrap_or(0);
         let cost = (|| Some([number(0)?, number(1)?, number(2)?]))();
-        Some(Self { name, way, cost, counts: [3, 4, 5, 6, 7].map(count) })
+        Some(Self { name, way, cost, counts: [3, 4, 5, 6, 7, 8].map(count) })
     }
 
     fn is_nothing(&self) -> bool {
@@ -68,7 +68,7 @@ impl<'a> Row<'a> {
 }
 
 fn head(first: &str, ms: &str) -> String {
-    format!("| {first} | {ms}, ms | {COUNTED} |\n|---|--:|--:|--:|--:|--:|--:|\n")
+    format!("| {first} | {ms}, ms | {COUNTED} |\n|---|--:|--:|--:|--:|--:|--:|--:|\n")
 }
 
 /// The dearest first, then what is not told apart from nothing.
@@ -82,15 +82,14 @@ fn sorted<'a>(rows: &[Row<'a>], way: &str) -> Vec<Row<'a>> {
 
 fn section(version: u32) -> Result<(String, String)> {
     let text = fs::read_to_string(format!("docs/data/units-{version}.csv"))?;
-    let rows: Vec<Row> = text.lines().skip(1).filter_map(Row::parse).collect();
-    let raw = fs::read_to_string(format!("docs/data/units-{version}-rounds.csv"))?;
-    let rounds = raw.lines().nth(1).map_or(0, |line| line.split(' ').count());
+    let rows: Vec<Row> = text.lines().filter(|line| !line.starts_with('#')).skip(1).filter_map(Row::parse).collect();
+    let measured_on = text.lines().next().and_then(|line| line.strip_prefix("# ")).unwrap_or_default();
     let find = |name: &str, way: &str| {
         let row = rows.iter().find(|row| row.name == name && row.way == way);
         row.ok_or_else(|| format!("docs/data has no '{name}' of systemd {version}"))
     };
     let (bare, whole, plain) = (find("Added", "added")?, find("Taken", "taken")?, find("plain", "added")?);
-    let mut text = format!("\n## systemd {version}\n\nOf {rounds} rounds. What a start takes in all:\n\n");
+    let mut text = format!("\n## systemd {version}\n\nMeasured on {measured_on}. What a start takes in all:\n\n");
     text += &head("unit", "median");
     text += &bare.show("no directive", None, 1);
     text += &plain.show("plain: `DynamicUser`, `ProtectHome`, `PrivateUsers`", None, 1);

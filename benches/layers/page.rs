@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 
 use super::Row;
-use super::support::Result;
+use super::support::{Result, this_host};
 
 pub const PREPARED: &str = "the kernel's cache is filled";
 pub const UNPREPARED: &str = "nothing for the cache";
@@ -185,17 +185,8 @@ fn compiler() -> Result<String> {
 }
 
 fn machine(rounds: usize) -> Result<String> {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    let processors = fs::read_to_string("/proc/cpuinfo")?;
-    let model = processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let model = model.map_or("an unnamed processor", |(_, name)| name);
-    let date = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
-    let count = processors.lines().filter(|line| line.starts_with("processor")).count();
     let abi = hunker::Landlock::of_kernel()?.abi;
-    Ok(format!(
-        "{date}, Linux {}, {count} processors ({model}), Landlock version {abi}, {rounds} rounds",
-        release.trim()
-    ))
+    Ok(format!("{}, Landlock version {abi}, {rounds} rounds", this_host()?))
 }
 
 /// What a reader learns, each sentence from rows.

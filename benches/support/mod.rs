@@ -42,6 +42,17 @@ pub fn program(name: &str) -> Result<PathBuf> {
     Ok(Path::new(&given("PROGRAMS")?).join(name))
 }
 
+/// When and on what this is measured.
+pub fn this_host() -> Result<String> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let processors = fs::read_to_string("/proc/cpuinfo")?;
+    let model = processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = model.map_or("an unnamed processor", |(_, name)| name);
+    let date = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
+    let count = processors.lines().filter(|line| line.starts_with("processor")).count();
+    Ok(format!("{date}, Linux {}, {count} processors ({model})", release.trim()))
+}
+
 /// A process that ends with its value.
 pub struct Server(pub Child);
 

@@ -11,13 +11,18 @@ pub struct Group {
     /// Their names, with blanks between them.
     pub name: String,
     pub promise: String,
-    /// Why some of it changes nothing in the unit for one connection, if so.
+    /// Why some of it changes nothing in the unit for one connection, or is left out there, if so.
     pub idle: Option<String>,
 }
 
 impl Group {
     pub fn has(&self, directive: &str) -> bool {
         self.name.split(' ').any(|name| name == directive)
+    }
+
+    /// Whether a unit has one of them.
+    pub fn is_in(&self, unit: &str) -> bool {
+        lines(unit).any(|(name, _)| self.has(name))
     }
 
     /// Whether the list says why one of them changes nothing.

@@ -99,13 +99,15 @@ fn acts(rows: &[Row], families: &[&str]) -> String {
 fn directives(rows: &[Row], groups: &[Group], there: &[&Group], section: &str) -> String {
     let costs = Costs::read();
     let lines = groups.iter().filter(|group| group.section == section).map(|group| {
-        let (stops, cost) = match counts(rows, group) {
-            _ if !there.iter().any(|it| it.name == group.name) => ("not in this unit".to_owned(), String::new()),
-            (0, 0) => ("none of these acts".to_owned(), costs.of(group, "added")),
-            (alone, 0) => (format!("{alone} alone"), costs.of(group, "added")),
-            (alone, only) => (format!("{alone} alone; {only} that nothing else stops"), costs.of(group, "added")),
+        let mut stops = match counts(rows, group) {
+            (0, 0) => "none of these acts".to_owned(),
+            (alone, 0) => format!("{alone} alone"),
+            (alone, only) => format!("{alone} alone; {only} that nothing else stops"),
         };
-        vec![group.shown(), group.promise.clone(), stops, cost]
+        if !there.iter().any(|it| it.name == group.name) {
+            stops += "; not in this unit";
+        }
+        vec![group.shown(), group.promise.clone(), stops, costs.of(group, "added")]
     });
     table(&["directive", "what systemd promises", "stops, of all acts", "costs, ms"], &lines.collect::<Vec<_>>())
 }
@@ -149,6 +151,17 @@ fn idle(rows: &[Row], groups: &[&Group]) -> String {
     )
 }
 
+/// What the unit for one connection does without.
+fn left_out(rows: &[Row], groups: &[Group], there: &[&Group]) -> String {
+    let left_out = groups.iter().filter(|group| !there.iter().any(|it| it.name == group.name));
+    let lines = left_out.filter_map(|group| {
+        let (alone, _) = counts(rows, group);
+        let alone = if alone == 0 { "–".to_owned() } else { alone.to_string() };
+        Some(vec![group.shown(), alone, Costs::read().of(group, "tried"), group.idle.clone()?])
+    });
+    table(&["directive", "stops alone", "added to this unit, ms", "why it is left out"], &lines.collect::<Vec<_>>())
+}
+
 /// The acts that only one group stops, by group.
 fn only(rows: &[Row], groups: &[&Group]) -> String {
     let mut list = String::new();
@@ -174,13 +187,14 @@ pub fn page(rows: &[Row], groups: &[Group], there: &[&Group]) -> String {
         .replace("@summary@\n", &summary(rows, there))
         .replace("@none@\n", &none(rows, there))
         .replace("@idle@\n", &idle(rows, there))
-        .replace("@only@\n", &only(rows, there));
+        .replace("@only@\n", &only(rows, there))
+        .replace("@left out@\n", &left_out(rows, groups, there));
     for (section, families) in SECTIONS {
         page = page
             .replace(&format!("@acts {section}@\n"), &acts(rows, families))
             .replace(&format!("@directives {section}@\n"), &directives(rows, groups, there, section));
     }
-    for left in ["@acts", "@directives", "@summary", "@none", "@idle", "@only"] {
+    for left in ["@acts", "@directives", "@summary", "@none", "@idle", "@only", "@left out"] {
         assert!(!page.contains(left), "tests/walls/page.md has a {left} that nothing fills");
     }
     page

@@ -45,12 +45,8 @@ pub struct Units {
     units: Vec<Unit>,
 }
 
-/// The service's part of `echo@.service`, as it is installed.
-fn shipped(machine: &Machine) -> String {
-    machine.shell("systemctl cat echo@.service")
-}
-
-fn text(unit: &Unit, shipped: &str, groups: &[Group]) -> String {
+/// `daemon` has what `shipped` does without.
+fn text(unit: &Unit, shipped: &str, daemon: &str, groups: &[Group]) -> String {
     let group = |name: &str| groups.iter().find(|group| group.name == name).unwrap_or_else(|| panic!("no {name}"));
     let own = lines(shipped).filter(|(name, _)| !["ExecStart", "StandardInput"].contains(name));
     let mut text = format!("[Unit]\nCollectMode=inactive-or-failed\n[Service]\n{NEEDED}");
@@ -65,7 +61,8 @@ fn text(unit: &Unit, shipped: &str, groups: &[Group]) -> String {
             if matches!(unit, Unit::NobodyAlone(_)) {
                 add(NOBODY);
             }
-            own.filter(|(name, _)| group.has(name)).for_each(|(_, line)| add(line));
+            let from = if group.is_in(shipped) { shipped } else { daemon };
+            lines(from).filter(|(name, _)| group.has(name)).for_each(|(_, line)| add(line));
         }
         Unit::Without(name) => {
             let group = group(name);
@@ -90,10 +87,12 @@ impl Units {
             repository.display(),
             helper("hijacked").display()
         ));
-        let shipped = shipped(&machine);
+        // As they are installed.
+        let shipped = machine.shell("systemctl cat echo@.service");
+        let daemon = machine.shell("systemctl cat echo-daemon.service");
         let started = Self { machine, units };
         for (unit, port) in started.units.iter().zip(started.ports()) {
-            let text = text(unit, &shipped, groups);
+            let text = text(unit, &shipped, &daemon, groups);
             started.machine.shell(&format!(
                 "cd /run/systemd/system && \
                  printf '[Socket]\nListenStream={port}\nAccept=yes\nTriggerLimitIntervalSec=0\n' > wall{port}.socket && \
