@@ -735,7 +735,7 @@ fn an_idle_daemon_makes_no_system_call_whatever_its_clients_did() {
     }
 }
 
-/// Whether a process is in epoll_pwait(2) without an end (proc(5), syscall), as far as this user may know.
+/// Whether a process is in `epoll_pwait` without an end (proc(5), syscall), as far as this user may know.
 fn waits_for_clients(pid: &str) -> bool {
     let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
     call.is_empty() || call.split(' ').nth(4).is_some_and(|timeout| timeout.ends_with("ffffffff"))
