@@ -260,6 +260,22 @@ fn files_are_followed_and_unix_domain_sockets_served() {
 }
 
 #[test]
+fn a_silent_client_of_a_unix_domain_socket_is_closed_as_any_other_is() {
+    let folder = Folder::new("keeper-idle");
+    let path = folder.path().join("socket");
+    let mut command = Command::new(program("echo"));
+    command.args(["--listen", &format!("unix:{}", path.display()), "--idle-timeout", "1"]);
+    let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
+    while !process.line().contains("serving on unix:") {}
+    let mut client = UnixStream::connect(&path).unwrap();
+    client.set_read_timeout(Some(HUNG)).unwrap();
+    client.write_all(b"x").unwrap();
+    let mut echoed = Vec::new();
+    client.read_to_end(&mut echoed).unwrap();
+    assert_eq!(echoed, b"x");
+}
+
+#[test]
 fn inetd_s_wait_ends_when_nobody_comes() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
