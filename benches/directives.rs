@@ -14,7 +14,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use std::{env, fs, thread};
 
 use rand::SeedableRng;
@@ -26,8 +26,8 @@ use support::{Result, as_f64, connect_and_read, given, interval, median, this_ho
 const RELEASES: [&str; 3] = ["bookworm", "trixie", "sid"];
 /// So often is what others are compared with measured in a round: their mean is less noisy.
 const BASES: usize = 4;
-/// Without these there is no such service.
-const NEEDED: [&str; 4] = ["ExecStart", "StandardInput", "StandardOutput", "StandardError"];
+/// Without these there is no such service; the last saves the manager two lines of the log for each connection.
+const NEEDED: [&str; 5] = ["ExecStart", "StandardInput", "StandardOutput", "StandardError", "LogLevelMax"];
 /// What directives are added to: as root, the program makes calls that they forbid.
 const BARE: &str = "User=nobody";
 /// The program gives up the capabilities that it would inherit, which other directives have taken from it in the shipped unit.
@@ -111,7 +111,11 @@ fn variants(folder: &Path, version: &str) -> Result<Vec<Variant>> {
                     let more = group.contains(&"SystemCallFilter").then_some(ALONE);
                     unit(needed().chain(user).chain(of_group().map(|(_, line)| line)).chain(more))
                 }
-                _ if shipped_has => unit(lines(&shipped).filter(|(name, _)| !is_in(name)).map(|(_, line)| line)),
+                // Without its dynamic user it would be root.
+                _ if shipped_has => {
+                    let user = group.contains(&"DynamicUser").then_some(BARE);
+                    unit(lines(&shipped).filter(|(name, _)| !is_in(name)).map(|(_, line)| line).chain(user))
+                }
                 _ => unit(lines(&shipped).chain(of_group()).map(|(_, line)| line)),
             };
             // This systemd may not have it.
@@ -129,7 +133,9 @@ fn variants(folder: &Path, version: &str) -> Result<Vec<Variant>> {
         }
     }
     let plain = unit(needed().chain(PLAIN.lines()));
-    variants.push(Variant { name: "plain".to_owned(), way: Way::Added, is_base: false, unit: plain });
+    for _ in 0..BASES {
+        variants.push(Variant { name: "plain".to_owned(), way: Way::Added, is_base: false, unit: plain.clone() });
+    }
     Ok(variants)
 }
 
@@ -181,7 +187,8 @@ fn measure(folder: &Path) -> Result<()> {
     }
     wait_for(address(0))?;
     // Each time in another order: what one leaves to clean up falls on the next.
-    let mut random = SmallRng::seed_from_u64(0);
+    let seed = u64::from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.subsec_nanos());
+    let mut random = SmallRng::seed_from_u64(seed);
     let mut order: Vec<_> = (0..all.len()).collect();
     for round in 0..=rounds {
         order.shuffle(&mut random);
@@ -203,7 +210,7 @@ fn measure(folder: &Path) -> Result<()> {
     for (index, it) in all.iter_mut().enumerate().filter(|(_, it)| it.starts) {
         it.counts = count(folder, index)?;
     }
-    report(folder, &all, &mut random)
+    report(folder, &all, seed, &mut random)
 }
 
 /// What the manager and its child do until the service's own first call.
@@ -271,24 +278,23 @@ fn count(folder: &Path, index: usize) -> Result<Counts> {
 }
 
 /// Prints what was measured, and writes docs/data.
-fn report(folder: &Path, all: &[Measured], random: &mut SmallRng) -> Result<()> {
+fn report(folder: &Path, all: &[Measured], seed: u64, random: &mut SmallRng) -> Result<()> {
     let version = given("SYSTEMD")?;
-    let bases = |way: Way| {
-        let bases: Vec<_> = all.iter().filter(|it| it.is_base && it.way == way).collect();
+    let mean = |is: &dyn Fn(&Measured) -> bool| -> Vec<f64> {
+        let bases: Vec<_> = all.iter().filter(|it| is(it)).collect();
         let rounds = bases[0].processor.len();
         (0..rounds).map(|round| bases.iter().map(|it| it.processor[round]).sum::<f64>() / as_f64(BASES)).collect()
     };
-    let (bare, whole): (Vec<f64>, Vec<f64>) = (bases(Way::Added), bases(Way::Taken));
+    let bare = mean(&|it| it.is_base && it.way == Way::Added);
+    let whole = mean(&|it| it.is_base && it.way == Way::Taken);
+    let plain = mean(&|it| it.name == "plain");
     let rounds = bare.len();
     let leader = fs::read_to_string(folder.join("leader"))?;
     let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", leader.trim()))?.lines().count();
-    let mut costs = format!("# {}, systemd {version}, {mounts} mounts, {rounds} rounds\n", this_host()?);
+    let mut costs = format!("# {}, systemd {version}, {mounts} mounts, {rounds} rounds, seed {seed}\n", this_host()?);
     costs += "directives,way,ms,from,to,calls,mounts,mountinfo,filters,instructions,bpf\n";
     let mut raw = String::from("directives,way,processor ms of each round\n");
-    let ratio: Vec<f64> = {
-        let plain = all.iter().find(|it| it.name == "plain").ok_or("no plain unit")?;
-        whole.iter().zip(&plain.processor).map(|(whole, plain)| whole / plain).collect()
-    };
+    let ratio: Vec<f64> = whole.iter().zip(&plain).map(|(whole, plain)| whole / plain).collect();
     for it in all {
         let way = it.way.name();
         if !it.starts {
@@ -296,7 +302,10 @@ fn report(folder: &Path, all: &[Measured], random: &mut SmallRng) -> Result<()> 
             continue;
         }
         let values: Vec<f64> = match it.way {
-            _ if it.is_base || it.name == "plain" => it.processor.clone(),
+            // The mean of all copies: the same in the row of each.
+            _ if it.name == "plain" => plain.clone(),
+            Way::Added if it.is_base => bare.clone(),
+            Way::Taken if it.is_base => whole.clone(),
             Way::Added => it.processor.iter().zip(&bare).map(|(value, bare)| value - bare).collect(),
             Way::Taken => it.processor.iter().zip(&whole).map(|(value, whole)| whole - value).collect(),
             Way::Tried => it.processor.iter().zip(&whole).map(|(value, whole)| value - whole).collect(),

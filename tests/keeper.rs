@@ -93,6 +93,48 @@ fn its_code_never_reads_from_a_client() {
     assert!(!reads.is_empty() && reads.iter().all(|line| line.starts_with("read(0, ")), "{reads:?}");
 }
 
+/// Seccomp alone would hide that Landlock's half is missing: a filter of four calls stops what Landlock would.
+#[test]
+fn each_process_has_both_halves_of_the_lock_down_before_it_serves() {
+    let folder = Folder::new("keeper-halves");
+    let trace = folder.path().join("trace");
+    let mut command = tool("strace");
+    command.args([
+        "--follow-forks",
+        "--quiet=all",
+        "-e",
+        "trace=landlock_restrict_self,seccomp,read,recvfrom,recvmmsg",
+        "-o",
+    ]);
+    command.arg(&trace).arg(program("echo"));
+    command.args(["--listen", "tcp://127.0.0.1:0", "--listen", "udp://127.0.0.1:0"]);
+    let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
+    let (tcp, udp) = (process.serving_on("tcp://"), process.serving_on("udp://"));
+    let mut client = TcpStream::connect(tcp).unwrap();
+    assert!(ping(&mut client));
+    let probe = UdpSocket::bind("127.0.0.1:0").unwrap();
+    probe.set_read_timeout(Some(HUNG)).unwrap();
+    probe.send_to(b"x", udp).unwrap();
+    probe.recv(&mut [0]).unwrap();
+    drop(client);
+    let [keeper] = children(&process)[..] else { panic!("strace has one child") };
+    assert!(Command::new("kill").arg(keeper.to_string()).status().unwrap().success());
+    process.wait();
+    let calls = fs::read_to_string(&trace).unwrap();
+    let mut ended = HashSet::new();
+    for number in calls.lines().map(|line| line.split(' ').next().unwrap()).filter(|it| **it != keeper.to_string()) {
+        if !ended.insert(number.to_owned()) {
+            continue;
+        }
+        let own: Vec<_> = calls.lines().filter_map(|line| line.strip_prefix(number)).map(str::trim_start).collect();
+        let first = |call: &str| own.iter().position(|line| line.starts_with(call)).unwrap_or(usize::MAX);
+        let served = ["read(", "recvfrom(", "recvmmsg("].into_iter().map(first).min().unwrap();
+        let (landlock, seccomp) = (first("landlock_restrict_self("), first("seccomp("));
+        assert!(landlock < seccomp && seccomp < served, "{own:#?}");
+    }
+    assert_eq!(ended.len(), 2, "one for the connection and one for datagrams");
+}
+
 #[test]
 fn each_gets_a_fortune_of_its_own() {
     let daemon = keeper("qotd", &[]);

@@ -207,16 +207,20 @@ pub fn percentile(values: &[f64], hundredths: usize) -> f64 {
 }
 
 pub fn median(values: &[f64]) -> f64 {
-    percentile(values, 50)
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    if sorted.len() % 2 == 1 { sorted[middle] } else { f64::midpoint(sorted[middle - 1], sorted[middle]) }
 }
 
 /// The median of what was drawn again and again from the values: 95 % of these medians are between the two.
 pub fn interval(values: &[f64], random: &mut SmallRng) -> (f64, f64) {
     const RESAMPLES: usize = 4_000;
-    let medians: Vec<f64> = (0..RESAMPLES)
+    let mut medians: Vec<f64> = (0..RESAMPLES)
         .map(|_| median(&(0..values.len()).map(|_| values[random.random_range(0..values.len())]).collect::<Vec<_>>()))
         .collect();
-    (percentile(&medians, 2), percentile(&medians, 97))
+    medians.sort_unstable_by(f64::total_cmp);
+    (medians[RESAMPLES / 40], medians[RESAMPLES - 1 - RESAMPLES / 40])
 }
 
 /// What a ratio should be.

@@ -29,11 +29,13 @@ struct Costs(Option<BTreeMap<(String, String), String>>);
 impl Costs {
     fn read() -> Self {
         let Ok(text) = fs::read_to_string(repository().join(COSTS)) else { return Self(None) };
-        let costs = text.lines().skip(1).map(|line| {
-            let cells: Vec<_> = line.split(',').collect();
+        let rows: Vec<Vec<_>> = text.lines().skip(2).map(|line| line.split(',').collect()).collect();
+        let costs = rows.iter().map(|cells| {
             let number = |at: usize| cells[at].parse::<f64>();
+            let base = if cells[1] == "added" { "Added" } else { "Taken" };
+            let does_the_same = rows.iter().any(|row| row[0] == base && row[5..] == cells[5..]);
             let cost = match (number(2), number(3), number(4)) {
-                (_, Ok(from), Ok(to)) if from <= 0.0 && to >= 0.0 => "–".to_owned(),
+                (_, Ok(from), Ok(to)) if from <= 0.0 && (to >= 0.0 || does_the_same) => "–".to_owned(),
                 (Ok(median), Ok(from), Ok(to)) => format!("{median:.2} ({from:.2} to {to:.2})"),
                 _ => cells[2].to_owned(),
             };

@@ -67,6 +67,10 @@ fn text(unit: &Unit, shipped: &str, daemon: &str, groups: &[Group]) -> String {
         Unit::Without(name) => {
             let group = group(name);
             own.filter(|(name, _)| !group.has(name)).for_each(|(_, line)| add(line));
+            // Without its dynamic user it would be root.
+            if group.has("DynamicUser") {
+                add(NOBODY);
+            }
         }
         Unit::Lacking(lacking) => own.filter(|(name, _)| name != lacking).for_each(|(_, line)| add(line)),
     }
