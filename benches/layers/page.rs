@@ -211,7 +211,7 @@ fn lessons(rows: &[Row], process: f64) -> Result<String> {
     let lines = [
         format!(
             "A call that the kernel's cache knows, since the filter allows it whatever its arguments, takes {} more than without a filter \
-             as the 2nd rule of 2,040, and {} as the last. Each rule before it adds {} up to the 256th, and {} from there on.",
+             as the 2nd rule of 2,040, and {} as the last. Each rule before it adds {} up to the 256th, and {} on average from there on.",
             took("call", CACHED, 2)?,
             took("call", CACHED, 2040)?,
             to_256(CACHED)?,
@@ -219,7 +219,7 @@ fn lessons(rows: &[Row], process: f64) -> Result<String> {
         ),
         format!(
             "A call with a pinned argument is not in the cache, so the filter runs each time. It takes {} more as the 2nd rule, {} as the \
-             256th and {} as the last: {} for each rule before it up to the 256th, and {} from there on. Put the pinned rules of frequent \
+             256th and {} as the last: {} for each rule before it up to the 256th, and {} on average from there on. Put the pinned rules of frequent \
              calls first.",
             took("call", PINNED, 2)?,
             took("call", PINNED, 256)?,
@@ -229,7 +229,7 @@ fn lessons(rows: &[Row], process: f64) -> Result<String> {
         ),
         format!(
             "A filter that loads an argument before all else leaves nothing to the cache. Then a call without pins pays for each rule before \
-             it as well: {} up to the 256th, and {} from there on. Load the call's number first.",
+             it as well: {} up to the 256th, and {} on average from there on. Load the call's number first.",
             to_256(UNCACHED)?,
             on(UNCACHED)?
         ),
