@@ -8,10 +8,12 @@
 # make manuals    the manual pages and the completions, from man/templates and the programs' options: in the repository likewise
 # make lint       format, lints, documentation, scripts
 # make bench      the benchmarks, beside their peers; PLOTS=yes writes docs/benchmarks.md as well
-# make bench-units   what each directive costs at each start of a unit, for three versions of systemd: writes docs/costs.md
+# make bench-units   what each directive costs at each start of a unit, for three versions of systemd: writes docs/costs.md, and
+#                 the costs in docs/hardening.md
+# make bench-layers  what Landlock, seccomp and the other layers cost by themselves: writes docs/costs.md as well
 # make fuzz       the fuzz targets, RUNS=10000000 times each
 # make attack     the long versions of the tests of attacks, and two builds that have to be the same; writes docs/escapes.md,
-#                 docs/floods.md and docs/kernels.md
+#                 docs/floods.md, docs/hardening.md and docs/kernels.md
 # make soak       mixed load on all services, for SOAK=300 seconds
 # make oldest     the programs, built with the oldest Rust that they are for, in a root of Debian 13
 # make cross      the services, built for aarch64 on another architecture, and a look at their filters
@@ -112,7 +114,7 @@ endif
 # No path of whoever builds is in the programs: not where the sources are, nor where cargo keeps the crates.
 remap = $(separator)--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo$(separator)--remap-path-prefix=$(CURDIR)=/small-services
 
-.PHONY: all build run units manuals test install uninstall lint bench bench-units fuzz attack soak oldest cross mutants deb rpm image packages-test release sbom clean
+.PHONY: all build run units manuals test install uninstall lint bench bench-units bench-layers fuzz attack soak oldest cross mutants deb rpm image packages-test release sbom clean
 
 # Only cargo knows where it puts a program (CARGO_TARGET_DIR, its configuration, another target), and it says so in JSON.
 # The target is named here as well, since `host-tuple` in .cargo/config.toml takes a cargo of 1.91.
@@ -262,11 +264,14 @@ bench:
 bench-units:
 	benches/run directives
 
+bench-layers:
+	benches/run layers
+
 fuzz:
 	fuzz/run $(RUNS)
 
 attack:
-	ATTACK=full tests/run escapes floods faults models sandbox memory kernels
+	ATTACK=full tests/run escapes walls floods faults models sandbox memory kernels
 	RELEASE=sid tests/run escapes
 	tests/reproducible
 

@@ -1,32 +1,33 @@
 //! What each directive of `fortune@.service` costs at each start of an instance, in the systemd of each Debian release: added to a
-//! unit with none, and taken from the whole one. docs/hardening.md's table says which directives belong together; docs/data and
-//! docs/costs.md get the results.
+//! unit with none, and taken from the whole one. docs/data/directives says which belong together; docs/data and docs/costs.md get
+//! the results, and docs/hardening.md is made from them.
 //!
 //! `make bench-units` runs this as root. A cost is the median of the differences of each round, in processor time of the whole
 //! machine, its systemd included; the interval is a bootstrap's. What does not know noise is counted beside it: system calls,
 //! mounts and the like, from the fork of the manager to the service's own first call.
 
+#[path = "directives/page.rs"]
+mod page;
 mod support;
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use std::{env, fs, thread};
 
+use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
-use rand::{RngExt, SeedableRng};
 use support::machine::{address, boot, measure_inside, run, serve, settle};
-use support::{Result, as_f64, connect_and_read, given, median, percentile, wait_for};
+use support::{Result, as_f64, connect_and_read, given, interval, median, this_host, wait_for};
 
 const RELEASES: [&str; 3] = ["bookworm", "trixie", "sid"];
 /// So often is what others are compared with measured in a round: their mean is less noisy.
 const BASES: usize = 4;
-const RESAMPLES: usize = 4_000;
-/// Without these there is no such service.
-const NEEDED: [&str; 4] = ["ExecStart", "StandardInput", "StandardOutput", "StandardError"];
+/// Without these there is no such service; the last saves the manager two lines of the log for each connection.
+const NEEDED: [&str; 5] = ["ExecStart", "StandardInput", "StandardOutput", "StandardError", "LogLevelMax"];
 /// What directives are added to: as root, the program makes calls that they forbid.
 const BARE: &str = "User=nobody";
 /// The program gives up the capabilities that it would inherit, which other directives have taken from it in the shipped unit.
@@ -35,9 +36,7 @@ const ALONE: &str = "SystemCallFilter=capset";
 const PLAIN: &str = "DynamicUser=yes\nProtectHome=yes\nPrivateUsers=yes\n";
 /// What is not in the unit, each with the version that it is known from.
 const NEWER: &str = "benches/units/newer";
-const GROUPS: &str = "docs/hardening.md";
-const PAGE: &str = "docs/costs.md";
-const BEGIN: &str = "<!-- make bench-units writes from here -->\n";
+const GROUPS: &str = "docs/data/directives";
 
 /// What a variant is compared with, and which way round.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,7 +60,7 @@ impl Way {
 }
 
 struct Variant {
-    /// A row of the page, or one of the units that others are compared with.
+    /// A line of the list, or one of the units that others are compared with.
     name: String,
     way: Way,
     is_base: bool,
@@ -77,19 +76,21 @@ fn unit(lines: impl Iterator<Item = impl AsRef<str>>) -> String {
     lines.fold(String::from("[Service]\n"), |all, line| all + line.as_ref() + "\n")
 }
 
-/// The rows of the page: directives that belong together.
-fn groups(page: &str) -> Vec<Vec<&str>> {
-    let rows = page.lines().filter(|line| line.starts_with("| `"));
-    rows.map(|row| row.split('|').nth(1).unwrap_or_default().split('`').skip(1).step_by(2).collect()).collect()
+/// The lines of the list: directives that belong together.
+fn groups(list: &str) -> Vec<Vec<&str>> {
+    let lines = list.lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| Some(line.split('\t').nth(1)?.split(' ').collect())).collect()
 }
 
 fn variants(folder: &Path, version: &str) -> Result<Vec<Variant>> {
     run("run", folder, &["make", "-C", env!("CARGO_MANIFEST_DIR"), "install"])?;
-    let shipped = run("run", folder, &["systemctl", "cat", "fortune@.service"])?;
-    let shipped = shipped.split("[Service]").skip(1).map(|part| part.split("\n[").next().unwrap_or(part));
-    let shipped = shipped.collect::<String>();
+    let service = |unit: &str| -> Result<String> {
+        let text = run("run", folder, &["systemctl", "cat", unit])?;
+        Ok(text.split("[Service]").skip(1).map(|part| part.split("\n[").next().unwrap_or(part)).collect())
+    };
+    let (shipped, daemon) = (service("fortune@.service")?, service("fortune-daemon.service")?);
     let needed = || lines(&shipped).filter(|(name, _)| NEEDED.contains(name)).map(|(_, line)| line);
-    let page = fs::read_to_string(GROUPS)?;
+    let list = fs::read_to_string(GROUPS)?;
     let mut variants = Vec::new();
     for way in [Way::Added, Way::Taken] {
         let bare = || unit(needed().chain([BARE]));
@@ -99,19 +100,27 @@ fn variants(folder: &Path, version: &str) -> Result<Vec<Variant>> {
         }
         // The same once more: what this seems to cost is what nothing costs.
         variants.push(Variant { name: "nothing".to_owned(), way, is_base: false, unit: whole() });
-        for group in groups(&page) {
+        for group in groups(&list) {
             let is_in = |name: &&str| group.contains(name);
+            // What the unit does without is measured as the daemon's has it.
+            let shipped_has = lines(&shipped).any(|(name, _)| is_in(&name));
+            let of_group = || lines(if shipped_has { &shipped } else { &daemon }).filter(|(name, _)| is_in(name));
             let unit = match way {
                 Way::Added => {
                     let user = (!group.contains(&"DynamicUser")).then_some(BARE);
-                    let own = lines(&shipped).filter(|(name, _)| is_in(name)).map(|(_, line)| line);
                     let more = group.contains(&"SystemCallFilter").then_some(ALONE);
-                    unit(needed().chain(user).chain(own).chain(more))
+                    unit(needed().chain(user).chain(of_group().map(|(_, line)| line)).chain(more))
                 }
-                _ => unit(lines(&shipped).filter(|(name, _)| !is_in(name)).map(|(_, line)| line)),
+                // Without its dynamic user it would be root.
+                _ if shipped_has => {
+                    let user = group.contains(&"DynamicUser").then_some(BARE);
+                    unit(lines(&shipped).filter(|(name, _)| !is_in(name)).map(|(_, line)| line).chain(user))
+                }
+                _ => unit(lines(&shipped).chain(of_group()).map(|(_, line)| line)),
             };
             // This systemd may not have it.
             if unit != whole() {
+                let way = if shipped_has || way == Way::Added { way } else { Way::Tried };
                 variants.push(Variant { name: group.join(" "), way, is_base: false, unit });
             }
         }
@@ -124,7 +133,9 @@ fn variants(folder: &Path, version: &str) -> Result<Vec<Variant>> {
         }
     }
     let plain = unit(needed().chain(PLAIN.lines()));
-    variants.push(Variant { name: "plain".to_owned(), way: Way::Added, is_base: false, unit: plain });
+    for _ in 0..BASES {
+        variants.push(Variant { name: "plain".to_owned(), way: Way::Added, is_base: false, unit: plain.clone() });
+    }
     Ok(variants)
 }
 
@@ -149,7 +160,7 @@ fn main() -> Result<()> {
         let machine = folder.to_str().ok_or("a folder with a strange name")?;
         measure_inside(&folder, [("MACHINE", machine), ("SYSTEMD", version)])?;
     }
-    write_page()
+    page::write()
 }
 
 /// What a variant took in each round, and what it does in one start.
@@ -176,7 +187,8 @@ fn measure(folder: &Path) -> Result<()> {
     }
     wait_for(address(0))?;
     // Each time in another order: what one leaves to clean up falls on the next.
-    let mut random = SmallRng::seed_from_u64(0);
+    let seed = u64::from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.subsec_nanos());
+    let mut random = SmallRng::seed_from_u64(seed);
     let mut order: Vec<_> = (0..all.len()).collect();
     for round in 0..=rounds {
         order.shuffle(&mut random);
@@ -198,7 +210,7 @@ fn measure(folder: &Path) -> Result<()> {
     for (index, it) in all.iter_mut().enumerate().filter(|(_, it)| it.starts) {
         it.counts = count(folder, index)?;
     }
-    report(&all, &mut random)
+    report(folder, &all, seed, &mut random)
 }
 
 /// What the manager and its child do until the service's own first call.
@@ -265,29 +277,24 @@ fn count(folder: &Path, index: usize) -> Result<Counts> {
     Ok(counts)
 }
 
-/// The median of what was drawn again and again from the values: 95 % of these medians are between the two.
-fn interval(values: &[f64], random: &mut SmallRng) -> (f64, f64) {
-    let medians: Vec<f64> = (0..RESAMPLES)
-        .map(|_| median(&(0..values.len()).map(|_| values[random.random_range(0..values.len())]).collect::<Vec<_>>()))
-        .collect();
-    (percentile(&medians, 2), percentile(&medians, 97))
-}
-
 /// Prints what was measured, and writes docs/data.
-fn report(all: &[Measured], random: &mut SmallRng) -> Result<()> {
+fn report(folder: &Path, all: &[Measured], seed: u64, random: &mut SmallRng) -> Result<()> {
     let version = given("SYSTEMD")?;
-    let bases = |way: Way| {
-        let bases: Vec<_> = all.iter().filter(|it| it.is_base && it.way == way).collect();
+    let mean = |is: &dyn Fn(&Measured) -> bool| -> Vec<f64> {
+        let bases: Vec<_> = all.iter().filter(|it| is(it)).collect();
         let rounds = bases[0].processor.len();
         (0..rounds).map(|round| bases.iter().map(|it| it.processor[round]).sum::<f64>() / as_f64(BASES)).collect()
     };
-    let (bare, whole): (Vec<f64>, Vec<f64>) = (bases(Way::Added), bases(Way::Taken));
-    let mut costs = String::from("directives,way,ms,from,to,calls,mounts,mountinfo,filters,instructions,bpf\n");
+    let bare = mean(&|it| it.is_base && it.way == Way::Added);
+    let whole = mean(&|it| it.is_base && it.way == Way::Taken);
+    let plain = mean(&|it| it.name == "plain");
+    let rounds = bare.len();
+    let leader = fs::read_to_string(folder.join("leader"))?;
+    let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", leader.trim()))?.lines().count();
+    let mut costs = format!("# {}, systemd {version}, {mounts} mounts, {rounds} rounds, seed {seed}\n", this_host()?);
+    costs += "directives,way,ms,from,to,calls,mounts,mountinfo,filters,instructions,bpf\n";
     let mut raw = String::from("directives,way,processor ms of each round\n");
-    let ratio: Vec<f64> = {
-        let plain = all.iter().find(|it| it.name == "plain").ok_or("no plain unit")?;
-        whole.iter().zip(&plain.processor).map(|(whole, plain)| whole / plain).collect()
-    };
+    let ratio: Vec<f64> = whole.iter().zip(&plain).map(|(whole, plain)| whole / plain).collect();
     for it in all {
         let way = it.way.name();
         if !it.starts {
@@ -295,7 +302,10 @@ fn report(all: &[Measured], random: &mut SmallRng) -> Result<()> {
             continue;
         }
         let values: Vec<f64> = match it.way {
-            _ if it.is_base => it.processor.clone(),
+            // The mean of all copies: the same in the row of each.
+            _ if it.name == "plain" => plain.clone(),
+            Way::Added if it.is_base => bare.clone(),
+            Way::Taken if it.is_base => whole.clone(),
             Way::Added => it.processor.iter().zip(&bare).map(|(value, bare)| value - bare).collect(),
             Way::Taken => it.processor.iter().zip(&whole).map(|(value, whole)| whole - value).collect(),
             Way::Tried => it.processor.iter().zip(&whole).map(|(value, whole)| value - whole).collect(),
@@ -323,76 +333,4 @@ fn report(all: &[Measured], random: &mut SmallRng) -> Result<()> {
     fs::write(format!("docs/data/units-{version}.csv"), costs)?;
     fs::write(format!("docs/data/units-{version}-rounds.csv"), raw)?;
     Ok(())
-}
-
-/// A cost as the page shows it: with its interval, or that it is not told apart from nothing.
-fn cost(fields: &[&str]) -> Result<String> {
-    if fields[3].is_empty() {
-        return Ok(fields[2].to_owned());
-    }
-    let [median, from, to] = [2, 3, 4].map(|index| fields[index].parse::<f64>());
-    let (median, from, to) = (median?, from?, to?);
-    Ok(if from <= 0.0 && to >= 0.0 { "–".to_owned() } else { format!("{median:.2} ({from:.2} to {to:.2})") })
-}
-
-/// Writes the tables of docs/costs.md from docs/data.
-fn write_page() -> Result<()> {
-    let mut versions = Vec::new();
-    for entry in fs::read_dir("docs/data")? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        let version = name.strip_prefix("units-").and_then(|rest| rest.strip_suffix(".csv"));
-        versions.extend(version.and_then(|version| version.parse::<u32>().ok()));
-    }
-    versions.sort_unstable();
-    let mut tables = String::new();
-    for version in versions {
-        let text = fs::read_to_string(format!("docs/data/units-{version}.csv"))?;
-        let rows: Vec<Vec<&str>> = text.lines().skip(1).map(|line| line.split(',').collect()).collect();
-        let raw = fs::read_to_string(format!("docs/data/units-{version}-rounds.csv"))?;
-        let rounds = raw.lines().nth(1).map_or(0, |line| line.split(' ').count());
-        let find = |name: &str, way: &str| rows.iter().find(|row| row[0] == name && row[1] == way);
-        let _ = write!(
-            tables,
-            "\n## systemd {version}\n\nOf {rounds} rounds.\n\n\
-             | directives | added to none, ms | taken from all, ms | calls | mounts | tables of mounts read | filters | their instructions |\n\
-             |---|--:|--:|--:|--:|--:|--:|--:|\n"
-        );
-        let whole = |name: &str, way: &str, label: &str, tables: &mut String| -> Result<()> {
-            let row = find(name, way).ok_or_else(|| format!("docs/data has no {name} of systemd {version}"))?;
-            let value = cost(row)?;
-            let _ = writeln!(
-                tables,
-                "| *{label}* | {value} | | {} | {} | {} | {} | {} |",
-                row[5], row[6], row[7], row[8], row[9]
-            );
-            Ok(())
-        };
-        whole("Added", "added", "a unit with none: what it takes in all", &mut tables)?;
-        whole("plain", "added", "DynamicUser, ProtectHome and PrivateUsers, added", &mut tables)?;
-        whole("Taken", "taken", "the unit as shipped: what it takes in all", &mut tables)?;
-        let bare = find("Added", "added").ok_or("no unit with none")?;
-        for added in rows.iter().filter(|row| row[1] == "added" && !["Added", "plain"].contains(&row[0])) {
-            let taken = find(added[0], "taken").map_or(Ok("–".to_owned()), |row| cost(row))?;
-            let names: Vec<_> = added[0].split(' ').map(|name| format!("`{name}`")).collect();
-            let name = if added[0] == "nothing" { "*nothing, once more*".to_owned() } else { names.join(", ") };
-            let mut counts = String::new();
-            for index in 5..10 {
-                let more = added[index].parse::<i64>()? - bare[index].parse::<i64>()?;
-                let _ = write!(counts, " {} |", if more == 0 { String::new() } else { more.to_string() });
-            }
-            let _ = writeln!(tables, "| {name} | {} | {taken} |{counts}", cost(added)?);
-        }
-        for tried in rows.iter().filter(|row| row[1] == "tried") {
-            let _ = writeln!(tables, "| `{}`, added to all | | {} | | | | | |", tried[0], cost(tried)?);
-        }
-        let ratio = find("whole / plain", "ratio").ok_or("no ratio")?;
-        let _ = writeln!(
-            tables,
-            "\nThe unit as shipped takes {} times what the plain unit takes ({} to {}).",
-            ratio[2], ratio[3], ratio[4]
-        );
-    }
-    let page = fs::read_to_string(PAGE)?;
-    let (before, _) = page.split_once(BEGIN).ok_or_else(|| format!("{PAGE} has no place for the tables"))?;
-    Ok(fs::write(PAGE, format!("{before}{BEGIN}{tables}"))?)
 }

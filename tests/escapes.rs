@@ -6,26 +6,32 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use small_services::policy::Io;
-use small_services::services::{self, Row};
 use support::attack::{bounded, write_page};
 use support::machine::Machine;
 use support::{Folder, Process, audit, helper};
 
+#[path = "escapes/attack.rs"]
+mod attack;
 #[path = "escapes/expected.rs"]
 mod expected;
+#[path = "escapes/page.rs"]
+mod page;
 #[path = "escapes/reach.rs"]
 mod reach;
+#[path = "escapes/reached.rs"]
+mod reached;
 #[path = "escapes/surroundings.rs"]
 mod surroundings;
+#[path = "escapes/units.rs"]
+mod units;
 
+use page::{DONE, page, table};
+use reached::{Done, assumed, listed_for, reached};
 use surroundings::{Outcome, SIGSYS};
-
-/// By `LimitFSIZE=` of a unit.
-const SIGXFSZ: i32 = 25;
+use units::{COLUMNS, Unit, hijack, units};
 
 /// All acts, each behind its family.
 fn acts() -> Vec<(String, String)> {
@@ -46,45 +52,6 @@ impl Surroundings {
     }
 }
 
-/// Talks to the hijacked services of a machine: the port, then an act a line behind its layers; prints of each the run of the
-/// unit that it was tried in, and the code that came back.
-const ATTACKER: &str = r#"
-import concurrent.futures, socket, sys
-port, at_once = int(sys.argv[1]), int(sys.argv[2])
-tcp = socket.create_server(("127.0.0.1", int(sys.argv[3])))
-named = socket.socket(socket.AF_UNIX); named.bind("\0hijacked"); named.listen()
-def attempt(line):
-    while True:
-        with socket.create_connection(("127.0.0.1", port)) as client:
-            client.settimeout(120)
-            another = "client's connection" in line and socket.create_connection(("127.0.0.1", port))
-            said = b""
-            try:
-                client.sendall(line.encode())
-                while octets := client.recv(4096):
-                    said += octets
-            except ConnectionError:
-                pass
-            if another: another.close()
-            begun, newline, code = said.decode(errors="replace").partition("\n")
-            if begun.startswith("begun ") and newline:
-                return "\t".join([line.rstrip("\n").split(" ", 1)[1], begun[6:], code.strip()])
-lines = sys.stdin.readlines()
-with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
-    for outcome in pool.map(attempt, lines): print(outcome)
-"#;
-
-/// A unit that is attacked.
-struct Unit {
-    socket: String,
-    name: String,
-    service: &'static str,
-    peer: Io,
-    port: u16,
-    /// Where on the page it is.
-    column: usize,
-}
-
 /// The columns of the page for the keeper and its processes, with all layers of the program.
 const FORKS: [(&str, Io, &str); 3] = [
     ("a process of the keeper's alone", Io::Connection, "forked"),
@@ -92,37 +59,7 @@ const FORKS: [(&str, Io, &str); 3] = [
     ("the keeper alone", Io::Keeper, "all"),
 ];
 
-/// The columns of the page for units; the first is for one connection, the others are of daemons.
-const COLUMNS: [&str; 3] = ["the unit alone", "the daemon's unit alone", "lunchd's unit alone"];
-
-/// All units, or for `make test` those of one service and lunchd's.
-fn units() -> Vec<Unit> {
-    let mut small: Vec<_> = services::all().collect();
-    small.sort_by_key(|row| row.program != "echo");
-    small.truncate(bounded(1, small.len()));
-    let mut units = Vec::new();
-    for Row { unit: name, program: service, port, .. } in small {
-        for (column, kind, peer, started) in [(0, "", Io::Connection, "@"), (1, "-daemon", Io::Keeper, "-daemon")] {
-            let (socket, name) = (format!("{name}{kind}.socket"), format!("{name}{started}.service"));
-            units.push(Unit { socket, name, service, peer, port, column });
-        }
-    }
-    let (socket, name) = ("lunchd-http.socket".to_owned(), "lunchd.service".to_owned());
-    units.push(Unit { socket, name, service: "lunchd", peer: Io::ListenersAndFiles, port: 80, column: 2 });
-    units
-}
-
-/// A hijacked program in the place of a unit's, in all that the unit confines it by.
-fn hijack(machine: &Machine, Unit { name, service, peer, .. }: &Unit) {
-    let alone = if *peer == Io::Connection { "" } else { "Type=simple\nRestart=no\nWatchdogSec=0\n" };
-    machine.shell(&format!(
-        "mkdir -p /run/systemd/system/{name}.d && printf '[Service]\nExecStart=\n\
-         ExecStart=/usr/local/libexec/small-services/hijacked {service} {peer:?} served\n\
-         Environment=TCP=4444\n{alone}' > /run/systemd/system/{name}.d/hijacked.conf"
-    ));
-}
-
-/// Has the hijacked program of a unit, behind a port, try acts. With one process for all, one after the other.
+/// Has the hijacked program of a unit, behind a port, try acts.
 fn attack(
     machine: &Machine,
     unit: &str,
@@ -131,50 +68,9 @@ fn attack(
     layers: &str,
     acts: &[String],
 ) -> BTreeMap<String, Outcome> {
-    let lines = acts.iter().fold(String::new(), |lines, act| lines + layers + " " + act + "\n");
-    let script = machine.folder().file("attacker", ATTACKER);
-    let list = machine.folder().file("acts", lines);
-    let said = machine.client(&format!("python3 {} {port} {at_once} 4444 < {}", script.display(), list.display()));
-    let ends = ends(machine, unit);
-    let outcomes: BTreeMap<_, _> = String::from_utf8(said)
-        .unwrap()
-        .lines()
-        .map(|line| line.split('\t').collect::<Vec<_>>())
-        .map(|line| {
-            let [act, run, code] = line[..] else { panic!("{line:?}") };
-            // A debug build names the call that its policy forbids: no code.
-            let code = if code.starts_with("hunker: the policy forbids ") { "" } else { code };
-            // A connection that ends without a code may be the act's doing: then systemd's word counts, and nothing else.
-            let outcome = match (code, ends.get(run).map(|(how, status)| (how.as_str(), *status))) {
-                ("0", _) | ("", Some(("exited", 255))) => Outcome::Done,
-                ("", Some(("killed", signal @ (SIGSYS | SIGXFSZ)))) => Outcome::Killed(signal),
-                // 101 is a panic.
-                ("", Some(("exited", errno))) if errno != 101 => Outcome::Refused(errno),
-                (code, end) => {
-                    Outcome::Refused(code.parse().unwrap_or_else(|_| panic!("{unit}: {act}: {code:?}, {end:?}")))
-                }
-            };
-            (act.to_owned(), outcome)
-        })
-        .collect();
-    assert_eq!(outcomes.len(), acts.len());
-    outcomes
-}
-
-/// How each run of a unit failed so far, by what systemd calls the run: `exited` or `killed`, and with what.
-fn ends(machine: &Machine, unit: &str) -> BTreeMap<String, (String, i32)> {
-    // A client knows of the end sooner than systemd, which writes it down before the unit stops being active.
-    machine.wait_for(&format!("! systemctl --quiet is-active '{}'", unit.replace('@', "@*")));
-    // The message that a process of a unit has ended.
-    let entries = machine.journal(
-        "--output=json --output-fields=INVOCATION_ID,EXIT_CODE,EXIT_STATUS MESSAGE_ID=98e322203f7a4ed290d09fe03c09fe15",
-    );
-    let ends = entries.lines().map(|entry| {
-        let fields: serde_json::Value = serde_json::from_str(entry).unwrap();
-        let field = |name| fields[name].as_str().unwrap_or_else(|| panic!("no {name}: {entry}")).to_owned();
-        (field("INVOCATION_ID"), (field("EXIT_CODE"), field("EXIT_STATUS").parse().unwrap()))
-    });
-    ends.collect()
+    let tries: Vec<_> = acts.iter().map(|act| (port, act.clone())).collect();
+    let outcomes = attack::attack(machine, &unit.replace('@', "@*"), at_once, layers, &tries);
+    acts.iter().cloned().zip(outcomes).collect()
 }
 
 fn names() -> Vec<String> {
@@ -226,9 +122,11 @@ fn the_acts_are_many_and_possible_without_the_lock_down() {
 fn the_program_alone_stops_every_act_of_every_service() {
     let surroundings = Surroundings::new("program");
     let acts = names();
-    for (service, peer, layers) in processes() {
+    // `make test`: each act for a third of the processes, in turn.
+    let turns = bounded(3, 1);
+    for (number, (service, peer, layers)) in processes().enumerate() {
         assert_eq!(surroundings.outcome(service, peer, layers, "nothing"), Outcome::Done);
-        for act in &acts {
+        for act in acts.iter().skip(number % turns).step_by(turns) {
             let outcome = surroundings.outcome(service, peer, layers, act);
             // Where files are read again, Landlock says which.
             let refused = reads(peer) && matches!(outcome, Outcome::Refused(_));
@@ -315,38 +213,6 @@ fn each_of_two_layers_keeps_the_keeper_s_processes_from_each_other_and_from_it()
     }
 }
 
-/// A call, with which arguments and on what.
-type Done = [String; 3];
-
-/// What is done of all that the hijacked program tries with the calls that it is allowed.
-fn reached(service: &str, peer: Io, layers: &str) -> BTreeSet<Done> {
-    let folder = Folder::new(&format!("reach-{service}-{peer:?}-{layers}"));
-    let output = Command::new(helper("hijacked"))
-        .args([service, &format!("{peer:?}"), layers, "reach"])
-        .env("SCRATCH", folder.path())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let printed = String::from_utf8(output.stdout).unwrap();
-    let tried = printed.lines().map(|line| line.split('\t').map(str::to_owned).collect::<Vec<_>>());
-    let done = tried.map(|line| <[String; 4]>::try_from(line).unwrap()).filter(|line| line[3] == "Done");
-    done.map(|[call, how, on, _]| [call, how, on]).collect()
-}
-
-/// What a list says about a process.
-fn listed_for(list: &[reach::Reach], service: &str, peer: Io) -> BTreeSet<Done> {
-    let mut set = BTreeSet::new();
-    for line in list.iter().filter(|line| (line.services)(service) && line.peers.contains(&peer)) {
-        let kinds =
-            line.on.iter().flat_map(|(name, kinds)| if kinds.is_empty() { vec![*name] } else { kinds.to_vec() });
-        for on in kinds {
-            let done = [line.call, line.how, on].map(str::to_owned);
-            assert!(set.insert(done), "{} {} on {on}: listed twice", line.call, line.how);
-        }
-    }
-    set
-}
-
 #[test]
 fn a_hijacked_process_can_do_what_the_page_lists_and_nothing_else() {
     if !is_root() {
@@ -422,46 +288,6 @@ fn the_descriptors_of_the_programs_have_the_numbers_that_were_tried() {
     }
 }
 
-/// Asserts that a process has the kinds of descriptors that were tried, at their numbers, and says how many have one that means
-/// something, besides the log's.
-fn assumed(service: &str, peer: Io, process: u32, folder: &Path) -> usize {
-    let open: BTreeMap<i32, String> = fs::read_dir(format!("/proc/{process}/fd"))
-        .unwrap()
-        .map(|entry| entry.unwrap())
-        .map(|entry| (entry.file_name().to_str().unwrap().parse().unwrap(), fs::read_link(entry.path()).unwrap()))
-        .map(|(number, link)| (number, link.to_str().unwrap().to_owned()))
-        .collect();
-    let printed = Command::new(helper("hijacked")).args([service, &format!("{peer:?}"), "numbers"]).output().unwrap();
-    let mut assumed = 0;
-    for line in String::from_utf8(printed.stdout).unwrap().lines() {
-        let (number, kind) = line.split_once('\t').unwrap();
-        let number = number.parse().unwrap();
-        if number == 2 || number >= 12 {
-            continue; // whatever the log is; and what has no meaning by its number
-        }
-        let link = match kind {
-            "the signals" => "anon_inode:[signalfd]",
-            "the event loop" => "anon_inode:[eventpoll]",
-            "what wakes the event loop" => "anon_inode:[eventfd]",
-            "a number that is kept" => "/",
-            "the service manager" | "a UDP socket" => "socket:",
-            _ => panic!("{kind}"),
-        };
-        let is = open.get(&number).map_or("closed", String::as_str);
-        assert!(is.starts_with(link), "{service} on {peer:?}: {number} is {is}, not {kind}");
-        assumed += 1;
-    }
-    let most = if matches!(peer, Io::Datagrams | Io::Connection) { 2 } else { i32::MAX };
-    for (number, link) in open.range(3..) {
-        let own = Path::new(link).starts_with(folder);
-        let ruleset = KEEPERS.contains(&peer) && link == "anon_inode:[landlock-ruleset]";
-        let listener = peer != Io::DatagramsAndFiles && link.starts_with("socket:");
-        let known = *number < 12 || own || ruleset || listener;
-        assert!(known && *number <= most, "{service} on {peer:?}: {number} is {link}");
-    }
-    assumed
-}
-
 #[test]
 fn the_unit_alone_stops_every_act_but_those_that_the_page_lists() {
     let acts = names();
@@ -507,86 +333,6 @@ fn the_unit_alone_stops_every_act_but_those_that_the_page_lists() {
     }
     assert!(others.is_empty(), "other outcomes than the page lists: {others:#?}");
     write_page("escapes.md", &page(&table(&measured)));
-}
-
-type Measured = BTreeMap<(String, usize), (Outcome, bool)>;
-
-/// The table of the page.
-fn table(units: &Measured) -> String {
-    let surroundings = Surroundings::new("page");
-    let mut rows = Vec::new();
-    let mut families = BTreeSet::new();
-    for (family, act) in acts() {
-        if families.insert(family.clone()) {
-            let mut row = vec![format!("**{family}**")];
-            row.resize(4 + FORKS.len() + COLUMNS.len(), String::new());
-            rows.push(row);
-        }
-        let one = |layers: &str| show(surroundings.outcome("qotd", Io::Connection, layers, &act), true);
-        let unit = |column| units.get(&(act.clone(), column)).map_or(String::new(), |it| show(it.0, it.1));
-        let mut row = vec![act.clone(), one("none"), one(LANDLOCK), one("all")];
-        row.extend(FORKS.map(|(_, io, layers)| show(surroundings.outcome("qotd", io, layers, &act), true)));
-        row.extend((0..COLUMNS.len()).map(unit));
-        rows.push(row);
-    }
-    let forks = FORKS.map(|(name, ..)| name);
-    let head = [&["act", "nothing", "Landlock alone", "the program alone"][..], &forks, &COLUMNS].concat();
-    support::attack::table(&head, &rows)
-}
-
-/// docs/escapes.md, around its table.
-fn page(table: &str) -> String {
-    let acts = acts();
-    let families: BTreeSet<_> = acts.iter().map(|(family, _)| family).collect();
-    let list = |lists: &[(&[&str], &str)]| {
-        lists.iter().fold(String::new(), |all, (acts, why)| all + &format!("- {}: {why}.\n", acts.join("; ")))
-    };
-    include_str!("escapes/page.md")
-        .replace("@count@", &acts.len().to_string())
-        .replace("@families@", &families.len().to_string())
-        .replace("@table@", table)
-        .replace("@units@", &list(expected::UNITS_LEAVE))
-        .replace("@daemons@", &list(expected::DAEMONS_UNITS_LEAVE))
-        .replace("@keepers@", &list(expected::KEEPERS_UNITS_LEAVE))
-        .replace("@keeper@", &list(expected::KEEPER_LEAVES))
-        .replace("@readers@", &list(expected::READERS_LEAVE))
-        .replace("@landlock@", &list(expected::LANDLOCK_LEAVES))
-        .replace("@reach@", &reach_table())
-}
-
-/// What a hijacked process can still do, by kind of process.
-fn reach_table() -> String {
-    let names = |services: &mut dyn Iterator<Item = &'static str>| services.map(str::to_owned).collect::<BTreeSet<_>>();
-    let mut rows = Vec::new();
-    for (peers, process) in reach::PROCESSES {
-        rows.push(vec![format!("**{process}**"), String::new(), String::new(), String::new()]);
-        let there_are = audit::combinations().filter(|(_, peer)| peers.contains(peer));
-        let there_are = names(&mut there_are.map(|(service, _)| service));
-        for line in reach::LIST.iter().filter(|line| line.peers == *peers) {
-            let some: Vec<_> = there_are.iter().filter(|name| (line.services)(name)).map(String::as_str).collect();
-            let services = if some.len() == there_are.len() { "all".to_owned() } else { some.join(", ") };
-            let call = format!("`{}` {}", line.call, line.how);
-            let on: Vec<_> = line.on.iter().map(|(name, _)| *name).collect();
-            rows.push(vec![call.trim().to_owned(), on.join(", "), services, line.means.to_owned()]);
-        }
-    }
-    support::attack::table(&["call", "on", "services", "so that an attacker"], &rows)
-}
-
-const DONE: &str = "**done**";
-
-fn show(outcome: Outcome, meaningful: bool) -> String {
-    match outcome {
-        Outcome::Done => DONE.to_owned(),
-        Outcome::Killed(SIGSYS) => "killed".to_owned(),
-        Outcome::Killed(SIGXFSZ) => "killed by SIGXFSZ".to_owned(),
-        Outcome::Killed(signal) => format!("signal {signal}"),
-        Outcome::Refused(errno) => {
-            let text = std::io::Error::from_raw_os_error(errno).to_string();
-            let text = text.split(" (os error").next().unwrap_or_default().to_lowercase();
-            if meaningful { text } else { format!("({text})") }
-        }
-    }
 }
 
 #[test]

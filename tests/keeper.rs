@@ -93,6 +93,48 @@ fn its_code_never_reads_from_a_client() {
     assert!(!reads.is_empty() && reads.iter().all(|line| line.starts_with("read(0, ")), "{reads:?}");
 }
 
+/// Seccomp alone would hide that Landlock's half is missing: a filter of four calls stops what Landlock would.
+#[test]
+fn each_process_has_both_halves_of_the_lock_down_before_it_serves() {
+    let folder = Folder::new("keeper-halves");
+    let trace = folder.path().join("trace");
+    let mut command = tool("strace");
+    command.args([
+        "--follow-forks",
+        "--quiet=all",
+        "-e",
+        "trace=landlock_restrict_self,seccomp,read,recvfrom,recvmmsg",
+        "-o",
+    ]);
+    command.arg(&trace).arg(program("echo"));
+    command.args(["--listen", "tcp://127.0.0.1:0", "--listen", "udp://127.0.0.1:0"]);
+    let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
+    let (tcp, udp) = (process.serving_on("tcp://"), process.serving_on("udp://"));
+    let mut client = TcpStream::connect(tcp).unwrap();
+    assert!(ping(&mut client));
+    let probe = UdpSocket::bind("127.0.0.1:0").unwrap();
+    probe.set_read_timeout(Some(HUNG)).unwrap();
+    probe.send_to(b"x", udp).unwrap();
+    probe.recv(&mut [0]).unwrap();
+    drop(client);
+    let [keeper] = children(&process)[..] else { panic!("strace has one child") };
+    assert!(Command::new("kill").arg(keeper.to_string()).status().unwrap().success());
+    process.wait();
+    let calls = fs::read_to_string(&trace).unwrap();
+    let mut ended = HashSet::new();
+    for number in calls.lines().map(|line| line.split(' ').next().unwrap()).filter(|it| **it != keeper.to_string()) {
+        if !ended.insert(number.to_owned()) {
+            continue;
+        }
+        let own: Vec<_> = calls.lines().filter_map(|line| line.strip_prefix(number)).map(str::trim_start).collect();
+        let first = |call: &str| own.iter().position(|line| line.starts_with(call)).unwrap_or(usize::MAX);
+        let served = ["read(", "recvfrom(", "recvmmsg("].into_iter().map(first).min().unwrap();
+        let (landlock, seccomp) = (first("landlock_restrict_self("), first("seccomp("));
+        assert!(landlock < seccomp && seccomp < served, "{own:#?}");
+    }
+    assert_eq!(ended.len(), 2, "one for the connection and one for datagrams");
+}
+
 #[test]
 fn each_gets_a_fortune_of_its_own() {
     let daemon = keeper("qotd", &[]);
@@ -149,7 +191,7 @@ fn a_crash_costs_one_client_and_many_end_the_keeper() {
         assert!(Command::new("kill").args(["-SEGV", &process.to_string()]).status().unwrap().success());
         let _ = client.read_to_end(&mut Vec::new());
         let line = daemon.process.line();
-        assert!(line.contains("127.0.0.1") && line.contains("signal 11"), "{crash}: {line}");
+        assert!(line.contains("127.0.0.1") && line.contains("by signal 11; please"), "{crash}: {line}");
     }
     let (code, log) = daemon.process.log();
     assert_eq!(code, Some(1), "{log}");
@@ -261,6 +303,22 @@ fn files_are_followed_and_unix_domain_sockets_served() {
     process.signal("HUP");
     wait_until(|| ask() == "second\r\n");
     assert_eq!(over_tcp(), b"second\r\n");
+}
+
+#[test]
+fn a_silent_client_of_a_unix_domain_socket_is_closed_as_any_other_is() {
+    let folder = Folder::new("keeper-idle");
+    let path = folder.path().join("socket");
+    let mut command = Command::new(program("echo"));
+    command.args(["--listen", &format!("unix:{}", path.display()), "--idle-timeout", "1"]);
+    let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
+    while !process.line().contains("serving on unix:") {}
+    let mut client = UnixStream::connect(&path).unwrap();
+    client.set_read_timeout(Some(HUNG)).unwrap();
+    client.write_all(b"x").unwrap();
+    let mut echoed = Vec::new();
+    client.read_to_end(&mut echoed).unwrap();
+    assert_eq!(echoed, b"x");
 }
 
 #[test]

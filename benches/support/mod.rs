@@ -15,13 +15,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, error, fs, io, thread};
 
+use rand::RngExt;
+use rand::rngs::SmallRng;
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 
 /// The options for one process that serves all clients, and for one that makes a process for each connection.
 pub const SHARED: &[&str] = &["--shared"];
 pub const KEEPER: &[&str] = &[];
 
-pub type Result<T> = std::result::Result<T, Box<dyn error::Error + Send + Sync>>;
+pub type Error = Box<dyn error::Error + Send + Sync>;
+pub type Result<T> = std::result::Result<T, Error>;
 
 /// A value that `benches/run` puts into the environment.
 pub fn given(variable: &str) -> Result<String> {
@@ -37,6 +40,17 @@ pub fn peer(path: &str) -> Result<PathBuf> {
 /// more page faults to start.)
 pub fn program(name: &str) -> Result<PathBuf> {
     Ok(Path::new(&given("PROGRAMS")?).join(name))
+}
+
+/// When and on what this is measured.
+pub fn this_host() -> Result<String> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let processors = fs::read_to_string("/proc/cpuinfo")?;
+    let model = processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = model.map_or("an unnamed processor", |(_, name)| name);
+    let date = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
+    let count = processors.lines().filter(|line| line.starts_with("processor")).count();
+    Ok(format!("{date}, Linux {}, {count} processors ({model})", release.trim()))
 }
 
 /// A process that ends with its value.
@@ -193,7 +207,20 @@ pub fn percentile(values: &[f64], hundredths: usize) -> f64 {
 }
 
 pub fn median(values: &[f64]) -> f64 {
-    percentile(values, 50)
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    if sorted.len() % 2 == 1 { sorted[middle] } else { f64::midpoint(sorted[middle - 1], sorted[middle]) }
+}
+
+/// The median of what was drawn again and again from the values: 95 % of these medians are between the two.
+pub fn interval(values: &[f64], random: &mut SmallRng) -> (f64, f64) {
+    const RESAMPLES: usize = 4_000;
+    let mut medians: Vec<f64> = (0..RESAMPLES)
+        .map(|_| median(&(0..values.len()).map(|_| values[random.random_range(0..values.len())]).collect::<Vec<_>>()))
+        .collect();
+    medians.sort_unstable_by(f64::total_cmp);
+    (medians[RESAMPLES / 40], medians[RESAMPLES - 1 - RESAMPLES / 40])
 }
 
 /// What a ratio should be.

@@ -1,0 +1,87 @@
+//! Attacks on units: a hijacked program in the place of a unit's tries acts, each over a connection of its own.
+
+use std::collections::BTreeMap;
+
+use super::support::machine::Machine;
+use super::surroundings::{Outcome, SIGSYS};
+
+/// By `LimitFSIZE=` of a unit.
+pub const SIGXFSZ: i32 = 25;
+
+/// Talks to the hijacked services of a machine: an act a line, behind its port and its layers; prints of each the run of the
+/// unit that it was tried in, and the code that came back.
+const ATTACKER: &str = r#"
+import concurrent.futures, socket, sys
+at_once = int(sys.argv[1])
+tcp = socket.create_server(("127.0.0.1", int(sys.argv[2])))
+named = socket.socket(socket.AF_UNIX); named.bind("\0hijacked"); named.listen()
+def attempt(line):
+    port, line = line.split(" ", 1)
+    for _ in range(100):
+        with socket.create_connection(("127.0.0.1", int(port))) as client:
+            client.settimeout(120)
+            another = "client's connection" in line and socket.create_connection(("127.0.0.1", int(port)))
+            said = b""
+            try:
+                client.sendall(line.encode())
+                while octets := client.recv(4096):
+                    said += octets
+            except ConnectionError:
+                pass
+            if another: another.close()
+            begun, newline, code = said.decode(errors="replace").partition("\n")
+            if begun.startswith("begun ") and newline:
+                return begun[6:] + "\t" + code.strip()
+    sys.exit(f"what is behind port {port} does not start: {line}")
+lines = sys.stdin.readlines()
+with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+    for outcome in pool.map(attempt, lines): print(outcome)
+"#;
+
+/// Has the hijacked programs of the units of a pattern try acts, each behind the port of its unit, with layers of the program's.
+/// With one process for all, one after the other.
+pub fn attack(machine: &Machine, units: &str, at_once: usize, layers: &str, acts: &[(u16, String)]) -> Vec<Outcome> {
+    let lines = acts.iter().fold(String::new(), |lines, (port, act)| lines + &format!("{port} {layers} {act}\n"));
+    let script = machine.folder().file("attacker", ATTACKER);
+    let list = machine.folder().file("acts", lines);
+    let said = machine.client(&format!("python3 {} {at_once} 4444 < {}", script.display(), list.display()));
+    let said = String::from_utf8(said).unwrap();
+    let ends = ends(machine, units);
+    let lines = said.lines().map(|line| line.split_once('\t').unwrap());
+    let outcomes: Vec<_> = acts
+        .iter()
+        .zip(lines)
+        .map(|((port, act), (run, code))| {
+            // A debug build names the call that its policy forbids: no code.
+            let code = if code.starts_with("hunker: the policy forbids ") { "" } else { code };
+            // A connection that ends without a code may be the act's doing: then systemd's word counts, and nothing else.
+            match (code, ends.get(run).map(|(how, status)| (how.as_str(), *status))) {
+                ("0", _) | ("", Some(("exited", 255))) => Outcome::Done,
+                ("", Some(("killed", signal @ (SIGSYS | SIGXFSZ)))) => Outcome::Killed(signal),
+                // 101 is a panic.
+                ("", Some(("exited", errno))) if errno != 101 => Outcome::Refused(errno),
+                (code, end) => Outcome::Refused(
+                    code.parse().unwrap_or_else(|_| panic!("{units}, port {port}: {act}: {code:?}, {end:?}")),
+                ),
+            }
+        })
+        .collect();
+    assert_eq!(outcomes.len(), acts.len());
+    outcomes
+}
+
+/// How each run of units failed so far, by what systemd calls the run: `exited` or `killed`, and with what.
+fn ends(machine: &Machine, units: &str) -> BTreeMap<String, (String, i32)> {
+    // A client knows of the end sooner than systemd, which writes it down before the unit stops being active.
+    machine.wait_for(&format!("! systemctl --quiet is-active '{units}'"));
+    // The message that a process of a unit has ended.
+    let entries = machine.journal(
+        "--output=json --output-fields=INVOCATION_ID,EXIT_CODE,EXIT_STATUS MESSAGE_ID=98e322203f7a4ed290d09fe03c09fe15",
+    );
+    let ends = entries.lines().map(|entry| {
+        let fields: serde_json::Value = serde_json::from_str(entry).unwrap();
+        let field = |name| fields[name].as_str().unwrap_or_else(|| panic!("no {name}: {entry}")).to_owned();
+        (field("INVOCATION_ID"), (field("EXIT_CODE"), field("EXIT_STATUS").parse().unwrap()))
+    });
+    ends.collect()
+}

@@ -1,0 +1,77 @@
+//! docs/data/acts.csv: what stops each act.
+
+use std::fmt::Write as _;
+use std::fs;
+
+use super::support::repository;
+
+/// An act, and what stops it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Row {
+    pub act: String,
+    pub family: String,
+    /// Whether it is done in a unit without any directive, as root. Where it is not, this machine cannot show what stops it.
+    pub open: bool,
+    /// Whether the whole unit stops it.
+    pub unit: bool,
+    /// The groups of directives that stop it where there is nothing else.
+    pub alone: Vec<String>,
+    /// Those that stop it so where the user is not root, and did not for root.
+    pub nobody: Vec<String>,
+    /// Those without which the unit does not stop it any more.
+    pub only: Vec<String>,
+    /// Whether the program's Landlock alone stops it, and its seccomp alone.
+    pub layers: [bool; 2],
+}
+
+const HEAD: &str = "act,family,possible without any,stopped by the unit,stopped alone by,stopped alone for nobody by,possible again without,\
+                    stopped by Landlock alone,stopped by seccomp alone";
+
+fn path() -> std::path::PathBuf {
+    repository().join("docs/data/acts.csv")
+}
+
+const fn said(it: bool) -> &'static str {
+    if it { "yes" } else { "no" }
+}
+
+pub fn write(rows: &[Row]) {
+    let mut text = format!("{HEAD}\n");
+    for row in rows {
+        // Some have a comma.
+        let [alone, nobody, only] = [&row.alone, &row.nobody, &row.only].map(|names| names.join(";"));
+        let [landlock, seccomp] = row.layers.map(said);
+        let [open, unit] = [row.open, row.unit].map(said);
+        writeln!(text, "\"{}\",{},{open},{unit},{alone},{nobody},{only},{landlock},{seccomp}", row.act, row.family)
+            .unwrap();
+    }
+    fs::write(path(), text).unwrap();
+}
+
+pub fn read() -> Vec<Row> {
+    const WRITE: &str = "docs/data/acts.csv is not what `ATTACK=full tests/run walls` writes";
+    let text = fs::read_to_string(path()).unwrap_or_else(|_| panic!("{WRITE}"));
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some(HEAD), "{WRITE}");
+    let list = |cell: &str| cell.split(';').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    let rows = lines.map(|line| {
+        let (act, rest) = line.strip_prefix('"').and_then(|line| line.split_once("\",")).expect(WRITE);
+        let [family, open, unit, alone, nobody, only, landlock, seccomp] = rest.split(',').collect::<Vec<_>>()[..]
+        else {
+            panic!("{WRITE}: {line}")
+        };
+        let [open, unit, landlock, seccomp] = [open, unit, landlock, seccomp].map(|cell| cell == "yes");
+        let (act, family) = (act.to_owned(), family.to_owned());
+        Row {
+            act,
+            family,
+            open,
+            unit,
+            alone: list(alone),
+            nobody: list(nobody),
+            only: list(only),
+            layers: [landlock, seccomp],
+        }
+    });
+    rows.collect()
+}
