@@ -46,7 +46,7 @@ pub mod engine {
     pub use crate::engine::buffers::Buffers;
     pub use crate::engine::daemon::is_of_the_socket;
     pub use crate::engine::descriptors::{keep_numbers, raise_descriptor_limit};
-    pub use crate::engine::network::{mapped, mask};
+    pub use crate::engine::network::{NoSubnet, Subnet};
     pub use crate::engine::table::Table;
 }
 

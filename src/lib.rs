@@ -98,7 +98,7 @@ mod zone;
 pub use file::Readable;
 pub use hunker::{Pin, Rule, Syscall};
 pub use policy::{Extra, LIST};
-pub use service::{Answer, Behavior, Files, LineEnd, NoOptions, Pattern, Reply, Run, Service};
+pub use service::{Answer, Behavior, Files, LineEnd, NoOptions, Pattern, Reply, Run, Service, StreamOptions};
 
 /// The `main` of a service's program.
 ///

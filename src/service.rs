@@ -53,6 +53,12 @@ pub trait Service {
         Ok(None)
     }
 
+    /// How many octets a second a TCP connection is sent at most; 0 is no limit. For a service that goes on sending:
+    /// [`StreamOptions`] has the option for it.
+    fn max_rate(_options: &Self::Options) -> u32 {
+        0
+    }
+
     /// Does everything that needs the outside world, before the lock-down.
     ///
     /// # Errors
@@ -236,9 +242,58 @@ impl LineEnd {
 #[derive(clap::Args, Debug, Default)]
 pub struct NoOptions {}
 
+/// For services that go on sending. `MAX_RATE` is what `--max-rate` is by default.
+#[derive(clap::Args, Debug, Default)]
+pub struct StreamOptions<const MAX_RATE: u32> {
+    /// The limit. (No default of clap's: that is one for all `MAX_RATE` of a program.)
+    #[arg(long, value_name = "OCTETS", value_parser = rate, help = rate_help(MAX_RATE))]
+    #[arg(long_help = format!("{}\n\n{}", rate_help(MAX_RATE), TCP_ONLY))]
+    max_rate: Option<u32>,
+}
+
+impl<const MAX_RATE: u32> StreamOptions<MAX_RATE> {
+    /// In octets a second; 0 is no limit.
+    #[must_use]
+    pub fn max_rate(&self) -> u32 {
+        self.max_rate.unwrap_or(MAX_RATE)
+    }
+}
+
+const TCP_ONLY: &str = "The kernel keeps it for TCP. Over a Unix-domain socket and into a pipe, there is no limit.";
+
+fn rate_help(default: u32) -> String {
+    format!("Maximum octets per second sent on a connection (0: no limit) [default: {default}]")
+}
+
+fn rate(text: &str) -> Result<u32, &'static str> {
+    // A segment may have 64 KiB: at a lower rate, that is more than a quarter of a minute.
+    const LOWEST: u32 = 4096;
+    match text.parse() {
+        Ok(rate) if rate == 0 || rate >= LOWEST => Ok(rate),
+        _ => Err("write a number from 4096 on, since slower clients would seem to be idle, or 0 for no limit"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_stream_has_its_own_rate() {
+        use clap::Parser;
+
+        #[derive(Parser)]
+        struct Line<const MAX_RATE: u32> {
+            #[command(flatten)]
+            options: StreamOptions<MAX_RATE>,
+        }
+        fn rate<const MAX_RATE: u32>(line: &[&str]) -> u32 {
+            let line = Line::<MAX_RATE>::try_parse_from([&["stream"], line].concat());
+            line.expect("a rate").options.max_rate()
+        }
+        assert_eq!((rate::<0>(&[]), rate::<65_536>(&[])), (0, 65_536));
+        assert_eq!((rate::<0>(&["--max-rate", "4096"]), rate::<65_536>(&["--max-rate", "0"])), (4096, 0));
+    }
 
     #[test]
     fn lines_end_as_the_other_side_expects() {

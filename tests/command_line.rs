@@ -38,10 +38,27 @@ fn mistakes_on_the_command_line_are_named_with_the_way_out() {
         assert_mistake(name, &["--idle-timeout", "0"], 2, &["--idle-timeout", &help]);
         assert_mistake(name, &["--idle-timeout", "soon"], 2, &["soon", &help]);
         assert_mistake(name, &["--listen", "localhost"], 2, &["localhost", &help]);
+        let no_network = &["--datagram-exempt", "192.0.2.0/33", "write an address or a network", &help];
+        assert_mistake(name, &["--datagram-exempt", "192.0.2.0/33"], 2, no_network);
+        let host = &["--datagram-exempt", "192.0.2.1/24", "have 0 in all bits after the prefix", &help];
+        assert_mistake(name, &["--datagram-exempt", "192.0.2.1/24"], 2, host);
     }
     assert_mistake("echo", &["operand"], 2, &["operand"]);
     assert_mistake("daytime", &["--format", "rfc868"], 2, &["rfc868", "nist-like"]);
     assert_mistake("daytime", &["--format", "%"], 2, &["strftime(3)"]);
+    for name in ["echo", "chargen"] {
+        for rate in ["1", "4095", "-1", "1M"] {
+            assert_mistake(
+                name,
+                &[&format!("--max-rate={rate}")],
+                2,
+                &["--max-rate", rate, "from 4096 on", "0 for no"],
+            );
+        }
+    }
+    for name in ["qotd", "daytime", "discard", "time"] {
+        assert_mistake(name, &["--max-rate", "8192"], 2, &["unexpected argument '--max-rate'"]);
+    }
 }
 
 #[test]
@@ -276,7 +293,7 @@ fn help_and_version_are_for_people() {
             assert!(text.contains(word), "{name}: no {word}");
         }
         assert_eq!(text.contains("TCP only"), !service.udp, "{name}: {text}");
-        assert!(text.lines().all(|line| line.len() <= 110));
+        assert!(text.lines().all(|line| line.len() <= 110), "{text}");
         let version = run(name, &["--version"]);
         assert_eq!(String::from_utf8(version.stdout).unwrap(), format!("{name} {}\n", env!("CARGO_PKG_VERSION")));
     }

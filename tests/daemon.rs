@@ -698,6 +698,8 @@ fn an_idle_daemon_makes_no_system_call_whatever_its_clients_did() {
                 .args(["--listen", "tcp://127.0.0.1:0", "--listen", &unix, "--listen", "udp://127.0.0.1:0"])
                 .args(["--idle-timeout", "60000"])
                 .args(support::options(name))
+                // With a limit, it learns only with the next segment that a client is gone.
+                .args(if name == "chargen" { &["--max-rate", "0"][..] } else { &[] })
                 .stdin(Stdio::null())
                 .stderr(Stdio::piped()),
         );

@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::HashSet;
 use std::io::Read;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -261,6 +261,67 @@ fn all_networks_together_get_no_more_octets_than_the_total() {
     });
     let allowed = allowed(1000, LONGEST, start);
     assert!(victims > 1000 && victims <= allowed, "{victims} octets of {allowed}");
+}
+
+/// How many of so many requests, each of which waits for its reply, are answered.
+fn answered(client: &UdpSocket, address: SocketAddr, count: usize) -> usize {
+    (0..count).filter(|_| ask(client, b"", address).len() > 2).count()
+}
+
+/// Asserts that requests of this client's were not answered, by one of a probe's that came after them and was.
+fn assert_unanswered(client: &UdpSocket, probe: &UdpSocket, address: SocketAddr) {
+    for _ in 0..10 {
+        client.send_to(b"", address).unwrap();
+    }
+    ask(probe, b"", address);
+    assert_eq!(drawn(client), 0);
+}
+
+#[test]
+fn probes_of_exempt_networks_are_not_limited_and_everybody_else_is() {
+    for mode in [&[][..], &["--shared"]] {
+        let exempt = ["--datagram-rate", "1", "--datagram-exempt", "127.0.1.0/24", "--datagram-exempt", "127.0.2.1"];
+        let service = Datagrams::start("qotd", &[mode, &exempt].concat());
+        for network in [1, 2] {
+            assert_eq!(answered(&client_in(network), service.address, 100), 100, "{mode:?}: 127.0.{network}.1");
+        }
+        // One reply for each network in all the time that this takes; the neighbour of a single address is not that address.
+        let neighbour = UdpSocket::bind("127.0.2.2:0").unwrap();
+        neighbour.set_read_timeout(Some(HUNG)).unwrap();
+        assert_eq!(answered(&neighbour, service.address, 1), 1);
+        assert_unanswered(&neighbour, &client_in(1), service.address);
+        // What looks like a service stays one.
+        let low = UdpSocket::bind("127.0.1.1:917").unwrap();
+        assert_unanswered(&low, &client_in(1), service.address);
+    }
+}
+
+#[test]
+fn probes_of_exempt_networks_leave_the_total_to_others() {
+    for mode in [&[][..], &["--shared"]] {
+        let limits = ["--datagram-rate", "0", "--datagram-total", "1", "--datagram-exempt", "127.0.1.0/24"];
+        let service = Datagrams::start("qotd", &[mode, &limits].concat());
+        let (probe, client) = (client_in(1), client_in(3));
+        assert_eq!(answered(&probe, service.address, 100), 100, "{mode:?}");
+        // It is all there: one reply, which overdraws it.
+        assert_eq!(answered(&client, service.address, 1), 1, "{mode:?}");
+        assert_unanswered(&client, &probe, service.address);
+        assert_eq!(answered(&probe, service.address, 100), 100, "{mode:?}, when it is used up");
+    }
+}
+
+#[test]
+fn an_exempt_network_is_the_same_over_ipv6_and_may_be_one_of_ipv6() {
+    let exempt = ["--datagram-rate", "1", "--datagram-exempt", "127.0.1.0/24", "--datagram-exempt", "::1"];
+    let service = Datagrams::on("qotd", &exempt, "[::]");
+    let port = service.address.port();
+    assert_eq!(answered(&client_in(1), (Ipv4Addr::LOCALHOST, port).into(), 20), 20, "seen as ::ffff:127.0.1.1");
+    let client = UdpSocket::bind("[::1]:0").unwrap();
+    client.set_read_timeout(Some(HUNG)).unwrap();
+    assert_eq!(answered(&client, (Ipv6Addr::LOCALHOST, port).into(), 20), 20);
+    let other = client_in(3);
+    assert_eq!(answered(&other, (Ipv4Addr::LOCALHOST, port).into(), 1), 1);
+    assert_unanswered(&other, &client_in(1), (Ipv4Addr::LOCALHOST, port).into());
 }
 
 #[test]

@@ -168,13 +168,17 @@ fn whoever_is_silent_makes_room_and_nobody_else_does() {
 
 #[test]
 fn a_source_that_comes_too_often_is_refused() {
-    let daemon = keeper("time", &["--max-rate-per-source", "5"]);
-    let mut served = 0;
-    for _ in 0..50 {
-        served += usize::from(read_all(&mut daemon.connect()).len() == 4);
+    for mode in [Mode::Keeper, Mode::Shared] {
+        let daemon = Daemon::start_as(mode, "time", &["--max-rate-per-source", "5"]);
+        let mut served = 0;
+        for _ in 0..50 {
+            served += usize::from(read_all(&mut daemon.connect()).len() == 4);
+        }
+        assert!((5..50).contains(&served), "{mode:?}: {served} of 50");
+        assert_eq!(read_all(&mut connected_from(9, daemon.address)).len(), 4, "{mode:?}: another source");
+        // It is served again, once it has waited.
+        wait_until(|| read_all(&mut daemon.connect()).len() == 4);
     }
-    assert!((5..50).contains(&served), "{served} of 50");
-    assert_eq!(read_all(&mut connected_from(9, daemon.address)).len(), 4, "another source");
 }
 
 #[test]

@@ -12,10 +12,12 @@ use small_services::engine::Limits;
 use small_services::engine::buffers::{self, Buffers, PROGRAM};
 use small_services::services::{self, Kind, Row};
 use support::attack::bounded;
-use support::{Daemon, Folder, Mode, helper, program, repository, wait_until};
+use support::{Daemon, Folder, MODES, Mode, helper, program, repository, tool, wait_until};
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
+/// What chargen sends on a connection in a second, in octets.
+const CHARGEN: u32 = 64 << 10;
 /// What lunchd takes for a connection, TLS and HTTP/2 with all its streams; and for answers on their way.
 const WEB: usize = 128 * KIB;
 const ANSWERS: usize = 64 * MIB;
@@ -161,6 +163,7 @@ fn in_kernel(Buffers { receive, send }: Buffers) -> (usize, usize) {
 fn every_way_of_starting_bounds_the_buffers_of_a_connection() {
     for Row { program: name, kind, .. } in services::all() {
         let buffers = if kind == Kind::Stream { Buffers::STREAM } else { Buffers::REPLY };
+        let buffers = if name == "chargen" { buffers.paced(CHARGEN) } else { buffers };
         // A super-server's connection: its own, whatever the super-server's listening socket has.
         let served = support::inetd_style(name, &["--idle-timeout", "60000"]);
         let port = served.client.peer_addr().unwrap().port();
@@ -171,6 +174,38 @@ fn every_way_of_starting_bounds_the_buffers_of_a_connection() {
             let _client = daemon.connect();
             of_connections(daemon.address.port()).contains(&in_kernel(buffers))
         });
+    }
+}
+
+/// The limits on the rates of the connections to a port that have been accepted, in bits a second, as the kernel has them.
+fn rates_of_connections(port: u16) -> Vec<Option<u64>> {
+    let output = tool("ss").args(["-tinH", &format!("sport = :{port}")]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    // `pacing_rate RATE`, and where there is a limit `pacing_rate RATE/LIMIT`.
+    let limit = |line: &str| {
+        let rates = line.split_once("pacing_rate ")?.1.split(' ').next()?;
+        Some(rates.split_once('/').map(|(_, limit)| limit.strip_suffix("bps").unwrap().parse().unwrap()))
+    };
+    text.lines().filter_map(limit).collect()
+}
+
+#[test]
+fn the_kernel_has_the_limit_on_the_rate_of_every_connection() {
+    for (name, options, limit) in [
+        ("chargen", &[][..], Some(CHARGEN)),
+        ("chargen", &["--max-rate", "0"], None),
+        ("chargen", &["--max-rate", "1000000"], Some(1_000_000)),
+        ("echo", &[], None),
+        ("echo", &["--max-rate", "65536"], Some(65_536)),
+    ] {
+        for mode in MODES {
+            let mut served = support::served(mode, name, options);
+            served.client.write_all(b"x").unwrap();
+            served.client.read_exact(&mut [0]).unwrap();
+            let port = served.client.peer_addr().unwrap().port();
+            let limit = limit.map(|octets| u64::from(octets) * 8);
+            assert_eq!(rates_of_connections(port), [limit], "{mode:?}, {name} {options:?}");
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use support::{
     Daemon, MODES, Mode, Process, assert_fortune, built_in_fortunes, noise, program, read_all, send, served, wait_until,
@@ -200,7 +200,7 @@ fn time_counts_the_seconds_since_1900() {
 #[test]
 fn chargen_sends_the_lines_of_the_rfc_until_the_client_closes() {
     for mode in MODES {
-        let mut served = served(mode, "chargen", &[]);
+        let mut served = served(mode, "chargen", &["--max-rate", "0"]);
         // Thrown away, however much it is, as long as the client reads as well.
         let sent = send(&served.client, noise(8 * MIB));
         let mut octets = vec![0; 16 * MIB];
@@ -215,6 +215,34 @@ fn chargen_sends_the_lines_of_the_rfc_until_the_client_closes() {
         }
         served.ended_well();
     }
+}
+
+/// What TCP sends before it paces: ten segments, of 64 KiB on loopback; and a segment that is begun.
+const UNPACED: usize = 11 * 64 * KIB;
+
+#[test]
+fn a_stream_is_sent_no_faster_than_its_rate_and_is_not_idle() {
+    const RATE: usize = 512 * KIB;
+    const LENGTH: usize = 2 * MIB;
+    let arguments = ["--max-rate", &RATE.to_string(), "--idle-timeout", "2"];
+    thread::scope(|scope| {
+        for (mode, name) in MODES.iter().flat_map(|&mode| [(mode, "echo"), (mode, "chargen")]) {
+            scope.spawn(move || {
+                let start = Instant::now();
+                let mut served = served(mode, name, &arguments);
+                let sent = send(&served.client, if name == "echo" { noise(LENGTH) } else { Vec::new() });
+                let mut octets = vec![0; LENGTH];
+                served.client.read_exact(&mut octets).unwrap();
+                // The kernel's clock is ours, and a slow machine only takes longer: twice the rate is far from unlimited.
+                let milliseconds = usize::try_from(start.elapsed().as_millis()).unwrap();
+                let allowed = 2 * RATE * milliseconds / 1000 + UNPACED;
+                assert!(LENGTH <= allowed, "{mode:?}, {name}: {LENGTH} octets in {milliseconds} ms, {allowed} allowed");
+                sent.join().unwrap().expect("all is taken");
+                assert!(name == "chargen" || octets == noise(LENGTH), "{mode:?}: an echo of something else");
+                served.ended_well();
+            });
+        }
+    });
 }
 
 #[test]

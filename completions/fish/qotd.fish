@@ -15,9 +15,10 @@ complete -c qotd -l idle-timeout -d 'Let a client go that was idle for so long [
 complete -c qotd -l listen -d 'Serve there: IP:PORT, or only tcp://IP:PORT, udp://IP:PORT, unix:PATH; can be repeated' -r
 complete -c qotd -l max-connections -d 'Maximum number of concurrent connections; one more ends one that is idle' -r
 complete -c qotd -l max-per-source -d 'Maximum number of concurrent connections from one source [default: half of all]' -r
-complete -c qotd -l max-rate-per-source -d 'Maximum number of new connections per second from one source; 0 is no limit' -r
+complete -c qotd -l max-rate-per-source -d 'Maximum number of new connections per second from one source [default: 200; with --shared no limit]' -r
 complete -c qotd -l datagram-rate -d 'Send a network so many octets a second more in datagrams than it sends [default: one longest reply]' -r
 complete -c qotd -l datagram-total -d 'The same for all networks together; 0 is no limit' -r
+complete -c qotd -l datagram-exempt -d 'Do not limit datagrams to this network, such as 192.0.2.0/24: that of your probes; can be repeated' -r
 complete -c qotd -s e -l equal -d 'Give all files the same share, however many fortunes they hold'
 complete -c qotd -s a -l all -d 'The host\'s fortunes, the offensive ones too'
 complete -c qotd -s o -l offensive -d 'The host\'s offensive fortunes only; has no effect on FILE or DIR'

@@ -52,6 +52,13 @@ impl Buffers {
         }
     }
 
+    /// Those of a connection that is sent so many octets a second, 0 for no limit: no more than what is sent in a second. The rest
+    /// would only wait there, and the client seem to be idle meanwhile.
+    #[must_use]
+    pub fn paced(self, max_rate: u32) -> Self {
+        if max_rate == 0 { self } else { Self { send: self.send.min(max_rate), ..self } }
+    }
+
     /// How much the kernel takes for a connection with these buffers, in octets, at most.
     #[must_use]
     pub const fn memory(self) -> usize {
@@ -68,6 +75,13 @@ impl Buffers {
         sys::set_receive_buffer(socket, self.receive)?;
         sys::set_send_buffer(socket, self.send)
     }
+}
+
+/// Gives a connection, or a listener for all that it accepts, what a behavior takes. Once it is locked down, a process cannot
+/// lift the limit on its rate.
+pub(super) fn prepare(socket: BorrowedFd<'_>, behavior: &Behavior, max_rate: u32) -> io::Result<()> {
+    Buffers::of(behavior).paced(max_rate).set(socket)?;
+    if max_rate > 0 { sys::set_max_rate(socket, max_rate) } else { Ok(()) }
 }
 
 /// How much of a stream is handled at a time, in octets.

@@ -14,9 +14,10 @@ use rustix::io::{Errno, ioctl_fionbio, retry_on_intr};
 use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with};
 use rustix::stdio::{dup2_stdin, stdin};
 
-use super::buffers::Buffers;
+use super::buffers::{self, Buffers};
 use super::descriptors::{Arranged, raise_descriptor_limit};
 use super::limiter::TOTAL;
+use super::network::Subnet;
 use super::sockets::{Kind, Lifetime, Socket};
 use crate::numbers::{EVENT_LOOP, INPUT, OUTPUT, STREAM};
 use crate::sd_notify::Manager;
@@ -51,9 +52,6 @@ pub(crate) const CLOSE: Rule = Rule::new(Syscall::CLOSE, &[STREAM], "end a conne
 pub(crate) const BE_TOLD: Rule = Rule::new(Syscall::READ, &[INPUT], "learn that it is time to stop, or to read again");
 pub(crate) const TELL: Rule = Rule::new(Syscall::WRITE, &[OUTPUT], "tell the service manager: ready, alive, stopping");
 
-/// How many new connections a second one source may make, unless `--max-rate-per-source` says otherwise.
-const RATE: u32 = 200;
-
 /// How much is served.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "All clients, on sockets that are passed or that --listen opens")]
@@ -74,11 +72,11 @@ pub struct Limits {
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_per_source: Option<u32>,
 
-    /// Maximum number of new connections per second from one source; 0 is no limit
+    /// Maximum number of new connections per second from one source [default: 200; with --shared no limit]
     ///
-    /// A source is an IPv4 address or an IPv6 /64. As many may come at once.
-    #[arg(long, value_name = "COUNT", default_value_t = RATE, conflicts_with = "shared")]
-    pub max_rate_per_source: u32,
+    /// A source is an IPv4 address or an IPv6 /64. As many may come at once. 0 is no limit.
+    #[arg(long, value_name = "COUNT")]
+    pub max_rate_per_source: Option<u32>,
 
     /// Send a network so many octets a second more in datagrams than it sends [default: one longest reply]
     ///
@@ -89,6 +87,12 @@ pub struct Limits {
     /// The same for all networks together; 0 is no limit
     #[arg(long, value_name = "OCTETS", default_value_t = TOTAL)]
     pub datagram_total: u32,
+
+    /// Do not limit datagrams to this network, such as 192.0.2.0/24: that of your probes; can be repeated
+    ///
+    /// Name no network whose addresses others can forge: your border has to drop what comes with them.
+    #[arg(long, value_name = "NETWORK")]
+    pub datagram_exempt: Option<Vec<Subnet>>,
 }
 
 impl Limits {
@@ -104,9 +108,10 @@ impl Default for Limits {
             shared: false,
             max_connections: 1000,
             max_per_source: None,
-            max_rate_per_source: RATE,
+            max_rate_per_source: None,
             datagram_rate: None,
             datagram_total: TOTAL,
+            datagram_exempt: None,
         }
     }
 }
@@ -193,8 +198,8 @@ pub(super) enum Accepted {
 }
 
 impl Daemon {
-    /// Prepares the sockets and an event loop over those that listen. `connections` have a descriptor in this process, and `stay` is
-    /// how long the program stays without traffic where inetd would start it again.
+    /// Prepares the sockets and an event loop over those that listen. `connections` have a descriptor in this process, each is sent
+    /// `max_rate`, and `stay` is how long the program stays without traffic where inetd would start it again.
     ///
     /// # Errors
     ///
@@ -204,6 +209,7 @@ impl Daemon {
         lifetime: Lifetime,
         stay: Duration,
         behavior: &Behavior,
+        max_rate: u32,
         connections: u32,
         now: Instant,
     ) -> Result<Self, Error> {
@@ -222,7 +228,7 @@ impl Daemon {
                 // Connections have these from their listener.
                 Kind::Listener => {
                     ioctl_fionbio(descriptor, true)?;
-                    Buffers::of(behavior).set(descriptor)?;
+                    buffers::prepare(descriptor, behavior, max_rate)?;
                     epoll::add(&epoll, descriptor, EventData::new_u64(index), EventFlags::IN)?;
                 }
             }

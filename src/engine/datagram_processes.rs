@@ -9,7 +9,7 @@ use rustix::io::ioctl_fionbio;
 
 use super::children::Children;
 use super::daemon::{Daemon, Error, Limits};
-use super::datagrams::Datagrams;
+use super::datagrams::{DatagramLimits, Datagrams};
 use super::sockets::Kind;
 use crate::service::Behavior;
 use crate::sys::processes::Process;
@@ -18,9 +18,8 @@ use crate::sys::processes::Process;
 const AGAIN: Duration = Duration::from_secs(1);
 
 pub(super) struct DatagramProcesses {
-    /// Of each process, in octets a second.
-    rate: Option<u32>,
-    total: u32,
+    /// Of each process.
+    limits: DatagramLimits,
     /// Whether the service follows files, which each process reads again.
     has_files: bool,
     all: Vec<DatagramProcess>,
@@ -51,9 +50,8 @@ impl DatagramProcesses {
         }
         let many = u32::try_from(all.len().max(1)).unwrap_or(1);
         Ok(Self {
-            rate: limits.datagram_rate,
             // Each has limits of its own: together they have the total.
-            total: limits.datagram_total.div_ceil(many),
+            limits: DatagramLimits { total: limits.datagram_total.div_ceil(many), ..DatagramLimits::of(limits) },
             has_files: !behavior.readable().is_empty(),
             all,
         })
@@ -91,7 +89,7 @@ impl DatagramProcesses {
     /// Not inlined: its stack frame is 14 KiB, and would tear those apart that the keeper touches for each connection.
     #[inline(never)]
     fn datagrams(&self, behavior: &Behavior, seed: u64) -> Box<Datagrams> {
-        Box::new(Datagrams::new(self.rate, self.total, behavior, SmallRng::seed_from_u64(seed), Instant::now()))
+        Box::new(Datagrams::new(self.limits.clone(), behavior, SmallRng::seed_from_u64(seed), Instant::now()))
     }
 
     pub fn processes(&self) -> impl Iterator<Item = Process> + '_ {

@@ -10,7 +10,9 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 
 use super::answer;
+use super::daemon::Limits;
 use super::limiter::{HEADERS, Limiter, Payer};
+use super::network::Subnet;
 use crate::numbers::{DATAGRAM_SOCKET, FILE, INPUT};
 use crate::service::{Behavior, LineEnd};
 use crate::sys::{self, Batch};
@@ -45,6 +47,23 @@ const FIRST_CLIENT_PORT: u16 = 1024;
 /// As long as RFC 864 and 865 have in mind, in octets.
 const LONGEST: usize = 512;
 
+/// How much a process sends in datagrams. Rates are in octets a second, 0 for no limit.
+#[derive(Clone)]
+pub(super) struct DatagramLimits {
+    /// What a network may draw; if it is not said, one longest reply a second.
+    pub(super) rate: Option<u32>,
+    /// All networks together.
+    pub(super) total: u32,
+    /// Without limit.
+    pub(super) exempt: Option<Vec<Subnet>>,
+}
+
+impl DatagramLimits {
+    pub(super) fn of(limits: &Limits) -> Self {
+        Self { rate: limits.datagram_rate, total: limits.datagram_total, exempt: limits.datagram_exempt.clone() }
+    }
+}
+
 /// Answers datagrams, from memory that is reserved once.
 pub(super) struct Datagrams {
     batch: Batch,
@@ -54,8 +73,7 @@ pub(super) struct Datagrams {
 }
 
 impl Datagrams {
-    /// Rates are in octets a second, 0 for no limit; without one, a network may draw one longest reply a second.
-    pub(super) fn new(rate: Option<u32>, total: u32, behavior: &Behavior, random: SmallRng, now: Instant) -> Self {
+    pub(super) fn new(limits: DatagramLimits, behavior: &Behavior, random: SmallRng, now: Instant) -> Self {
         let longest = match behavior {
             Behavior::Reply(reply) => reply.longest(),
             Behavior::Answer(answer) => answer.longest(),
@@ -64,10 +82,10 @@ impl Datagrams {
         };
         // What is longer takes longer to pay for. An echo costs little of it.
         let one_reply = longest.min(LONGEST) + HEADERS;
-        let rate = rate.unwrap_or(u32::try_from(one_reply).unwrap_or(u32::MAX));
+        let rate = limits.rate.unwrap_or(u32::try_from(one_reply).unwrap_or(u32::MAX));
         Self {
             batch: Batch::new(),
-            limiter: Limiter::new(rate, total, now),
+            limiter: Limiter::new(rate, limits.total, limits.exempt, now),
             reply: Vec::with_capacity(longest),
             random,
         }

@@ -23,6 +23,7 @@ use super::daemon::{ACCEPTED_AT_ONCE, Accepted, Daemon, Error, Limits, SIGNALS, 
 use super::datagram_processes::DatagramProcesses;
 use super::descriptors::Arranged;
 use super::one::One;
+use super::rates::Rate;
 use super::slots::{Slots, Verdict};
 use super::sockets::{Kind, Lifetime};
 use crate::numbers::STREAM;
@@ -82,7 +83,7 @@ pub struct Keeper {
 
 impl Keeper {
     /// Prepares the sockets and an event loop over them. `idle` is how long a client may be idle, `stay` how long the program
-    /// stays without traffic where inetd would start it again.
+    /// stays without traffic where inetd would start it again, and `max_rate` how many octets a second a client is sent.
     ///
     /// # Errors
     ///
@@ -94,10 +95,11 @@ impl Keeper {
         limits: &Limits,
         idle: Duration,
         stay: Duration,
+        max_rate: u32,
     ) -> Result<Self, Error> {
         let now = Instant::now();
         // It holds one connection at a time.
-        let daemon = Daemon::new(arranged, lifetime, stay, &one.behavior, 1, now)?;
+        let daemon = Daemon::new(arranged, lifetime, stay, &one.behavior, max_rate, 1, now)?;
         // Connections have these from their listener.
         for (_, socket) in daemon.sockets(Kind::Listener) {
             limit_time(&socket.descriptor, idle)?;
@@ -110,7 +112,7 @@ impl Keeper {
             datagram_processes,
             one,
             random: random::seeded()?,
-            slots: Slots::new(limits.max_connections as usize, limits.per_source(), limits.max_rate_per_source, now),
+            slots: Slots::new(limits.max_connections as usize, limits.per_source(), Rate::of_connections(limits), now),
             waiting: None,
             look: now,
             unsettled: false,

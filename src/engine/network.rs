@@ -1,6 +1,7 @@
 //! Where clients come from, as far as limits tell them apart.
 
 use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 
 /// The network of a client. All of its hosts count as one source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,9 +48,49 @@ impl Network {
     }
 }
 
+/// A network that is named on the command line: an address, or one with a prefix length (CIDR).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    /// As in [`Network`].
+    address: u128,
+    /// How many bits of it count.
+    bits: u32,
+}
+
+/// Why a word names no network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoSubnet {
+    /// It is something else.
+    #[error("write an address or a network, such as 192.0.2.1, 192.0.2.0/24 or 2001:db8::/32")]
+    Syntax,
+    /// There are bits after the prefix.
+    #[error("it is the address of a host and not that of a network; have 0 in all bits after the prefix")]
+    Host,
+}
+
+impl Subnet {
+    /// Whether an address is one of its own.
+    #[must_use]
+    pub fn includes(&self, ip: IpAddr) -> bool {
+        mapped(ip) & mask(self.bits) == self.address
+    }
+}
+
+impl FromStr for Subnet {
+    type Err = NoSubnet;
+
+    fn from_str(text: &str) -> Result<Self, NoSubnet> {
+        let (ip, bits) = text.split_once('/').map_or((text, None), |(ip, bits)| (ip, Some(bits)));
+        let ip: IpAddr = ip.parse().map_err(|_| NoSubnet::Syntax)?;
+        let own = if ip.is_ipv4() { 32 } else { 128 };
+        let bits = bits.map_or(Ok(own), str::parse).ok().filter(|bits| *bits <= own).ok_or(NoSubnet::Syntax)?;
+        let (address, bits) = (mapped(ip), 128 - own + bits);
+        if address & mask(bits) == address { Ok(Self { address, bits }) } else { Err(NoSubnet::Host) }
+    }
+}
+
 /// An address in 128 bits: an IPv4 address is the IPv6 address that it is mapped to.
-#[must_use]
-pub fn mapped(ip: IpAddr) -> u128 {
+fn mapped(ip: IpAddr) -> u128 {
     match ip {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
         IpAddr::V6(v6) => v6.to_bits(),
@@ -57,8 +98,7 @@ pub fn mapped(ip: IpAddr) -> u128 {
 }
 
 /// So many of its first bits.
-#[must_use]
-pub fn mask(bits: u32) -> u128 {
+fn mask(bits: u32) -> u128 {
     u128::MAX.checked_shl(128 - bits).unwrap_or(0)
 }
 
@@ -88,6 +128,36 @@ mod tests {
             ("[::]:1024", "0.0.0.0:1024"),
         ] {
             assert_ne!(network(one), network(other), "{one} and {other}");
+        }
+    }
+
+    #[test]
+    fn a_subnet_includes_its_own_and_nobody_else() {
+        for (subnet, own, other) in [
+            ("192.0.2.0/24", "192.0.2.255", "192.0.3.0"),
+            ("192.0.2.1", "192.0.2.1", "192.0.2.2"),
+            ("192.0.2.0/24", "::ffff:192.0.2.9", "::192.0.2.9"),
+            ("::ffff:192.0.2.0/120", "192.0.2.9", "192.0.3.9"),
+            ("0.0.0.0/0", "198.51.100.7", "2001:db8::1"),
+            ("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::1"),
+            ("2001:db8::1", "2001:db8::1", "2001:db8::2"),
+        ] {
+            let includes =
+                |ip: &str| subnet.parse::<Subnet>().expect("a network").includes(ip.parse().expect("an address"));
+            assert!(includes(own) && !includes(other), "{subnet}");
+        }
+        assert!("::/0".parse::<Subnet>().expect("all").includes("192.0.2.1".parse().expect("an address")));
+    }
+
+    #[test]
+    fn what_is_no_subnet_is_told() {
+        for word in
+            ["", "x", "/24", "192.0.2.0/", "192.0.2.0/33", "192.0.2.0/-1", "2001:db8::/129", "192.0.2", "fe80::1%2"]
+        {
+            assert_eq!(word.parse::<Subnet>(), Err(NoSubnet::Syntax), "{word}");
+        }
+        for word in ["192.0.2.1/24", "2001:db8::1/64", "192.0.2.0/0"] {
+            assert_eq!(word.parse::<Subnet>(), Err(NoSubnet::Host), "{word}");
         }
     }
 

@@ -9,8 +9,7 @@ use rustix::net::{AddressFamily, getpeername};
 use rustix::stdio::stdin;
 
 use super::blocking::{Client, Error, limit_time};
-use super::buffers::Buffers;
-use super::{answer, discard, echo, repeat, reply};
+use super::{answer, buffers, discard, echo, repeat, reply};
 use crate::policy::Io;
 use crate::service::{Behavior, LineEnd};
 
@@ -50,17 +49,18 @@ impl One {
     }
 
     /// Takes the connection on descriptor 0, or the input of a filter: sets limits on a connection, so that no call on it waits
-    /// longer than `idle` for the client and the kernel buffers no more than [`Buffers`] says; and composes what can be composed.
+    /// longer than `idle` for the client, and the kernel buffers no more than [`buffers`] says and sends no faster than `max_rate`;
+    /// and composes what can be composed.
     ///
     /// # Errors
     ///
     /// [`Error::Prepare`] if the socket does not take the limits.
-    pub fn take_standard_input(&mut self, idle: Duration) -> Result<(), Error> {
+    pub fn take_standard_input(&mut self, idle: Duration, max_rate: u32) -> Result<(), Error> {
         let mut client = Client { from: None, is_local: false };
         if self.io == Io::Connection {
             let limits = ioctl_fionbio(stdin(), false).and_then(|()| limit_time(stdin(), idle));
-            let buffers = Buffers::of(&self.behavior);
-            limits.map_err(io::Error::from).and_then(|()| buffers.set(stdin())).map_err(Error::Prepare)?;
+            let prepare = |()| buffers::prepare(stdin(), &self.behavior, max_rate);
+            limits.map_err(io::Error::from).and_then(prepare).map_err(Error::Prepare)?;
             match &self.behavior {
                 Behavior::Discard => discard::prepare(stdin()),
                 Behavior::Answer(_) => {

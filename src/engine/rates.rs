@@ -1,8 +1,10 @@
 //! How much each network may have in a second: token buckets in the form of the generic cell rate algorithm.
 
 use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
 use std::time::Instant;
 
+use super::daemon::Limits;
 use super::network::Network;
 
 /// How many buckets there are. Networks that fall on the same one share it: memory is fixed, and nobody gets more.
@@ -15,6 +17,17 @@ const SECOND: u64 = 1_000_000_000;
 /// Units a second, octets or connections; 0 is no limit.
 #[derive(Clone, Copy)]
 pub(super) struct Rate(pub(super) u32);
+
+impl Rate {
+    /// How many new connections a second one source may make, unless `--max-rate-per-source` says otherwise. Each costs a keeper a
+    /// process. With `--shared`, closing one at once costs three fifths of what serving it does: there is little to win.
+    const CONNECTIONS: u32 = 200;
+
+    /// Of one source's new connections.
+    pub(super) fn of_connections(limits: &Limits) -> Self {
+        Self(limits.max_rate_per_source.unwrap_or(if limits.shared { 0 } else { Self::CONNECTIONS }))
+    }
+}
 
 /// When all that was taken is paid for, since the start of the program. The bucket is full if that moment is past, and empty if
 /// it is [`BURST`] ahead.
@@ -62,6 +75,20 @@ impl Buckets {
     /// The number of a network's bucket.
     pub(super) fn number(&self, network: Network) -> usize {
         usize::try_from(self.hasher.hash_one(network) % self.all.len() as u64).unwrap_or_default()
+    }
+
+    /// Counts a new connection to its source, and tells whether that may have it. Clients of Unix-domain sockets may.
+    pub(super) fn admit(&mut self, client: Option<SocketAddr>, now: Instant) -> bool {
+        if self.rate.0 == 0 {
+            return true;
+        }
+        let Some(client) = client else { return true };
+        let (number, now) = (self.number(Network::of_source(client)), self.since_start(now));
+        let any = self.have_some(number, now);
+        if any {
+            self.take(number, 1, now);
+        }
+        any
     }
 
     pub(super) fn have_some(&self, number: usize, now: u64) -> bool {

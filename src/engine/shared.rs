@@ -13,9 +13,10 @@ use rustix::stdio::stdin;
 
 use super::connection::{Connection, Worker};
 use super::daemon::{ACCEPTED_AT_ONCE, Accepted, Daemon, Error, Limits, SIGNALS, SOCKETS};
-use super::datagrams::Datagrams;
+use super::datagrams::{DatagramLimits, Datagrams};
 use super::descriptors::Arranged;
 use super::discard;
+use super::rates::{Buckets, Rate};
 use super::readiness::Next;
 use super::sockets::{Kind, Lifetime};
 use super::table::Table;
@@ -47,6 +48,8 @@ pub struct Shared {
     worker: Worker,
     /// By descriptor, the one without activity for longest first.
     connections: Table<RawFd, Connection>,
+    /// How often sources come.
+    rates: Buckets,
     /// How long a client may be idle.
     idle: Duration,
     datagrams: Datagrams,
@@ -57,7 +60,7 @@ pub struct Shared {
 
 impl Shared {
     /// Prepares the sockets and an event loop over them. `idle` is how long a connection may be idle, `stay` how long the
-    /// program stays without traffic where inetd would start it again.
+    /// program stays without traffic where inetd would start it again, and `max_rate` how many octets a second a client is sent.
     ///
     /// # Errors
     ///
@@ -69,9 +72,10 @@ impl Shared {
         limits: &Limits,
         idle: Duration,
         stay: Duration,
+        max_rate: u32,
     ) -> Result<Self, Error> {
         let now = Instant::now();
-        let daemon = Daemon::new(arranged, lifetime, stay, &behavior, limits.max_connections, now)?;
+        let daemon = Daemon::new(arranged, lifetime, stay, &behavior, max_rate, limits.max_connections, now)?;
         for (index, socket) in daemon.sockets(Kind::Datagrams) {
             ioctl_fionbio(&socket.descriptor, true)?;
             let data = EventData::new_u64(SOCKETS + index as u64);
@@ -84,8 +88,9 @@ impl Shared {
         Ok(Self {
             daemon,
             connections: Table::new(max, limits.per_source()),
+            rates: Buckets::new(Rate::of_connections(limits), now),
             idle,
-            datagrams: Datagrams::new(limits.datagram_rate, limits.datagram_total, &behavior, random::seeded()?, now),
+            datagrams: Datagrams::new(DatagramLimits::of(limits), &behavior, random::seeded()?, now),
             worker: Worker::new(behavior),
             closing: Vec::with_capacity(max),
             closing_due: None,
@@ -151,6 +156,9 @@ impl Shared {
         for _ in 0..ACCEPTED_AT_ONCE {
             match self.daemon.accept(index, FLAGS, now) {
                 Accepted::Client(socket, from) => {
+                    if !self.rates.admit(from, now) {
+                        continue; // it came too often
+                    }
                     if self.connections.is_full() {
                         self.advance_oldest(now);
                     }

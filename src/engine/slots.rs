@@ -73,8 +73,8 @@ fn source_of(client: Option<SocketAddr>) -> Network {
 
 impl<K: Copy + Eq> Slots<K> {
     /// For `max` at a time, `max_per_source` of them from one source, which may come `rate` times a second; 0 is no limit.
-    pub(super) fn new(max: usize, max_per_source: usize, rate: u32, now: Instant) -> Self {
-        let rates = Buckets::new(Rate(rate), now);
+    pub(super) fn new(max: usize, max_per_source: usize, rate: Rate, now: Instant) -> Self {
+        let rates = Buckets::new(rate, now);
         Self {
             taken: VecDeque::new(),
             sources: HashMap::new(),
@@ -131,12 +131,8 @@ impl<K: Copy + Eq> Slots<K> {
 
     /// Counts a new connection, and says what becomes of it.
     pub(super) fn ask(&mut self, client: Option<SocketAddr>, now: Instant) -> Verdict<K> {
-        if client.is_some() {
-            let (bucket, at) = (self.rates.number(source_of(client)), self.rates.since_start(now));
-            if !self.rates.have_some(bucket, at) {
-                return Verdict::Refuse;
-            }
-            self.rates.take(bucket, 1, at);
+        if !self.rates.admit(client, now) {
+            return Verdict::Refuse;
         }
         if !self.is_full() {
             self.patience = None;
@@ -257,7 +253,7 @@ mod tests {
     #[test]
     fn a_source_has_its_limit_and_its_rate() {
         let now = Instant::now();
-        let mut slots = Slots::new(10, 2, 3, now);
+        let mut slots = Slots::new(10, 2, Rate(3), now);
         for process in 0..2 {
             assert_eq!(slots.ask(client(2, 1), now), Verdict::Admit);
             slots.take(process, client(2, 1), 0, now);
@@ -272,7 +268,7 @@ mod tests {
     #[test]
     fn whoever_was_silent_for_longest_makes_room_then_who_has_many_then_nobody() {
         let now = Instant::now();
-        let mut slots = Slots::new(3, 3, 0, now);
+        let mut slots = Slots::new(3, 3, Rate(0), now);
         slots.take(1, client(2, 1), 0, now);
         slots.take(2, client(2, 1), 0, now + seconds(1));
         slots.take(3, client(2, 2), 0, now + seconds(1));
@@ -296,7 +292,7 @@ mod tests {
     #[test]
     fn clients_of_unix_sockets_are_one_source() {
         let now = Instant::now();
-        let mut slots = Slots::new(3, 1, 1, now);
+        let mut slots = Slots::new(3, 1, Rate(1), now);
         for process in 0..3 {
             assert_eq!(slots.ask(None, now), Verdict::Admit, "without a limit of its own");
             slots.take(process, None, 0, now);
@@ -308,7 +304,7 @@ mod tests {
     #[test]
     fn a_source_with_few_takes_from_one_with_many_and_the_system_s_limit_is_one_of_slots() {
         let now = Instant::now();
-        let mut slots = Slots::new(10, 10, 0, now);
+        let mut slots = Slots::new(10, 10, Rate(0), now);
         for process in 0..4 {
             slots.take(process, client(2, u8::from(process > 0)), 0, now);
         }
@@ -322,7 +318,7 @@ mod tests {
     #[test]
     fn long_replies_fill_the_slots_too() {
         let now = Instant::now();
-        let mut slots = Slots::new(3, 3, 0, now);
+        let mut slots = Slots::new(3, 3, Rate(0), now);
         slots.take(1, client(2, 1), MAX_KEPT, now);
         assert_eq!(slots.ask(client(2, 2), now), Verdict::Wait);
         assert!(slots.free(1).is_some());
@@ -332,7 +328,7 @@ mod tests {
     #[test]
     fn networks_of_one_site_count_together() {
         let now = Instant::now();
-        let mut slots = Slots::new(3, 3, 0, now);
+        let mut slots = Slots::new(3, 3, Rate(0), now);
         let at = |site: u16, network: u16| Some(SocketAddr::from(([0x2001, 0xdb8, site, network, 0, 0, 0, 1], 4711)));
         slots.take(1, at(7, 1), 0, now);
         slots.take(2, at(8, 1), 0, now);

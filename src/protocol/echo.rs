@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use crate::service::{Behavior, NoOptions, Run, Service};
+use crate::service::{Behavior, Run, Service, StreamOptions};
 use crate::services::{self, Row};
 
 /// Sends back whatever the client sends, until the client has sent everything.
@@ -12,13 +12,17 @@ pub enum Echo {}
 const ROW: Row = services::row("echo");
 
 impl Service for Echo {
-    type Options = NoOptions;
+    type Options = StreamOptions<0>;
     type Error = Infallible;
     const NAME: &'static str = ROW.program;
     const ABOUT: &'static str = ROW.about();
     const IDLE_TIMEOUT: u16 = ROW.idle;
 
-    fn prepare(_: &NoOptions, _: Run) -> Result<Behavior, Infallible> {
+    fn max_rate(options: &Self::Options) -> u32 {
+        options.max_rate()
+    }
+
+    fn prepare(_: &Self::Options, _: Run) -> Result<Behavior, Infallible> {
         Ok(Behavior::Echo)
     }
 }

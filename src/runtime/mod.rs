@@ -92,7 +92,7 @@ fn run_one<S: Service>(arguments: &Arguments<S>, io: Io, run: Run) -> Result<Inf
     let policy = policies::<S>().of(&behavior, io);
     let idle = idle(arguments, S::IDLE_TIMEOUT);
     let mut one = One::new(behavior, io, idle)?;
-    one.take_standard_input(idle)?;
+    one.take_standard_input(idle, S::max_rate(&arguments.options))?;
     sandbox::lock_down(policy, io, &[], arguments.sandbox)?;
     end::<S>(one.serve().map_err(Error::from))
 }
@@ -123,6 +123,7 @@ fn run_daemon<S: Service>(
     let policies = policies::<S>();
     let policy = policies.of(&behavior, io);
     let (idle, stay) = (idle(arguments, S::IDLE_TIMEOUT), idle(arguments, arguments::STAY));
+    let max_rate = S::max_rate(&arguments.options);
     let tell = |shortfall: &Shortfall| {
         // One that a super-server starts for the next client and that ends without any would say it again and again.
         if lifetime == Lifetime::UntilStopped {
@@ -134,14 +135,14 @@ fn run_daemon<S: Service>(
     };
     // Neither is dropped: that would take calls which nobody has.
     if arguments.limits.shared {
-        let mut shared = Shared::new(behavior, arranged, lifetime, &arguments.limits, idle, stay)?;
+        let mut shared = Shared::new(behavior, arranged, lifetime, &arguments.limits, idle, stay, max_rate)?;
         let shortfall = sandbox::lock_down(policy, io, &readable, arguments.sandbox)?;
         tell(&shortfall);
         end::<S>(shared.serve().map_err(Error::from))
     } else {
         let one = One::new(behavior, Io::Connection, idle)?;
         // On the heap, which its processes share: on the stack, it would lie between what is touched for each.
-        let mut keeper = Box::new(Keeper::new(one, arranged, lifetime, &arguments.limits, idle, stay)?);
+        let mut keeper = Box::new(Keeper::new(one, arranged, lifetime, &arguments.limits, idle, stay, max_rate)?);
         let (shortfall, layers) = sandbox::lock_down_to_fork(policy, io, &readable, arguments.sandbox)?;
         tell(&shortfall);
         end::<S>(keeper.serve(&Children { layers, policies }).map_err(Error::from))

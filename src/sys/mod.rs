@@ -163,6 +163,11 @@ pub(crate) fn set_send_buffer(socket: BorrowedFd<'_>, octets: u32) -> io::Result
     set(socket, libc::SOL_SOCKET, libc::SO_SNDBUF, octets.try_into().unwrap_or(libc::c_int::MAX))
 }
 
+/// Bounds how many octets a second TCP sends (`SO_MAX_PACING_RATE`): by itself since Linux 4.13, whatever the interface's queue.
+pub(crate) fn set_max_rate(socket: BorrowedFd<'_>, octets: u32) -> io::Result<()> {
+    set(socket, libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, octets.try_into().unwrap_or(libc::c_int::MAX))
+}
+
 #[allow(clippy::cast_possible_truncation)] // of the size of an integer
 fn set(socket: BorrowedFd<'_>, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     // SAFETY: the value is read from an integer that lives during the call, with that integer's size.

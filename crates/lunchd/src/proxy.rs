@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use small_services::internals::engine::{mapped, mask};
+use small_services::internals::engine::{NoSubnet, Subnet};
 use small_services::log;
 
 /// How version 1 begins.
@@ -38,8 +38,8 @@ const LONGEST_BINARY: usize = 4096;
 /// Who is believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Trusted {
-    /// A network: its address, and how many bits of it count. An IPv4 address is the IPv6 address that it is mapped to.
-    Network { address: u128, bits: u32 },
+    /// Whoever connects from a network.
+    Network(Subnet),
     /// Whoever connects to a Unix-domain socket.
     Unix,
 }
@@ -48,7 +48,7 @@ impl Trusted {
     /// Whether a client at this address is one of them; `None` is a Unix-domain socket's.
     pub(super) fn includes(&self, peer: Option<IpAddr>) -> bool {
         match (self, peer) {
-            (Self::Network { address, bits }, Some(peer)) => mapped(peer) & mask(*bits) == *address,
+            (Self::Network(subnet), Some(peer)) => subnet.includes(peer),
             (Self::Unix, None) => true,
             _ => false,
         }
@@ -56,23 +56,16 @@ impl Trusted {
 }
 
 impl FromStr for Trusted {
-    type Err = &'static str;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const WANTED: &str =
-            "write an address or a network, such as 192.0.2.1, 192.0.2.0/24 or 2001:db8::/32, or `unix`";
         if text == "unix" {
             return Ok(Self::Unix);
         }
-        let (ip, bits) = text.split_once('/').map_or((text, None), |(ip, bits)| (ip, Some(bits)));
-        let ip: IpAddr = ip.parse().map_err(|_| WANTED)?;
-        let own = if ip.is_ipv4() { 32 } else { 128 };
-        let bits = bits.map_or(Ok(own), str::parse).ok().filter(|bits| *bits <= own).ok_or(WANTED)?;
-        let (address, bits) = (mapped(ip), 128 - own + bits);
-        if address & mask(bits) != address {
-            return Err("it is the address of a host and not that of a network; have 0 in all bits after the prefix");
-        }
-        Ok(Self::Network { address, bits })
+        text.parse().map(Self::Network).map_err(|error: NoSubnet| match error {
+            NoSubnet::Syntax => format!("{error}, or `unix`"),
+            NoSubnet::Host => error.to_string(),
+        })
     }
 }
 
