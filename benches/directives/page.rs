@@ -96,7 +96,7 @@ fn section(version: u32) -> Result<(String, String)> {
     text += &bare.show("no directive", None, 1);
     text += &plain.show("plain: `DynamicUser`, `ProtectHome`, `PrivateUsers`", None, 1);
     text += &whole.show("as shipped", None, 1);
-    text += "\nTaken from the shipped unit, the dearest first: what each costs there.\n\n";
+    text += "\nTaken from the shipped unit, the most costly first: what each costs there.\n\n";
     text += &head("directives", "cost");
     for row in sorted(&rows, "taken") {
         text += &row.show(&row.label(), Some(whole), -1);

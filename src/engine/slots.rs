@@ -263,6 +263,10 @@ mod tests {
         assert_eq!(slots.free(0).and_then(|slot| slot.client), client(2, 1));
         assert_eq!(slots.ask(client(2, 1), now), Verdict::Refuse, "three times in a second");
         assert_eq!(slots.ask(client(2, 1), now + seconds(1)), Verdict::Admit);
+        slots.take(2, client(2, 1), 0, now + seconds(1));
+        assert_eq!(slots.ask(client(2, 1), now + seconds(2)), Verdict::Refuse, "the other slot is still its own");
+        assert!([1, 2].into_iter().all(|process| slots.free(process).is_some()));
+        assert!(slots.sources.is_empty(), "nothing is kept of who has gone");
     }
 
     #[test]
