@@ -161,6 +161,7 @@ fn units() -> Result<Vec<Row>> {
             rows.push(Row { group: "process", name, at: None, is_difference: false, median, from, to });
         }
     }
+    rows.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(rows)
 }
 

@@ -158,3 +158,18 @@ impl Connection {
         Ok(next)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_ends_leaves_the_large_buffers_to_the_next() {
+        let worker = Worker::new(Behavior::Echo);
+        let mut large: Vec<_> = std::iter::from_fn(|| worker.take_large()).take(MAX_LARGE + 1).collect();
+        assert_eq!(large.len(), MAX_LARGE);
+        large.pop();
+        large.push(worker.take_large().expect("one is left"));
+        assert!(worker.take_large().is_none());
+    }
+}
