@@ -37,12 +37,13 @@ impl<'a> Row<'a> {
         self.cost.is_some_and(|[_, from, to]| from <= 0.0 && to >= 0.0)
     }
 
-    fn cost(&self, beside: Option<&Row>) -> String {
+    /// `spares`: whether there is anything that is done less often.
+    fn cost(&self, spares: bool) -> String {
         match self.cost {
             None => "does not start".to_owned(),
-            // One interval of twenty misses: a unit that does the same cannot cost less.
-            Some([.., to]) if to < 0.0 && beside.is_some_and(|other| other.counts == self.counts) => NOTHING.to_owned(),
-            Some(_) if self.is_nothing() => NOTHING.to_owned(),
+            // One interval of twenty misses: what spares nothing saves nothing.
+            Some([.., to]) if self.is_nothing() || to < 0.0 && !spares => NOTHING.to_owned(),
+            Some([median, from, to]) if to < 0.0 => format!("saves {:.2} ({:.2} to {:.2})", -median, -to, -from),
             Some([median, from, to]) => format!("{median:.2} ({from:.2} to {to:.2})"),
         }
     }
@@ -58,9 +59,12 @@ impl<'a> Row<'a> {
 
     /// A line of a table; the counts are those beyond another row's, or what this one lacks of them.
     fn show(&self, label: &str, beside: Option<&Row>, sign: i64) -> String {
-        let mut line = format!("| {label} | {} |", self.cost(beside));
-        for (index, count) in self.counts.iter().enumerate() {
-            let count = beside.map_or(*count, |other| sign * (count - other.counts[index]));
+        let mut counts = self.counts;
+        if let Some(other) = beside {
+            counts.iter_mut().zip(other.counts).for_each(|(count, other)| *count = sign * (*count - other));
+        }
+        let mut line = format!("| {label} | {} |", self.cost(counts.iter().any(|count| *count < 0)));
+        for count in counts {
             let shown =
                 if self.cost.is_none() || beside.is_some() && count == 0 { String::new() } else { count.to_string() };
             let _ = write!(line, " {shown} |");

@@ -32,10 +32,16 @@ impl Costs {
         let rows: Vec<Vec<_>> = text.lines().skip(2).map(|line| line.split(',').collect()).collect();
         let costs = rows.iter().map(|cells| {
             let number = |at: usize| cells[at].parse::<f64>();
-            let base = if cells[1] == "added" { "Added" } else { "Taken" };
-            let does_the_same = rows.iter().any(|row| row[0] == base && row[5..] == cells[5..]);
+            let base = rows.iter().find(|row| row[0] == if cells[1] == "added" { "Added" } else { "Taken" });
+            let count = |row: &[&str], at: usize| row[at].parse::<i64>().unwrap_or(0);
+            let sign = if cells[1] == "taken" { -1 } else { 1 };
+            // One interval of twenty misses: what spares no call, mount or filter saves nothing.
+            let spares = base.is_some_and(|base| (5..11).any(|at| sign * (count(cells, at) - count(base, at)) < 0));
             let cost = match (number(2), number(3), number(4)) {
-                (_, Ok(from), Ok(to)) if from <= 0.0 && (to >= 0.0 || does_the_same) => "–".to_owned(),
+                (_, Ok(from), Ok(to)) if from <= 0.0 && (to >= 0.0 || !spares) => "–".to_owned(),
+                (Ok(median), Ok(from), Ok(to)) if to < 0.0 => {
+                    format!("saves {:.2} ({:.2} to {:.2})", -median, -to, -from)
+                }
                 (Ok(median), Ok(from), Ok(to)) => format!("{median:.2} ({from:.2} to {to:.2})"),
                 _ => cells[2].to_owned(),
             };
