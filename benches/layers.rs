@@ -327,6 +327,8 @@ fn main() -> Result<()> {
     let mut rows: Vec<_> =
         (0..cases.0.len()).map(|index| row(&cases.0[index], &cases.values(index), &mut random)).collect();
     rows.extend(slopes(&cases, &mut random)?);
-    page::write(&rows, rows[process].median, rounds)?;
-    plot::write(&rows)
+    let units = page::units()?;
+    page::write(&rows, &units, rows[process].median, rounds)?;
+    page::write_rounds(&cases.0)?;
+    plot::write(&rows, &units)
 }

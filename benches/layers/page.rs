@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 
-use super::Row;
+use super::{Case, Row};
 use super::support::{Result, this_host};
 
 pub const PREPARED: &str = "the kernel's cache is filled";
@@ -25,6 +25,7 @@ pub const FORK: &str = "fork(2) to exit";
 
 const PAGE: &str = "docs/costs.md";
 const DATA: &str = "docs/data/layers.csv";
+const ROUNDS: &str = "docs/data/layers-rounds.csv";
 const BEGIN: &str = "<!-- make bench-layers writes from here -->\n";
 const END: &str = "<!-- make bench-layers writes to here -->\n";
 
@@ -135,7 +136,7 @@ fn table(rows: &[&Row], first: &str, process: f64) -> String {
 }
 
 /// What docs/data has of units: their name, milliseconds, from and to. Another run measured them, `make bench-units`.
-fn units() -> Result<Vec<Row>> {
+pub fn units() -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for entry in fs::read_dir("docs/data")? {
         let path = entry?.path();
@@ -283,7 +284,18 @@ fn lessons(rows: &[Row], process: f64) -> Result<String> {
     Ok(lines.map(|line| format!("- {line}\n")).concat())
 }
 
-pub fn write(rows: &[Row], process: f64, rounds: usize) -> Result<()> {
+/// What each case took in each round, in microseconds: with it, whoever doubts a row can compute it anew.
+pub fn write_rounds(cases: &[Case]) -> Result<()> {
+    let mut data = "group,what,number,us of each round\n".to_owned();
+    for Case { group, name, at, took, .. } in cases {
+        let at = at.map_or(String::new(), |at| at.to_string());
+        let took: Vec<_> = took.iter().map(|it| figure(*it)).collect();
+        let _ = writeln!(data, "{group},\"{name}\",{at},{}", took.join(" "));
+    }
+    Ok(fs::write(ROUNDS, data)?)
+}
+
+pub fn write(rows: &[Row], units: &[Row], process: f64, rounds: usize) -> Result<()> {
     let machine = machine(rounds)?;
     let mut data = format!("# {machine}\ngroup,what,number,kind,us,from,to,percent of a process,rounds\n");
     for row in rows {
@@ -305,11 +317,10 @@ pub fn write(rows: &[Row], process: f64, rounds: usize) -> Result<()> {
     fs::write(DATA, data)?;
 
     let mut text = format!("Measured on {machine}. {}\n\n{}", compiler()?, lessons(rows, process)?);
-    let units = units()?;
     for (group, first, what) in TABLES {
         let mut of: Vec<_> = rows.iter().filter(|row| row.group == group).collect();
         if group == "process" {
-            of.extend(&units);
+            of.extend(units);
         }
         let _ = write!(text, "\n{what}\n\n{}", table(&of, first, process));
     }

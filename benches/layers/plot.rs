@@ -4,21 +4,31 @@ use std::fs;
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::Row;
+use super::{Row, page};
 use super::support::{Result, as_f64};
 
 const COLOURS: [RGBColor; 3] = [RGBColor(0x4c, 0x72, 0xb0), RGBColor(0xdd, 0x84, 0x52), RGBColor(0x55, 0xa8, 0x68)];
 const SIZE: (u32, u32) = (900, 760);
+const PROCESS_HEIGHT: u32 = 26;
 const FONT: (&str, i32) = ("sans-serif", 13);
 
 type Panel<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-pub fn write(rows: &[Row]) -> Result<()> {
+pub fn write(rows: &[Row], units: &[Row]) -> Result<()> {
     fs::create_dir_all("docs/plots")?;
-    let area = SVGBackend::new("docs/plots/layers.svg", SIZE).into_drawing_area();
+    // From the cheapest to the dearest: a lock-down, a process, a unit.
+    let locked_down = |row: &&Row| [page::ALL, page::ALL_AS_ROOT].contains(&&*row.name);
+    let processes = rows.iter().filter(|row| row.group == "process" || locked_down(row));
+    let mut processes: Vec<_> = processes.chain(units).collect();
+    processes.sort_by(|one, other| one.median.total_cmp(&other.median));
+    let height = 90 + PROCESS_HEIGHT * u32::try_from(processes.len())?;
+    let area = SVGBackend::new("docs/plots/layers.svg", (SIZE.0, SIZE.1 + height)).into_drawing_area();
     area.fill(&WHITE)?;
-    let panels = area.split_evenly((2, 2));
+    let (panels, below) = area.split_vertically(SIZE.1);
+    draw_processes(&below, &processes)?;
+    let panels = panels.split_evenly((2, 2));
     for (panel, (group, title, x)) in panels.iter().zip([
         ("attach", "To attach a filter, µs", "instructions"),
         ("call", "A call after it, µs more than without", "place of its rule among 2,040"),
@@ -29,6 +39,30 @@ pub fn write(rows: &[Row]) -> Result<()> {
         draw(panel, title, x, &of)?;
     }
     area.present()?;
+    Ok(())
+}
+
+/// One line for each, on a logarithmic axis.
+fn draw_processes(panel: &Panel, rows: &[&Row]) -> Result<()> {
+    let right = rows.iter().map(|row| row.to).fold(10.0, f64::max) * 1.5;
+    let mut chart = ChartBuilder::on(panel)
+        .caption("A lock-down, a process, a unit, µs", ("sans-serif", 16))
+        .margin(10)
+        .x_label_area_size(30)
+        .y_label_area_size(420)
+        .build_cartesian_2d((10.0..right).log_scale(), 0.0..as_f64(rows.len()))?;
+    let mut mesh = chart.configure_mesh();
+    mesh.disable_mesh().disable_y_axis().x_labels(6).label_style(FONT).x_label_formatter(&|value| value.to_string());
+    mesh.draw()?;
+    for (index, row) in rows.iter().enumerate() {
+        let height = as_f64(rows.len() - index) - 0.5;
+        let (_, y) = chart.backend_coord(&(10.0, height));
+        let (_, top) = panel.get_base_pixel();
+        let style = FONT.into_text_style(panel).pos(Pos::new(HPos::Right, VPos::Center));
+        panel.draw(&Text::new(row.name.replace('`', ""), (415, y - top), style))?;
+        chart.draw_series([PathElement::new([(row.from, height), (row.to, height)], COLOURS[0].stroke_width(5))])?;
+        chart.draw_series([Circle::new((row.median, height), 3, COLOURS[0].filled())])?;
+    }
     Ok(())
 }
 
