@@ -41,7 +41,8 @@ fn the_directories_of_distributions_are_named_in_the_pages() {
 #[test]
 fn nc_is_called_as_each_of_them_understands_it() {
     let mut called = 0;
-    for document in ["README.md", "docs/operating.md", "src/runtime/activation/listen.rs"] {
+    let pages = ["README.md", "docs/operating.md", "docs/troubleshooting.md"];
+    for document in pages.into_iter().chain(["src/runtime/activation/listen.rs"]) {
         let text = fs::read_to_string(repository().join(document)).unwrap();
         for option in ["nc -d", "nc -N"] {
             assert!(!text.contains(option), "{document}: only OpenBSD's knows `{option}`");
@@ -239,7 +240,7 @@ fn the_documents_name_the_services_of_the_table() {
     says("README.md", head, "\nStarting one of a pair", &list(table, ""));
     says("README.md", "systemctl try-restart ", "-daemon.service", &support::units());
     says("docs/operating.md", "tcp dport { ", " } ct", &list(|row| row.port.to_string(), ", "));
-    says("docs/operating.md", "systemctl list-sockets ", " 'lunchd*'", &list(|row| format!("'{}*'", row.unit), " "));
+    says("docs/troubleshooting.md", "systemctl list-sockets ", " 'lunchd*'", &list(|row| format!("'{}*'", row.unit), " "));
     says(
         "docs/architecture.md",
         "src/protocol/          ",

@@ -132,7 +132,7 @@ fn the_page_has_these_sums() {
     let slice = services::all().count() * value("echo.socket", "MaxConnections");
     let _ = writeln!(
         rows,
-        "| all services, a service for each connection, and lunchd | {slice} | in the service manager | 1 MiB | | {} MiB | 5G |",
+        "| all per-connection services, and lunchd | {slice} | in the service manager | 1 MiB | | {} MiB | 5G |",
         slice + value("lunchd.service", "MemoryMax") / MIB
     );
     assert!(page.contains(&rows), "docs/operating.md does not have these rows:\n{rows}");

@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use small_services::fortune::DIRECTORIES;
 use small_services::services::{self, Kind, Row};
 use support::machine::{Machine, assert_all_answer, assert_chargen_answers_over_udp};
-use support::{assert_fortune, units};
+use support::page::blocks;
+use support::{assert_fortune, built_in_fortunes, units};
 
 #[test]
 fn every_service_answers_a_real_nc_over_both_ip_versions() {
@@ -735,7 +736,7 @@ fn the_units_do_without_user_namespaces_as_the_page_says() {
     assert_eq!(machine.shell("nc 127.0.0.1 17 </dev/null"), "");
     let said = machine.shell("! small-services doctor");
     assert!(said.contains("problem: fortune@.service: user.max_user_namespaces is 0"), "{said}");
-    let page = std::fs::read_to_string(support::repository().join("docs/operating.md")).unwrap();
+    let page = std::fs::read_to_string(support::repository().join("docs/troubleshooting.md")).unwrap();
     let lines = page.split("```ini\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a drop-in");
     assert!(said.contains(lines.lines().last().unwrap()), "{said}");
     let own = machine.shell("readlink /proc/self/ns/user");
@@ -842,6 +843,35 @@ fn an_upgrade_says_what_goes_on_with_the_old_programs_and_one_command_starts_it_
     assert!(!said.contains("replaced"), "{said}");
     assert_eq!(machine.shell("systemctl is-active fortune-daemon.service || true"), "inactive\n");
     assert_eq!(machine.shell("echo hello | nc -N 127.0.0.1 7"), "hello\n");
+}
+
+#[test]
+fn a_day_in_the_life_goes_as_the_page_says() {
+    let page = std::fs::read_to_string(support::repository().join("docs/operating.md")).unwrap();
+    let (_, day) = page.split_once("\n## A day in the life\n").expect("a day");
+    let (day, _) = day.split_once("\n## ").expect("its end");
+    let machine = Machine::boot("day");
+    let ask = || assert_fortune(machine.shell("nc localhost 17 </dev/null").as_bytes());
+    let show = |unit: &str, property: &str| machine.shell(&format!("systemctl show -P {property} {unit}"));
+    let printed: Vec<_> = blocks(day)
+        .iter()
+        .map(|block| {
+            assert_eq!(block.language, "sh");
+            // Root needs no sudo.
+            let commands = block.text.replace("sudo ", "");
+            let printed = machine.shell(&format!("set -e\ncd {}\n{commands}", support::repository().display()));
+            ask();
+            printed
+        })
+        .collect();
+    let [install, watch, clients, limits, grow] = &printed[..] else { panic!("{} blocks", printed.len()) };
+    let install = install.replace("\r\n", "\n");
+    assert!(built_in_fortunes().iter().any(|it| install.ends_with(it)), "{install}");
+    assert!(watch.contains("All is well.") && watch.contains("active (running)"), "{watch}");
+    assert_eq!((clients.as_str(), limits.as_str()), ("", ""));
+    assert!(show("fortune-daemon.socket", "IPAddressAllow").contains("192.0.2.0/24"));
+    assert!(grow.contains("All is well.") && grow.contains("one process for all connections"), "{grow}");
+    assert_eq!(show("fortune-daemon.service", "MemoryMax"), format!("{}\n", 725 << 20));
 }
 
 #[test]

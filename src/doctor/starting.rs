@@ -8,7 +8,7 @@ use super::service::Socket;
 use super::systemd;
 use crate::executable::{self, Unfit};
 
-/// The shipped units have no more, even without user namespaces (docs/operating.md).
+/// The shipped units have no more, even without user namespaces (docs/troubleshooting.md).
 const HIGHEST_EXPOSURE: f64 = 0.7;
 
 impl Socket {

@@ -84,7 +84,7 @@ fn values(row: &Row) -> Vec<(&'static str, String)> {
         ("rfc@", row.rfc.to_string()),
         ("port@", row.port.to_string()),
         ("unit@", row.unit.to_owned()),
-        ("transports@", if row.udp { "TCP and UDP" } else { "TCP, and UDP where it is asked for" }.to_owned()),
+        ("transports@", if row.udp { "TCP and UDP" } else { "TCP, and UDP on request" }.to_owned()),
     ]
 }
 
