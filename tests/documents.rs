@@ -221,7 +221,7 @@ fn the_documents_name_the_services_of_the_table() {
     says(
         "docs/architecture.md",
         "src/protocol/          ",
-        ": one file an RFC",
+        ": one file per RFC",
         &list(|row| row.program.to_owned(), ", "),
     );
 }
@@ -300,7 +300,7 @@ fn the_rooms_use_each_other_as_the_arrows_of_the_page_say() {
         .map(|rooms| rooms.split(',').map(|room| room.trim().to_owned()).collect())
         .collect();
     let height = |room: &str| arrows.iter().position(|rooms| rooms.iter().any(|known| known == room));
-    let list = page.split("## The rooms").nth(1).unwrap().split("\n\nArrows").next().unwrap();
+    let list = page.split("## Modules").nth(1).unwrap().split("\n\nArrows").next().unwrap();
     for (room, used) in rooms() {
         let written = [format!("src/{room}.rs"), format!("src/{room}/")];
         assert!(written.iter().any(|path| list.contains(path)), "docs/architecture.md does not name src/{room}");
