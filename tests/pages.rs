@@ -283,6 +283,16 @@ const WORDED: &[&str] = &[
     "docs/lunchd.md",
     "docs/services.md",
     "docs/super-servers.md",
+    "docs/architecture.md",
+    "docs/packaging.md",
+    "docs/releasing.md",
+    "docs/testing.md",
+    "docs/your-own-service.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+    "crates/hunker/README.md",
+    "crates/lunchd/README.md",
 ];
 
 /// What is not said, as a pattern, and what is said instead. Some is right in another meaning: LEGITIMATE has these.
@@ -293,7 +303,7 @@ const WORDS: &[(&str, &str)] = &[
     (r"\bwho(m)?ever\b", "anyone who"),
     (r"\b(a|all|every|its|of|no|the) places?\b", "slot, budget"),
     (r"\bma(k|d)(e|es|ing) room\b|\broom for (a|an|another|one)\b", "slot, evict"),
-    (r"\bevery right\b|\bany right\b", "drops all privileges"),
+    (r"\b(tak|giv)(e|es|en|ing) (up )?(every|any|all) rights?\b|\bevery right is\b", "drops all privileges"),
     (r"\bprocess(es)? of (its|their|his) own\b", "its own process"),
     (r"\b(service|unit)s? for (one|each|a|every) connection\b", "per-connection service, a unit per connection"),
     (r"\bprocess(es)? for (each|every) connection\b", "a process per connection"),
@@ -301,7 +311,7 @@ const WORDS: &[(&str, &str)] = &[
     (r"\bwalls?\b", "layers, directives"),
     (r"\bacts?\b", "attacks, actions"),
     (r"\bby who\b|\bthat (is|are) there\b|\bsomebody else's\b", "name the subject"),
-    (r"\bat a time\b", "concurrent"),
+    (r"\b(many|connections|clients) at a time\b", "concurrent"),
     (r"\blive_for_all\b|\bGuarded\b|\btell_destinations\b|\bwake_up_for\b|\bManner\b", "the names of docs/architecture.md"),
 ];
 
