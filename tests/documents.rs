@@ -253,7 +253,9 @@ fn the_files_that_name_systat_are_those_that_contributors_are_told_of() {
     for file in files {
         let name = file.strip_prefix(repository()).unwrap().to_str().unwrap();
         // Those that look for it.
-        if !["tests/documents.rs", "tests/pages/commands"].contains(&name) && fs::read(&file).unwrap().windows(6).any(|word| word == b"systat") {
+        if !["tests/documents.rs", "tests/pages/commands"].contains(&name)
+            && fs::read(&file).unwrap().windows(6).any(|word| word == b"systat")
+        {
             assert!(page.contains(&format!("`{name}`")), "CONTRIBUTING.md does not say that {name} names systat");
             named += 1;
         }

@@ -59,7 +59,8 @@ fn the_picture_is_what_the_script_draws_and_its_figures_are_those_of_the_pages()
     let rates: Vec<_> = rates.map(|line| line.split(['<', '>']).nth(2).unwrap()).collect();
     let [unit, forked, shared] = rates[..] else { panic!("{rates:?}") };
     let readme = read("README.md");
-    let says = format!("![Three ways to serve: {unit}, {forked} and {shared} connections per second](docs/three-ways.svg)");
+    let says =
+        format!("![Three ways to serve: {unit}, {forked} and {shared} connections per second](docs/three-ways.svg)");
     assert!(readme.contains(&says), "README.md: {says}");
     let says = format!("{forked} connections per second; {unit} with a unit per connection, {shared} with `--shared`");
     assert!(readme.contains(&says), "README.md: {says}");
@@ -155,7 +156,8 @@ fn units_and_manual_pages_lead_to_what_is_installed() {
     let mut followed = 0;
     for entry in fs::read_dir(repository().join("units")).unwrap().map(|entry| entry.unwrap().path()) {
         let Ok(text) = fs::read_to_string(&entry) else { continue };
-        for link in text.lines().filter_map(|line| line.strip_prefix("Documentation=")).flat_map(str::split_whitespace) {
+        for link in text.lines().filter_map(|line| line.strip_prefix("Documentation=")).flat_map(str::split_whitespace)
+        {
             if let Some((name, section)) = link.strip_prefix("man:").and_then(|link| link.split_once('(')) {
                 let file = format!("{name}.{}", section.trim_end_matches(')'));
                 assert!(manuals.contains(&file), "{}: {link}", entry.display());
@@ -219,7 +221,13 @@ fn every_command_of_a_page_is_run_somewhere() {
             continue;
         }
         let text = read(row.file);
-        assert!(text.contains(row.fragment), "{LISTED}: {} does not run {:?}: no {:?}", row.file, row.command, row.fragment);
+        assert!(
+            text.contains(row.fragment),
+            "{LISTED}: {} does not run {:?}: no {:?}",
+            row.file,
+            row.command,
+            row.fragment
+        );
     }
 }
 
@@ -312,7 +320,10 @@ const WORDS: &[(&str, &str)] = &[
     (r"\bacts?\b", "attacks, actions"),
     (r"\bby who\b|\bthat (is|are) there\b|\bsomebody else's\b", "name the subject"),
     (r"\b(many|connections|clients) at a time\b", "concurrent"),
-    (r"\blive_for_all\b|\bGuarded\b|\btell_destinations\b|\bwake_up_for\b|\bManner\b", "the names of docs/architecture.md"),
+    (
+        r"\blive_for_all\b|\bGuarded\b|\btell_destinations\b|\bwake_up_for\b|\bManner\b",
+        "the names of docs/architecture.md",
+    ),
 ];
 
 /// A file, and a phrase in it that is right.
