@@ -6,6 +6,7 @@
 # make units      the units and the files for other super-servers, from the table `services` and units/templates: they are in the
 #                 repository as well, so that they can be read, and installed without Rust
 # make manuals    the manual pages and the completions, from man/templates and the programs' options: in the repository likewise
+# make pictures   docs/three-ways.svg, from the table in docs/benchmarks.md
 # make lint       format, lints, documentation, scripts
 # make bench      the benchmarks, beside their peers; PLOTS=yes writes docs/benchmarks.md as well
 # make bench-units   what each directive costs at each start of a unit, for three versions of systemd: writes docs/costs.md, and
@@ -80,7 +81,7 @@ known    = $(if $(filter none,$(systemd)),,$(foreach file,$(DROPINS),$(shell \
 EXAMPLES = apparmor inetd.conf tcpserver $(PROGRAMS:%=xinetd.d/%)
 # In the directories that they are in here, so that their links lead somewhere.
 DOCS     = README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE-MIT LICENSE-APACHE NOTICE crates/hunker/README.md \
-	$(wildcard docs/*.md docs/*.png docs/plots/*.svg docs/data/* examples/*.rs)
+	$(wildcard docs/*.md docs/*.png docs/*.svg docs/plots/*.svg docs/data/* examples/*.rs)
 # What the units hide from the services, and what those of one process for all close.
 HIDDEN  := $(shell sed -n 's/^hidden[[:blank:]]*//p' units/templates/paths)
 CLOSED  := $(shell sed -n 's/^closed[[:blank:]]*//p' units/templates/paths)
@@ -114,7 +115,7 @@ endif
 # No path of whoever builds is in the programs: not where the sources are, nor where cargo keeps the crates.
 remap = $(separator)--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo$(separator)--remap-path-prefix=$(CURDIR)=/small-services
 
-.PHONY: all build run units manuals test install uninstall lint bench bench-units bench-layers fuzz attack soak oldest cross mutants deb rpm image packages-test release sbom clean
+.PHONY: all build run units manuals pictures test install uninstall lint bench bench-units bench-layers fuzz attack soak oldest cross mutants deb rpm image packages-test release sbom clean
 
 # Only cargo knows where it puts a program (CARGO_TARGET_DIR, its configuration, another target), and it says so in JSON.
 # The target is named here as well, since `host-tuple` in .cargo/config.toml takes a cargo of 1.91.
@@ -251,6 +252,10 @@ units:
 
 manuals:
 	@UPDATE=yes $(CARGO) test --locked --quiet $(CARGOFLAGS) --test manuals the_manuals >/dev/null
+
+# Through another file: where the script fails, the picture stays.
+pictures:
+	docs/draw >docs/three-ways.svg.new && mv docs/three-ways.svg.new docs/three-ways.svg || { rm -f docs/three-ways.svg.new; exit 1; }
 
 lint:
 	tests/lint

@@ -8,7 +8,6 @@ use std::path::Path;
 use std::process::Command;
 
 use hunker::Rule;
-use small_services::fortune::DIRECTORIES;
 use small_services::policy::Io;
 use small_services::services::{self, Row};
 use support::{audit, repository};
@@ -16,7 +15,7 @@ use support::{audit, repository};
 #[test]
 fn every_test_that_a_document_names_is_there() {
     let mut named = 0;
-    for document in ["docs/threat-model.md", "README.md"] {
+    for document in ["docs/threat-model.md", "docs/testing.md"] {
         let text = fs::read_to_string(repository().join(document)).unwrap();
         for (file, rest) in text.split('`').filter_map(|code| code.strip_prefix("tests/")?.split_once("::")) {
             let path = repository().join("tests").join(file);
@@ -28,28 +27,6 @@ fn every_test_that_a_document_names_is_there() {
         }
     }
     assert!(named >= 20, "only {named} tests are named");
-}
-
-#[test]
-fn the_directories_of_distributions_are_named_in_the_pages() {
-    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
-    for directory in DIRECTORIES {
-        assert!(readme.contains(&format!("`{directory}`")), "README.md: {directory}");
-    }
-}
-
-#[test]
-fn nc_is_called_as_each_of_them_understands_it() {
-    let mut called = 0;
-    let pages = ["README.md", "docs/operating.md", "docs/troubleshooting.md"];
-    for document in pages.into_iter().chain(["src/runtime/activation/listen.rs"]) {
-        let text = fs::read_to_string(repository().join(document)).unwrap();
-        for option in ["nc -d", "nc -N"] {
-            assert!(!text.contains(option), "{document}: only OpenBSD's knows `{option}`");
-        }
-        called += text.matches("</dev/null").count();
-    }
-    assert!(called >= 5, "{called}");
 }
 
 #[test]
@@ -237,14 +214,14 @@ fn the_documents_name_the_services_of_the_table() {
         )
     };
     let head = "| what it does |\n|---|----:|-----:|---|---|---|\n";
-    says("README.md", head, "\nStarting one of a pair", &list(table, ""));
-    says("README.md", "systemctl try-restart ", "-daemon.service", &support::units());
+    says("README.md", head, "\nEnable one socket of a pair", &list(table, ""));
+    says("docs/installing.md", "systemctl try-restart ", "-daemon.service", &support::units());
     says("docs/operating.md", "tcp dport { ", " } ct", &list(|row| row.port.to_string(), ", "));
     says("docs/troubleshooting.md", "systemctl list-sockets ", " 'lunchd*'", &list(|row| format!("'{}*'", row.unit), " "));
     says(
         "docs/architecture.md",
         "src/protocol/          ",
-        ": one file an RFC",
+        ": one file per RFC",
         &list(|row| row.program.to_owned(), ", "),
     );
 }
@@ -258,84 +235,6 @@ fn cargo_builds_a_program_for_each_service_of_the_table() {
         let entry = if program == "qotd" { entry } else { entry + "required-features = [\"services\"]\n" };
         assert!(manifest.contains(&entry), "Cargo.toml has not:\n{entry}");
     }
-}
-
-/// The pages that people read in the repository.
-fn pages() -> Vec<(String, String)> {
-    let top =
-        ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "crates/hunker/README.md"].map(str::to_owned);
-    let docs = fs::read_dir(repository().join("docs")).unwrap().map(|entry| entry.unwrap().path());
-    let docs = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
-    let docs = docs.map(|path| path.strip_prefix(repository()).unwrap().to_str().unwrap().to_owned());
-    let read = |path: String| (path.clone(), fs::read_to_string(repository().join(path)).unwrap());
-    top.into_iter().chain(docs).map(read).collect()
-}
-
-/// What a heading is called in links.
-fn anchor(heading: &str) -> String {
-    let heading = heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
-    heading.chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).collect()
-}
-
-#[test]
-fn every_link_and_path_of_a_page_leads_somewhere() {
-    let mut followed = 0;
-    for (page, text) in pages() {
-        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-        for link in links.filter(|link| !link.contains("://") && !link.contains(char::is_whitespace)) {
-            let (path, heading) = link.split_once('#').unwrap_or((link, ""));
-            let directory = repository().join(&page).parent().unwrap().to_owned();
-            let path = if path.is_empty() { repository().join(&page) } else { directory.join(path) };
-            assert!(path.exists(), "{page}: {link}");
-            if !heading.is_empty() {
-                let there = fs::read_to_string(&path).unwrap();
-                let mut headings = there.lines().filter(|line| line.starts_with('#'));
-                assert!(headings.any(|line| anchor(line) == heading), "{page}: {link}");
-            }
-            followed += 1;
-        }
-        // And every path that a page names, but for those that are made.
-        for path in text.split('`').filter_map(|code| code.split("::").next()) {
-            let rooms = ["benches", "crates", "data", "docs", "examples", "fuzz", "src", "tests", "units"];
-            let is_ours = path.split_once('/').is_some_and(|(room, _)| rooms.contains(&room));
-            if is_ours && !path.contains(char::is_whitespace) && !["fuzz/artifacts", "src/main.rs"].contains(&path) {
-                assert!(repository().join(path).exists(), "{page}: {path}");
-                followed += 1;
-            }
-        }
-    }
-    assert!(followed >= 200, "{followed} links and paths");
-}
-
-#[test]
-fn the_commands_for_contributors_are_there() {
-    let read = |path: &str| fs::read_to_string(repository().join(path)).unwrap();
-    let (makefile, suites) = (read("Makefile"), read("tests/run"));
-    let mut named = 0;
-    for page in ["CONTRIBUTING.md", "docs/testing.md", "README.md", "SECURITY.md"] {
-        let text = read(page);
-        let blocks = text.split("```sh\n").skip(1).flat_map(|rest| rest.split("```").next().unwrap().lines());
-        for command in blocks.chain(text.split('`').skip(1).step_by(2)) {
-            let words: Vec<_> = command.split('#').next().unwrap().split_whitespace().collect();
-            let [command, rest @ ..] = &words[words.iter().take_while(|word| word.contains('=')).count()..] else {
-                continue;
-            };
-            match (*command, rest) {
-                ("make", [target, ..]) if target.chars().all(char::is_lowercase) => {
-                    assert!(makefile.contains(&format!("\n{target}:")), "{page}: make {target}");
-                }
-                ("tests/run", [suite]) if *suite != "FILE" => {
-                    assert!(suites.contains(&format!("add {suite} ")), "{page}: tests/run {suite}");
-                }
-                (script, []) if script.starts_with("tests/") && !script.contains("::") => {
-                    assert!(repository().join(script).exists(), "{page}: {script}");
-                }
-                _ => continue,
-            }
-            named += 1;
-        }
-    }
-    assert!(named >= 30, "{named} commands");
 }
 
 /// The example for those who add a service.
@@ -353,8 +252,10 @@ fn the_files_that_name_systat_are_those_that_contributors_are_told_of() {
     let mut named = 0;
     for file in files {
         let name = file.strip_prefix(repository()).unwrap().to_str().unwrap();
-        // This one, which looks for it.
-        if name != "tests/documents.rs" && fs::read(&file).unwrap().windows(6).any(|word| word == b"systat") {
+        // Those that look for it.
+        if !["tests/documents.rs", "tests/pages/commands"].contains(&name)
+            && fs::read(&file).unwrap().windows(6).any(|word| word == b"systat")
+        {
             assert!(page.contains(&format!("`{name}`")), "CONTRIBUTING.md does not say that {name} names systat");
             named += 1;
         }
@@ -401,7 +302,7 @@ fn the_rooms_use_each_other_as_the_arrows_of_the_page_say() {
         .map(|rooms| rooms.split(',').map(|room| room.trim().to_owned()).collect())
         .collect();
     let height = |room: &str| arrows.iter().position(|rooms| rooms.iter().any(|known| known == room));
-    let list = page.split("## The rooms").nth(1).unwrap().split("\n\nArrows").next().unwrap();
+    let list = page.split("## Modules").nth(1).unwrap().split("\n\nArrows").next().unwrap();
     for (room, used) in rooms() {
         let written = [format!("src/{room}.rs"), format!("src/{room}/")];
         assert!(written.iter().any(|path| list.contains(path)), "docs/architecture.md does not name src/{room}");

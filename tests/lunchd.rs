@@ -8,7 +8,7 @@ use std::process::Command;
 use support::machine::Machine;
 use support::web::{Authority, EC, assert_dish};
 
-/// A machine where everything is installed and the sockets are enabled in this order, as README.md says.
+/// A machine where everything is installed and the sockets are enabled in this order, as docs/lunchd.md says.
 fn machine(name: &str, authority: &Authority, sockets: &str) -> Machine {
     machine_of("bookworm", name, authority, sockets)
 }
@@ -278,12 +278,12 @@ fn a_browser_shows_a_dish() {
 }
 
 #[test]
-fn a_browser_that_trusts_the_certificate_of_the_readme_opens_the_page() {
+fn a_browser_that_trusts_the_certificate_of_the_documentation_opens_the_page() {
     let authority = Authority::new("readme");
     let machine = machine("readme", &authority, BOTH);
     // As it stands there: one command over several lines.
-    let readme = fs::read_to_string(support::repository().join("README.md")).unwrap();
-    let (before, after) = readme.split_once("openssl req -x509").expect("README.md makes a certificate");
+    let documentation = fs::read_to_string(support::repository().join("docs/lunchd.md")).unwrap();
+    let (before, after) = documentation.split_once("openssl req -x509").expect("the page makes a certificate");
     assert!(before.ends_with("sudo "));
     let end = after.lines().position(|line| !line.ends_with('\\')).unwrap();
     let command: Vec<_> = after.lines().take(end + 1).collect();

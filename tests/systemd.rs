@@ -836,7 +836,7 @@ fn an_upgrade_says_what_goes_on_with_the_old_programs_and_one_command_starts_it_
     let printed = make(&machine, "install");
     let line = printed.lines().find(|line| line.contains(notice)).expect("a notice");
     assert!(line.ends_with("`systemctl restart echo-daemon.service time-daemon.service`"), "{line}");
-    let page = std::fs::read_to_string(support::repository().join("README.md")).unwrap();
+    let page = std::fs::read_to_string(support::repository().join("docs/installing.md")).unwrap();
     let command = page.lines().find_map(|line| line.strip_prefix("sudo systemctl try-restart ")).expect("a command");
     machine.shell(&format!("systemctl try-restart {command}"));
     let said = machine.shell("small-services doctor || true");
@@ -889,8 +889,10 @@ fn no_socket_is_enabled_by_what_a_distribution_enables_by_default() {
         machine.shell("grep systat /usr/local/lib/systemd/system-preset/80-small-services.preset | sort"),
         "disable systat-daemon.socket\ndisable systat.socket\n"
     );
-    let page = std::fs::read_to_string(support::repository().join("README.md")).unwrap();
-    assert!(page.contains("**systat names the users of the host** to whoever connects"));
+    for page in ["README.md", "docs/services.md"] {
+        let text = std::fs::read_to_string(support::repository().join(page)).unwrap();
+        assert!(text.contains("**systat names the users of the host** to anyone"), "{page}");
+    }
 }
 
 /// Logs a user in as login(1) does, over the bus, and stays until the session is ended.

@@ -9,7 +9,7 @@ use super::locale::languages;
 use super::sources::Source;
 use crate::file;
 
-/// Where distributions have collections. README.md lists them too.
+/// Where distributions have collections. docs/fortunes.md lists them too.
 pub const DIRECTORIES: &[&str] = &[
     // Debian, Slackware, OpenMandriva.
     "/usr/share/games/fortunes",
