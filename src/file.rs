@@ -24,9 +24,9 @@ pub(crate) const READ: &[Rule] = &[
         Syscall::OPENAT,
         // AT_FDCWD; O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC, the same number on both architectures.
         &[Pin::is(0, 0xffff_ff9c), Pin::is(2, 0x8_0900)],
-        "open a file to read it, or a directory to list it",
+        "open a file or directory for reading",
     ),
-    Rule::new(Syscall::FSTAT, &[FILE], "see what was opened, and whether it was changed"),
+    Rule::new(Syscall::FSTAT, &[FILE], "check a file's type and whether it changed"),
     Rule::new(Syscall::READ, &[FILE], "read a file"),
 ];
 

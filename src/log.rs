@@ -27,7 +27,7 @@ const FACILITY_DAEMON: u8 = 3 << 3;
 const LONGEST: usize = 1000;
 
 /// What every program needs, to say why it ends.
-pub(crate) const RULES: &[Rule] = &[Rule::new(Syscall::WRITE, &[numbers::LOG], "say on the log what failed")];
+pub(crate) const RULES: &[Rule] = &[Rule::new(Syscall::WRITE, &[numbers::LOG], "write to the log")];
 
 static LOG: OnceLock<Log> = OnceLock::new();
 

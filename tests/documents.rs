@@ -1,5 +1,7 @@
 //! The documents: what they name is there.
 
+#[path = "documents/policies.rs"]
+mod policies;
 mod support;
 
 use std::collections::BTreeMap;
@@ -7,10 +9,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use hunker::Rule;
-use small_services::policy::Io;
 use small_services::services::{self, Row};
-use support::{audit, repository};
+use support::repository;
 
 #[test]
 fn every_test_that_a_document_names_is_there() {
@@ -62,99 +62,6 @@ fn the_notice_names_all_that_is_linked_with_its_licence() {
         assert!(notice.contains(other), "{other}");
     }
     assert!(notice.contains("GNU LESSER GENERAL PUBLIC LICENSE\n                       Version 2.1"));
-}
-
-/// The parameters of the calls in the policies, as in section 2 of the manual.
-fn parameters(call: &str) -> &'static [&'static str] {
-    match call {
-        "accept4" => &["sockfd", "addr", "addrlen", "flags"],
-        "clock_gettime" => &["clockid", "tp"],
-        // As the kernel takes them, which the page of clone(2) calls the raw system call.
-        "clone" => &["flags", "stack", "parent_tid", "child_tid", "tls"],
-        "close_range" => &["first", "last", "flags"],
-        "dup3" => &["oldfd", "newfd", "flags"],
-        "epoll_ctl" => &["epfd", "op", "fd", "event"],
-        "epoll_pwait" | "epoll_wait" => &["epfd", "events", "maxevents", "timeout", "sigmask"],
-        "fcntl" => &["fd", "op"],
-        "close" | "fstat" | "getdents64" | "pread64" | "read" | "write" => &["fd"],
-        "kill" => &["pid", "sig"],
-        "landlock_restrict_self" => &["ruleset_fd", "flags"],
-        "prctl" => &["op", "arg2"],
-        "prlimit64" => &["pid", "resource", "new_limit", "old_limit"],
-        "seccomp" => &["operation", "flags", "args"],
-        "wait4" => &["pid", "wstatus", "options", "rusage"],
-        "openat" => &["dirfd", "path", "flags", "mode"],
-        "ppoll" => &["fds", "nfds", "timeout", "sigmask"],
-        "recvfrom" => &["sockfd", "buf", "size", "flags", "src_addr", "addrlen"],
-        "recvmmsg" | "sendmmsg" => &["sockfd", "msgvec", "vlen", "flags"],
-        "sendto" => &["sockfd", "buf", "size", "flags", "dest_addr", "addrlen"],
-        "setsockopt" => &["sockfd", "level", "optname", "optval", "optlen"],
-        "shutdown" => &["sockfd", "how"],
-        _ => &[],
-    }
-}
-
-/// A rule as a line of the page.
-fn line(rule: &Rule) -> String {
-    let names = parameters(rule.call().name());
-    let number = |value: u32| match value {
-        0xffff_ff9c => "AT_FDCWD".to_owned(),
-        0..16 => value.to_string(),
-        _ => format!("{value:#x}"),
-    };
-    let pins = rule.pins().iter().map(|pin| {
-        let name = names[usize::from(pin.position())];
-        match (pin.min(), pin.max()) {
-            (min, max) if min == max => format!("{name} = {}", number(min)),
-            (min, u32::MAX) => format!("{name} ≥ {}", number(min)),
-            (min, max) => format!("{name} = {} to {}", number(min), number(max)),
-        }
-    });
-    let pins = if rule.pins().is_empty() { "any".to_owned() } else { pins.collect::<Vec<_>>().join(", ") };
-    format!("| `{}` | {pins} | {} |\n", rule.call().name(), rule.reason())
-}
-
-fn policies() -> String {
-    let mut programs: Vec<(String, BTreeMap<&str, Vec<&str>>)> = Vec::new();
-    for (service, peer) in audit::combinations() {
-        let rules = audit::rules(service, peer).filter(|rule| rule.call().name() != "fcntl"); // of debug builds
-        let table: String = rules.map(line).collect();
-        let peer_name = match peer {
-            Io::Connection => "one connection",
-            Io::Filter => "a filter",
-            Io::Listeners => "one process for all, over TCP",
-            Io::Sockets => "one process for all, over TCP and UDP",
-            Io::ListenersAndFiles => "one process for all, over TCP, with files",
-            Io::SocketsAndFiles => "one process for all, over TCP and UDP, with files",
-            Io::Keeper => "the keeper, which makes a process for each connection",
-            Io::KeeperAndFiles => "the keeper, with files",
-            Io::Datagrams => "a process for datagrams",
-            Io::DatagramsAndFiles => "a process for datagrams, with files",
-        };
-        let known = programs.iter().position(|(known, _)| *known == table).unwrap_or_else(|| {
-            programs.push((table, BTreeMap::new()));
-            programs.len() - 1
-        });
-        programs[known].1.entry(peer_name).or_default().push(service);
-    }
-    programs.iter().fold(include_str!("policies.md").to_owned(), |page, (table, services)| {
-        let services = services.iter().map(|(peer, services)| format!("{} ({peer})", services.join(", ")));
-        let services = services.collect::<Vec<_>>().join("; ");
-        format!("{page}\n## {services}\n\n| call | arguments | so that it can |\n|---|---|---|\n{table}")
-    })
-}
-
-#[test]
-fn the_page_of_policies_shows_the_rules_that_the_programs_have() {
-    let path = repository().join("docs/policies.md");
-    if std::env::var_os("UPDATE").is_some() {
-        fs::write(&path, policies()).unwrap();
-    }
-    assert_eq!(
-        policies(),
-        fs::read_to_string(&path).unwrap(),
-        "write docs/policies.md anew: UPDATE=yes tests/run documents"
-    );
 }
 
 #[test]

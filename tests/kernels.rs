@@ -1,21 +1,23 @@
-//! Real kernels, in virtual machines: what is served, said, stopped and left on each. `make attack` writes docs/kernels.md.
+//! Real kernels, in virtual machines: what is served, said, stopped and left on each. `make attack` writes the page and its data.
 
 mod support;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt::Write as _;
 use std::fs;
 use std::process::{Command, Stdio};
 use std::sync::{LazyLock, Mutex};
 use std::thread;
 
 use hunker::Rights;
-use support::attack::{bounded, full, table, write_page};
+use page::Data;
+use support::attack::{bounded, full, write_page};
 use support::{Folder, helper, program, programs, repository, tool};
 
 #[allow(dead_code)] // tests/escapes.rs uses the rest
 #[path = "escapes/expected.rs"]
 mod expected;
+#[path = "kernels/page.rs"]
+mod page;
 
 /// A kernel of tests/kernel's.
 struct Kernel {
@@ -298,21 +300,20 @@ fn the_calls_that_survive_are_those_of_the_policy_and_do_what_is_listed() {
     }
 }
 
-const WRITE: &str = "docs/kernels.md is another than `make attack` writes";
-
-/// The tables of the page: the section of the machines' lines, and the heading of the first column.
-const TABLES: [(&str, &str); 7] = [
-    ("kernel", ""),
-    ("served", "service"),
-    ("acts", "act"),
-    ("siblings", "act"),
-    ("layers", "process"),
-    ("calls", "process"),
-    ("reach", "process"),
-];
+const WRITE: &str = "docs/data/kernels.tsv is another than `make attack` writes";
+/// The sections of what the machines say, in the order of the page.
+const SECTIONS: [&str; 8] = ["kernel", "served", "said", "acts", "siblings", "layers", "calls", "reach"];
 
 /// The rows of a section, and in each what every kernel says. Of what is served, the modes that serve.
-fn rows(section: &str) -> Vec<Vec<String>> {
+fn rows(section: &str) -> Vec<(String, String, Vec<String>)> {
+    if section == "said" {
+        let all: Vec<_> = RUNS.iter().map(said).collect();
+        let row = |at: usize| {
+            let cells = all.iter().map(|lines| lines[at].1.clone()).collect();
+            (section.to_owned(), all[0][at].0.to_owned(), cells)
+        };
+        return (0..all[0].len()).map(row).collect();
+    }
     let mut names: Vec<&str> = Vec::new();
     let mut cells: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for run in RUNS.iter() {
@@ -326,84 +327,73 @@ fn rows(section: &str) -> Vec<Vec<String>> {
     }
     let of = |row: &&str| {
         let cells = RUNS.iter().map(|run| cells.get(&(row, run.kernel.name)).map_or(String::new(), |it| it.join(", ")));
-        [(*row).to_owned()].into_iter().chain(cells).collect()
+        (section.to_owned(), (*row).to_owned(), cells.map(|it| it.trim().to_owned()).collect())
     };
     names.iter().map(of).collect()
 }
 
 /// What one daemon of each kind and the doctor said on a kernel.
-fn said(run: &Run) -> String {
-    let mut list = String::new();
+fn said(run: &Run) -> Vec<(&'static str, String)> {
     let mode = if run.abi() == 0 { "best-effort" } else { "strict" };
-    for way in ["keeper", "one process for all"] {
-        let row = format!("echo, {way}, {mode}");
-        let line = run.section("said").find(|(it, _)| *it == row).map_or("nothing", |(_, line)| line);
-        let _ = writeln!(list, "- {}, the log of {way}, `--sandbox {mode}`: {line}", run.kernel.title);
-    }
+    let of =
+        |row: String| run.section("said").find(|(it, _)| *it == row).map_or("nothing", |(_, line)| line).to_owned();
+    let log = |way: &str| of(format!("echo, {way}, {mode}"));
     let doctor = run.cell("said", "doctor").replace("\\n", "\n");
     let line = doctor.lines().find(|line| line.contains("Landlock")).expect("a word of Landlock");
-    let _ = writeln!(list, "- {}, `small-services doctor`: {}", run.kernel.title, line.trim());
     let json: serde_json::Value =
         serde_json::from_str(&run.cell("said", "doctor --json").replace("\\n", "\n")).unwrap();
-    let _ = writeln!(list, "- {}, `doctor --json`: `\"landlock\": {}`", run.kernel.title, json["landlock"]);
-    list
+    vec![
+        ("the log of keeper", log("keeper")),
+        ("the log of one process for all", log("one process for all")),
+        ("doctor", line.trim().to_owned()),
+        ("doctor --json", json["landlock"].to_string()),
+    ]
 }
 
 #[test]
 fn the_page_is_what_the_machines_say() {
-    let titles: Vec<_> = RUNS.iter().map(|run| run.kernel.title).collect();
     if full() {
-        let mut page = include_str!("kernels/page.md").to_owned();
-        for (section, head) in TABLES {
-            page = page.replace(&format!("@{section}@"), &table(&[&[head], &titles[..]].concat(), &rows(section)));
-        }
-        write_page("kernels.md", &page.replace("@said@", &RUNS.iter().map(said).collect::<String>()));
+        let titles = RUNS.iter().map(|run| run.kernel.title.to_owned()).collect();
+        let data = Data { titles, rows: SECTIONS.iter().flat_map(|section| rows(section)).collect() };
+        data.write();
+        write_page("kernels.md", &data.page());
     }
-    let page = fs::read_to_string(repository().join("docs/kernels.md")).unwrap();
-    let there: BTreeMap<(&str, &str, &str), &str> =
-        TABLES.iter().zip(tables(&page)).flat_map(|(it, table)| cells(it.0, &table)).collect();
+    let data = Data::read();
     for run in RUNS.iter() {
         let title = run.kernel.title;
         // A newer kernel than the page's newest may know more.
-        if there.get(&("kernel", ABI, title)) != Some(&run.cell("kernel", ABI)) {
+        if data.cell("kernel", ABI, title) != Some(run.cell("kernel", ABI)) {
             assert_eq!(run.kernel.name, NEWEST, "{WRITE}: {title}");
             continue;
         }
-        for line in said(run).lines() {
-            assert!(page.lines().any(|known| known == line), "{WRITE}: {line}");
+        for (row, line) in said(run) {
+            assert_eq!(data.cell("said", row, title), Some(line.as_str()), "{WRITE}: {title}: {row}");
         }
-        for [section, row, cell] in &run.lines {
-            let Some(known) = there.get(&(section.as_str(), row.as_str(), title)) else {
-                assert!(section == "said", "{WRITE}: {title}: no {row}");
-                continue;
-            };
+        for [section, row, cell] in run.lines.iter().filter(|line| line[0] != "said") {
+            let Some(known) = data.cell(section, row, title) else { panic!("{WRITE}: {title}: no {row}") };
             let agrees = match (section.as_str(), cell.split_once(": ")) {
                 ("served", Some((mode, outcome))) => known.split(", ").any(|it| it == mode) == (outcome == "served"),
                 ("kernel", _) if row == "Linux" => run.kernel.name == NEWEST || minor(known) == minor(cell),
-                _ => *known == cell.trim(),
+                _ => known == cell.trim(),
             };
-            assert!(agrees, "{WRITE}: {title}: {row}: {cell}, where the page has {known}");
+            assert!(agrees, "{WRITE}: {title}: {row}: {cell}, where it has {known}");
         }
     }
+}
+
+#[test]
+fn the_page_is_made_of_what_the_machines_said() {
+    if full() {
+        return; // it is being made
+    }
+    let (page, path) = (Data::read().page(), repository().join("docs/kernels.md"));
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(&path, &page).unwrap();
+    }
+    assert!(fs::read_to_string(path).unwrap() == page, "UPDATE=yes tests/run kernels writes docs/kernels.md anew");
 }
 
 /// Of a release, `6.1`.
 fn minor(release: &str) -> Vec<&str> {
     release.split(['.', '-']).take(2).collect()
-}
-
-/// The tables of a page, each as its lines.
-fn tables(page: &str) -> Vec<Vec<&str>> {
-    page.split("\n\n")
-        .map(|it| it.lines().filter(|line| line.starts_with('|')).collect())
-        .filter(|it: &Vec<_>| !it.is_empty())
-        .collect()
-}
-
-/// Of a table, each cell with the section, the row and the column.
-fn cells<'a>(section: &'a str, table: &[&'a str]) -> Vec<((&'a str, &'a str, &'a str), &'a str)> {
-    let split = |line: &'a str| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>();
-    let head = split(table[0]);
-    let rows = table[2..].iter().map(|line| split(line));
-    rows.flat_map(|row| (1..row.len()).map(|at| ((section, row[0], head[at]), row[at])).collect::<Vec<_>>()).collect()
 }

@@ -27,7 +27,7 @@ pub(super) const ONE: &[Rule] = &[
     Rule::new(
         Syscall::PPOLL,
         &[ONE_DESCRIPTOR, Pin::within(2, 1, u32::MAX), KEEP_SIGNALS],
-        "wait for the request, until the deadline",
+        "wait for the request until the deadline",
     ),
     // MSG_DONTWAIT
     Rule::new(Syscall::RECVFROM, &[INPUT, Pin::is(3, 0x40)], "read the request"),
@@ -41,7 +41,7 @@ pub(super) const FILTER: &[Rule] = &[Rule::new(Syscall::READ, &[INPUT], "read th
 /// One process for all, besides what a reply takes.
 pub(super) const SHARED: &[Rule] = &[Rule::new(Syscall::RECVFROM, &[STREAM, Pin::is(3, 0)], "read a request")];
 
-const ALLOCATE: Rule = Rule::new(Syscall::BRK, &[], "compose the answer");
+const ALLOCATE: Rule = Rule::new(Syscall::BRK, &[], "allocate memory for the answer");
 
 /// A request, as far as it was read.
 pub(super) struct Request {

@@ -49,11 +49,8 @@ const FOR_EVER: Pin = Pin::is(2, 0);
 pub(super) const KEEP_SIGNALS: Pin = Pin::is(3, 0);
 
 /// A filter's descriptor that does not block.
-pub(super) const WAIT: &[Rule] = &[Rule::new(
-    Syscall::PPOLL,
-    &[ONE_DESCRIPTOR, FOR_EVER, KEEP_SIGNALS],
-    "wait for a descriptor that somebody has made non-blocking",
-)];
+pub(super) const WAIT: &[Rule] =
+    &[Rule::new(Syscall::PPOLL, &[ONE_DESCRIPTOR, FOR_EVER, KEEP_SIGNALS], "wait for a non-blocking descriptor")];
 
 /// No call on the connection waits longer than `idle` for the client. Of a listener, its TCP connections have that too.
 pub(super) fn limit_time(socket: impl AsFd, idle: Duration) -> Result<(), Errno> {

@@ -29,7 +29,7 @@ pub(super) const SHRINK: &[Rule] = &[
     Rule::new(Syscall::SETSOCKOPT, &[STREAM, SOL_SOCKET, SO_RCVBUF], SMALLER),
     Rule::new(Syscall::SETSOCKOPT, &[STREAM, SOL_SOCKET, SO_SNDBUF], SMALLER),
 ];
-const SMALLER: &str = "take the large buffers from a connection, when there are many";
+const SMALLER: &str = "shrink a connection's buffers when there are many connections";
 const SOL_SOCKET: Pin = Pin::is(1, 1);
 const SO_SNDBUF: Pin = Pin::is(2, 7);
 const SO_RCVBUF: Pin = Pin::is(2, 8);

@@ -28,21 +28,25 @@ const MAX_FAILURES: u32 = 1_000;
 
 /// What they do before they have a policy of their own.
 pub(super) const RULES: &[Rule] = &[
-    Rule::new(Syscall::PRCTL, &[Pin::is(0, 1), Pin::is(1, 9)], "end with the process that made it"),
-    Rule::new(Syscall::GETPPID, &[], "see that it has not ended before"),
+    Rule::new(Syscall::PRCTL, &[Pin::is(0, 1), Pin::is(1, 9)], "exit when the keeper exits"),
+    Rule::new(Syscall::GETPPID, &[], "check that the keeper has not already exited"),
     Rule::new(
         Syscall::DUP3,
         &[Pin::within(0, 4, u32::MAX), Pin::within(1, 0, 1), Pin::is(2, 0)],
-        "take its connection",
+        "move the connection to descriptors 0 and 1",
     ),
-    Rule::new(Syscall::CLOSE_RANGE, &[Pin::is(0, 3), Pin::is(2, 0)], "let go of everything else"),
+    Rule::new(Syscall::CLOSE_RANGE, &[Pin::is(0, 3), Pin::is(2, 0)], "close all other descriptors"),
     // SO_RCVTIMEO_NEW and SO_SNDTIMEO_NEW, which a Unix-domain socket does not have from its listener.
-    Rule::new(Syscall::SETSOCKOPT, &[INPUT, Pin::is(1, 1), Pin::within(2, 66, 67)], "limit the client's time"),
-    Rule::new(Syscall::LANDLOCK_RESTRICT_SELF, &[STREAM, Pin::is(1, 0)], "leave its siblings alone"),
+    Rule::new(
+        Syscall::SETSOCKOPT,
+        &[INPUT, Pin::is(1, 1), Pin::within(2, 66, 67)],
+        "set the connection's idle timeout",
+    ),
+    Rule::new(Syscall::LANDLOCK_RESTRICT_SELF, &[STREAM, Pin::is(1, 0)], "enter its own Landlock domain"),
     // RLIMIT_NPROC
-    Rule::new(Syscall::PRLIMIT64, &[Pin::is(0, 0), Pin::is(1, 6), Pin::is(3, 0)], "make no process of its own"),
+    Rule::new(Syscall::PRLIMIT64, &[Pin::is(0, 0), Pin::is(1, 6), Pin::is(3, 0)], "forbid itself new processes"),
     // SECCOMP_SET_MODE_FILTER
-    Rule::new(Syscall::SECCOMP, &[Pin::is(0, 1), Pin::is(1, 0)], "keep to the policy of one connection"),
+    Rule::new(Syscall::SECCOMP, &[Pin::is(0, 1), Pin::is(1, 0)], "install its own filter"),
 ];
 
 /// What they lock themselves down with.

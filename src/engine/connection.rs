@@ -25,7 +25,7 @@ pub(super) const DROP: &[Rule] = &[Rule::new(
     Syscall::RECVFROM,
     // MSG_TRUNC: drop in the kernel, copy nothing.
     &[STREAM, Pin::is(3, 0x20)],
-    "drop what was sent, or what has been sent back",
+    "discard input, or input already echoed",
 )];
 
 /// A connection, and how far it is.

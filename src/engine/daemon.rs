@@ -38,7 +38,7 @@ pub(super) const SIGNALS: u64 = u64::MAX;
 /// The calls of this file, and closing.
 pub(super) const RULES: &[Rule] = &[
     Rule::new(Syscall::EPOLL_PWAIT, &[EVENT_LOOP], "wait for clients"),
-    Rule::new(Syscall::EPOLL_CTL, &[EVENT_LOOP], "wait for one more client, for what it can do next, or for nobody"),
+    Rule::new(Syscall::EPOLL_CTL, &[EVENT_LOOP], "add, change or remove a client in the event loop"),
     CLOSE,
     BE_TOLD,
     TELL,
@@ -48,9 +48,10 @@ pub(super) const RULES: &[Rule] = &[
 ];
 
 // lunchd makes these too.
-pub(crate) const CLOSE: Rule = Rule::new(Syscall::CLOSE, &[STREAM], "end a connection, or be done with a file");
-pub(crate) const BE_TOLD: Rule = Rule::new(Syscall::READ, &[INPUT], "learn that it is time to stop, or to read again");
-pub(crate) const TELL: Rule = Rule::new(Syscall::WRITE, &[OUTPUT], "tell the service manager: ready, alive, stopping");
+pub(crate) const CLOSE: Rule = Rule::new(Syscall::CLOSE, &[STREAM], "close a connection or a file");
+pub(crate) const BE_TOLD: Rule = Rule::new(Syscall::READ, &[INPUT], "read signals to stop or reload");
+pub(crate) const TELL: Rule =
+    Rule::new(Syscall::WRITE, &[OUTPUT], "notify the service manager: ready, alive, stopping");
 
 /// How much is served.
 #[derive(clap::Args, Clone, Debug)]

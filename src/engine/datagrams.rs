@@ -17,7 +17,8 @@ use crate::numbers::{DATAGRAM_SOCKET, FILE, INPUT};
 use crate::service::{Behavior, LineEnd};
 use crate::sys::{self, Batch};
 
-pub(super) const RECEIVE: &[Rule] = &[Rule::new(Syscall::RECVMMSG, &[DATAGRAM_SOCKET, MSG_DONTWAIT], "take datagrams")];
+pub(super) const RECEIVE: &[Rule] =
+    &[Rule::new(Syscall::RECVMMSG, &[DATAGRAM_SOCKET, MSG_DONTWAIT], "receive datagrams")];
 
 pub(super) const ANSWER: &[Rule] =
     &[Rule::new(Syscall::SENDMMSG, &[DATAGRAM_SOCKET, MSG_DONTWAIT], "answer datagrams")];
@@ -25,14 +26,14 @@ pub(super) const ANSWER: &[Rule] =
 /// In a process of its own, which has nothing else to do than to wait for them.
 pub(super) const RECEIVE_ALONE: &[Rule] = &[
     // MSG_WAITFORONE
-    Rule::new(Syscall::RECVMMSG, &[INPUT, Pin::is(3, 0x1_0000)], "wait for datagrams, and take them"),
+    Rule::new(Syscall::RECVMMSG, &[INPUT, Pin::is(3, 0x1_0000)], "wait for datagrams and receive them"),
     sys::TELL_TIME,
 ];
 
 pub(super) const ANSWER_ALONE: &[Rule] = &[
     Rule::new(Syscall::SENDMMSG, &[INPUT, MSG_DONTWAIT], "answer datagrams"),
-    Rule::new(Syscall::BRK, &[], "compose a reply"),
-    Rule::new(Syscall::CLOSE, &[FILE], "be done with a file"),
+    Rule::new(Syscall::BRK, &[], "allocate memory for a reply"),
+    Rule::new(Syscall::CLOSE, &[FILE], "close a file"),
     #[cfg(debug_assertions)]
     sys::CHECK_BEFORE_CLOSING,
 ];

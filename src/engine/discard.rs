@@ -20,10 +20,10 @@ use crate::sys;
 /// A process for one connection.
 pub(super) const ONE: &[Rule] =
     // MSG_TRUNC: drop in the kernel, copy nothing.
-    &[Rule::new(Syscall::RECVFROM, &[INPUT, Pin::is(3, 0x20)], "drop what arrives")];
+    &[Rule::new(Syscall::RECVFROM, &[INPUT, Pin::is(3, 0x20)], "discard input")];
 
 /// A filter.
-pub(super) const FILTER: &[Rule] = &[Rule::new(Syscall::READ, &[INPUT], "drop what arrives")];
+pub(super) const FILTER: &[Rule] = &[Rule::new(Syscall::READ, &[INPUT], "discard input")];
 
 /// How much is dropped at a time, in octets. Memory is only promised: a TCP socket drops without copying.
 pub(super) const DROPPED: usize = 4 * WORTH_WAKING;

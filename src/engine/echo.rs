@@ -18,7 +18,7 @@ use crate::policy::Io;
 
 /// A process for one connection, or a filter.
 pub(super) const ONE: &[Rule] =
-    &[Rule::new(Syscall::READ, &[INPUT], "take what arrives"), Rule::new(Syscall::WRITE, &[OUTPUT], "send it back")];
+    &[Rule::new(Syscall::READ, &[INPUT], "read input"), Rule::new(Syscall::WRITE, &[OUTPUT], "echo input")];
 
 /// One process for all.
 pub(super) const SHARED: &[Rule] = &[
@@ -26,10 +26,10 @@ pub(super) const SHARED: &[Rule] = &[
         Syscall::RECVFROM,
         // MSG_PEEK
         &[STREAM, Pin::is(3, 0x2)],
-        "look at what arrives: what cannot be sent back yet stays in the kernel",
+        "peek at input: what cannot be echoed yet stays in the kernel",
     ),
     // MSG_NOSIGNAL
-    Rule::new(Syscall::SENDTO, &[STREAM, Pin::is(3, 0x4000), NO_ADDRESS], "send it back"),
+    Rule::new(Syscall::SENDTO, &[STREAM, Pin::is(3, 0x4000), NO_ADDRESS], "echo input"),
 ];
 
 /// How much of what a client sends is looked at to begin with, in octets.

@@ -44,19 +44,27 @@ const EVENTS_AT_ONCE: usize = 64;
 /// What it takes to make processes and to end them, besides the calls of [`Daemon`].
 pub(super) const RULES: &[Rule] = &[
     // SOCK_CLOEXEC
-    Rule::new(Syscall::ACCEPT4, &[STREAM, Pin::is(3, 0x8_0000)], "take a connection"),
-    Rule::new(Syscall::BRK, &[], "compose a reply, or keep a record of one more process"),
+    Rule::new(Syscall::ACCEPT4, &[STREAM, Pin::is(3, 0x8_0000)], "accept a connection"),
+    Rule::new(Syscall::BRK, &[], "allocate memory for a reply or a process's record"),
     Rule::new(
         Syscall::CLONE,
         // No namespace and no shared memory; a signal when it ends.
         &[Pin::is(0, processes::ENDED.unsigned_abs()), Pin::is(1, 0)],
-        "make a process for a connection",
+        "fork a process for a connection",
     ),
-    Rule::new(Syscall::WAIT4, &[Pin::is(2, processes::WAIT_FLAGS.unsigned_abs()), Pin::is(3, 0)], "learn how it ended"),
+    Rule::new(
+        Syscall::WAIT4,
+        &[Pin::is(2, processes::WAIT_FLAGS.unsigned_abs()), Pin::is(3, 0)],
+        "reap an exited process",
+    ),
     // SIGKILL. Where Landlock has scopes, they leave nobody but these processes.
-    Rule::new(Syscall::KILL, &[Pin::is(1, 9)], "end one whose slot is needed"),
+    Rule::new(Syscall::KILL, &[Pin::is(1, 9)], "end an evicted process"),
     // Of processes: negative numbers.
-    Rule::new(Syscall::CLOCK_GETTIME, &[Pin::within(0, 1 << 31, u32::MAX)], "see whether a process does anything"),
+    Rule::new(
+        Syscall::CLOCK_GETTIME,
+        &[Pin::within(0, 1 << 31, u32::MAX)],
+        "tell from a process's processor time whether it is idle",
+    ),
 ];
 
 /// Sockets with everything that it takes to make a process for each client, ready to go on without the outside world.

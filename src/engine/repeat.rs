@@ -21,7 +21,7 @@ use crate::service::Pattern;
 pub(super) const ONE: &[Rule] = &[
     Rule::new(Syscall::WRITE, &[OUTPUT], "send the pattern"),
     // MSG_TRUNC | MSG_DONTWAIT
-    Rule::new(Syscall::RECVFROM, &[INPUT, Pin::is(3, 0x60)], "drop what arrives meanwhile"),
+    Rule::new(Syscall::RECVFROM, &[INPUT, Pin::is(3, 0x60)], "discard input while sending"),
 ];
 
 /// A filter.

@@ -26,12 +26,12 @@ const LINGER: usize = 16 * 1024 * 1024;
 /// A process for one connection.
 pub(super) const ONE: &[Rule] = &[
     Rule::new(Syscall::WRITE, &[OUTPUT], "send the reply"),
-    Rule::new(Syscall::SHUTDOWN, &[OUTPUT, SHUT_WR], "say that the reply is complete"),
+    Rule::new(Syscall::SHUTDOWN, &[OUTPUT, SHUT_WR], "mark the end of the reply"),
     Rule::new(
         Syscall::RECVFROM,
         // Drop in the kernel, and go on until the end, the time limit or the length given: MSG_TRUNC | MSG_WAITALL.
         &[INPUT, Pin::is(3, 0x120)],
-        "drop what the client sent: closing over it would reset the reply",
+        "discard input, so that closing does not reset the connection",
     ),
 ];
 
@@ -41,7 +41,7 @@ pub(super) const PRINT: &[Rule] = &[
     Rule::new(
         Syscall::PPOLL,
         &[NO_DESCRIPTORS, Pin::within(2, 1, u32::MAX), KEEP_SIGNALS],
-        "let a person read it (-w)",
+        "wait for a person to read it (-w)",
     ),
 ];
 
@@ -49,7 +49,7 @@ pub(super) const PRINT: &[Rule] = &[
 pub(super) const SHARED: &[Rule] = &[
     // MSG_NOSIGNAL | MSG_MORE
     Rule::new(Syscall::SENDTO, &[STREAM, Pin::is(3, 0xc000), NO_ADDRESS], "send the reply"),
-    Rule::new(Syscall::SHUTDOWN, &[STREAM, SHUT_WR], "say that the reply is complete"),
+    Rule::new(Syscall::SHUTDOWN, &[STREAM, SHUT_WR], "mark the end of the reply"),
 ];
 
 const SHUT_WR: Pin = Pin::is(1, 1);

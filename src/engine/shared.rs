@@ -32,14 +32,14 @@ const LOOKS: usize = 16;
 const CLOSING: Duration = Duration::from_millis(1);
 /// What the event loop calls besides those of [`Daemon`].
 pub(super) const RULES: &[Rule] =
-    &[ACCEPT, Rule::new(Syscall::BRK, &[], "keep a record of one more connection, or the rest of a long reply")];
+    &[ACCEPT, Rule::new(Syscall::BRK, &[], "allocate memory for a connection or the rest of a long reply")];
 
 // lunchd makes it too.
 pub(crate) const ACCEPT: Rule = Rule::new(
     Syscall::ACCEPT4,
     // SOCK_NONBLOCK | SOCK_CLOEXEC
     &[STREAM, Pin::is(3, 0x8_0800)],
-    "take a connection",
+    "accept a connection",
 );
 
 /// Sockets with everything that it takes to serve them, ready to go on without the outside world.

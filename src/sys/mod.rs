@@ -187,7 +187,7 @@ pub(crate) fn replace_standard_error() {
 }
 
 /// What every program needs, to end.
-pub(crate) const RULES: &[Rule] = &[Rule::new(Syscall::EXIT_GROUP, &[], "end")];
+pub(crate) const RULES: &[Rule] = &[Rule::new(Syscall::EXIT_GROUP, &[], "exit")];
 
 /// Nobody's in what is installed.
 #[cfg(debug_assertions)]
@@ -195,7 +195,7 @@ pub(crate) const CHECK_BEFORE_CLOSING: Rule = Rule::new(
     Syscall::FCNTL,
     // F_GETFD
     &[Pin::is(1, 1)],
-    "assert that a descriptor is open, as the standard library does before it closes one",
+    "assert that a descriptor is open before the standard library closes it",
 );
 
 /// Where time counts, and the vDSO cannot tell it.
@@ -203,7 +203,7 @@ pub(crate) const TELL_TIME: Rule = Rule::new(
     Syscall::CLOCK_GETTIME,
     // CLOCK_REALTIME and CLOCK_MONOTONIC. Other clocks tell how busy other processes are, whoever they belong to.
     &[Pin::within(0, 0, 1)],
-    "tell the time where the vDSO cannot",
+    "read the clock where the vDSO cannot",
 );
 
 /// Ends the process at once (`_exit(2)`): no destructors and no clean-up of the runtime, which would need system calls

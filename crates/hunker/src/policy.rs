@@ -113,8 +113,8 @@ impl Rule {
 /// use hunker::{Pin, Policy, Rule, Syscall};
 ///
 /// const RULES: &[Rule] = &[
-///     Rule::new(Syscall::WRITE, &[Pin::within(0, 1, 2)], "print, and complain"),
-///     Rule::new(Syscall::EXIT_GROUP, &[], "end"),
+///     Rule::new(Syscall::WRITE, &[Pin::within(0, 1, 2)], "print output and errors"),
+///     Rule::new(Syscall::EXIT_GROUP, &[], "exit"),
 /// ];
 /// static POLICY: Policy = Policy::new(&[RULES]);
 /// assert!(POLICY.instructions().len() < 12);
@@ -184,8 +184,8 @@ impl Policy {
 /// ```
 /// # use hunker::{Narrower, Pin, Rule, Syscall};
 /// const PARENT: &[Rule] = &[
-///     Rule::new(Syscall::WRITE, &[Pin::within(0, 1, 2)], "print, and complain"),
-///     Rule::new(Syscall::EXIT_GROUP, &[], "end"),
+///     Rule::new(Syscall::WRITE, &[Pin::within(0, 1, 2)], "print output and errors"),
+///     Rule::new(Syscall::EXIT_GROUP, &[], "exit"),
 /// ];
 /// const CHILD: &[Rule] = &[Rule::new(Syscall::WRITE, &[Pin::is(0, 1)], "print")];
 /// static NARROWER: Narrower = Narrower::new(&[CHILD], &[PARENT]);
@@ -196,7 +196,7 @@ impl Policy {
 ///
 /// ```compile_fail
 /// # use hunker::{Narrower, Rule, Syscall};
-/// # const PARENT: &[Rule] = &[Rule::new(Syscall::EXIT_GROUP, &[], "end")];
+/// # const PARENT: &[Rule] = &[Rule::new(Syscall::EXIT_GROUP, &[], "exit")];
 /// const CHILD: &[Rule] = &[Rule::new(Syscall::WRITE, &[], "print")];
 /// static NARROWER: Narrower = Narrower::new(&[CHILD], &[PARENT]);
 /// ```

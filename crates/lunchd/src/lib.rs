@@ -63,22 +63,22 @@ const EPOLL_WAIT: Syscall = Syscall::new("epoll_wait", Some(232), Some(22));
 
 /// The web, with one thread.
 const WEB: &[Rule] = &[
-    Rule::new(EPOLL_WAIT, &[RUNTIME], "wait for clients, time limits and signals"),
-    Rule::new(Syscall::EPOLL_CTL, &[RUNTIME], "wait for one more client"),
-    Rule::new(Syscall::RECVFROM, &[STREAM, Pin::is(3, 0)], "read what a client sent"),
+    Rule::new(EPOLL_WAIT, &[RUNTIME], "wait for clients, timeouts and signals"),
+    Rule::new(Syscall::EPOLL_CTL, &[RUNTIME], "add a client to the event loop"),
+    Rule::new(Syscall::RECVFROM, &[STREAM, Pin::is(3, 0)], "read from a client"),
     // MSG_NOSIGNAL, and no address.
-    Rule::new(Syscall::SENDTO, &[STREAM, Pin::is(3, 0x4000), Pin::is(5, 0)], "answer"),
+    Rule::new(Syscall::SENDTO, &[STREAM, Pin::is(3, 0x4000), Pin::is(5, 0)], "send an answer"),
     Rule::new(
         Syscall::SENDTO,
         // MSG_NOSIGNAL | MSG_MORE
         &[STREAM, Pin::is(3, 0xc000), Pin::is(5, 0)],
-        "answer for the last time: the end follows in the same segment",
+        "send the last answer, with the end in the same segment",
     ),
-    Rule::new(Syscall::SHUTDOWN, &[STREAM, Pin::is(1, 1)], "say that the answer is complete"),
-    Rule::new(Syscall::WRITE, &[WAKER], "wake the event loop for an earlier time limit"),
-    Rule::new(Syscall::READ, &[WAKER], "start that count over, should it be full"),
-    Rule::new(Syscall::GETRANDOM, &[], "draw the keys of a TLS connection"),
-    Rule::new(Syscall::BRK, &[], "keep a connection's state"),
+    Rule::new(Syscall::SHUTDOWN, &[STREAM, Pin::is(1, 1)], "mark the end of the answer"),
+    Rule::new(Syscall::WRITE, &[WAKER], "wake the event loop for an earlier timeout"),
+    Rule::new(Syscall::READ, &[WAKER], "reset the wake-up counter when it is full"),
+    Rule::new(Syscall::GETRANDOM, &[], "generate the keys of a TLS connection"),
+    Rule::new(Syscall::BRK, &[], "allocate memory for a connection"),
 ];
 
 /// Fortunes and a certificate that are read again, always.
