@@ -124,7 +124,12 @@ fn the_documents_name_the_services_of_the_table() {
     says("README.md", head, "\nEnable one socket of a pair", &list(table, ""));
     says("docs/installing.md", "systemctl try-restart ", "-daemon.service", &support::units());
     says("docs/operating.md", "tcp dport { ", " } ct", &list(|row| row.port.to_string(), ", "));
-    says("docs/troubleshooting.md", "systemctl list-sockets ", " 'lunchd*'", &list(|row| format!("'{}*'", row.unit), " "));
+    says(
+        "docs/troubleshooting.md",
+        "systemctl list-sockets ",
+        " 'lunchd*'",
+        &list(|row| format!("'{}*'", row.unit), " "),
+    );
     says(
         "docs/architecture.md",
         "src/protocol/          ",

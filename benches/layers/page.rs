@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 
-use super::{Case, Row};
 use super::support::{Result, this_host};
+use super::{Case, Row};
 
 pub const PREPARED: &str = "the kernel's cache is filled";
 pub const UNPREPARED: &str = "nothing for the cache";

@@ -6,8 +6,8 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::{Row, page};
 use super::support::{Result, as_f64};
+use super::{Row, page};
 
 const COLOURS: [RGBColor; 3] = [RGBColor(0x4c, 0x72, 0xb0), RGBColor(0xdd, 0x84, 0x52), RGBColor(0x55, 0xa8, 0x68)];
 const SIZE: (u32, u32) = (900, 760);
