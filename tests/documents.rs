@@ -240,7 +240,12 @@ fn the_documents_name_the_services_of_the_table() {
     says("README.md", head, "\nStarting one of a pair", &list(table, ""));
     says("README.md", "systemctl try-restart ", "-daemon.service", &support::units());
     says("docs/operating.md", "tcp dport { ", " } ct", &list(|row| row.port.to_string(), ", "));
-    says("docs/troubleshooting.md", "systemctl list-sockets ", " 'lunchd*'", &list(|row| format!("'{}*'", row.unit), " "));
+    says(
+        "docs/troubleshooting.md",
+        "systemctl list-sockets ",
+        " 'lunchd*'",
+        &list(|row| format!("'{}*'", row.unit), " "),
+    );
     says(
         "docs/architecture.md",
         "src/protocol/          ",
