@@ -73,11 +73,11 @@ impl Host {
         columns.find_map(|(column, value)| (column == name).then(|| value.parse().unwrap())).unwrap()
     }
 
-    /// The octets that came in over an interface so far, and those that went out.
-    pub fn octets(&self, interface: &str) -> (u64, u64) {
+    /// What passed an interface so far: octets and packets that came in, octets and packets that went out.
+    pub fn traffic(&self, interface: &str) -> [u64; 4] {
         let text = fs::read_to_string(format!("/proc/{}/net/dev", self.process.0.id())).unwrap();
         let row = text.lines().find_map(|line| line.trim().strip_prefix(interface)?.strip_prefix(':')).unwrap();
         let numbers: Vec<u64> = row.split_whitespace().map(|number| number.parse().unwrap()).collect();
-        (numbers[0], numbers[8])
+        [0, 1, 8, 9].map(|column| numbers[column])
     }
 }
