@@ -5,6 +5,7 @@
 pub mod attack;
 pub mod audit;
 pub mod machine;
+pub mod network;
 pub mod page;
 pub mod web;
 
