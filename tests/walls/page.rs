@@ -1,4 +1,4 @@
-//! docs/hardening.md: the text of page.md, around tables of what was found.
+//! docs/hardening.md: the text of page.md, around tables of results.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use super::map::Row;
 use super::support::attack::table;
 use super::support::repository;
 
-/// The sections of the page, each with the families of acts that it is about.
+/// The sections of the page, each with its families of actions.
 pub const SECTIONS: &[(&str, &[&str])] = &[
     ("files", &["files"]),
     ("execution", &["execution", "executable memory", "other system call tables"]),
@@ -23,7 +23,7 @@ pub const SECTIONS: &[(&str, &[&str])] = &[
 /// `make bench-units` writes it, for the systemd of the map.
 const COSTS: &str = "docs/data/units-252.csv";
 
-/// What each group costs in milliseconds, added to a unit with none and taken from the whole one.
+/// The cost of each group in milliseconds, added to a unit with none and removed from the whole one.
 struct Costs(Option<BTreeMap<(String, String), String>>);
 
 impl Costs {
@@ -35,7 +35,7 @@ impl Costs {
             let base = rows.iter().find(|row| row[0] == if cells[1] == "added" { "Added" } else { "Taken" });
             let count = |row: &[&str], at: usize| row[at].parse::<i64>().unwrap_or(0);
             let sign = if cells[1] == "taken" { -1 } else { 1 };
-            // One interval of twenty misses: what spares no call, mount or filter saves nothing.
+            // One interval in twenty misses: a group that saves no call, mount or filter saves nothing.
             let spares = base.is_some_and(|base| (5..11).any(|at| sign * (count(cells, at) - count(base, at)) < 0));
             let cost = match (number(2), number(3), number(4)) {
                 (_, Ok(from), Ok(to)) if from <= 0.0 && (to >= 0.0 || !spares) => "–".to_owned(),
@@ -56,7 +56,7 @@ impl Costs {
     }
 }
 
-/// How many acts a group stops alone, and how many nothing else in the unit stops.
+/// How many actions a group stops alone, and how many only this group stops in the unit.
 fn counts(rows: &[Row], group: &Group) -> (usize, usize) {
     let count = |is: &dyn Fn(&Row) -> bool| rows.iter().filter(|row| is(row)).count();
     (
@@ -65,17 +65,17 @@ fn counts(rows: &[Row], group: &Group) -> (usize, usize) {
     )
 }
 
-/// Names with commas between them, or another word where there are none.
+/// Names separated by commas, or another word if there are none.
 fn listed(names: &[String], none: &str) -> String {
     let names: Vec<_> = names.iter().map(|name| shown(name)).collect();
     if names.is_empty() { none.to_owned() } else { names.join("; ") }
 }
 
-/// The acts of some families, those with the same words in one line.
+/// The actions of some families. Those with the same words share a line.
 fn acts(rows: &[Row], families: &[&str]) -> String {
     let mut lines: Vec<(Vec<String>, [String; 3])> = Vec::new();
     for row in rows.iter().filter(|row| families.contains(&row.family.as_str())) {
-        // Where nobody may do it, only a killed process shows something.
+        // If nothing may do it, only a killed process shows an effect.
         let program = match [row.layers[0] && row.open, row.layers[1]] {
             [true, true] => "Landlock, seccomp",
             [true, false] => "Landlock",
@@ -120,7 +120,7 @@ fn directives(rows: &[Row], groups: &[Group], there: &[&Group], section: &str) -
     table(&["directive", "what systemd promises", "stops, of all acts", "costs, ms"], &lines.collect::<Vec<_>>())
 }
 
-/// All directives of the unit, those first that stop most.
+/// All directives of the unit, those that stop most first.
 fn summary(rows: &[Row], groups: &[&Group]) -> String {
     let costs = Costs::read();
     let mut groups: Vec<_> = groups.iter().map(|group| (counts(rows, group), *group)).collect();
@@ -134,12 +134,12 @@ fn summary(rows: &[Row], groups: &[&Group]) -> String {
     table(&head, &lines.collect::<Vec<_>>())
 }
 
-/// Whether a group stops no act.
+/// Whether a group stops no action.
 fn stops_none(rows: &[Row], group: &Group) -> bool {
     counts(rows, group) == (0, 0)
 }
 
-/// The directives that stop no act, each with what is promised of it all the same.
+/// The directives that stop no action, each with what it promises.
 fn none(rows: &[Row], groups: &[&Group]) -> String {
     let none = groups.iter().filter(|group| stops_none(rows, group));
     none.fold(String::new(), |list, group| {
@@ -147,7 +147,7 @@ fn none(rows: &[Row], groups: &[&Group]) -> String {
     })
 }
 
-/// Why directives change nothing in the unit, and which of them stop no act either.
+/// Why directives change nothing in the unit, and which of them also stop no action.
 fn idle(rows: &[Row], groups: &[&Group]) -> String {
     let reasons = groups.iter().filter_map(|group| group.idle.as_ref());
     let list = reasons.fold(String::new(), |list, why| list + &format!("- {why}.\n"));
@@ -159,7 +159,7 @@ fn idle(rows: &[Row], groups: &[&Group]) -> String {
     )
 }
 
-/// What the unit for one connection does without.
+/// What the per-connection unit leaves out.
 fn left_out(rows: &[Row], groups: &[Group], there: &[&Group]) -> String {
     let left_out = groups.iter().filter(|group| !there.iter().any(|it| it.name == group.name));
     let lines = left_out.filter_map(|group| {
@@ -170,7 +170,7 @@ fn left_out(rows: &[Row], groups: &[Group], there: &[&Group]) -> String {
     table(&["directive", "stops alone", "added to this unit, ms", "why it is left out"], &lines.collect::<Vec<_>>())
 }
 
-/// The acts that only one group stops, by group.
+/// The actions that only one group stops, by group.
 fn only(rows: &[Row], groups: &[&Group]) -> String {
     let mut list = String::new();
     for group in groups {
@@ -183,7 +183,7 @@ fn only(rows: &[Row], groups: &[&Group]) -> String {
     list
 }
 
-/// The page, with those of the groups that are in the unit.
+/// The page, with the groups that are in the unit.
 pub fn page(rows: &[Row], groups: &[Group], there: &[&Group]) -> String {
     let count = |is: &dyn Fn(&Row) -> bool| rows.iter().filter(|row| is(row)).count().to_string();
     let several = |row: &&Row| row.open && row.unit && row.only.is_empty();
