@@ -1,7 +1,7 @@
-//! The cost of a byte: one TCP connection on loopback, through one process for all and through one for each connection,
-//! beside what BSD inetd, xinetd and socat do with it. All take turns in one run.
+//! The cost of a byte: one TCP connection on loopback, through a daemon with `--shared` and through a process for one connection,
+//! compared with BSD inetd, xinetd and socat. All take turns in one run.
 //!
-//! `make bench` runs this in a network namespace of its own, because inetd's own services have fixed ports.
+//! `make bench` runs this in its own network namespace, because inetd's internal services have fixed ports.
 
 mod support;
 
@@ -51,7 +51,7 @@ impl Contender {
                 (client, Some(Child(command.spawn()?)))
             }
         };
-        client.set_read_timeout(Some(Duration::from_mins(1)))?; // a peer that hangs is an error, not a wait for ever
+        client.set_read_timeout(Some(Duration::from_mins(1)))?; // a peer that hangs is an error
         let start = Instant::now();
         let mut sender = client.try_clone()?;
         let received = thread::scope(|scope| {
@@ -110,7 +110,7 @@ fn main() -> Result<()> {
     let _inetd =
         Server::inetd("bytes", "echo stream tcp nowait root internal\ndiscard stream tcp nowait root internal\n", 7)?;
     let _xinetd = xinetd()?;
-    // No more at a time than a pipe takes at once (PIPE_BUF): with its default of 8 KiB, socat waits for itself sooner or later.
+    // At most what a pipe takes at once (PIPE_BUF): with its default of 8 KiB, socat sooner or later deadlocks.
     let mut socat = Command::new(peer("usr/bin/socat")?);
     let _socat = Server::start(socat.args(["-b4096", "TCP-LISTEN:2007,bind=127.0.0.1,fork,reuseaddr", "PIPE"]))?;
     for port in [9, 1007, 1009, 2007] {

@@ -1,8 +1,8 @@
-//! The cost of a connection and of a datagram in one process for all clients, beside C loops that do nothing else and BSD
-//! inetd's own services; of a datagram also in a process that a keeper makes. Then what open connections cost. All take turns in
-//! one run, so that the machine's other load falls on all alike.
+//! The cost of a connection and of a datagram in a daemon with `--shared`, compared with minimal C loops and BSD inetd's internal
+//! services; of a datagram also in a process of the keeper. Then the cost of open connections. All take turns in one run, so that
+//! other load on the machine affects all alike.
 //!
-//! `make bench` builds the peers and runs this with their paths in the environment, in a network of its own.
+//! `make bench` builds the peers and runs this in its own network, with their paths in the environment.
 
 mod support;
 
@@ -20,12 +20,12 @@ use support::{Goal, KEEPER, Result, Rows, SHARED, Server, as_f64, micros, progra
 const ROUNDS: usize = 7;
 const CONNECTIONS: usize = 6_000;
 const DATAGRAMS: usize = 100_000;
-/// Open connections that do nothing.
+/// Open idle connections.
 const MANY: usize = 10_000;
 const UNLIMITED: [&str; 6] = ["--max-connections", "12000", "--datagram-rate", "0", "--datagram-total", "0"];
 
-/// A server, and what was measured in each round: clients a second, its processor time for each in microseconds, the same with
-/// that of the client, and the time that all but a hundredth of the clients waited less than.
+/// A server, and what was measured in each round: clients a second, its processor time for each in microseconds, the same including
+/// the client's, and the 99th percentile of the clients' waiting time.
 struct Contender {
     name: &'static str,
     server: Server,
@@ -60,8 +60,8 @@ impl Contender {
         Ok(())
     }
 
-    /// One client with as many requests under way as there are clients at a time elsewhere. (As many clients with one request
-    /// each would be a measure of how they take turns on the other processor.)
+    /// One client with as many concurrent requests as there are concurrent clients elsewhere. (As many clients with one request
+    /// each would measure how they take turns on the other processor.)
     fn datagrams(&mut self) -> Result<()> {
         let client = UdpSocket::bind((self.address.ip(), 0))?; // this host is its own client
         client.connect(self.address)?;
@@ -74,7 +74,7 @@ impl Contender {
                 client.send(b"x")?;
                 under_way += 1;
             }
-            // Waits for one, and takes those that are there as well.
+            // Waits for one, and receives all that are available.
             let mut flags = RecvFlags::empty();
             while recv(&client, &mut reply, flags).is_ok() {
                 (answered, under_way, flags) = (answered + 1, under_way.saturating_sub(1), RecvFlags::DONTWAIT);
@@ -142,7 +142,7 @@ fn datagrams(rows: &mut Rows) -> Result<()> {
     Ok(())
 }
 
-/// What a process has to itself (proc(5), smaps), in KiB.
+/// The private memory of a process (proc(5), smaps), in KiB.
 fn private_memory(process: u32) -> Result<f64> {
     let text = fs::read_to_string(format!("/proc/{process}/smaps"))?;
     let private =
@@ -154,7 +154,7 @@ fn idle_clients(address: SocketAddr, count: usize) -> Result<Vec<TcpStream>> {
     let connect = |index: usize| {
         let mut client = TcpStream::connect(address)?;
         if index.is_multiple_of(500) {
-            // The answer shows that those before have been taken.
+            // The answer shows that the earlier ones have been accepted.
             client.write_all(b"x")?;
             client.read_exact(&mut [0])?;
         }
@@ -176,14 +176,14 @@ fn open_connections(rows: &mut Rows) -> Result<()> {
     let mut process = Server(process);
     client.write_all(b"x")?;
     client.read_exact(&mut [0])?;
-    // Beside one for all, so that what is mapped from the program's file counts as shared, as it is when there are several.
+    // Beside a daemon, so that pages mapped from the program's file count as shared, as with several processes.
     let (_other, _) = Server::ours("echo", "tcp", SHARED)?;
     let waiting = private_memory(process.0.id())?;
     rows.add("memory", "a waiting echo", "KiB", &[waiting], Some(("300 KiB", &[300.0])), Goal::AtMost(1.0));
     drop(client);
     process.0.wait()?;
 
-    // One process for all: growth by each, and whether the next one costs as much as the first.
+    // A daemon with `--shared`: the growth for each connection, and whether the last costs as much as the first.
     let limits = ["--max-connections", "12000", "--max-per-source", "12000", "--idle-timeout", "3600"];
     let (server, address) = Server::ours("echo", "tcp", &[SHARED, &limits].concat())?;
     let turn = |count: usize| -> Result<f64> {

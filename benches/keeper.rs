@@ -1,9 +1,9 @@
-//! A process for each connection: the keeper's beside those of a C loop that forks and attaches the same filter, of super-servers
-//! that start a program, and of a service manager that sets up a unit; its clients that wait, and what each takes; and a crowd.
-//! Whatever takes time is measured in the network of one booted systemd, in turns.
+//! A process for each connection: the keeper's, compared with those of a C loop that forks and attaches the same filter, of
+//! super-servers that start a program, and of a service manager that sets up a unit. Also its waiting clients and their memory, and
+//! a crowd. Everything that takes time is measured in the network of one booted systemd, in turns.
 //!
-//! `make bench` builds the peers and runs this, as root. The systemd is tests/machine's; memory is counted in a virtual machine,
-//! which does nothing else (tests/guest).
+//! `make bench` builds the peers and runs this as root. The systemd is tests/machine's. Memory is measured in an otherwise idle
+//! virtual machine (tests/guest).
 
 mod support;
 
@@ -24,14 +24,14 @@ use support::{
 };
 
 const ROUNDS: usize = 9;
-/// Clients at a time.
+/// Concurrent clients.
 const AT_ONCE: usize = 32;
-/// Their addresses. None comes as often as --max-rate-per-source forbids.
+/// Their addresses. None exceeds --max-rate-per-source.
 const SOURCES: u8 = 200;
-/// Clients that wait, in three keepers.
+/// Waiting clients, in three keepers.
 const WAITING: [usize; 3] = [10, 100, 1_000];
 const CROWD: usize = 10_000;
-/// Processes whose memory is counted.
+/// Processes whose memory is measured.
 const COUNTED: usize = 1_000;
 /// Set in the process that measures in the machine's network.
 const INSIDE: &str = "IN_THE_MACHINE";
@@ -40,7 +40,7 @@ const KEEPER_UNIT_PORT: u16 = 3201;
 const INETD_PORT: u16 = 3202;
 const TCPSERVER_PORT: u16 = 3203;
 
-/// A server, how many clients it gets in a round, and what was measured in each round.
+/// A server, its number of clients in a round, and what was measured in each round.
 struct Contender {
     name: &'static str,
     address: SocketAddr,
@@ -69,7 +69,7 @@ impl Contender {
         Ok(())
     }
 
-    /// Microseconds for a connection.
+    /// Microseconds per connection.
     fn costs(&self) -> Vec<f64> {
         self.rates.iter().map(|rate| 1e6 / rate).collect()
     }
@@ -83,7 +83,7 @@ fn source(number: usize) -> Ipv4Addr {
     Ipv4Addr::new(127, 1, 0, u8::try_from(number % usize::from(SOURCES)).unwrap_or(0) + 1)
 }
 
-/// The filter of qotd's processes, instruction for instruction, in a file.
+/// The filter of qotd's processes, instruction by instruction, in a file.
 fn filter(folder: &Path) -> Result<PathBuf> {
     let policy = Policy::new(&Engine::Reply.rules().of(Io::Connection));
     let octets = |it: &hunker::Instruction| [&it.code.to_ne_bytes()[..], &[it.jt, it.jf], &it.k.to_ne_bytes()].concat();
@@ -101,7 +101,7 @@ fn connections(rows: &mut Rows, folder: &Path) -> Result<()> {
     let line = format!("{INETD_PORT} stream tcp nowait nobody {} reply\n", reply.display());
     let _inetd = Server::inetd("keeper", &line, INETD_PORT)?;
     let mut tcpserver = Command::new(peer("usr/bin/tcpserver")?);
-    // No names are looked up; more at a time than its default, and than there are clients.
+    // Without name look-ups, and with more concurrent connections than its default and the number of clients.
     tcpserver.args(["-HRl0", "-c1000", "-b4096", "127.0.0.1", &TCPSERVER_PORT.to_string()]).arg(&reply);
     let _tcpserver = Server::start(&mut tcpserver)?;
     let mut all = [
@@ -126,7 +126,7 @@ fn connections(rows: &mut Rows, folder: &Path) -> Result<()> {
     row(keeper, tcpserver, Goal::AtLeast(3.0));
     row(unit, each, Goal::AtLeast(100.0));
     row(unit, c, Goal::None);
-    // As much as can be had.
+    // As many as possible.
     for beside in [inetd, tcpserver, each] {
         row(c, beside, Goal::None);
     }
@@ -136,7 +136,7 @@ fn connections(rows: &mut Rows, folder: &Path) -> Result<()> {
     crowd(rows, of_keeper)
 }
 
-/// All at once, from as many addresses as elsewhere, with the limits that are the default.
+/// All at once, from as many addresses as elsewhere, with the default limits.
 fn crowd(rows: &mut Rows, address: SocketAddr) -> Result<()> {
     let flood = |kind: &str, count: usize| -> Result<Vec<f64>> {
         let mut command = Command::new(program("flood")?);
@@ -173,7 +173,7 @@ fn waiting(address: SocketAddr, count: usize) -> Result<Vec<TcpStream>> {
     clients.collect()
 }
 
-/// What a connection costs while others wait.
+/// The cost of a connection while others wait.
 fn beside_waiting(rows: &mut Rows) -> Result<()> {
     let options = [KEEPER, &["--max-connections", "2000", "--idle-timeout", "3600"]].concat();
     let mut all = Vec::new();
@@ -193,8 +193,8 @@ fn beside_waiting(rows: &mut Rows) -> Result<()> {
     Ok(())
 }
 
-/// Serves in each of three ways, lets clients connect and wait, and prints by how much more the server's control group takes then,
-/// in KiB. What one process for all takes is that of the connections themselves.
+/// Serves in each of three ways, lets clients connect and wait, and prints the growth of the server's control group, in KiB. The
+/// growth of a daemon with `--shared` is that of the connections themselves.
 const SCRIPT: &str = r#"
 ulimit -n 20000
 waiting() { # NAME COUNT COMMAND...
@@ -219,9 +219,9 @@ waiting() { # NAME COUNT COMMAND...
 }
 "#;
 
-/// What the kernel charges to a control group, which is what `MemoryMax=` limits: pages that a process has to itself, and page
-/// tables, stacks and records of the kernel's own, which are most of it. (A machine has as much less free memory, seen from
-/// outside of the group.)
+/// What the kernel charges to a control group, which is what `MemoryMax=` limits: private pages of processes, and the kernel's page
+/// tables, stacks and records, which are most of it. (Seen from outside the group, the free memory of the machine shrinks by the
+/// same amount.)
 fn memory(rows: &mut Rows, folder: &Path) -> Result<()> {
     let filter = filter(folder)?;
     let folder = folder.join("guest");
@@ -249,7 +249,7 @@ fn memory(rows: &mut Rows, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The units as they are installed, on ports of their own.
+/// The installed units, on other ports.
 fn start_units(folder: &Path) -> Result<()> {
     run("run", folder, &["make", "-C", env!("CARGO_MANIFEST_DIR"), "install"])?;
     let options = KEEPER.join(" ");
@@ -270,7 +270,7 @@ fn main() -> Result<()> {
     let scratch = PathBuf::from(given("SCRATCH")?);
     let most = Rlimit { current: Some(16_384), maximum: Some(16_384) };
     setrlimit(Resource::Nofile, most)?;
-    // Second life: in the machine's network.
+    // Second run: in the machine's network.
     if env::var_os(INSIDE).is_some() {
         let mut rows = Rows::new();
         connections(&mut rows, &scratch)?;

@@ -1,9 +1,9 @@
-//! What Landlock, seccomp and the other layers cost by themselves: to apply them, and for each system call after it. Children of this
-//! process do one of these things each and time it by the clock of their thread on a processor. All take turns, each round in
-//! another order, and each is compared with the one that does nothing in the same round.
+//! The cost of Landlock, seccomp and the other layers alone: applying them, and each system call afterwards. Children of this
+//! process each do one of these things and measure the processor time of their thread. All take turns, each round in another order.
+//! Each is compared with the child that does nothing in the same round.
 //!
-//! `make bench-layers` runs this as root; `ROUNDS=300` by itself. docs/data/layers.csv, docs/costs.md and docs/plots/layers.svg get
-//! the results.
+//! `make bench-layers` runs this as root; `ROUNDS=300` by default. The results go to docs/data/layers.csv, docs/costs.md and
+//! docs/plots/layers.svg.
 
 #[path = "layers/kernel.rs"]
 mod kernel;
@@ -28,28 +28,29 @@ use small_services::engine::Engine;
 use small_services::policy::{Io, Lists};
 use support::{Result, as_f64, given, interval, median, peer};
 
-/// Calls in a sample: so many that the two readings of the clock are a small part of it. A few come before, for the processor's caches.
+/// The number of calls in a sample, so that the two clock readings are a small part of it. A few calls come before, to fill the
+/// processor's caches.
 const CALLS: usize = 1000;
 const OPENS: usize = 200;
 const WARM_UP: usize = 20;
-/// One after the other, of which the shortest counts: the processor's caches are full of the others' turns, and the machine has other
-/// things to do.
+/// The number of samples, of which the shortest counts: the others' turns fill the processor's caches, and the machine has other
+/// work.
 const TRIES: usize = 3;
-/// Rules of filters, of which the last makes one about as long as the kernel takes.
+/// The numbers of rules of filters. The last makes a filter of nearly the maximum length.
 const FILTER_RULES: [usize; 6] = [1, 6, 30, 62, 254, LONGEST];
 const LONGEST: usize = 2040;
 const PLACES: [usize; 6] = [2, 16, 64, 256, 1024, LONGEST];
 const STACKS: [usize; 4] = [1, 2, 4, 8];
 const LANDLOCK_RULES: [usize; 7] = [0, 1, 2, 4, 8, 16, 64];
-/// Landlock has no more domains, one in the other.
+/// The kernel allows no more nested Landlock domains.
 const DEEP: [usize; 5] = [1, 2, 4, 8, 16];
 const DIRECTORIES: usize = 64;
 
 /// What is timed.
 enum Act {
-    /// In a child: after the first job the second, which does the thing so often.
+    /// In a child: after the first job the second, which repeats the action this many times.
     Child { as_root: bool, times: usize, prepare: Job, timed: Job },
-    /// From here: a process from its start to its end.
+    /// From here on: a process from its start to its end.
     Process(Make),
 }
 
@@ -57,13 +58,13 @@ struct Case {
     group: &'static str,
     name: String,
     at: Option<usize>,
-    /// The one that is subtracted, round by round.
+    /// The baseline, which is subtracted in each round.
     less: Option<usize>,
     act: Act,
     took: Vec<f64>,
 }
 
-/// A line of docs/data/layers.csv: microseconds, of which 95 % of a bootstrap's medians are from the second to the third.
+/// A line of docs/data/layers.csv: microseconds, and the interval that holds 95 % of a bootstrap's medians.
 struct Row {
     group: &'static str,
     name: String,
@@ -88,7 +89,7 @@ impl Cases {
         found.ok_or_else(|| format!("there is no {group}, {name}, {at}").into())
     }
 
-    /// What a case took in each round, less what it is compared with.
+    /// The time of a case in each round, minus its baseline.
     fn values(&self, index: usize) -> Vec<f64> {
         let case = &self.0[index];
         let less = case.less.map(|less| &self.0[less].took);
@@ -103,12 +104,12 @@ fn nothing() -> Job {
     Box::new(|| Ok(()))
 }
 
-/// Somebody without privileges, before a filter or a domain.
+/// A process without privileges, before a filter or a domain.
 fn unprivileged() -> Job {
     Box::new(kernel::no_new_privileges)
 }
 
-/// How many instructions a filter has that pins nothing.
+/// The number of instructions of a filter without pins.
 const fn length(rules: usize) -> usize {
     5 + 2 * rules
 }
@@ -117,7 +118,7 @@ fn once(prepare: Job, timed: Job) -> Act {
     Act::Child { as_root: false, times: 1, prepare, timed }
 }
 
-/// Attaches these filters, then makes the call again and again.
+/// Attaches these filters, then repeats the call.
 fn calls(filters: Vec<Vec<libc::sock_filter>>) -> Act {
     let prepare: Job = Box::new(move || {
         kernel::no_new_privileges()?;
@@ -132,7 +133,7 @@ fn calls(filters: Vec<Vec<libc::sock_filter>>) -> Act {
     Act::Child { as_root: false, times: CALLS, prepare, timed }
 }
 
-/// Filters: to attach them, and what a call costs after that.
+/// Filters: attaching them, and a call afterwards.
 fn filters(cases: &mut Cases, control: usize) {
     for (name, kind) in [(page::PREPARED, Kind::Cached), (page::UNPREPARED, Kind::Uncached)] {
         for rules in FILTER_RULES {
@@ -162,10 +163,10 @@ fn filters(cases: &mut Cases, control: usize) {
     }
 }
 
-/// Directories for rules, open already, and one with a file in it that has others above it.
+/// Directories for rules, already open, and one that contains a file, below several others.
 struct Tree {
     many: Vec<Rc<OwnedFd>>,
-    /// From the file's own up.
+    /// From the file's own directory upwards.
     above: Vec<Rc<OwnedFd>>,
 }
 
@@ -187,8 +188,8 @@ impl Tree {
         })
     }
 
-    /// Opens and closes the file again and again in so many domains of these directories, one in the other. It is opened by its name
-    /// alone, so that the lookup of a path is no part of it.
+    /// Opens and closes the file repeatedly in this many nested domains of these directories. It is opened by its name alone, so
+    /// that no path lookup is measured.
     fn opens(&self, readable: Vec<Rc<OwnedFd>>, domains: usize) -> Act {
         let times = |parent: &OwnedFd, times| -> Result<()> {
             Ok((0..times).try_for_each(|_| openat(parent, c"file", OFlags::CLOEXEC, Bits::empty()).map(drop))?)
@@ -204,7 +205,7 @@ impl Tree {
     }
 }
 
-/// Landlock: to enter a domain, and what open(2) costs in it.
+/// Landlock: entering a domain, and open(2) in it.
 fn domains(cases: &mut Cases, control: usize) -> Result<()> {
     let tree = Tree::make()?;
     for rules in LANDLOCK_RULES {
@@ -227,7 +228,7 @@ fn domains(cases: &mut Cases, control: usize) -> Result<()> {
     Ok(())
 }
 
-/// The layers of hunker, with the policy of a service that replies and ends.
+/// The layers of hunker, with the policy of a service that replies and exits.
 fn layers(cases: &mut Cases, control: usize) {
     let clock = const { &[Rule::new(Syscall::CLOCK_GETTIME, &[], "the time is read once more")] };
     let mut lists: Lists = Engine::Reply.rules().of(Io::Filter);
@@ -262,7 +263,7 @@ fn row(of: &Case, values: &[f64], random: &mut SmallRng) -> Row {
     Row { group: of.group, name: of.name.clone(), at: of.at, is_difference, median: median(values), from, to }
 }
 
-/// What one more of something costs: the difference of the ends, divided.
+/// The cost of one more of something: the difference between first and last, divided.
 fn slopes(cases: &Cases, random: &mut SmallRng) -> Result<Vec<Row>> {
     let last = |list: &[usize]| list[list.len() - 1];
     let mut rows = Vec::new();

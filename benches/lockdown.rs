@@ -1,7 +1,7 @@
-//! What a lock-down costs: programs that lock themselves down with hunker, with other crates and with none, write a line and end
-//! (benches/peers/lockdown). All take turns, and each is compared round by round with the one that does nothing.
+//! The cost of a lock-down: programs that lock themselves down with hunker, with other crates and not at all, write a line and exit
+//! (benches/peers/lockdown). All take turns. Each is compared round by round with the one that does nothing.
 //!
-//! `make bench` builds the peers and runs this, as root; `benches/run lockdown` does that alone. The programs run as nobody.
+//! `make bench` builds the peers and runs this as root; `benches/run lockdown` does only that. The programs run as nobody.
 #![allow(unsafe_code)] // getrusage(2)
 
 mod support;
@@ -26,7 +26,7 @@ const NOBODY: u32 = 65_534;
 /// Set in the process that runs a program under callgrind.
 const COUNT: &str = "COUNT_INSTRUCTIONS";
 
-/// The programs, with what each is in the table.
+/// The programs, and their rows in the table.
 const PROGRAMS: [(&str, &str); 7] = [
     ("nothing", "nothing"),
     ("hunker", "hunker, six layers"),
@@ -48,10 +48,10 @@ fn command(name: &str, null: &File) -> Result<Command> {
     Ok(command)
 }
 
-/// The processor time of all children so far, those of children included, in microseconds.
+/// The processor time of all children and their children so far, in microseconds.
 fn of_children() -> f64 {
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: the kernel fills the structure in.
+    // SAFETY: the kernel fills the structure.
     let usage = unsafe {
         libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr());
         usage.assume_init()
@@ -60,7 +60,7 @@ fn of_children() -> f64 {
     [usage.ru_utime, usage.ru_stime].iter().map(|it| it.tv_sec as f64 * 1e6 + it.tv_usec as f64).sum()
 }
 
-/// The 95 % interval of a median, whatever the distribution is: between two of the values in their order.
+/// The 95 % interval of a median, for any distribution: two of the ordered values.
 fn interval(values: &[f64]) -> (f64, f64) {
     let mut sorted = values.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
@@ -71,7 +71,7 @@ fn interval(values: &[f64]) -> (f64, f64) {
     (sorted[middle.saturating_sub(half)], sorted[(middle + half).min(sorted.len() - 1)])
 }
 
-/// In a process of its own: callgrind runs a program as on a kernel without seccomp, whose filter would be callgrind's end.
+/// In a separate process: callgrind runs a program as on a kernel without seccomp, whose filter would kill callgrind.
 fn count() -> Result<()> {
     let without = BTreeMap::from([(libc::SYS_seccomp, vec![])]);
     let answer = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
@@ -87,7 +87,7 @@ fn instructions(name: &str) -> Result<u64> {
     command.env_clear().env(COUNT, "1").arg("--").args(["/usr/bin/valgrind", "--tool=callgrind"]);
     command.arg("--callgrind-out-file=/dev/null").arg(program(name)?).stdin(Stdio::null()).stdout(Stdio::null());
     command.uid(NOBODY).gid(NOBODY);
-    // The program says that the lock-down failed: callgrind has no Landlock, and the filter is refused.
+    // The program reports that the lock-down failed: callgrind has no Landlock, and the filter is refused.
     let said = String::from_utf8(command.output()?.stderr)?;
     let count = said.lines().find_map(|line| line.split_once("Collected :"));
     Ok(count.ok_or_else(|| format!("callgrind counted nothing: {said}"))?.1.trim().parse()?)

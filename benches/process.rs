@@ -1,8 +1,8 @@
-//! The cost of a process: spawn to exit, fully locked down, beside a static C program that writes 34 octets and beside
-//! fortune(6); then the same under a real inetd, 32 clients at a time. All take turns in one run, so that the machine's
-//! other load falls on all alike.
+//! The cost of a process: spawn to exit, fully locked down, compared with a static C program that writes 34 octets and with
+//! fortune(6); then the same under a real inetd, with 32 concurrent clients. All take turns in one run, so that other load on the
+//! machine affects all alike.
 //!
-//! `make bench` builds the peers and runs this with their paths in the environment, as root in a network of its own.
+//! `make bench` builds the peers and runs this as root in its own network, with their paths in the environment.
 
 mod support;
 
@@ -29,11 +29,11 @@ const ROUNDS: usize = 600;
 const COLLECTION_ROUNDS: usize = 50;
 const INETD_ROUNDS: usize = 9;
 const CONNECTIONS: usize = 600;
-/// Clients at a time.
+/// Concurrent clients.
 const AT_ONCE: usize = 32;
 /// Set in the process that times the layers.
 const LAYERS: &str = "TIME_LAYERS";
-/// The user of Debian that owns nothing; units/super-servers/inetd.conf starts the programs as this one.
+/// Debian's user nobody. units/super-servers/inetd.conf starts the programs as this user.
 const NOBODY: u32 = 65_534;
 
 struct Contender {
@@ -48,12 +48,12 @@ impl Contender {
         Self { name, command: command.to_vec(), root: false, times: Vec::new() }
     }
 
-    /// Started as root, who has more to give away.
+    /// Started as root, which has more privileges to drop.
     fn by_root(self) -> Self {
         Self { root: true, ..self }
     }
 
-    /// Spawn to exit. Input is /dev/null; output is a pipe that nobody reads any more, in which chargen ends as well.
+    /// Spawn to exit. Input is /dev/null. Output is a pipe that is no longer read, which also ends chargen.
     fn run(&mut self, null: &File) -> Result<()> {
         let (reader, writer) = io::pipe()?;
         let endless = self.name == "chargen";
@@ -86,7 +86,7 @@ fn spawn_to_exit(rows: &mut Rows) -> Result<()> {
         Contender::new("qotd, as root", &qotd).by_root(),
         Contender::new("fortune(6)", &fortune),
     ]);
-    // Each time in another order: whoever comes after fortune(6) finds the processor's caches full of that.
+    // Each time in another order: fortune(6) fills the processor's caches, which slows down the next program.
     let mut random = SmallRng::seed_from_u64(0);
     let mut order: Vec<_> = (0..contenders.len()).collect();
     for _ in 0..ROUNDS {
@@ -143,7 +143,7 @@ fn under_inetd(rows: &mut Rows) -> Result<()> {
     Ok(())
 }
 
-/// In a process of its own: applies the layers of the lock-down in their order, and prints what each took in microseconds.
+/// In a separate process: applies the layers of the lock-down in their order, and prints the time of each in microseconds.
 fn time_layers() -> Result<()> {
     let mut line = String::with_capacity(256);
     for layer in Layer::ALL {
@@ -153,10 +153,10 @@ fn time_layers() -> Result<()> {
     }
     // All that the policy still allows.
     rustix::io::write(rustix::stdio::stdout(), line.as_bytes())?;
-    Ok(()) // and is killed by the filter, if it does more than that to end
+    Ok(()) // the filter kills it if its exit needs more
 }
 
-/// The parts of a process: what the static C program takes as well, each layer of the lock-down, and all else.
+/// The parts of a process: what the static C program takes as well, each layer of the lock-down, and the rest.
 fn parts(rows: &mut Rows) -> Result<()> {
     let mut layers = [const { Vec::new() }; Layer::ALL.len()];
     let mut as_root = Vec::new();

@@ -1,5 +1,5 @@
-//! The one table: what the benchmarks of this run have measured, each beside its peer and its goal. With the feature `plots`
-//! it is written to docs/benchmarks.md as well, with its plots.
+//! The one table: what the benchmarks of this run have measured, each with its peer and its goal. With the feature `plots` it is
+//! also written to docs/benchmarks.md, with its plots.
 
 #[cfg(feature = "plots")]
 mod plots;
@@ -19,7 +19,7 @@ struct Row {
     median: f64,
     peer: String,
     ratio: Option<f64>,
-    /// From the 10th to the 90th percentile of the rounds: of the ratio, or of the values where there is no peer.
+    /// From the 10th to the 90th percentile of the rounds: of the ratio, or of the values if there is no peer.
     spread: (f64, f64),
     goal: Option<(char, f64)>,
 }

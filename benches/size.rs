@@ -1,5 +1,5 @@
-//! What the size of a collection costs: 1 GiB of ten million fortunes beside 1 KiB of ten, with an index and without, and what
-//! the index takes to be made. The small and the large one take turns, so that the machine's other load falls on both alike.
+//! The cost of a collection's size: 1 GiB of ten million fortunes compared with 1 KiB of ten, with and without an index, and the
+//! cost of making the index. The small and the large one take turns, so that other load on the machine affects both alike.
 //!
 //! `make bench` runs this. It needs 1.1 GiB in target/ and as much memory for the page cache.
 
@@ -23,7 +23,7 @@ const FORTUNES: u32 = 10_000_000;
 const SMALL: u32 = 10;
 const GIB: f64 = 1_073_741_824.0;
 
-/// A folder that is gone with the value.
+/// A folder that is removed with the value.
 struct Folder(PathBuf);
 
 impl Drop for Folder {
@@ -32,13 +32,13 @@ impl Drop for Folder {
     }
 }
 
-/// Writes so many fortunes of 34 to 184 octets; ten million of them are 1 GiB.
+/// Writes this many fortunes of 34 to 184 octets. Ten million of them are 1 GiB.
 fn write(path: &Path, fortunes: u32) -> Result<()> {
     const WORDS: [&str; 8] = ["the", "packet", "arrives", "when", "nobody", "waits", "for", "it"];
     let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
     let mut text = String::new();
     for number in 0..fortunes {
-        // Lengths and words without an order that a processor could learn.
+        // Lengths and words in an order that a processor cannot predict.
         let mut mixed = u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         mixed ^= mixed >> 29;
         let length = 34 + usize::try_from(mixed % 141)?;
@@ -59,13 +59,13 @@ fn write(path: &Path, fortunes: u32) -> Result<()> {
     Ok(file.flush()?)
 }
 
-/// The most memory that a process had so far, in KiB; `None` if it has ended.
+/// The peak memory of a process so far, in KiB; `None` if it has ended.
 fn resident(process: &Child) -> Option<f64> {
     let status = fs::read_to_string(format!("/proc/{}/status", process.id())).ok()?;
     status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().trim_end_matches(" kB").parse().ok()
 }
 
-/// Makes an index, and returns how long that took and the most memory that was seen, in KiB.
+/// Makes an index, and returns the time that it took and the peak memory that was seen, in KiB.
 fn index(path: &Path, options: &[&str]) -> Result<(Duration, f64)> {
     let start = Instant::now();
     let mut command = Command::new(program("small-services")?);
@@ -83,7 +83,7 @@ fn index(path: &Path, options: &[&str]) -> Result<(Duration, f64)> {
 
 fn qotd(path: &Path) -> Result<Command> {
     let mut command = Command::new(program("qotd")?);
-    command.arg(path).stderr(Stdio::null()); // where it says that there is no index
+    command.arg(path).stderr(Stdio::null()); // where it logs that there is no index
     Ok(command)
 }
 
@@ -97,7 +97,7 @@ fn time(path: &Path, null: &File) -> Result<f64> {
     if status.success() { Ok(micros(elapsed)) } else { Err(format!("qotd: {status}").into()) }
 }
 
-/// The most memory of a process that has served a connection and waits for the client to close it, in KiB.
+/// The peak memory of a process that has served a connection and waits for the client to close it, in KiB.
 fn memory(path: &Path) -> Result<f64> {
     let (mut client, server) = UnixStream::pair()?;
     let server = OwnedFd::from(server);
@@ -137,8 +137,8 @@ fn main() -> Result<()> {
         let ratio = most * 1024.0 / length(&dat)?;
         let order = options.first().copied().unwrap_or("no order");
         row(&format!("strfile, {order}"), "s", &[took.as_secs_f64()], ("", &[]), Goal::None);
-        // Each offset is 4 octets in the index and 8 in memory. In the alphabet's order a key of 24 is beside it, twice while
-        // they are merged.
+        // Each offset takes 4 octets in the index and 8 in memory. In alphabetical order each has a key of 24, twice during a
+        // merge.
         let times = if order == "-o" { 15.0 } else { 2.5 };
         let name = format!("strfile, {order}, memory");
         row(&name, "times the index", &[ratio], (&format!("{times}"), &[times]), Goal::AtMost(1.0));

@@ -1,6 +1,6 @@
 //! The cost of a hardened unit: from connecting to the end of the reply, through `fortune@.service` as installed, in a real
-//! systemd; beside a unit that lists every directive and a plain unit around fortune(6). All take turns, so that the machine's other
-//! load falls on all alike.
+//! systemd; compared with a unit that lists every directive and a plain unit around fortune(6). All take turns, so that other load
+//! on the machine affects all alike.
 //!
 //! `make bench` runs this as root. The systemd is tests/machine's.
 
@@ -38,7 +38,7 @@ fn variants(folder: &Path) -> Result<Vec<(String, String)>> {
 
 fn main() -> Result<()> {
     let folder = Path::new(&given("SCRATCH")?).join("machine");
-    // Second life: in the machine's network.
+    // Second run: in the machine's network.
     if let Ok(names) = env::var("UNITS") {
         return measure(&folder, names.lines());
     }
@@ -60,7 +60,7 @@ fn measure<'a>(folder: &Path, names: impl Iterator<Item = &'a str>) -> Result<()
     let rounds: usize = env::var("UNIT_ROUNDS").map_or(Ok(30), |it| it.parse())?;
     let mut contenders: Vec<(&str, Vec<f64>, Vec<f64>)> = names.map(|name| (name, Vec::new(), Vec::new())).collect();
     wait_for(address(0))?;
-    // Each time in another order: what one leaves to clean up falls on the next.
+    // Each time in another order: the clean-up of one falls on the next.
     let mut random = SmallRng::seed_from_u64(0);
     let mut order: Vec<_> = (0..contenders.len()).collect();
     for round in 0..=rounds {
@@ -71,7 +71,7 @@ fn measure<'a>(folder: &Path, names: impl Iterator<Item = &'a str>) -> Result<()
             let start = Instant::now();
             connect_and_read(address(index), b"").map_err(|error| format!("{name}: {error}"))?;
             let took = start.elapsed().as_secs_f64() * 1e3;
-            // Until the manager has cleaned up behind it.
+            // Until the manager has cleaned up.
             let after = settle(folder)?;
             if round > 0 {
                 times.push(took);

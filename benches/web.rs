@@ -1,7 +1,7 @@
-//! The cost of a request to lunchd beside Debian's nginx: one worker, the same text, the same certificate. Both take turns in one
-//! run, so that the machine's other load falls on both alike.
+//! The cost of a request to lunchd, compared with Debian's nginx: one worker, the same text, the same certificate. Both take turns
+//! in one run, so that other load on the machine affects both alike.
 //!
-//! `make bench` runs this with the peers' paths in the environment, in a network of its own.
+//! `make bench` runs this in its own network, with the peers' paths in the environment.
 
 mod support;
 
@@ -20,12 +20,12 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::ring};
 
 const ROUNDS: usize = 25;
-/// Connections that are kept, each with one request under way.
+/// Persistent connections, each with one request in progress.
 const KEPT: usize = 32;
-/// HTTP/2: connections, and requests under way in each.
+/// HTTP/2: connections, and concurrent requests in each.
 const CONNECTIONS: usize = 4;
 const STREAMS: usize = 16;
-/// Clients at a time that come with a connection of their own.
+/// Concurrent clients, each with a new connection.
 const AT_ONCE: usize = 16;
 const FIELDS: [(&str, &str); 8] = [
     ("vary", "Accept"),
@@ -74,7 +74,7 @@ impl Contender {
         Ok(Self::new("lunchd", vec![plain, secure], http, https))
     }
 
-    /// As Debian configures it, with a site that is this `location`.
+    /// As Debian configures it, with a site of this `location`.
     fn nginx(name: &'static str, site: &Site, port: u16, location: &str) -> Result<Self> {
         let (http, https) = (SocketAddr::from(([127, 0, 0, 1], port)), SocketAddr::from(([127, 0, 0, 1], port + 1)));
         let [certificate, key] = site.files();
@@ -83,7 +83,7 @@ impl Contender {
         let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|name| format!("{name}_temp_path {folder}/nginx-{port}-{name};"))
             .concat();
-        // What lunchd's answers carry, besides what every server's do.
+        // The headers of lunchd's answers beyond those of every server.
         let fields = FIELDS.map(|(name, value)| format!("add_header {name} \"{value}\";")).concat();
         let configuration = format!(
             "daemon off; master_process off; worker_processes 1; pid {folder}/nginx-{port}.pid; error_log stderr;\n\
@@ -166,7 +166,7 @@ impl Site {
         Ok(Self { http1: config("http/1.1")?, http2: config("h2")?, folder })
     }
 
-    /// In a directory of its own, as the certificate: the program warns where more stays readable than it is to serve.
+    /// In a separate directory, like the certificate: the program warns if other files stay readable.
     fn text(&self) -> PathBuf {
         self.folder.join("fortunes/text")
     }
@@ -176,7 +176,7 @@ impl Site {
     }
 }
 
-/// What is measured: how, how many requests in a round, and how the rate is to be beside nginx's.
+/// What is measured: how, the number of requests in a round, and the goal relative to nginx.
 struct Kind {
     name: &'static str,
     count: usize,
@@ -201,8 +201,8 @@ fn kept_over_tls(one: &Contender, site: &Site, count: usize) -> Result<f64> {
     ask_in_turns(clients, count)
 }
 
-/// Asks over all connections at once, again and again: one client with many requests under way, so that little of the time is
-/// its own.
+/// Sends requests over all connections at once, repeatedly: one client with many requests in progress, so that it needs little of
+/// the time.
 fn ask_in_turns(mut clients: Vec<impl Read + Write>, count: usize) -> Result<f64> {
     let mut length = 0;
     for client in &mut clients {
@@ -219,7 +219,7 @@ fn ask_in_turns(mut clients: Vec<impl Read + Write>, count: usize) -> Result<f64
     Ok(as_f64(count) / start.elapsed().as_secs_f64())
 }
 
-/// How long the answers are, all of them: they differ in their dates only.
+/// The length of all answers: they differ only in their dates.
 fn first_answer(client: &mut impl Read) -> Result<usize> {
     let mut answer = Vec::new();
     while !answer.ends_with(TEXT.as_bytes()) {
@@ -240,7 +240,7 @@ fn http2(one: &Contender, site: &Site, count: usize) -> Result<f64> {
     let mut clients: Vec<_> = (0..CONNECTIONS).map(|_| one.secure(&site.http2)).collect::<io::Result<_>>()?;
     for client in &mut clients {
         client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")?;
-        // Its preface and SETTINGS are answered before anything is measured.
+        // Its preface and SETTINGS are answered before the measurement.
         client.flush()?;
     }
     let mut streams = 1_u32;
@@ -249,7 +249,7 @@ fn http2(one: &Contender, site: &Site, count: usize) -> Result<f64> {
     for _ in 0..count / CONNECTIONS / STREAMS {
         let mut requests: Vec<u8> =
             (0..STREAMS).zip((streams..).step_by(2)).flat_map(|(_, stream)| get(stream)).collect();
-        // WINDOW_UPDATE: the connection may have as much again.
+        // WINDOW_UPDATE: the connection may receive the same amount again.
         requests.extend([0, 0, 4, 8, 0, 0, 0, 0, 0]);
         requests.extend(u32::try_from(STREAMS * TEXT.len())?.to_be_bytes());
         streams += 2 * u32::try_from(STREAMS)?;
@@ -261,7 +261,7 @@ fn http2(one: &Contender, site: &Site, count: usize) -> Result<f64> {
                 client.read_exact(&mut about)?;
                 let length = u32::from_be_bytes([0, about[0], about[1], about[2]]) as usize;
                 client.read_exact(octets.get_mut(..length).ok_or("a frame is too long")?)?;
-                // The last of a stream's, DATA (RFC 9113, section 6.1).
+                // The last frame of a stream, DATA (RFC 9113, section 6.1).
                 ended += usize::from(about[3] == 0 && about[4] & 1 != 0);
                 text += if about[3] == 0 { length } else { 0 };
             }
@@ -311,7 +311,7 @@ fn main() -> Result<()> {
     let mut all = [
         Contender::lunchd(&site)?,
         Contender::nginx("nginx", &site, 8081, &text)?,
-        // It has this one in its configuration, and reads no file for it.
+        // Its configuration contains the text, so it reads no file.
         Contender::nginx("nginx's return", &site, 8083, &format!("return 200 '{TEXT}';"))?,
     ];
     for kind in KINDS {

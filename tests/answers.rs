@@ -1,4 +1,4 @@
-//! Services that answer a request, the two of examples/: as their client sees it, and what a client cannot do to them.
+//! Services that answer a request, the two in examples/: what a client sees, and what it cannot do to them.
 
 mod support;
 
@@ -27,12 +27,12 @@ fn a_request_is_answered_and_the_connection_closed_in_order() {
         ("alice\r\n", "Office 12.\r\n\r\nBack on Monday.\r\n"),
         ("alice\n", "Office 12.\r\n\r\nBack on Monday.\r\n"),
         ("/W alice\r\n", "Office 12.\r\n\r\nBack on Monday.\r\n"),
-        // RFC 1288, section 3.3: nothing that steers a terminal.
+        // RFC 1288, section 3.3: nothing that controls a terminal.
         ("bob\r\n", "Gone [31mfishing.\r\n"),
         ("\r\n", "alice\r\nbob\r\n"),
         ("alice@elsewhere\r\n", "Finger forwarding service denied\r\n"),
         ("../alice\r\n", "There is no such user, or no plan.\r\n"),
-        // What follows a request is dropped.
+        // Everything after the request is dropped.
         ("alice\r\nbob\r\n", "Office 12.\r\n\r\nBack on Monday.\r\n"),
     ] {
         for mode in MODES {
@@ -59,7 +59,7 @@ fn a_request_is_answered_and_the_connection_closed_in_order() {
 }
 
 #[test]
-fn a_request_may_come_octet_by_octet_or_end_without_a_line_end() {
+fn a_request_may_arrive_octet_by_octet_or_end_without_a_line_end() {
     for mode in MODES {
         let mut served = served(mode, "ident", &[]);
         served.client.set_nodelay(true).unwrap();
@@ -79,7 +79,7 @@ fn a_request_may_come_octet_by_octet_or_end_without_a_line_end() {
 }
 
 #[test]
-fn a_request_that_is_too_long_is_not_answered_nor_is_its_client_reset() {
+fn a_request_that_is_too_long_is_neither_answered_nor_reset() {
     for mode in MODES {
         for request in [noise(65).iter().map(|it| it | 0x80).collect(), vec![b'1'; 1024 * 1024]] {
             let mut served = served(mode, "ident", &[]);
@@ -91,14 +91,14 @@ fn a_request_that_is_too_long_is_not_answered_nor_is_its_client_reset() {
     }
 }
 
-/// The time for a request is one, from the connection on, however busy its client looks.
+/// The time for a request is counted from the connection, however active the client is.
 #[test]
-fn a_trickle_extends_no_deadline() {
+fn a_trickle_does_not_extend_the_deadline() {
     for mode in MODES {
         let mut served = served(mode, "ident", &["--idle-timeout", "1"]);
         let mut client = served.client.try_clone().unwrap();
         let started = Instant::now();
-        // 63 octets, one each 100 ms: 6 seconds, were each to start the time anew.
+        // 63 octets, one every 100 ms: 6 seconds, if each octet restarted the time.
         let trickle = thread::spawn(move || {
             for _ in 0..63 {
                 if client.write_all(b"1").is_err() {
@@ -108,7 +108,7 @@ fn a_trickle_extends_no_deadline() {
             }
         });
         let mut received = Vec::new();
-        let _ = served.client.read_to_end(&mut received); // cut off, so it may be a reset
+        let _ = served.client.read_to_end(&mut received); // the connection is closed early, so it may be reset
         assert_eq!(received, b"", "{mode:?}");
         assert!(!trickle.is_finished(), "it ended after {:?}, with the trickle", started.elapsed());
         if mode == Mode::Process {
@@ -118,7 +118,7 @@ fn a_trickle_extends_no_deadline() {
 }
 
 #[test]
-fn a_datagram_is_a_request_of_its_own() {
+fn each_datagram_is_one_request() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     let mut process = passing(&program("ident"), &[&OwnedFd::from(socket)], "", &[], |command| {
@@ -127,7 +127,7 @@ fn a_datagram_is_a_request_of_its_own() {
     assert!(process.line().contains("serving on"), "it serves");
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.set_read_timeout(Some(HUNG)).unwrap();
-    // One that is too long is not answered: the next answer is to the next request.
+    // A request that is too long is not answered: the next answer is to the next request.
     client.send_to(&[b'1'; 65], address).unwrap();
     for request in ["1, 2\r\n", "1, 2"] {
         client.send_to(request.as_bytes(), address).unwrap();
@@ -151,7 +151,7 @@ fn a_filter_answers_its_first_line() {
 }
 
 #[test]
-fn files_are_read_again_under_the_lock_down() {
+fn files_are_reread_after_the_lock_down() {
     let plans = plans("reload");
     let daemon = Daemon::start("finger", &["--plans", plans.path().to_str().unwrap()]);
     let ask = || {
@@ -166,7 +166,7 @@ fn files_are_read_again_under_the_lock_down() {
 }
 
 #[test]
-fn an_error_of_its_own_is_one_sentence_on_the_log() {
+fn an_error_of_the_service_is_one_sentence_on_the_log() {
     let mut served = support::logging("finger", &["--plans", "/nowhere"]);
     assert_eq!(read_all(&mut served.client), b"");
     let (code, log) = served.process.log();

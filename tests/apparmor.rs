@@ -1,5 +1,6 @@
-//! A kernel that enforces `AppArmor` profiles, Debian's in a virtual machine (tests/guest): the services serve in the profile that is
-//! shipped (units/super-servers/apparmor), from inetd and as daemons, with Landlock besides; and another program is kept in by it.
+//! A kernel that enforces `AppArmor` profiles, Debian's in a virtual machine (tests/guest). The services work in the shipped
+//! profile (units/super-servers/apparmor), from inetd and as daemons, with Landlock as well. The profile confines another program
+//! in their place.
 
 mod support;
 
@@ -85,12 +86,12 @@ fn the_services_serve_in_their_profile_and_nothing_else_leaves_it() {
     let layers = all("layers ");
     assert!(layers[0].contains("landlock") && layers[0].contains("apparmor"), "{layers:?}");
     assert_eq!(all("profile "), ["small-services (enforce)"]);
-    // It is enforced: what another program in its place may not, it may elsewhere.
+    // The profile is enforced: another program in their place may not do what it may do elsewhere.
     let passwd = all("passwd by ");
     assert_eq!(passwd[0], "elsewhere/busybox: root:x:0:0::/:/bin/sh");
     assert!(passwd[1].starts_with("usr/local") && passwd[1].ends_with("Permission denied"), "{passwd:?}");
     assert_eq!(all("logged "), ["1"], "what is denied is in the kernel's log");
-    // From inetd, and then by daemons.
+    // From inetd, then by daemons.
     let fortunes = all("answer 17 ");
     assert!(fortunes.len() == 2 && fortunes[0].ends_with(r"\r\n") && fortunes[1] == r"inaprofile\r\n", "{fortunes:?}");
     for daytime in all("answer 13 ") {

@@ -1,4 +1,4 @@
-//! What `make` and cargo build where the environment has a say in it. Without optimization, which is not what is asked here.
+//! What `make` and cargo build under different environments. Without optimization, which is not tested here.
 
 mod support;
 
@@ -8,10 +8,10 @@ use std::process::{Command, Output};
 
 use support::{Folder, repository};
 
-/// What distributions set, in short: it takes the place of the flags in `.cargo/config.toml`.
+/// Flags as distributions set them: they override those in `.cargo/config.toml`.
 const FLAGS: [&str; 2] = ["-C", "force-frame-pointers=yes"];
 
-/// Where these tests build, each time again.
+/// The build folder of these tests, emptied each time.
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("builds")
 }
@@ -39,7 +39,7 @@ fn text(octets: &[u8]) -> String {
     String::from_utf8_lossy(octets).into_owned()
 }
 
-/// The names in a folder of programs.
+/// The names of the files in a folder of programs.
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
     let mut names: Vec<_> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
@@ -48,7 +48,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Whether a program needs a loader: a program header of the type `PT_INTERP`.
+/// Whether a program needs a loader: it has a program header of type `PT_INTERP`.
 fn needs_loader(program: &Path) -> bool {
     let elf = fs::read(program).unwrap();
     assert!(elf.starts_with(b"\x7fELF\x02\x01"), "{}", program.display());
@@ -59,13 +59,13 @@ fn needs_loader(program: &Path) -> bool {
     (0..count).any(|index| number(headers + index * size, 4) == 3)
 }
 
-/// Whether some octets are in a file.
+/// Whether a file contains these bytes.
 fn contains(file: &Path, octets: &str) -> bool {
     fs::read(file).unwrap().windows(octets.len()).any(|window| window == octets.as_bytes())
 }
 
 #[test]
-fn make_run_builds_one_static_program_wherever_and_with_whatever_flags() {
+fn make_run_builds_one_static_program_anywhere_and_with_any_flags() {
     let programs = Folder::new("builds");
     let elsewhere = programs.path().join("elsewhere");
     let encoded = FLAGS.join("\x1f");
@@ -82,7 +82,7 @@ fn make_run_builds_one_static_program_wherever_and_with_whatever_flags() {
         assert_eq!(names(programs), ["qotd"]);
         let qotd = programs.join("qotd");
         assert!(!needs_loader(&qotd), "{variables:?}");
-        // Debug symbols stay where they are asked for, and no path of whoever builds does.
+        // Debug symbols are kept only on request. No path of the build machine is in the program.
         let symbols = variables.contains(&("CARGO_PROFILE_RELEASE_STRIP", "none"));
         let sections = Command::new("readelf").args(["--wide", "--sections"]).arg(&qotd).output().unwrap();
         assert_eq!(text(&sections.stdout).contains(" .debug_info "), symbols, "{variables:?}");
@@ -108,7 +108,7 @@ fn a_program_that_is_not_static_does_not_build_and_says_why() {
 }
 
 #[test]
-fn cargo_install_puts_nothing_in_front_of_the_host_s_own_programs() {
+fn cargo_install_shadows_no_program_of_the_host() {
     let root = Folder::new("cargo-install");
     let output = run(cargo().args(["install", "--quiet", "--locked", "--path", ".", "--root"]).arg(root.path()));
     assert!(output.status.success(), "{}", text(&output.stderr));

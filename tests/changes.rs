@@ -1,4 +1,4 @@
-//! Files that change while one process serves all clients from them.
+//! Files that change while a daemon serves from them.
 
 mod support;
 
@@ -20,7 +20,7 @@ fn reply(daemon: &Daemon) -> String {
     String::from_utf8(read_all(&mut daemon.connect())).unwrap()
 }
 
-/// Replaces a file as a careful program does it: the new one is complete before it has the name.
+/// Replaces a file atomically: the new file is complete before it gets the name.
 fn replace(path: &Path, content: &str) {
     let new = path.with_extension("new");
     fs::write(&new, content).unwrap();
@@ -33,7 +33,7 @@ fn make_index(path: &Path) {
     assert!(made.status.success(), "{made:?}");
 }
 
-/// Asks until the reply is this one; every other has to be one of those that there were.
+/// Asks until this reply comes. Every other reply must be an earlier one.
 fn becomes(daemon: &Daemon, expected: &str, before: &[&str]) {
     wait_until(|| {
         let reply = reply(daemon);
@@ -42,7 +42,7 @@ fn becomes(daemon: &Daemon, expected: &str, before: &[&str]) {
     });
 }
 
-/// What it wrote to its log, once it is told to stop.
+/// Stops a daemon and returns its log.
 fn log(mut daemon: Daemon) -> String {
     daemon.process.signal("TERM");
     let (code, log) = daemon.process.log();
@@ -58,7 +58,7 @@ fn a_file_that_is_replaced_is_read_again() {
     assert_eq!(reply(&daemon), "old\r\n");
     replace(&path, "new\n");
     becomes(&daemon, "new\r\n", &["old\r\n"]);
-    // And again: it is the path that counts, not the first file's place on the disk.
+    // Again: the path counts, not the first file's inode.
     replace(&path, "newer\n");
     becomes(&daemon, "newer\r\n", &["new\r\n"]);
     assert_eq!(log(daemon).matches("read again").count(), 2);
@@ -75,7 +75,7 @@ fn a_file_that_is_written_in_place_is_read_again() {
 }
 
 #[test]
-fn sighup_reads_the_files_at_once() {
+fn sighup_rereads_the_files_at_once() {
     let folder = Folder::new("changes-signal");
     let path = folder.file("cookies", "old\n");
     let daemon = Daemon::start("qotd", &[path.to_str().unwrap()]);
@@ -87,7 +87,7 @@ fn sighup_reads_the_files_at_once() {
     assert!(log(daemon).contains("read again"));
 }
 
-/// Waits until the last change of all that is in a folder is so old that there is no doubt that it is over.
+/// Waits until the last change in a folder is old enough to be certainly complete.
 fn after_a_pause(folder: &Folder) {
     let paths =
         || fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).chain([folder.path().to_owned()]);
@@ -99,8 +99,8 @@ fn after_a_pause(folder: &Folder) {
 }
 
 #[test]
-fn the_first_client_after_a_pause_has_what_is_new() {
-    // At the same time, since most of it is silence.
+fn the_first_client_after_a_pause_gets_the_new_fortunes() {
+    // In parallel, since most of the time is waiting.
     thread::scope(|scope| {
         for (name, options, indexed) in [
             ("plain", &[][..], false),
@@ -141,7 +141,7 @@ fn the_first_client_has_what_is_new(name: &str, options: &[&str], indexed: bool)
 }
 
 #[test]
-fn what_changes_but_its_content_is_read_all_the_same() {
+fn a_file_whose_content_stays_the_same_is_read_whatever_else_changes() {
     let content: Vec<_> = ["a", "b"].map(|letter| format!("{letter}\n%\n").repeat(100_000)).into();
     for (name, indexed) in
         [("replaced", false), ("replaced-with-index", true), ("linked", false), ("changed-mode", false)]
@@ -189,7 +189,7 @@ fn what_changes_but_its_content_is_read_all_the_same() {
 }
 
 #[test]
-fn a_directory_s_files_come_and_go() {
+fn files_are_added_to_and_removed_from_a_directory() {
     let folder = Folder::new("changes-directory");
     folder.file("one", "one\n");
     let daemon = Daemon::start("qotd", &[folder.path().to_str().unwrap()]);
@@ -228,7 +228,7 @@ fn an_old_index_is_never_used_with_a_new_file() {
     wait_until(|| (0..20).all(|_| is_from(&small)));
 }
 
-/// Five hundred fortunes that tell where they begin and end, with an index if asked for.
+/// Five hundred fortunes with marked beginnings and ends, with an index if requested.
 fn collection(folder: &Folder, letter: char, indexed: bool) -> (PathBuf, String) {
     let texts = (0..500).map(|number| format!("{letter}{number} {} {number}{letter}\n", "and so on ".repeat(20)));
     let content = texts.collect::<Vec<_>>().join("%\n");
@@ -247,7 +247,7 @@ fn is_whole(reply: &str) -> bool {
 }
 
 #[test]
-fn what_is_being_written_is_never_sent_in_part() {
+fn a_file_that_is_being_written_is_never_sent_in_part() {
     for indexed in [false, true] {
         let folder = Folder::new(&format!("changes-writing-{indexed}"));
         let (path, _) = collection(&folder, 'a', indexed);
@@ -271,7 +271,7 @@ fn what_is_being_written_is_never_sent_in_part() {
 }
 
 #[test]
-fn whatever_becomes_of_an_indexed_file_there_is_a_reply() {
+fn there_is_a_reply_whatever_happens_to_an_indexed_file() {
     let folder = Folder::new("changes-indexed-broken");
     let (path, content) = collection(&folder, 'a', true);
     let daemon = Daemon::start("qotd", &[path.to_str().unwrap()]);
@@ -306,7 +306,7 @@ fn whatever_becomes_of_an_indexed_file_there_is_a_reply() {
 }
 
 #[test]
-fn what_cannot_be_read_again_leaves_the_fortunes_that_there_were() {
+fn the_old_fortunes_remain_if_files_cannot_be_reread() {
     let folder = Folder::new("changes-broken");
     let path = folder.file("cookies", "old\n");
     let mut daemon = Daemon::start("qotd", &[path.to_str().unwrap()]);
@@ -328,7 +328,7 @@ fn what_cannot_be_read_again_leaves_the_fortunes_that_there_were() {
 }
 
 #[test]
-fn what_lies_elsewhere_cannot_be_read_after_the_lock_down() {
+fn files_elsewhere_cannot_be_read_after_the_lock_down() {
     let folder = Folder::new("changes-elsewhere");
     let elsewhere = Folder::new("changes-elsewhere-secret");
     let secret = elsewhere.file("secret", "secret\n");
@@ -343,20 +343,20 @@ fn what_lies_elsewhere_cannot_be_read_after_the_lock_down() {
     assert_eq!(reply(&daemon), "public\r\n");
 }
 
-/// Behind what every daemon has: the numbers that have a meaning, and its port.
+/// After the numbers that every daemon uses: those with a meaning, and its port.
 const NEXT: u64 = numbers::FIRST_FREE as u64 + 1;
 const ENOUGH: u64 = 200;
 
-/// Makes a daemon have no descriptor of this number or above.
+/// Limits a daemon to descriptors below this number.
 fn limit_descriptors(daemon: &Daemon, below: u64) {
-    // The hard limit stays, to be asked for again.
+    // The hard limit stays, so that the limit can be raised again.
     let hard = getrlimit(Resource::Nofile).maximum;
     let limit = Rlimit { current: Some(below), maximum: hard };
     prlimit(Some(Pid::from_child(&daemon.process.0)), Resource::Nofile, limit).unwrap();
 }
 
 #[test]
-fn without_descriptors_all_fortunes_stay_that_there_were_and_later_the_new_ones_come() {
+fn without_descriptors_the_old_fortunes_remain_until_the_new_ones_can_be_read() {
     const FILES: u64 = 20;
     let folder = Folder::new("changes-descriptors");
     let add = |number: u64| make_index(&folder.file(&format!("file-{number}"), format!("{number}\n")));
@@ -368,7 +368,7 @@ fn without_descriptors_all_fortunes_stay_that_there_were_and_later_the_new_ones_
     let all = |files: u64| (1..=files).map(|number| format!("{number}\r\n")).collect::<BTreeSet<_>>();
     assert_eq!(replies(&daemon), all(FILES));
     add(FILES + 1);
-    // The files and their indexes are open. Of the others, all may be opened beside them but the last.
+    // The files and their indexes are open. Of the additional files, all but the last can be opened.
     limit_descriptors(&daemon, NEXT + 4 * FILES);
     daemon.process.signal("HUP");
     let line = daemon.process.line();
@@ -384,8 +384,8 @@ fn without_descriptors_all_fortunes_stay_that_there_were_and_later_the_new_ones_
 }
 
 #[test]
-fn without_a_descriptor_for_its_index_a_file_is_not_taken_for_another() {
-    // The keeper holds what its processes lock themselves down with: two descriptors.
+fn a_file_whose_index_cannot_be_opened_is_not_read_as_plain_text() {
+    // The keeper holds two descriptors with which its processes lock themselves down.
     for (mode, next) in [(Mode::Keeper, NEXT + 2), (Mode::Shared, NEXT)] {
         is_not_taken_for_another(mode, next);
     }
@@ -400,7 +400,7 @@ fn is_not_taken_for_another(mode: Mode, next: u64) {
     };
     rotate();
     let mut daemon = Daemon::start_as(mode, "qotd", &["--shuffle", path.to_str().unwrap()]);
-    // Which only root may count.
+    // Only root may list them.
     let open = |daemon: &Daemon| fs::read_dir(format!("/proc/{}/fd", daemon.process.0.id())).map_or(0, Iterator::count);
     let without_clients = open(&daemon);
     assert_eq!(reply(&daemon), "one\r\n");
@@ -417,7 +417,7 @@ fn is_not_taken_for_another(mode: Mode, next: u64) {
     becomes(&daemon, "two\r\n", &["one\r\n"]);
 }
 
-/// What a daemon with these fortunes says on its log of what stays readable.
+/// What a daemon with these fortunes logs about the directories that stay readable.
 fn warnings(folder: &Folder, sources: &str) -> Vec<String> {
     let mut command = Command::new(program("qotd"));
     command.current_dir(folder.path()).arg(sources).args(["--listen", "tcp://127.0.0.1:0"]);
@@ -434,7 +434,7 @@ fn warnings(folder: &Folder, sources: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_directory_that_holds_more_than_fortunes_is_named_with_what_stays_readable() {
+fn a_directory_with_other_files_is_logged_with_what_stays_readable() {
     let folder = Folder::new("changes-more");
     let inside = |name: &str| folder.path().join("fortunes").join(name);
     fs::create_dir(folder.path().join("fortunes")).unwrap();
@@ -443,7 +443,7 @@ fn a_directory_that_holds_more_than_fortunes_is_named_with_what_stays_readable()
     std::os::unix::fs::symlink("cookies", inside("cookies.u8")).unwrap();
     assert_eq!(warnings(&folder, "fortunes"), [""; 0], "cookie files and their companions are no more than fortunes");
     assert_eq!(warnings(&folder, "fortunes/cookies"), [""; 0]);
-    // Beside the one that is named.
+    // A file beside the named one.
     fs::write(inside("others"), "two\n").unwrap();
     assert_eq!(warnings(&folder, "fortunes"), [""; 0]);
     let assert_named = |sources: &str, what: &str| {
@@ -464,7 +464,7 @@ fn a_directory_that_holds_more_than_fortunes_is_named_with_what_stays_readable()
     fs::create_dir(inside("below")).unwrap();
     assert_named("fortunes", "below");
     fs::remove_dir(inside("below")).unwrap();
-    // What a link leads to has neighbours as well.
+    // The target of a link has neighbours as well.
     fs::create_dir(folder.path().join("elsewhere")).unwrap();
     fs::write(folder.path().join("elsewhere/real"), "two\n").unwrap();
     fs::write(folder.path().join("elsewhere/secret"), "secret").unwrap();
@@ -484,13 +484,13 @@ fn the_root_directory_is_never_left_readable() {
         Gone(cookies.clone())
     });
     let name = cookies.file_name().unwrap().to_str().unwrap();
-    // A file in it; and the directory itself, whatever its name.
+    // A file in the directory, and the directory itself, whatever its name.
     let mut sources = vec![("/", "/"), ("/", root.to_str().unwrap())];
     if cookies.exists() {
         sources.extend([("/", name), ("/tmp", cookies.to_str().unwrap())]);
     }
     for (directory, source) in sources {
-        // In the root there may be no text at all.
+        // The test may not write into the root directory.
         let some = folder.file("cookies", "one\n");
         let mut command = Command::new(program("qotd"));
         command.current_dir(directory).arg(source).arg(some).args(["--listen", "tcp://127.0.0.1:0"]);
@@ -514,7 +514,7 @@ impl Drop for Gone {
 }
 
 #[test]
-fn reading_again_takes_no_more_memory_each_time() {
+fn rereading_does_not_take_more_memory_each_time() {
     for mode in [Mode::Keeper, Mode::Shared] {
         reading_again_takes_no_more_memory(mode);
     }

@@ -1,5 +1,5 @@
-//! The processes that the keeper makes, from the first to the last: what they hold, and that none is left, whatever becomes of the
-//! keeper and of those that it has no slot for.
+//! The keeper's processes from start to end: what they hold, and that none is left over, whatever happens to the keeper and to
+//! clients that it has no slot for.
 
 mod support;
 
@@ -30,7 +30,7 @@ fn ping(client: &mut (impl Read + Write)) -> bool {
     client.write_all(b"x").is_ok() && client.read(&mut [0]).is_ok_and(|count| count == 1)
 }
 
-/// What a process has open, by number. Only root sees it of one that is not dumpable.
+/// The open descriptors of a process, by number. For a process that is not dumpable, only root sees them.
 fn descriptors(process: u32) -> BTreeMap<u32, String> {
     let open = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().map(Result::unwrap);
     open.filter_map(|it| {
@@ -48,7 +48,7 @@ fn exists(process: u32) -> bool {
     fs::exists(format!("/proc/{process}")).unwrap()
 }
 
-/// A keeper with these arguments and sockets, and the addresses that it has for them.
+/// A keeper with these arguments and sockets, and the addresses that it serves on.
 fn keeper(name: &str, arguments: &[&str], sockets: &[&str]) -> (Process, Vec<String>) {
     let mut command = Command::new(program(name));
     command.args(support::daemon_arguments(Mode::Keeper)).args(arguments);
@@ -66,17 +66,17 @@ fn keeper(name: &str, arguments: &[&str], sockets: &[&str]) -> (Process, Vec<Str
     (process, addresses)
 }
 
-/// Whether a process has a filter of its own besides the keeper's: its lock-down is over.
+/// Whether a process has its own filter besides the keeper's: then its lock-down is complete.
 fn is_locked_down(process: u32) -> bool {
     fs::read_to_string(format!("/proc/{process}/status")).is_ok_and(|it| it.contains("Seccomp_filters:\t2\n"))
 }
 
 #[test]
-fn no_process_holds_what_is_another_one_s_and_none_is_left() {
+fn no_process_holds_a_descriptor_of_another_and_none_is_left() {
     let folder = Folder::new("children-descriptors");
     let cookies = folder.file("cookies", format!("{}\n", "a long line\n".repeat(50_000)));
     let cookies = cookies.to_str().unwrap();
-    // With files, and without; each has to wait for its client.
+    // With files and without. Each process must wait for its client.
     for (name, arguments) in [("echo", vec![]), ("qotd", vec!["--max-length", "0", cookies])] {
         let path = folder.path().join(format!("{name}-socket"));
         let unix = format!("unix:{}", path.display());
@@ -85,7 +85,7 @@ fn no_process_holds_what_is_another_one_s_and_none_is_left() {
         let (mut process, addresses) = keeper(name, &[&arguments[..], &["--datagram-rate", "0"]].concat(), &sockets);
         let keeper = process.0.id();
         let [one, two] = [&addresses[0], &addresses[1]];
-        // One for each socket for datagrams.
+        // One process for each datagram socket.
         wait_until(|| children(keeper).len() == 2 && children(keeper).into_iter().all(is_locked_down));
         let alone: HashSet<_> = children(keeper).into_iter().collect();
         let before = descriptors(keeper).len();
@@ -98,7 +98,7 @@ fn no_process_holds_what_is_another_one_s_and_none_is_left() {
                 _ => local.push(UnixStream::connect(&path).unwrap()),
             }
         }
-        // What comes back shows that the lock-down is over.
+        // The echoed octet shows that the lock-down is complete.
         let first = |client: &mut dyn Read| client.read(&mut [0]).is_ok_and(|count| count == 1);
         for client in &mut clients {
             client.write_all(b"x").unwrap();
@@ -111,7 +111,7 @@ fn no_process_holds_what_is_another_one_s_and_none_is_left() {
         let processes = children(keeper);
         assert_eq!(processes.len(), alone.len() + clients.len() + local.len());
         if is_root() {
-            // The last process may have answered before the keeper let go of its connection.
+            // The last process may answer before the keeper has closed its copy of the connection.
             wait_until(|| descriptors(keeper).len() == before);
             let own: HashSet<_> = descriptors(keeper).into_values().collect();
             let mut seen = HashSet::new();
@@ -122,7 +122,7 @@ fn no_process_holds_what_is_another_one_s_and_none_is_left() {
                 let is_alone = alone.contains(process);
                 assert_eq!(own.contains(&open[&0]), is_alone, "the keeper lets go of connections");
                 let more: Vec<_> = open.range(3..).collect();
-                // Where it reads files, it keeps the numbers that mean something: the event loop, the sockets for datagrams.
+                // With files, the keeper keeps the numbers with a meaning: the event loop and the datagram sockets.
                 let kept = |(number, link): &(&u32, &String)| **number < 12 && !link.starts_with("pipe:");
                 let expected = is_alone && !arguments.is_empty();
                 assert!(if expected { more.iter().all(kept) } else { more.is_empty() }, "{name}: {open:?}");
@@ -130,9 +130,9 @@ fn no_process_holds_what_is_another_one_s_and_none_is_left() {
         }
         drop(clients);
         drop(local);
-        // None stays a zombie.
+        // No process stays a zombie.
         wait_until(|| children(keeper).into_iter().collect::<HashSet<_>>() == alone);
-        // None outlives a keeper that is killed.
+        // No process outlives a keeper that is killed.
         let mut last = TcpStream::connect(one).unwrap();
         last.write_all(b"x").unwrap();
         assert!(first(&mut last));
@@ -146,14 +146,14 @@ fn no_process_holds_what_is_another_one_s_and_none_is_left() {
 }
 
 #[test]
-fn who_waits_for_a_slot_is_served_while_the_keeper_stops() {
+fn a_client_that_waits_for_a_slot_is_served_while_the_keeper_stops() {
     if !is_root() {
-        return; // nobody else sees who waits
+        return; // only root sees system calls of others
     }
     let limits = ["--max-connections", "2", "--idle-timeout", "3600"];
     let mut daemon = Daemon::start("echo", &limits);
     let keeper = daemon.process.0.id();
-    // Both say something all the time, and each is the only one of its address: nobody has to make room.
+    // Both are active all the time, and each is the only client of its address: neither is evicted.
     let mut busy = [1, 2].map(|host| connected_from([0, host], daemon.address));
     assert!(busy.iter_mut().all(ping));
     let sockets = || descriptors(keeper).values().filter(|link| link.starts_with("socket:")).count();
@@ -171,17 +171,17 @@ fn who_waits_for_a_slot_is_served_while_the_keeper_stops() {
     });
     let [goes, stays] = busy;
     drop(goes);
-    assert!(waits.read(&mut [0]).is_ok_and(|count| count == 1), "it waited, and was let go");
+    assert!(waits.read(&mut [0]).is_ok_and(|count| count == 1), "it waited, and was closed");
     drop((waits, stays));
     assert!(daemon.process.wait().success());
 }
 
-/// The kernel ends a process with the one that made it, once it was asked to. Before, the process itself has to look.
+/// The kernel ends a process together with its parent once the process has asked for that. Before, the process must check itself.
 #[test]
-fn a_process_whose_keeper_ended_before_it_began_serves_nobody() {
+fn a_process_whose_keeper_has_ended_serves_nobody() {
     let daemon = Daemon::start("echo", &[]);
     let keeper = daemon.process.0.id();
-    // Whatever it makes from now on takes five seconds to ask.
+    // From now on, asking takes five seconds in each new process.
     let mut command = tool("strace");
     command.args(["--follow-forks", "--quiet=none", "--trace=prctl", "--inject=prctl:delay_enter=5s"]);
     command.args(["--attach", &keeper.to_string()]).stderr(Stdio::piped());
@@ -197,13 +197,13 @@ fn a_process_whose_keeper_ended_before_it_began_serves_nobody() {
     });
     daemon.process.signal("KILL");
     let mut said = Vec::new();
-    let _ = client.read_to_end(&mut said); // over what it sent, so it may be a reset
+    let _ = client.read_to_end(&mut said); // closed over unread input, so it may be a reset
     assert_eq!(said, b"", "it was served");
     wait_until(|| !made.iter().any(|process| exists(*process)));
 }
 
 #[test]
-fn clients_under_way_do_not_notice_that_files_are_read_again() {
+fn open_connections_are_not_affected_when_files_are_reread() {
     let folder = Folder::new("children-hangup");
     let long = |word: &str| format!("{word}\n").repeat(80_000);
     let cookies = folder.file("cookies", long("before"));
@@ -225,7 +225,7 @@ fn clients_under_way_do_not_notice_that_files_are_read_again() {
 }
 
 #[test]
-fn a_keeper_with_clients_gives_signs_of_life() {
+fn a_keeper_with_clients_notifies_the_watchdog() {
     let folder = Folder::new("children-watchdog");
     let path = folder.path().join("notify");
     let manager = UnixDatagram::bind(&path).unwrap();
@@ -246,14 +246,14 @@ fn a_keeper_with_clients_gives_signs_of_life() {
         assert_eq!(next(), b"WATCHDOG=1");
         assert!(clients.iter_mut().all(ping));
     }
-    // Its processes have no way to say anything there.
+    // Its processes cannot send messages to it.
     process.signal("STOP");
     assert!(clients.iter_mut().all(ping), "they go on without it");
     process.signal("CONT");
     assert_eq!(next(), b"WATCHDOG=1");
 }
 
-/// How a connection is, without waiting.
+/// The state of a connection, without waiting.
 fn is_open(client: &TcpStream) -> bool {
     client.set_nonblocking(true).unwrap();
     let answer = client.peek(&mut [0]);
@@ -262,7 +262,7 @@ fn is_open(client: &TcpStream) -> bool {
 }
 
 #[test]
-fn two_thousand_silent_clients_of_a_few_addresses_keep_nobody_out() {
+fn two_thousand_silent_clients_from_a_few_addresses_keep_nobody_out() {
     const SLOTS: usize = 100;
     let hard = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: hard.map(|it| it.min(8192)), maximum: hard }).unwrap();
@@ -270,29 +270,29 @@ fn two_thousand_silent_clients_of_a_few_addresses_keep_nobody_out() {
     let daemon = Daemon::start("echo", &["--max-connections", &slots, "--idle-timeout", "3600"]);
     let keeper = daemon.process.0.id();
     let mut silent: Vec<_> = (0..2_000_u32).map(|n| connected_from([1, (n % 8) as u8 + 1], daemon.address)).collect();
-    // Whoever comes from somewhere else is served, one after the other, and the silent ones go on holding what they have.
+    // Clients from elsewhere are served one after the other. The silent ones keep their slots.
     let mut newcomers = Vec::new();
     for host in 1..=20 {
         let mut newcomer = connected_from([2, host], daemon.address);
-        assert!(ping(&mut newcomer), "newcomer {host} was let go");
+        assert!(ping(&mut newcomer), "the connection of new client {host} was closed");
         newcomers.push(newcomer);
         assert!(children(keeper).len() >= SLOTS - 1, "the silent ones have gone");
     }
     let left = silent.iter().filter(|client| is_open(client)).count();
     assert!(left >= SLOTS - newcomers.len(), "{left} of them");
-    // Those that were silent for long had to go, and nobody of those that said something a moment ago.
+    // The evicted clients were silent for long. No client that was active a moment ago is evicted.
     silent.retain(is_open);
-    assert!(newcomers.iter_mut().rev().take(5).all(ping), "a newcomer had to go in place of a silent client");
+    assert!(newcomers.iter_mut().rev().take(5).all(ping), "a new client was evicted instead of a silent one");
 }
 
 #[test]
-fn who_is_silent_for_longest_of_the_largest_source_has_to_go() {
+fn the_longest_silent_client_of_the_largest_source_is_evicted() {
     let daemon = Daemon::start("echo", &["--max-connections", "6", "--idle-timeout", "3600"]);
     let mut large: Vec<_> = (0..3).map(|_| connected_from([0, 1], daemon.address)).collect();
     assert!(large.iter_mut().all(ping));
     let mut small: Vec<_> = (0..3).map(|host| connected_from([0, 2 + host], daemon.address)).collect();
     assert!(small.iter_mut().all(ping));
-    // The first of them says something all the time, until the others count as silent.
+    // The first client stays active until the others count as silent.
     let (first, others) = large.split_at_mut(1);
     let start = Instant::now();
     wait_until(|| !ping(&mut first[0]) || start.elapsed() > Duration::from_secs(3));

@@ -10,7 +10,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap_or_default()
 }
 
-/// The kernels of docs/kernels.md: what each is called there, its release, its architecture and its Landlock's version.
+/// The kernels of docs/kernels.md: name, release, architecture and Landlock version.
 fn kernels() -> Vec<[String; 4]> {
     let page = read("docs/kernels.md");
     let row = |first: &str| {
@@ -18,14 +18,14 @@ fn kernels() -> Vec<[String; 4]> {
         let line = line.unwrap_or_else(|| panic!("docs/kernels.md has no row {first:?}"));
         line.trim_matches('|').split('|').skip(1).map(|cell| cell.trim().to_owned()).collect::<Vec<_>>()
     };
-    // The first table's head has nothing above its rows' names.
+    // The header row of the first table has no name in its first column.
     let (titles, releases, architectures) = (row(""), row("Linux"), row("architecture"));
     let versions = row("Landlock's version");
     let all = titles.into_iter().zip(releases).zip(architectures).zip(versions);
     all.map(|(((title, release), architecture), version)| [title, release, architecture, version]).collect()
 }
 
-/// `6.1`, of a release or a word.
+/// `6.1`, from a release or a word.
 fn minor(release: &str) -> Option<String> {
     let mut parts = release.split(|c: char| !c.is_ascii_digit());
     let (major, minor) = (parts.next()?, parts.next()?);
@@ -33,7 +33,7 @@ fn minor(release: &str) -> Option<String> {
     there.then(|| format!("{major}.{minor}"))
 }
 
-/// What follows a word in a page, each time.
+/// Each word that follows this one in a page.
 fn after<'a>(page: &'a str, word: &'a str) -> impl Iterator<Item = &'a str> {
     page.split(word).skip(1)
 }
@@ -42,7 +42,7 @@ fn after<'a>(page: &'a str, word: &'a str) -> impl Iterator<Item = &'a str> {
 fn every_kernel_that_a_claim_names_is_one_of_the_matrix_or_has_the_landlock_of_one() {
     let kernels = kernels();
     let minors: BTreeSet<_> = kernels.iter().filter_map(|[_, release, ..]| minor(release)).collect();
-    // The first kernel with the Landlock of each.
+    // The first kernel with each Landlock version.
     let firsts: BTreeSet<_> =
         kernels.iter().filter_map(|[.., version]| version.parse().ok()).map(hunker::kernel_of).collect();
     let mut named = 0;
@@ -80,7 +80,7 @@ fn the_table_of_landlock_s_versions_says_which_were_seen_on_real_kernels() {
     let kernels = kernels();
     let page = read("docs/threat-model.md");
     let (_, section) = page.split_once("## Landlock by kernel\n").expect("the section");
-    // Of a distribution, with its kernel.
+    // A distribution with its kernel.
     let mut distributions = 0;
     for line in section.lines().filter(|line| line.contains(" has it")) {
         let cells: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
@@ -99,8 +99,7 @@ fn the_table_of_landlock_s_versions_says_which_were_seen_on_real_kernels() {
     assert_eq!(said, seen, "docs/threat-model.md");
 }
 
-/// The versions of systemd that tests boot and look for: by the releases that have them, and Debian 12's, which tests/machine boots if
-/// it is told nothing else.
+/// The versions of systemd that tests boot: those of the named releases, and Debian 12's, which tests/machine boots by default.
 fn systemds() -> BTreeSet<u32> {
     let mut versions = BTreeSet::from([252]);
     for file in ["tests/systemd.rs", "tests/systemds.rs"] {
@@ -149,7 +148,7 @@ fn every_claim_has_a_command_or_a_test() {
             };
             assert!(known, "docs/testing.md claims {:?} by {command}", row[0]);
         }
-        // What it says of kernels and systemds is shown by the suites that boot these.
+        // Claims about kernels and systemds name the suites that boot them.
         if ["kernel", "Landlock"].iter().any(|word| row[0].contains(word)) {
             assert!(["kernels", "rights"].iter().any(|suite| row[1].contains(suite)), "docs/testing.md: {}", row[0]);
         }

@@ -1,5 +1,5 @@
-//! Collections as people have them: copied with older indexes, with nothing short in them, beside what editors leave, under the
-//! names and with the messages that they know from fortune-mod.
+//! Collections as users have them: copied with outdated indexes, without short fortunes, with leftovers of editors, and with the
+//! names and messages of fortune-mod.
 
 mod support;
 
@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use support::{Daemon, Folder, program, read_all, tool};
 
-/// `qotd` under one of its names, in a folder.
+/// `qotd` under one of its names, run in a folder.
 fn started(name: &str, arguments: &[&str], folder: &Folder) -> Command {
     let mut command = Command::new(program("qotd"));
     command.arg0(name).args(arguments).current_dir(folder.path()).stdin(Stdio::null());
@@ -33,14 +33,14 @@ fn text(octets: &[u8]) -> String {
     String::from_utf8_lossy(octets).into_owned()
 }
 
-/// What it prints, if that is all that it does.
+/// Its output, if it prints nothing else.
 fn printed(name: &str, arguments: &[&str], folder: &Folder) -> String {
     let output = run(name, arguments, folder);
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{name} {arguments:?}");
     text(&output.stdout)
 }
 
-/// What it says if it prints nothing.
+/// Its error message, if it prints nothing else.
 fn refused(name: &str, arguments: &[&str], folder: &Folder) -> String {
     let output = run(name, arguments, folder);
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), String::new()), "{name} {arguments:?}");
@@ -63,14 +63,14 @@ fn indexed(folder: &Folder, name: &str, content: &str, options: &[&str]) -> Path
     path
 }
 
-/// Makes a file newer than its index, as a copy of both may.
+/// Makes a file newer than its index, as copying both may do.
 fn age_index(path: &Path) {
     let file = File::options().write(true).open(path).unwrap();
     file.set_modified(SystemTime::now() + Duration::from_secs(1)).unwrap();
 }
 
 #[test]
-fn of_an_old_index_the_flags_and_the_delimiter_hold() {
+fn the_flags_and_the_delimiter_of_an_outdated_index_apply() {
     let folder = Folder::new("collections-stale");
     let path = indexed(&folder, "rude", "Ehqr bar.\n@\nEhqr gjb,\n%\nnaq zber.\n", &["-x", "-c", "@"]);
     let both = ["Rude one.\n", "Rude two,\n%\nand more.\n"];
@@ -92,7 +92,7 @@ fn of_an_old_index_the_flags_and_the_delimiter_hold() {
     check("an index that holds");
     age_index(&path);
     check("an old index");
-    // One whose offsets are another file's: a text more, and then one in another place.
+    // The index of another file: first with one text too many, then with an offset at another place.
     let index = fs::read(folder.path().join("rude.dat")).unwrap();
     folder.file("rude", "Ehqr bar.\n@\nEhqr gjb,\n%\nnaq zber.\n@\n\u{7}\n");
     fs::write(folder.path().join("rude.dat"), &index).unwrap();
@@ -107,7 +107,7 @@ fn of_an_old_index_the_flags_and_the_delimiter_hold() {
 }
 
 #[test]
-fn an_index_that_lists_texts_where_there_are_none_is_no_reason_to_fail() {
+fn an_index_that_lists_missing_texts_is_not_fatal() {
     let folder = Folder::new("collections-no-texts");
     let path = indexed(&folder, "none", "one\n%\ntwo\n", &[]);
     let index = fs::read(folder.path().join("none.dat")).unwrap();
@@ -124,7 +124,7 @@ fn an_index_that_lists_texts_where_there_are_none_is_no_reason_to_fail() {
     assert!((0..20).all(|_| read_all(&mut daemon.connect()) == b"three\r\n"));
 }
 
-/// The names of the forty files that are read as a whole, as strace sees it: by their indexes they are read from places in them.
+/// The names of the forty files that are read as a whole, as strace shows it. With an index, single places of a file are read.
 fn read_as_a_whole(folder: &Folder, arguments: &[&str]) -> (BTreeSet<String>, Output) {
     let mut command = tool("strace");
     command.args(["-y", "-e", "trace=read", "-o", "trace"]).arg(program("qotd")).args(arguments);
@@ -135,7 +135,7 @@ fn read_as_a_whole(folder: &Folder, arguments: &[&str]) -> (BTreeSet<String>, Ou
 }
 
 #[test]
-fn one_old_index_among_forty_is_no_reason_to_read_the_others_or_to_complain() {
+fn one_outdated_index_among_forty_neither_reads_the_other_files_nor_warns() {
     let folder = Folder::new("collections-forty");
     for number in 0..40 {
         let texts: Vec<_> = (0..5).map(|text| format!("{number}-{text}\n")).collect();
@@ -143,7 +143,7 @@ fn one_old_index_among_forty_is_no_reason_to_read_the_others_or_to_complain() {
     }
     let (read, output) = read_as_a_whole(&folder, &["forty"]);
     assert_eq!((read, text(&output.stderr)), (BTreeSet::new(), String::new()));
-    // One is old, one names places where no text begins, and one is not there at all.
+    // One index is outdated, one has offsets where no text begins, and one is missing.
     age_index(&folder.path().join("forty/17"));
     let mut wrong = fs::read(folder.path().join("forty/18.dat")).unwrap();
     (0..5).for_each(|text| wrong[24 + 4 * text + 3] += 1);
@@ -162,7 +162,7 @@ fn one_old_index_among_forty_is_no_reason_to_read_the_others_or_to_complain() {
         }
     }
     assert!(of_the_three.len() > 8 && of_the_three.iter().any(|it| it.starts_with("18")), "{of_the_three:?}");
-    // What stays says it once.
+    // A daemon logs it once.
     let folder_path = folder.path().join("forty");
     let mut daemon = Daemon::start("qotd", &[folder_path.to_str().unwrap()]);
     let replies: BTreeSet<_> = (0..4000).map(|_| text(&read_all(&mut daemon.connect()))).collect();
@@ -211,7 +211,7 @@ fn a_share_that_nothing_can_take_goes_to_the_others() {
 }
 
 #[test]
-fn where_nothing_is_left_the_files_and_the_reasons_are_named() {
+fn if_no_fortune_is_left_the_files_and_the_reasons_are_named() {
     let folder = Folder::new("collections-nothing");
     for index in [false, true] {
         folder.file("long", format!("{}\n%\n{}\n%\nnaïve\n%\n", "x".repeat(600), "y".repeat(300)));
@@ -243,7 +243,7 @@ fn where_nothing_is_left_the_files_and_the_reasons_are_named() {
 }
 
 #[test]
-fn a_seed_gives_the_same_choices_for_what_the_help_says() {
+fn a_seed_gives_the_same_choices_as_the_help_says() {
     let folder = Folder::new("collections-seed");
     let texts: Vec<_> = (0..200).map(|number| format!("{number}\n")).collect();
     let plain = folder.file("plain", texts.join("%\n"));
@@ -264,7 +264,7 @@ fn a_seed_gives_the_same_choices_for_what_the_help_says() {
 }
 
 #[test]
-fn offensive_collections_go_by_the_names_that_fortune_mod_has_for_them() {
+fn offensive_collections_have_the_names_of_fortune_mod() {
     let folder = Folder::new("collections-offensive");
     indexed(&folder, "path/art", "decent art\n", &[]);
     indexed(&folder, "path/off/art", "ehqr neg\n", &["-x"]);
@@ -306,7 +306,7 @@ fn a_fortune_path_may_name_files() {
 }
 
 #[test]
-fn messages_are_those_that_fortune_mod_s_own_tests_look_for() {
+fn messages_are_those_that_the_tests_of_fortune_mod_expect() {
     let folder = Folder::new("collections-messages");
     folder.file("songs", "la\n");
     for (operands, start) in [
@@ -327,7 +327,7 @@ fn messages_are_those_that_fortune_mod_s_own_tests_look_for() {
     let none = folder.path().join("none");
     let said = refused("fortune", &["--fortune-path", none.to_str().unwrap()], &folder);
     assert!(said.starts_with(&format!("No fortunes found in {};", none.display())), "{said}");
-    // A name that begins with digits is one.
+    // A file name may begin with digits.
     folder.file("1.5 songs", "la la\n");
     assert_eq!(printed("fortune", &["1.5 songs"], &folder), "la la\n");
     for option in ["-v", "-V", "--version"] {
@@ -338,7 +338,7 @@ fn messages_are_those_that_fortune_mod_s_own_tests_look_for() {
 }
 
 #[test]
-fn fortune_needs_nobody_to_read_from() {
+fn fortune_needs_no_standard_input() {
     let folder = Folder::new("collections-input");
     folder.file("cookies", "all the same\n");
     // As from a unit, whose output is a socket to the journal, or from a job.
@@ -362,7 +362,7 @@ fn fortune_needs_nobody_to_read_from() {
 }
 
 #[test]
-fn leftovers_of_editors_and_packages_are_no_cookie_files_of_a_directory() {
+fn leftovers_of_editors_and_packages_are_not_cookie_files() {
     let folder = Folder::new("collections-leftovers");
     fs::create_dir(folder.path().join("dir")).unwrap();
     let left = [
@@ -395,7 +395,7 @@ fn leftovers_of_editors_and_packages_are_no_cookie_files_of_a_directory() {
             let all = text(&run(name, &["-m", "", "./dir"], &folder).stdout);
             assert_eq!(all, "art\n%\nbak\n%\nreadmes\n%\ntmp\n%\n", "{index}");
         }
-        // Whoever names one means it.
+        // A file that is named explicitly is read.
         assert_eq!(printed("qotd", &["dir/README"], &folder), "README\n");
     }
 }
@@ -423,7 +423,7 @@ fn a_directory_without_an_index_says_why_nothing_is_found_and_how_to_make_one() 
 }
 
 #[test]
-fn the_shares_that_are_listed_are_those_of_what_can_be_chosen() {
+fn the_listed_shares_count_only_eligible_fortunes() {
     let folder = Folder::new("collections-listed");
     for index in [false, true] {
         for (name, content) in [("a", "\u{7}\n%\n\u{7}\n"), ("b", "one\n%\ntwo\n%\n\u{7}\n"), ("c", "three\n%\nfour\n")]
@@ -450,7 +450,7 @@ fn the_shares_that_are_listed_are_those_of_what_can_be_chosen() {
 }
 
 #[test]
-fn a_file_s_name_steers_no_terminal() {
+fn a_file_name_cannot_control_the_terminal() {
     let folder = Folder::new("collections-names");
     let name = "a\x1b[31m\u{9b}1m\nb\u{7f}";
     let shown = r"a\u{1b}[31m\u{9b}1m\nb\u{7f}";

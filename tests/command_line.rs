@@ -1,4 +1,4 @@
-//! The command line and its mistakes: one clear sentence on the log, the right exit code, and nothing for the client.
+//! Command lines with errors: one clear sentence on the log, the right exit code, and nothing for the client.
 
 mod support;
 
@@ -17,7 +17,7 @@ fn run(name: &str, arguments: &[&str]) -> Output {
     Command::new(program(name)).args(arguments).stdin(Stdio::null()).output().unwrap()
 }
 
-/// Asserts that a mistake is one sentence on descriptor 2, with `words` in it, that nothing is printed, and the exit code.
+/// Asserts that an error is one sentence with `words` on descriptor 2, that nothing is printed, and checks the exit code.
 fn assert_mistake(name: &str, arguments: &[&str], code: i32, words: &[&str]) {
     let output = run(name, arguments);
     let log = String::from_utf8(output.stderr).unwrap();
@@ -30,7 +30,7 @@ fn assert_mistake(name: &str, arguments: &[&str], code: i32, words: &[&str]) {
 }
 
 #[test]
-fn mistakes_on_the_command_line_are_named_with_the_way_out() {
+fn errors_on_the_command_line_name_the_next_step() {
     for name in programs() {
         let help = format!("see `{name} --help`");
         assert_mistake(name, &["--bad"], 2, &["--bad", &help]);
@@ -95,7 +95,7 @@ fn an_unreadable_file_is_named() {
     let qotd = support::public_copy(&program("qotd"), &folder);
     let mut command = Command::new(&qotd);
     if rustix::process::geteuid().is_root() {
-        command = tool("setpriv"); // root may read anything
+        command = tool("setpriv"); // root may read any file
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&qotd);
     }
     let output = command.arg(&secret).output().unwrap();
@@ -130,7 +130,7 @@ fn cookie_files_and_directories_are_chosen_from() {
 }
 
 #[test]
-fn an_index_is_used_where_it_holds_and_the_file_is_read_where_it_does_not() {
+fn a_valid_index_is_used_and_with_an_invalid_one_the_file_is_read() {
     let folder = Folder::new("index");
     let texts: Vec<_> = (0..20).map(|number| format!("fortune {number}\n")).collect();
     let own = folder.file("own", texts.join("%\n") + "%\n" + &"too long ".repeat(200) + "\n");
@@ -142,7 +142,7 @@ fn an_index_is_used_where_it_holds_and_the_file_is_read_where_it_does_not() {
     };
     let all = |expect_log: bool| {
         let mut shown = HashSet::new();
-        // By seed: the same choices each time that the test runs.
+        // With a seed, so that every run makes the same choices.
         for seed in 0..400 {
             let output = run("qotd", &["--seed", seed.to_string().as_str(), own]);
             assert_eq!(!output.stderr.is_empty(), expect_log, "{}", String::from_utf8_lossy(&output.stderr));
@@ -155,14 +155,14 @@ fn an_index_is_used_where_it_holds_and_the_file_is_read_where_it_does_not() {
         strfile(options);
         assert_eq!(all(false), expected, "{options:?}");
     }
-    // Only what the index leads to is read: a few calls, not the file.
+    // Only the text that the index points to is read: a few calls, not the file.
     let trace = folder.path().join("trace");
     let mut command = tool("strace");
     command.args(["-e", "trace=read,pread64", "-o"]).arg(&trace).arg(program("qotd")).arg(own);
     assert!(command.stdout(Stdio::null()).status().unwrap().success());
     let trace = fs::read_to_string(trace).unwrap();
     assert!(trace.contains("pread64(") && !trace.contains("read(3"), "{trace}");
-    // Rotated: the file holds rot13, and what is sent does not.
+    // Rotated: the file contains rot13, the reply does not.
     let plain = fs::read(own).unwrap();
     let rotated: Vec<u8> = plain
         .iter()
@@ -174,7 +174,7 @@ fn an_index_is_used_where_it_holds_and_the_file_is_read_where_it_does_not() {
     fs::write(own, rotated).unwrap();
     strfile(&["-x"]);
     assert_eq!(all(false), expected);
-    // An index that lies is left alone, and the log says so.
+    // An index with wrong offsets is ignored, and the log says so.
     fs::write(own, plain).unwrap();
     let index = format!("{own}.dat");
     let mut lying = fs::read(&index).unwrap();
@@ -217,7 +217,7 @@ fn the_fortune_of_the_day_is_the_same_all_day_for_everybody_with_the_key() {
     let shown = |arguments: &[&str]| String::from_utf8(run("qotd", arguments).stdout).unwrap();
     let today = || Command::new("date").args(["-u", "+%F"]).output().unwrap().stdout;
     for files in [&[][..], &[collection]] {
-        // A day may end meanwhile; then it is asked once more.
+        // The day may end in between. Then ask again.
         let same = || {
             let day = today();
             let daily: HashSet<_> = (0..10).map(|_| shown(&[&["--daily"], files].concat())).collect();
@@ -264,7 +264,7 @@ fn a_large_collection_without_an_index_says_so_once() {
 }
 
 #[test]
-fn shuffled_fortunes_come_once_before_any_comes_again() {
+fn all_shuffled_fortunes_are_sent_before_one_is_repeated() {
     let folder = Folder::new("shuffle");
     let texts: Vec<_> = (0..50).map(|number| format!("fortune {number}\n")).collect();
     let collection = folder.file("own", texts.join("%\n"));
@@ -285,7 +285,7 @@ fn help_and_version_are_for_people() {
         let help = run(name, &["--help"]);
         let text = String::from_utf8(help.stdout).unwrap();
         assert!(help.status.success() && help.stderr.is_empty());
-        // As the table has it.
+        // As in the table.
         let about = format!("{} (RFC {}): {}\n", service.title, service.rfc, service.sentence);
         assert!(text.starts_with(&about), "{name}: {text}");
         let idle = format!("[default: {}]", service.idle);
@@ -309,7 +309,7 @@ fn help_and_version_are_for_people() {
 }
 
 #[test]
-fn a_disk_that_is_full_is_an_error_of_a_filter() {
+fn a_full_disk_is_an_error_of_a_filter() {
     for name in ["qotd", "daytime", "echo"] {
         let output = Command::new(program(name))
             .stdin(fs::File::open("/etc/passwd").unwrap())
@@ -323,7 +323,7 @@ fn a_disk_that_is_full_is_an_error_of_a_filter() {
 }
 
 #[test]
-fn a_reader_that_has_enough_is_no_error() {
+fn a_reader_that_stops_early_is_no_error() {
     let script = format!("{} < /dev/zero | head -c 5", program("echo").display());
     let output = Command::new("sh").args(["-c", &script]).output().unwrap();
     assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (&[0; 5][..], &b""[..]));
@@ -331,7 +331,7 @@ fn a_reader_that_has_enough_is_no_error() {
 
 #[test]
 fn a_filter_waits_for_descriptors_that_do_not_block() {
-    // Larger than any buffer on the way.
+    // Larger than every buffer on the way.
     let text = "A line of sixty-four characters, many times, for a long reply.\n".repeat(10_000);
     let folder = Folder::new("non-blocking");
     let long = folder.file("long", &text);
@@ -392,13 +392,13 @@ const MISTAKES: &[(&str, &[&str], i32)] = &[
 ];
 
 #[test]
-fn a_client_sees_a_clean_close_and_not_one_octet_of_a_mistake() {
+fn after_an_error_the_client_sees_a_clean_close_and_no_octet() {
     for &(name, arguments, code) in MISTAKES {
         // Descriptor 2 is the connection, too.
         let mut served = inetd_style(name, arguments);
         assert_eq!(read_all(&mut served.client), b"", "{name} {arguments:?}");
         assert_eq!(served.process.wait().code(), Some(code), "{name} {arguments:?}");
-        // And the reason is on the log if there is one.
+        // The reason is on the log if there is one.
         let mut served = logging(name, arguments);
         assert_eq!(read_all(&mut served.client), b"", "{name} {arguments:?}");
         let (_, log) = served.process.log();
@@ -417,15 +417,15 @@ fn the_client_is_recognised_wherever_the_log_should_be() {
         assert_eq!(read_all(&mut client), b"", "{script}");
         assert_eq!(process.wait().code(), Some(2), "{script}");
     };
-    // Passed as descriptor 3, and as 2 besides.
+    // Passed as descriptor 3, and also as 2.
     let (client, server) = connection();
     leaks("export LISTEN_PID=$$ LISTEN_FDS=1; exec {} --bad 3<&0 2>&3 0</dev/null", &[], server, client);
-    // On 2 and 1, but not on 0; and on 2 alone.
+    // On 2 and 1 but not on 0, then on 2 alone.
     let (client, server) = connection();
     leaks("exec {} --bad 1>&0 2>&0 0</dev/null", &[], server, client);
     let (client, server) = connection();
     leaks("exec {} --bad 2>&0 0</dev/null", &[], server, client);
-    // An environment that takes it for the journal.
+    // With an environment that claims that it is the journal.
     let (client, server) = connection();
     let identity = fs::File::from(server.try_clone().unwrap()).metadata().unwrap();
     let journal = ("JOURNAL_STREAM", format!("{}:{}", identity.dev(), identity.ino()));
@@ -434,8 +434,8 @@ fn the_client_is_recognised_wherever_the_log_should_be() {
 
 #[test]
 fn without_a_descriptor_for_its_log_it_serves_nobody() {
-    // Descriptor 2 is closed, or the client in a root directory without /dev/null; and opening the root directory in its place
-    // fails. A file or connection would get the number, and what is logged.
+    // Descriptor 2 is closed, or the client is in a root directory without /dev/null, and opening the root directory instead fails.
+    // A file or connection would get the number 2, and the log would be written to it.
     let folder = Folder::new("no-log");
     let trace = folder.path().join("trace");
     let script = format!(
@@ -459,7 +459,7 @@ fn a_time_zone_that_is_no_zone_file_is_named() {
     let folder = Folder::new("zone");
     let fifo = folder.path().join("fifo");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    // The head of a zone file with a leap second.
+    // The header of a zone file with a leap second.
     let mut right = b"TZif2".to_vec();
     right.resize(44, 0);
     right[31] = 1;
@@ -486,7 +486,7 @@ fn a_time_zone_that_is_no_zone_file_is_named() {
         (":Asia/Tokyo", "+09:00\n"),
         ("CET-1", "+01:00\n"),
         ("", "+00:00\n"),
-        // The same all year, so that it does not matter when that is.
+        // A zone without daylight saving time, so that the date of the run does not matter.
         ("AAA-3BBB-3", "+03:00\n"),
     ] {
         let mut command = Command::new(program("daytime"));
@@ -518,12 +518,12 @@ fn a_panic_is_one_line_on_the_log_and_nothing_for_the_client() {
             command.stdin(server.try_clone().unwrap()).stdout(server.try_clone().unwrap());
             command.stderr(if log == "pipe" { Stdio::piped() } else { Stdio::from(server.try_clone().unwrap()) });
             let mut process = Process::start(&mut command);
-            drop((command, server)); // all copies of the connection but the process's
+            drop((command, server)); // all copies of the connection except the process's
             assert_eq!(read_all(&mut client), b"", "{layers}, {log}");
             if log == "pipe" {
                 let (_, log) = process.log();
                 assert!(log.starts_with("hijacked: this is a defect, please report it: "), "{layers}: {log}");
-                // This one is a debug build: it also says which call of the panic's end is forbidden.
+                // This is a debug build: it also names the forbidden call at the end of the panic.
                 let lines = log.lines().filter(|line| !line.starts_with("hunker: the policy forbids "));
                 assert!(log.contains("a line\\nand another") && lines.count() == 1, "{layers}: {log}");
             }
@@ -584,7 +584,7 @@ fn sockets_that_no_service_uses_are_refused_by_name() {
 }
 
 #[test]
-fn without_anything_to_serve_the_way_out_is_named() {
+fn without_anything_to_serve_the_error_names_the_next_step() {
     let echo = program("echo");
     let log = |script: &str, output: Stdio| {
         let mut command = Command::new("sh");
@@ -595,7 +595,7 @@ fn without_anything_to_serve_the_way_out_is_named() {
     };
     assert!(log("exec {} <&-", Stdio::null()).contains("cannot read the input: Bad file descriptor"));
     assert!(log("exec {} </", Stdio::null()).contains("cannot read the input: Is a directory"));
-    // A service unit started by itself: descriptor 0 is /dev/null, and 1 a stream to the journal.
+    // A service unit started without its socket: descriptor 0 is /dev/null, and 1 is a stream to the journal.
     let (_journal, stream) = UnixStream::pair().unwrap();
     assert!(log("exec {}", OwnedFd::from(stream).into()).contains("start the socket unit instead of the service"));
     assert!(log("NOTIFY_SOCKET=/no/such exec {} --listen 127.0.0.1:0", Stdio::null()).contains("NOTIFY_SOCKET"));
@@ -618,7 +618,7 @@ fn a_standard_input_that_nobody_reads_may_be_closed_or_a_directory() {
             assert!(output.stdout.len() >= shortest && output.stderr.is_empty(), "{name} {input}: {output:?}");
         }
     }
-    // Nobody starts them like that for a client.
+    // No super-server starts them like that for a client.
     let (mut client, server) = connection();
     let mut command = tool("bash");
     let script = format!("exec {} <&-", program("qotd").display());
@@ -630,7 +630,7 @@ fn a_standard_input_that_nobody_reads_may_be_closed_or_a_directory() {
 }
 
 #[test]
-fn descriptors_that_were_promised_and_are_not_there_are_refused() {
+fn announced_descriptors_that_are_missing_are_refused() {
     for (environment, words) in [
         ("LISTEN_PID=$$ LISTEN_FDS=1", "check LISTEN_FDS"),
         ("LISTEN_PID=$$ LISTEN_FDS=two", "LISTEN_FDS"),
@@ -643,7 +643,7 @@ fn descriptors_that_were_promised_and_are_not_there_are_refused() {
         assert_eq!(output.status.code(), Some(1), "{environment}: {log}");
         assert!(log.contains(words) && log.lines().count() == 1, "{environment}: {log}");
     }
-    // What is for another process is none of ours, with all that belongs to it; and an empty variable is an unset one.
+    // Variables for another process are ignored, with everything that belongs to them. An empty variable is like an unset one.
     for environment in [
         "LISTEN_PID=1 LISTEN_FDS=1",
         "LISTEN_PID=1 LISTEN_FDS=one",

@@ -1,6 +1,6 @@
-//! Programs that were built for aarch64 on another architecture: their filters are aarch64's, instruction by instruction.
+//! Programs that were cross-built for aarch64: their filters are aarch64's, instruction by instruction.
 //!
-//! `make cross` builds them and runs this, with their folder in CROSS.
+//! `make cross` builds them and runs this test, with their folder in CROSS.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use hunker::{Architecture, Instruction, Pin, Policy, Rule, Syscall};
 /// `AUDIT_ARCH_AARCH64`
 const AARCH64: u32 = 0xc000_00b7;
 
-/// A policy as the program for aarch64 has it.
+/// A policy as the aarch64 program has it.
 #[derive(Default)]
 struct Printed {
     name: String,
@@ -34,7 +34,7 @@ fn printed(built: &str) -> Vec<Printed> {
         }
         let policy = policies.last_mut().expect("a policy comes first");
         if fields[0] == "rule" {
-            // By the name alone, where it is one of the table: the number has to follow from it.
+            // By name alone if the table has the call: the number must follow from the name.
             let known = Syscall::ALL.iter().copied().find(|it| it.name() == fields[1]);
             let call = known.unwrap_or_else(|| Syscall::new(line.to_owned().leak(), None, Some(numbers(2)[0])));
             let pins: Vec<_> = numbers(3)
@@ -52,14 +52,14 @@ fn printed(built: &str) -> Vec<Printed> {
     policies
 }
 
-/// What is compiled here for there. The programs are release builds, which kill where debug builds raise a signal.
+/// Compiled here for aarch64. The programs are release builds, which kill; debug builds raise a signal.
 fn compiled_here(rules: &[Rule]) -> Vec<Instruction> {
     let policy = Policy::for_architecture(&[rules], Architecture::Aarch64);
     let released = |it: &Instruction| if it.k == 0x0003_0000 { Instruction { k: 0x8000_0000, ..*it } } else { *it };
     policy.instructions().iter().map(released).collect()
 }
 
-/// As they lie in a program.
+/// The bytes as they are in a program.
 fn octets(code: &[Instruction]) -> Vec<u8> {
     code.iter().flat_map(|it| [&it.code.to_le_bytes()[..], &[it.jt, it.jf], &it.k.to_le_bytes()].concat()).collect()
 }
@@ -77,9 +77,9 @@ fn the_filters_of_a_cross_build_are_those_of_its_architecture() {
         assert_eq!(*code, compiled_here(rules), "{name}");
         // The second instruction compares the architecture.
         assert_eq!((code[1].code, code[1].k), (0x15, AARCH64), "{name}");
-        // The program that is installed has this very filter, put there by the compiler.
+        // The installed program contains exactly this filter.
         let program = match name.split(' ').next().expect("a name") {
-            // With files, the example lists a directory as well.
+            // With files, the example also lists a directory.
             "finger" if name.ends_with("Files") => continue,
             "finger" => "examples/finger",
             program => program,

@@ -1,4 +1,4 @@
-//! One process for all clients: the sockets that it takes, and the limits that hold.
+//! A daemon with `--shared`: the sockets that it takes, and its limits.
 
 mod support;
 
@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustix::net::SendFlags;
 use support::{Daemon, Folder, HUNG, Mode, Process, assert_fortune, program, read_all, tool, wait_until};
 
-/// Starts a program with sockets as descriptors 3 and up and more variables.
+/// Starts a program with sockets as descriptors 3 and up and with additional variables.
 fn passed(name: &str, sockets: &[&OwnedFd], variables: &str) -> Process {
     support::passing(&program(name), sockets, variables, &[], |command| {
         Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()))
@@ -61,7 +61,7 @@ fn any_mix_of_passed_sockets_is_served_and_named_in_the_log() {
 }
 
 #[test]
-fn a_listening_socket_on_descriptor_0_is_served_until_nobody_comes() {
+fn a_listening_socket_on_descriptor_0_is_served_until_no_client_comes() {
     for name in support::programs() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -104,7 +104,7 @@ fn every_form_of_listen_is_served() {
         Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()))
     };
     for _ in 0..2 {
-        // The second time, the path is left over from the first.
+        // The second time, the socket file is left over from the first.
         let mut process = start();
         let tcp = process.serving_on("tcp://");
         let udp = process.serving_on("udp://");
@@ -123,7 +123,7 @@ fn every_form_of_listen_is_served() {
         UnixStream::connect(&path).unwrap().read_to_end(&mut reply).unwrap();
         assert_fortune(&reply);
     }
-    // What it says to try works, with whichever nc is there.
+    // The command in its log message works with every nc that is installed.
     let mut process = start();
     let line = process.line();
     let attempt = line.split('`').nth(1).expect("something to try");
@@ -134,7 +134,7 @@ fn every_form_of_listen_is_served() {
             assert_fortune(&Command::new("sh").args(["-c", &script]).output().unwrap().stdout);
         }
     }
-    // Nobody's file is removed for it.
+    // No file of others is removed for it.
     let taken = folder.file("taken", "precious");
     let mut command = Command::new(program("qotd"));
     command.args(["--listen", &format!("unix:{}", taken.display())]).stdin(Stdio::null()).stderr(Stdio::piped());
@@ -150,7 +150,7 @@ fn a_name_is_served_at_all_of_its_addresses() {
     let (code, log) = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped())).log();
     assert!(code == Some(1) && log.lines().count() == 1, "the path is wrong, so nothing is served: {log}");
 
-    // As /etc/hosts has it in a namespace of its own: two addresses, and one that is not this host's.
+    // With its own /etc/hosts in a namespace: two addresses, and one that does not belong to this host.
     let folder = Folder::new("hosts");
     let hosts = folder.file("hosts", "127.0.0.1 both\n127.0.0.2 other both # not this\n192.0.2.1 both gone\n");
     let serve = |name: &str| {
@@ -181,7 +181,7 @@ fn sighup_never_ends_it() {
         let mut daemon = Daemon::start(name, support::options(name));
         let mut client = daemon.connect();
         daemon.process.signal("HUP");
-        // It has taken the signal once it has done what came after it.
+        // It has handled the signal once it has served a later client.
         client.write_all(b"x").unwrap();
         client.shutdown(Shutdown::Write).unwrap();
         let mut reply = Vec::new();
@@ -212,7 +212,7 @@ fn a_socket_without_a_name_has_its_address_for_one() {
 }
 
 #[test]
-fn it_does_not_say_that_it_serves_before_it_does() {
+fn it_does_not_log_that_it_serves_before_it_does() {
     let (program, folder) = (program("qotd"), Folder::new("says"));
     let old_kernel = support::helper("old_kernel");
     let mut command = Command::new(&old_kernel);
@@ -225,7 +225,7 @@ fn it_does_not_say_that_it_serves_before_it_does() {
         Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped())).log()
     });
     assert!(code == Some(1) && log.lines().count() == 1 && log.contains("will not serve"), "{log}");
-    // An empty variable is an unset one.
+    // An empty variable is like an unset one.
     let mut command = Command::new(&program);
     command.args(["--listen", "127.0.0.1:0"]).env("NOTIFY_SOCKET", "");
     let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
@@ -233,7 +233,7 @@ fn it_does_not_say_that_it_serves_before_it_does() {
 }
 
 #[test]
-fn it_is_ready_when_it_says_so_and_gives_signs_of_life() {
+fn it_is_ready_when_it_says_so_and_notifies_the_watchdog() {
     let folder = Folder::new("notify");
     let path = folder.path().join("notify");
     let manager = UnixDatagram::bind(&path).unwrap();
@@ -254,12 +254,12 @@ fn it_is_ready_when_it_says_so_and_gives_signs_of_life() {
     client.read_exact(&mut [0]).unwrap();
     process.signal("TERM");
     wait_until(|| told() == "STOPPING=1");
-    // The connection in progress goes on, and its end is the program's.
+    // The open connection continues. When it ends, the program ends.
     client.write_all(b"last words").unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(read_all(&mut client), b"last words");
     assert!(process.wait().success());
-    assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
+    assert!(TcpStream::connect(address).is_err(), "the port is closed");
 }
 
 #[test]
@@ -278,7 +278,7 @@ fn a_second_signal_ends_it_at_once_and_a_silent_client_cannot_hold_it() {
 }
 
 #[test]
-fn one_connection_too_many_ends_the_one_that_was_idle_for_longest() {
+fn one_connection_too_many_evicts_the_longest_idle_one() {
     let daemon = Daemon::start_as(Mode::Shared, "echo", &["--max-connections", "3", "--max-per-source", "10"]);
     let ping = |client: &mut TcpStream| {
         client.write_all(b"x").unwrap();
@@ -291,7 +291,7 @@ fn one_connection_too_many_ends_the_one_that_was_idle_for_longest() {
             client
         })
         .collect();
-    // The first is the oldest, but not the one that was idle for longest.
+    // The first is the oldest, but not the one that has been idle longest.
     ping(&mut clients[0]);
     let mut fourth = daemon.connect();
     ping(&mut fourth);
@@ -302,7 +302,7 @@ fn one_connection_too_many_ends_the_one_that_was_idle_for_longest() {
     ping(&mut fourth);
 }
 
-/// Clients of discard that have been taken: one before them had to go for the last.
+/// Clients of discard that have been accepted: an earlier one was evicted for the last.
 fn taken(daemon: &Daemon, count: usize) -> Vec<TcpStream> {
     let mut before = daemon.connect();
     let clients = (0..count).map(|_| daemon.connect()).collect();
@@ -311,7 +311,7 @@ fn taken(daemon: &Daemon, count: usize) -> Vec<TcpStream> {
 }
 
 #[test]
-fn a_client_that_sends_little_by_little_is_not_the_one_that_was_idle_for_longest() {
+fn a_client_that_sends_slowly_is_not_the_longest_idle_one() {
     let limits = ["--max-connections", "3", "--max-per-source", "10", "--idle-timeout", "3600"];
     let daemon = Daemon::start_as(Mode::Shared, "discard", &limits);
     let mut clients = taken(&daemon, 3);
@@ -325,7 +325,7 @@ fn a_client_that_sends_little_by_little_is_not_the_one_that_was_idle_for_longest
 }
 
 #[test]
-fn stopping_is_an_end_and_not_a_reset() {
+fn stopping_closes_connections_without_a_reset() {
     let mut daemon = Daemon::start_as(Mode::Shared, "discard", &["--max-connections", "1", "--max-per-source", "10"]);
     let mut client = taken(&daemon, 1).remove(0);
     client.write_all(&vec![b'x'; 100_000]).unwrap();
@@ -345,7 +345,7 @@ fn one_source_gets_no_more_than_its_share() {
         client.read_exact(&mut [0]).unwrap();
     }
     assert_eq!(read_all(&mut clients[2]), b"", "half of all is two");
-    // Once one of them is gone, there is a place again.
+    // Once one of them is gone, a slot is free again.
     drop(clients.remove(0));
     wait_until(|| {
         let mut client = daemon.connect();
@@ -397,7 +397,7 @@ fn a_reply_longer_than_the_network_takes_at_once_arrives_whole() {
         let reply = read_all(client);
         assert!(reply == text.replace('\n', "\r\n").as_bytes(), "{} octets", reply.len());
     }
-    // Over UDP it does not fit, and that is no reason to end.
+    // Over UDP the reply does not fit, but the program continues.
     assert_eq!(read_all(&mut daemon.connect()).len(), 23 * 40_000);
 }
 
@@ -410,7 +410,7 @@ fn a_burst_is_answered_to_the_last_client() {
     }
 }
 
-/// A connection from one of loopback's addresses, which is reset when it is dropped.
+/// A connection from one of the loopback addresses, which is reset when it is dropped.
 fn connected_from(source: Ipv4Addr, to: SocketAddr) -> TcpStream {
     use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt};
     let client = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
@@ -421,8 +421,8 @@ fn connected_from(source: Ipv4Addr, to: SocketAddr) -> TcpStream {
 }
 
 #[test]
-fn clients_that_come_and_go_in_crowds_cost_no_more_memory() {
-    // More sources than connections fit, over and over: the tables have to make room in place.
+fn repeated_crowds_of_clients_do_not_increase_memory() {
+    // More sources than connections, again and again: the tables must reuse their memory.
     for mode in [Mode::Keeper, Mode::Shared] {
         let mut daemon = Daemon::start_as(mode, "echo", &[]);
         let mut crowd = std::collections::VecDeque::new();
@@ -447,8 +447,8 @@ fn clients_that_come_and_go_in_crowds_cost_no_more_memory() {
 }
 
 #[test]
-fn a_source_that_was_let_go_may_come_again() {
-    // Let go, and not closed by itself: its places have to be free again all the same.
+fn a_source_whose_connections_were_closed_may_connect_again() {
+    // Evicted, not closed by itself: its slots must be free again all the same.
     let daemon = Daemon::start("echo", &["--max-connections", "4", "--idle-timeout", "3600"]);
     for _ in 0..5 {
         let crowd: Vec<_> =
@@ -462,8 +462,8 @@ fn a_source_that_was_let_go_may_come_again() {
 }
 
 #[test]
-fn without_descriptors_it_waits_says_so_and_goes_on() {
-    // Under inetd, so that what it says goes to syslog: that has to work after the lock-down, too.
+fn without_descriptors_it_waits_logs_that_and_recovers() {
+    // Under inetd, so that its messages go to syslog. That must also work after the lock-down.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let listener = OwnedFd::from(listener);
@@ -482,7 +482,7 @@ fn without_descriptors_it_waits_says_so_and_goes_on() {
     };
     limit("18");
     let crowd: Vec<_> = (0..12).map(|_| connected(address)).collect();
-    // The oldest of them are let go for the others, two a second.
+    // The oldest of them are evicted for the others, two a second.
     let mut newest = connected(address);
     assert!(ping(&mut newest));
     drop(crowd);
@@ -490,11 +490,11 @@ fn without_descriptors_it_waits_says_so_and_goes_on() {
 }
 
 #[test]
-fn in_an_empty_root_nothing_gets_the_number_of_the_log() {
+fn in_an_empty_root_no_descriptor_gets_the_number_of_the_log() {
     if !rustix::process::geteuid().is_root() {
         return; // chroot(2)
     }
-    // No /dev/null and no /dev/log: there is the program, and nothing else.
+    // Without /dev/null and /dev/log: only the program is there.
     let folder = Folder::new("empty-root");
     support::public_copy(&program("echo"), &folder);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -510,14 +510,14 @@ fn in_an_empty_root_nothing_gets_the_number_of_the_log() {
     clients[0].read_exact(&mut [0]).unwrap();
     let log = fs::read_link(format!("/proc/{}/fd/2", process.0.id())).unwrap();
     assert_eq!(log, folder.path(), "the root directory, which nothing can be written to");
-    // It has something to say: there is no descriptor for a connection.
+    // It has a message to log: no descriptor is left for a connection.
     let pid = process.0.id().to_string();
     assert!(tool("prlimit").args(["--pid", &pid, "--nofile=18:18"]).status().unwrap().success());
     clients.extend((0..12).map(|_| connected(address)));
     for client in &mut clients[1..] {
         client.write_all(b"y").unwrap();
     }
-    // The last of them is served when others were let go for it: what there was to say was said.
+    // The last of them is served once others were evicted for it, so the message was logged.
     let mut newest = connected(address);
     newest.write_all(b"z").unwrap();
     newest.read_exact(&mut [0]).unwrap();
@@ -526,15 +526,15 @@ fn in_an_empty_root_nothing_gets_the_number_of_the_log() {
     for mut client in clients {
         let mut received = Vec::new();
         let _ = client.shutdown(Shutdown::Write);
-        let _ = client.read_to_end(&mut received); // a reset, of those that were let go
+        let _ = client.read_to_end(&mut received); // a reset, for the evicted ones
         assert!([&b""[..], b"y"].contains(&&received[..]), "{received:?}");
     }
     assert!(process.wait().success());
 }
 
 #[test]
-fn told_to_stop_it_does_not_spin_over_clients_that_are_no_longer_its_own() {
-    // The socket stays open here, as systemd keeps it.
+fn while_it_stops_new_connections_do_not_make_it_spin() {
+    // The socket stays open here, as under systemd.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let socket = OwnedFd::from(listener);
@@ -566,7 +566,7 @@ fn told_to_stop_it_does_not_spin_over_clients_that_are_no_longer_its_own() {
 }
 
 #[test]
-fn inetd_s_wait_is_not_left_while_a_client_is_there() {
+fn under_inetd_s_wait_it_stays_while_a_client_is_connected() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let mut command = Command::new(program("echo"));
@@ -583,7 +583,7 @@ fn inetd_s_wait_is_not_left_while_a_client_is_there() {
 }
 
 #[test]
-fn chargen_goes_on_where_a_client_that_reads_slowly_left_off() {
+fn chargen_continues_where_a_slow_reader_stopped() {
     let folder = Folder::new("slow");
     let path = folder.path().join("chargen");
     let mut command = Command::new(program("chargen"));
@@ -602,7 +602,7 @@ fn chargen_goes_on_where_a_client_that_reads_slowly_left_off() {
 }
 
 #[test]
-fn urgent_octets_are_no_reason_for_a_reset() {
+fn urgent_octets_do_not_cause_a_reset() {
     for mode in support::MODES {
         let mut served = support::served(mode, "echo", &[]);
         let mut reply = [0; 3];
@@ -615,7 +615,7 @@ fn urgent_octets_are_no_reason_for_a_reset() {
         }
         served.client.shutdown(Shutdown::Write).unwrap();
         let rest = read_all(&mut served.client);
-        // An urgent octet that nobody took by the time the next one comes is one like any other: see tcp(7).
+        // An urgent octet that was not read before the next one arrives becomes an ordinary octet: see tcp(7).
         assert!(reply == *b"abc" && (rest == b"efg" || rest == b"defg"), "{mode:?}: {rest:?}");
         served.ended_well();
     }
@@ -648,14 +648,14 @@ fn a_slow_reader_of_a_long_reply_gets_all_of_it() {
     }
 }
 
-/// Everything that a client may do, and then do nothing more.
+/// Everything that a client can do before it is idle.
 fn do_all_kinds_of_things<S: AsFd + Write>(number: usize, mut client: S) -> Option<S> {
     let urgent = |client: &S, octets: &[u8]| rustix::net::send(client, octets, SendFlags::OOB);
     let until_full = |client: &S| {
         rustix::io::ioctl_fionbio(client, true).unwrap();
         while rustix::net::send(client, &[b'x'; 4096], SendFlags::NOSIGNAL).is_ok() {}
     };
-    // What it says is for itself to know: a service that sends and closes may be gone already.
+    // Errors are ignored: a service that sends and closes may already be gone.
     let _ = match number {
         0 => Ok(()),
         1 => client.write_all(b"octets"),
@@ -679,7 +679,7 @@ fn do_all_kinds_of_things<S: AsFd + Write>(number: usize, mut client: S) -> Opti
         10 => return None, // gone
         _ => {
             client.write_all(b"octets").unwrap();
-            return None; // gone, and what came back was not read
+            return None; // gone, with the reply unread
         }
     };
     Some(client)
@@ -708,7 +708,7 @@ fn an_idle_daemon_makes_no_system_call_whatever_its_clients_did() {
         let tcp: Vec<_> = (0..KINDS).map(|kind| do_all_kinds_of_things(kind, connected(address))).collect();
         let local: Vec<_> =
             (0..KINDS).map(|kind| do_all_kinds_of_things(kind, UnixStream::connect(&path).unwrap())).collect();
-        // What it did about all of that is over when it does not give the processor away any more.
+        // It has handled all of that when it no longer gives up the processor.
         let pid = process.0.id().to_string();
         let mut before = u64::MAX;
         wait_until(|| {
@@ -716,7 +716,7 @@ fn an_idle_daemon_makes_no_system_call_whatever_its_clients_did() {
             let now = switches(&pid);
             std::mem::replace(&mut before, now) == now && waits_for_clients(&pid)
         });
-        // Who is not root may not trace what is not dumpable, but sees whether it ran.
+        // Other users may not trace a process that is not dumpable, but they see whether it ran.
         if !rustix::process::geteuid().is_root() {
             let before = (switches(&pid), ticks(&pid));
             std::thread::sleep(Duration::from_millis(300));
@@ -726,30 +726,30 @@ fn an_idle_daemon_makes_no_system_call_whatever_its_clients_did() {
         let mut strace =
             Process::start(tool("strace").args(["--quiet=attach", "-o", trace.to_str().unwrap(), "-p", &pid]));
         wait_until(|| !fs::read_to_string(format!("/proc/{pid}/status")).unwrap().contains("TracerPid:\t0\n"));
-        // Nothing is waited for: this is how long it is watched.
+        // This is not a wait for something: it is how long the test observes.
         std::thread::sleep(Duration::from_millis(300));
         strace.signal("INT");
         strace.wait();
         let calls = fs::read_to_string(&trace).unwrap();
-        // The one that it is in, which being looked at may have interrupted.
+        // The call that the process was in, which the tracing may have interrupted.
         assert!(calls.lines().count() <= 3, "{name}:\n{}", calls.lines().take(20).collect::<Vec<_>>().join("\n"));
         drop((tcp, local));
     }
 }
 
-/// Whether a process is in `epoll_pwait` without an end (proc(5), syscall), as far as this user may know.
+/// Whether a process is in `epoll_pwait` without a time limit (proc(5), syscall), as far as this user may know.
 fn waits_for_clients(pid: &str) -> bool {
     let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
     call.is_empty() || call.split(' ').nth(4).is_some_and(|timeout| timeout.ends_with("ffffffff"))
 }
 
-/// How much of the processor's time a process has had so far.
+/// The processor time of a process so far.
 fn ticks(pid: &str) -> String {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     stat.split(' ').skip(13).take(2).collect::<Vec<_>>().join(" ")
 }
 
-/// How often a process has waited for something so far.
+/// The number of voluntary context switches of a process so far.
 fn switches(pid: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:\t")).unwrap();

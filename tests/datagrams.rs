@@ -1,4 +1,4 @@
-//! Every service over UDP, and what it does not answer.
+//! Every service over UDP, and the datagrams that it does not answer.
 
 mod support;
 
@@ -12,7 +12,7 @@ use std::{fs, thread};
 
 use support::{Folder, HUNG, Process, assert_fortune, built_in_fortunes, program, tool, wait_until};
 
-/// A service on a UDP port of loopback, and a client of it.
+/// A service on a UDP port of loopback, and a client.
 struct Datagrams {
     process: Process,
     address: SocketAddr,
@@ -40,7 +40,7 @@ impl Datagrams {
         ask(&self.client, question, (Ipv4Addr::LOCALHOST, self.address.port()).into())
     }
 
-    /// Asserts that all that was sent so far was not answered: a request after it is, from a client that may have replies.
+    /// Asserts that all earlier datagrams got no answer: a later request does, from a client that may have replies.
     fn assert_nothing_came(&self) {
         let other = client();
         let reply = ask(&other, b"are you there?", (Ipv4Addr::LOCALHOST, self.address.port()).into());
@@ -91,10 +91,10 @@ fn echo_answers_with_the_same_octets() {
 }
 
 #[test]
-fn echo_answers_a_batch_each_with_its_own() {
+fn echo_answers_each_datagram_of_a_batch_with_its_own_octets() {
     let service = Datagrams::start("echo", &NO_LIMIT);
     let clients: Vec<_> = (0..100).map(|_| client()).collect();
-    // Stopped while they ask, so that many requests wait at once.
+    // Stopped while they send, so that many requests wait at once.
     service.process.signal("STOP");
     for (number, client) in clients.iter().enumerate() {
         client.send_to(format!("{number}").as_bytes(), service.address).unwrap();
@@ -129,12 +129,12 @@ fn chargen_answers_with_up_to_512_characters() {
 }
 
 #[test]
-fn discard_answers_nothing_and_takes_all() {
+fn discard_receives_everything_and_answers_nothing() {
     let service = Datagrams::start("discard", &[]);
     for _ in 0..1000 {
         service.client.send_to(b"x", service.address).unwrap();
     }
-    // Over, once it is ready to be told so, and nothing was left to answer for.
+    // Stop it once its lock-down is complete: then it handles the signal.
     let status = format!("/proc/{}/status", service.process.0.id());
     wait_until(|| fs::read_to_string(&status).unwrap().contains("Seccomp:\t2"));
     service.process.signal("TERM");
@@ -145,7 +145,7 @@ fn discard_answers_nothing_and_takes_all() {
 }
 
 #[test]
-fn a_reply_comes_from_the_address_that_was_asked() {
+fn a_reply_comes_from_the_address_that_the_request_went_to() {
     for ip in ["0.0.0.0", "[::]"] {
         let service = Datagrams::on("echo", &[], ip);
         for address in ["127.0.0.1", "127.0.0.5"] {
@@ -159,19 +159,18 @@ fn a_reply_comes_from_the_address_that_was_asked() {
     assert_eq!(ask(&client, b"here", format!("[::1]:{}", service.address.port()).parse().unwrap()), b"here");
 }
 
-/// IPv4's and UDP's, which the limits count as well.
+/// The IPv4 and UDP headers, which the limits count as well.
 const HEADERS: usize = 28;
-/// The longest reply on the wire, which a network gets each second by default.
+/// The longest reply on the wire, which a network may draw each second by default.
 const LONGEST: usize = 512 + HEADERS;
 
-/// What so many octets a second allow in the time since `start`: as much at first as in a second, and one reply more than
-/// was left.
+/// The octets that a rate allows since `start`: the octets of one second at first, and one reply beyond the rest.
 fn allowed(rate: usize, longest: usize, start: Instant) -> usize {
     let milliseconds = usize::try_from(start.elapsed().as_millis()).unwrap();
     rate * (milliseconds + 1001) / 1000 + longest
 }
 
-/// What has come for a client that does not wait, in octets on the wire.
+/// The octets on the wire that have arrived for a non-blocking client.
 fn drawn(client: &UdpSocket) -> usize {
     let mut reply = vec![0; 65_535];
     let mut drawn = 0;
@@ -194,7 +193,7 @@ fn client_in(network: u8) -> UdpSocket {
 fn victims_of_a_paced_forger_get_what_was_sent_and_a_small_budget() {
     const NETWORKS: u8 = 100;
     const ROUNDS: usize = 20;
-    // What a network may draw in a second: a reply of the service. An echo of nothing is its request, sent back.
+    // What a network may draw in a second: one reply of the service. An empty echo costs no more than its request.
     let services =
         [("chargen", LONGEST), ("qotd", LONGEST), ("daytime", 26 + HEADERS), ("time", 4 + HEADERS), ("echo", LONGEST)];
     thread::scope(|scope| {
@@ -208,14 +207,14 @@ fn victims_of_a_paced_forger_get_what_was_sent_and_a_small_budget() {
                     for client in &networks {
                         client.send_to(b"", service.address).unwrap();
                     }
-                    // Paced, so that a limit on requests would not mind; no outcome hangs on it.
+                    // Paced, so that a limit on requests would not apply. No outcome depends on it.
                     thread::sleep(Duration::from_millis(100));
                     victims += networks.iter().map(drawn).sum::<usize>();
                 }
                 let budget = allowed(rate, rate, start) * networks.len();
                 let sent = HEADERS * networks.len() * ROUNDS;
                 println!("{name}: sent {sent} octets, victims got {victims}, their budget is {budget}");
-                // None of it was a payload, so all of it is beyond what was sent.
+                // The requests had no payload, so every payload octet is beyond what was sent.
                 assert!(victims > 0 && victims <= budget, "{name}: {victims} octets, with a budget of {budget}");
             });
         }
@@ -231,7 +230,7 @@ fn a_network_gets_no_more_octets_than_its_rate() {
             service.client.send_to(b"", service.address).unwrap();
         }
         let other = client_in(77);
-        // Another network is answered all the same, and all that was taken before.
+        // Another network is still answered, and so are the datagrams received before.
         wait_until(|| {
             other.send_to(b"", service.address).unwrap();
             drawn(&other) > 0
@@ -251,7 +250,7 @@ fn all_networks_together_get_no_more_octets_than_the_total() {
         client.send_to(b"", service.address).unwrap();
     }
     let mut victims = 0;
-    // The total is paid back in the end, and then the next client is answered.
+    // The total recovers in the end, and then the next client is answered.
     wait_until(|| {
         victims += networks.iter().map(drawn).sum::<usize>();
         service.client.send_to(b"", service.address).unwrap();
@@ -263,12 +262,12 @@ fn all_networks_together_get_no_more_octets_than_the_total() {
     assert!(victims > 1000 && victims <= allowed, "{victims} octets of {allowed}");
 }
 
-/// How many of so many requests, each of which waits for its reply, are answered.
+/// Sends requests one by one, each waiting for its reply. Returns how many are answered.
 fn answered(client: &UdpSocket, address: SocketAddr, count: usize) -> usize {
     (0..count).filter(|_| ask(client, b"", address).len() > 2).count()
 }
 
-/// Asserts that requests of this client's were not answered, by one of a probe's that came after them and was.
+/// Asserts that this client's requests got no answer: a probe's later request does.
 fn assert_unanswered(client: &UdpSocket, probe: &UdpSocket, address: SocketAddr) {
     for _ in 0..10 {
         client.send_to(b"", address).unwrap();
@@ -285,12 +284,12 @@ fn probes_of_exempt_networks_are_not_limited_and_everybody_else_is() {
         for network in [1, 2] {
             assert_eq!(answered(&client_in(network), service.address, 100), 100, "{mode:?}: 127.0.{network}.1");
         }
-        // One reply for each network in all the time that this takes; the neighbour of a single address is not that address.
+        // One reply for each network in the whole time. The neighbour of a single exempt address is not exempt.
         let neighbour = UdpSocket::bind("127.0.2.2:0").unwrap();
         neighbour.set_read_timeout(Some(HUNG)).unwrap();
         assert_eq!(answered(&neighbour, service.address, 1), 1);
         assert_unanswered(&neighbour, &client_in(1), service.address);
-        // What looks like a service stays one.
+        // A port that looks like a service's is still refused.
         let low = UdpSocket::bind("127.0.1.1:917").unwrap();
         assert_unanswered(&low, &client_in(1), service.address);
     }
@@ -303,7 +302,7 @@ fn probes_of_exempt_networks_leave_the_total_to_others() {
         let service = Datagrams::start("qotd", &[mode, &limits].concat());
         let (probe, client) = (client_in(1), client_in(3));
         assert_eq!(answered(&probe, service.address, 100), 100, "{mode:?}");
-        // It is all there: one reply, which overdraws it.
+        // The budget is full: it allows one reply, which overdraws it.
         assert_eq!(answered(&client, service.address, 1), 1, "{mode:?}");
         assert_unanswered(&client, &probe, service.address);
         assert_eq!(answered(&probe, service.address, 100), 100, "{mode:?}, when it is used up");
@@ -311,7 +310,7 @@ fn probes_of_exempt_networks_leave_the_total_to_others() {
 }
 
 #[test]
-fn an_exempt_network_is_the_same_over_ipv6_and_may_be_one_of_ipv6() {
+fn an_exempt_network_includes_mapped_ipv4_addresses_and_may_be_ipv6() {
     let exempt = ["--datagram-rate", "1", "--datagram-exempt", "127.0.1.0/24", "--datagram-exempt", "::1"];
     let service = Datagrams::on("qotd", &exempt, "[::]");
     let port = service.address.port();
@@ -325,8 +324,8 @@ fn an_exempt_network_is_the_same_over_ipv6_and_may_be_one_of_ipv6() {
 }
 
 #[test]
-fn an_echo_of_an_echo_comes_to_an_end() {
-    // Another echo service, on a port that a client might have; a forger has set the two upon each other.
+fn an_echo_loop_ends() {
+    // Another echo service on a port that a client might have. A forged datagram starts a loop between the two.
     let service = Datagrams::start("echo", &[]);
     let start = Instant::now();
     service.client.send_to(&[b'x'; 1000], service.address).unwrap();
@@ -343,17 +342,17 @@ fn an_echo_of_an_echo_comes_to_an_end() {
 }
 
 #[test]
-fn a_fortune_that_is_not_sent_is_not_missing_from_those_that_come_in_turn() {
+fn a_fortune_that_was_not_sent_keeps_its_turn() {
     let folder = Folder::new("in-turn");
     let fortunes: HashSet<_> = (0..5).map(|number| format!("fortune {number}\n")).collect();
     let file = folder.file("fortunes", fortunes.iter().cloned().collect::<Vec<_>>().join("%\n"));
-    // One reply for each network, in all the time that this takes.
+    // One reply for each network in the whole time.
     let service = Datagrams::start("qotd", &["--datagram-rate", "1", "--shuffle", file.to_str().unwrap()]);
     let mut told = HashSet::from([assert_fortune(&service.ask(b""))]);
     for _ in 0..20 {
         service.client.send_to(b"", service.address).unwrap();
     }
-    // Some networks may share a bucket by chance: then there is another.
+    // Some networks may share a bucket by chance. Then there is another.
     for network in 1..20 {
         let client = client_in(network);
         client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -371,15 +370,15 @@ fn a_fortune_that_is_not_sent_is_not_missing_from_those_that_come_in_turn() {
 }
 
 #[test]
-fn chargen_is_served_over_udp_only_where_it_is_asked_for() {
+fn chargen_is_served_over_udp_only_on_request() {
     let mut command = Command::new(program("chargen"));
     command.args(["--listen", "127.0.0.1:0"]).stdin(Stdio::null()).stderr(Stdio::piped());
     let mut process = Process::start(&mut command);
     let address = process.serving_on("tcp://");
     let notice = process.line();
     assert!(notice.contains(&format!("--listen udp://{address} asks for it")), "{notice}");
-    UdpSocket::bind(address).expect("nobody has the port for UDP");
-    // A datagram socket that is passed is asked for: inetd's `dgram`, ListenDatagram=. (udp://: all other tests.)
+    UdpSocket::bind(address).expect("the UDP port is free");
+    // A passed datagram socket counts as a request for UDP: inetd's `dgram`, ListenDatagram=. All other tests use udp://.
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     let socket = OwnedFd::from(socket);
@@ -389,7 +388,7 @@ fn chargen_is_served_over_udp_only_where_it_is_asked_for() {
 }
 
 #[test]
-fn a_service_that_asks_is_not_answered() {
+fn datagrams_from_the_ports_of_services_are_not_answered() {
     // Two echo services would answer each other for ever.
     let service = Datagrams::start("echo", &NO_LIMIT);
     for port in [1, 7, 19, 1023] {
@@ -402,7 +401,7 @@ fn a_service_that_asks_is_not_answered() {
 }
 
 #[test]
-fn inetd_s_wait_is_recognised_and_left_when_nobody_asks_any_more() {
+fn inetd_s_wait_is_recognised_and_ends_without_requests() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     let socket = OwnedFd::from(socket);
@@ -417,7 +416,7 @@ fn inetd_s_wait_is_recognised_and_left_when_nobody_asks_any_more() {
     assert_eq!(ask(&client, b"first", address), b"first");
     assert_eq!(ask(&client, b"second", address), b"second");
     assert!(process.wait().success());
-    // The socket is inetd's, and the next datagram waits in it for the next process.
+    // The socket is inetd's. The next datagram waits in it for the next process.
     client.send_to(b"third", address).unwrap();
     let mut process = Process::start(
         Command::new(program("echo")).args(["--idle-timeout", "1"]).stdin(socket.try_clone().unwrap()).stdout(socket),
@@ -428,7 +427,7 @@ fn inetd_s_wait_is_recognised_and_left_when_nobody_asks_any_more() {
 }
 
 #[test]
-fn a_damaged_datagram_service_says_so_nowhere_but_on_the_log() {
+fn a_damaged_datagram_service_reports_only_to_the_log() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let client = client();
     client.send_to(b"x", socket.local_addr().unwrap()).unwrap();
@@ -448,7 +447,7 @@ fn a_damaged_datagram_service_says_so_nowhere_but_on_the_log() {
     assert!(client.recv(&mut [0; 512]).is_err());
 }
 
-/// Two hosts on a network of their own: `client` may have any address of it, and says how much went each way.
+/// Two hosts on their own network. `client` may have any address of it, and reports the octets in each direction.
 #[test]
 fn a_flood_in_the_name_of_one_network_draws_its_budget_and_no_more() {
     const SCRIPT: &str = r#"
@@ -529,8 +528,8 @@ PYTHON
     assert!(drawn > 0 && drawn <= allowed, "{drawn} octets of {allowed}: {printed}");
 }
 
-/// A host with links to two others. Each client says what it gets: the octets of replies to one datagram for each of two
-/// services, and how many of its connections are served.
+/// A host with links to two others. Each client reports the octets of replies to one datagram for each of two services, and how
+/// many of its connections are served.
 #[test]
 fn the_same_link_local_address_on_two_links_is_two_clients() {
     const SCRIPT: &str = r#"

@@ -1,4 +1,4 @@
-//! `small-services doctor` on a booted systemd, well and with each fault put in on purpose.
+//! `small-services doctor` on a booted systemd: healthy, and with each fault introduced on purpose.
 
 mod support;
 
@@ -6,7 +6,7 @@ use small_services::services::{self, Row};
 use support::helper;
 use support::machine::Machine;
 
-/// What the doctor says to people and to programs; the exit code has to agree.
+/// The doctor's report for people and as JSON. The exit code must agree.
 fn doctor(machine: &Machine) -> (bool, String) {
     let text = machine.shell("small-services doctor; echo \"exit code $?\"");
     let json = machine.shell(
@@ -24,7 +24,7 @@ print(report[\"well\"])'",
     (well, text)
 }
 
-/// Puts a fault in, asserts that the doctor names it, takes it out again, and asserts that all is well.
+/// Introduces a fault, asserts that the doctor names it, removes it, and asserts that all is well.
 fn names(machine: &Machine, fault: &str, words: &[&str], remedy: &str) {
     machine.shell(fault);
     let (well, text) = doctor(machine);
@@ -87,7 +87,7 @@ fn faults_of_sockets_are_named_and_nothing_else_is_wrong() {
     );
     assert!(text.contains("every layer of the lock-down is there"), "{text}");
 
-    // The port taken by another program.
+    // Another program holds the port.
     names(
         &machine,
         "systemctl stop echo.socket && systemd-run --quiet --unit=thief nc -lk 7 && until nc -z 127.0.0.1 7; do :; done; \
@@ -95,7 +95,7 @@ fn faults_of_sockets_are_named_and_nothing_else_is_wrong() {
         &["problem: echo.socket", "tcp port 7 is taken by nc (process"],
         "systemctl stop thief && systemctl reset-failed echo.socket && systemctl start echo.socket",
     );
-    // A service that is enabled without its socket.
+    // A service is enabled without its socket.
     names(
         &machine,
         "systemctl disable --now time.socket 2>&1 && systemctl add-wants multi-user.target time-daemon.service 2>&1",
@@ -103,7 +103,7 @@ fn faults_of_sockets_are_named_and_nothing_else_is_wrong() {
         "rm /etc/systemd/system/multi-user.target.wants/time-daemon.service && systemctl daemon-reload && \
          systemctl enable --now time.socket 2>&1",
     );
-    // A socket that failed on a limit.
+    // A socket failed on a limit.
     let (add, remove) = drop_in("fortune.socket", "[Socket]\\nTriggerLimitIntervalSec=10s\\nTriggerLimitBurst=5\\n");
     names(
         &machine,
@@ -140,14 +140,14 @@ fn faults_of_sockets_are_named_and_nothing_else_is_wrong() {
 #[test]
 fn faults_of_services_and_of_access_are_named() {
     let machine = Machine::with_services("access", "");
-    // A program that nobody may execute.
+    // A program that is not executable.
     names(
         &machine,
         "chmod 700 /usr/local/libexec/small-services/chargen",
         &["problem: chargen@.service", "chargen may not be executed by every user"],
         "chmod 755 /usr/local/libexec/small-services/chargen",
     );
-    // An address list in the way.
+    // An address list blocks clients.
     let (add, remove) = drop_in("fortune.socket", "[Socket]\\nIPAddressDeny=any\\n");
     names(
         &machine,
@@ -155,7 +155,7 @@ fn faults_of_services_and_of_access_are_named() {
         &["problem: fortune.socket", "keeps clients out", "IPAddressAllow="],
         &format!("{remove} && systemctl restart fortune.socket"),
     );
-    // A socket in a network of its own.
+    // A socket in a separate network namespace.
     let (add, remove) = drop_in("echo.socket", "[Socket]\\nPrivateNetwork=yes\\n");
     names(
         &machine,
@@ -163,7 +163,7 @@ fn faults_of_services_and_of_access_are_named() {
         &["problem: echo.socket", "PrivateNetwork=yes"],
         &format!("{remove} && systemctl restart echo.socket"),
     );
-    // More connections than fit into the limits.
+    // More connections than the limits allow.
     let (add, remove) = drop_in(
         "echo-daemon.service",
         "[Service]\\nExecStart=\\nExecStart=/usr/local/libexec/small-services/echo --max-connections 4000\\n",
@@ -178,7 +178,7 @@ fn faults_of_services_and_of_access_are_named() {
         ],
         &format!("{remove} && systemctl stop echo-daemon.socket && systemctl start echo.socket"),
     );
-    // A unit that somebody opened up.
+    // A unit whose confinement was removed.
     let (add, remove) =
         drop_in("fortune@.service", "[Service]\\nPrivateNetwork=no\\nProtectSystem=no\\nPrivateDevices=no\\n");
     names(&machine, &add, &["problem: fortune@.service", "its exposure is"], &remove);
@@ -197,7 +197,7 @@ fn faults_of_services_and_of_access_are_named() {
         &["problem: echo.socket", "both it and echo-daemon.socket are enabled"],
         "systemctl disable echo-daemon.socket 2>&1",
     );
-    // A socket that nobody may connect to.
+    // A socket without permission to connect.
     let (add, remove) = drop_in("daytime.socket", "[Socket]\\nListenStream=/run/daytime\\nSocketMode=0600\\n");
     names(
         &machine,
@@ -205,7 +205,7 @@ fn faults_of_services_and_of_access_are_named() {
         &["problem: daytime.socket", "nobody but the owner of /run/daytime may connect (SocketMode=0600)"],
         &format!("{remove} && systemctl restart daytime.socket"),
     );
-    // One process for all that cannot start, and one whose datagrams go to somebody else.
+    // A daemon that cannot start, and one whose datagrams go to another program.
     let (add, remove) = drop_in(
         "fortune-daemon.service",
         "[Service]\\nExecStart=\\nExecStart=/usr/local/libexec/small-services/qotd --bad\\n",
@@ -226,13 +226,13 @@ fn faults_of_services_and_of_access_are_named() {
             "{remove} && systemctl stop fortune-daemon.socket fortune-daemon.service && systemctl start fortune.socket"
         ),
     );
-    // A list of addresses that is as somebody wanted it is no fault.
+    // An intended address list is not a fault.
     let (add, remove) = drop_in("fortune.socket", "[Socket]\\nIPAddressDeny=any\\nIPAddressAllow=192.0.2.0/24\\n");
     machine.shell(&format!("{add} && systemctl restart fortune.socket"));
     let (well, text) = doctor(&machine);
     assert!(well && text.contains("only 192.0.2.0/24 may connect"), "{text}");
     machine.shell(&format!("{remove} && systemctl restart fortune.socket"));
-    // A service that answers nothing.
+    // A service that does not answer.
     let (add, remove) = drop_in(
         "fortune@.service",
         "[Service]\\nExecStart=\\nExecStart=/usr/local/libexec/small-services/qotd /no/such/file\\n",
@@ -264,7 +264,7 @@ fn faults_of_lunchd_are_named() {
     }
     assert_eq!(text.lines().filter(|line| line.starts_with("lunchd.service ")).count(), 1, "{text}");
 
-    // The files that it is given.
+    // The certificate files.
     names(
         &machine,
         "mv /etc/lunchd/key.pem /run/",
@@ -288,7 +288,7 @@ fn faults_of_lunchd_are_named() {
         &["problem: lunchd.service", "the key /etc/lunchd/key.pem does not belong to the certificate"],
         "cp /run/good/* /etc/lunchd",
     );
-    // One that curl takes and browsers do not.
+    // A certificate that curl accepts and browsers refuse.
     for (key, more, advice) in [
         ("ed25519", named, "make a key with P-256"),
         (ec, "-days 90", "ask for one with the host's name as subjectAltName"),
@@ -304,7 +304,7 @@ fn faults_of_lunchd_are_named() {
             "cp /run/good/* /etc/lunchd",
         );
     }
-    // One that only lunchd itself finds wrong.
+    // A certificate that only lunchd itself refuses.
     names(
         &machine,
         &format!(
@@ -315,7 +315,7 @@ fn faults_of_lunchd_are_named() {
         &["problem: lunchd.service", "it does not stay up", "it said last: ", "journalctl -u lunchd.service"],
         &format!("cp /run/good/* /etc/lunchd && systemctl stop lunchd.service && {restart}"),
     );
-    // A socket that came too late.
+    // A socket unit that was enabled too late.
     names(
         &machine,
         &format!("systemctl stop lunchd-https.socket && {restart} && ! systemctl start lunchd-https.socket 2>&1"),
@@ -331,7 +331,7 @@ fn faults_of_lunchd_are_named() {
         "systemctl stop thief && systemctl reset-failed lunchd-http.socket && systemctl stop lunchd.service; \
          systemctl start lunchd-http.socket lunchd-https.socket",
     );
-    // Something else behind the sockets.
+    // Another program behind the sockets.
     let (add, remove) = drop_in(
         "lunchd.service",
         "[Service]\\nExecStart=\\nExecStart=/usr/local/libexec/small-services/daytime --shared\\n",
@@ -355,7 +355,7 @@ fn a_kernel_without_a_layer_is_named() {
     let forbidden = machine.shell(&format!("! {} forbidden small-services doctor", helper("old_kernel").display()));
     assert!(forbidden.contains("a filter outside of the program forbids the Landlock calls"), "{forbidden}");
     assert!(forbidden.contains("do: have that filter allow landlock_create_ruleset"), "{forbidden}");
-    // What is there and older is well, unless a unit wants all of it.
+    // An older Landlock is enough, unless a unit requires all rights.
     let old = helper("old_kernel");
     let text = machine.shell(&format!("{} abi-2 small-services doctor", old.display()));
     assert!(text.contains("this kernel (Landlock ABI 2) cannot forbid truncating files"), "{text}");
@@ -367,7 +367,7 @@ fn a_kernel_without_a_layer_is_named() {
     assert!(text.contains("problem: fortune@.service: it is started with --sandbox full, and this kernel"), "{text}");
     assert!(text.contains("do: boot Linux 7.2 or newer, or have it start with --sandbox strict"), "{text}");
     machine.shell("rm -r /run/systemd/system/fortune@.service.d && systemctl daemon-reload");
-    // Units that do without say so, and then nothing is wrong.
+    // Units with --sandbox best-effort accept that. Then nothing is wrong.
     for Row { unit, program, .. } in services::all() {
         machine.shell(&format!(
             "folder=/run/systemd/system/{unit}@.service.d && mkdir -p $folder && printf '[Service]\nExecStart=\n\
@@ -377,7 +377,7 @@ fn a_kernel_without_a_layer_is_named() {
     machine.shell("systemctl daemon-reload");
     let text = machine.shell(&format!("{} landlock small-services doctor", helper("old_kernel").display()));
     assert!(text.contains("Landlock is missing") && text.contains("best-effort serves all the same"), "{text}");
-    // What is too old, and what is switched off.
+    // Features that are too old or disabled.
     machine.shell("rm -r /run/systemd/system/*@.service.d && systemctl daemon-reload");
     machine.shell(
         "mkdir /run/old && printf '#!/bin/sh\n[ \"$1\" = --version ] && echo systemd 247 && exit\nexec /bin/systemctl \"$@\"\n' \
@@ -397,7 +397,7 @@ fn a_kernel_without_a_layer_is_named() {
 fn faults_of_files_and_of_what_was_read_of_them_are_named() {
     let machine = Machine::with_services("files", "");
     let programs = "/usr/local/libexec/small-services";
-    // An option that nobody knows: what the program itself says of it.
+    // An unknown option: the report quotes the program's own message.
     let misspelt = format!("[Service]\\nExecStart=\\nExecStart={programs}/qotd --dayly\\n");
     let (add, remove) = drop_in("fortune@.service", &misspelt);
     names(
@@ -422,7 +422,7 @@ fn faults_of_files_and_of_what_was_read_of_them_are_named() {
     );
     let (add, remove) = drop_in("echo.socket", "[Socket]\\nMaxConnectoins=5\\n");
     names(&machine, &add, &["problem: echo.socket", "MaxConnectoins", "systemctl edit echo.socket"], &remove);
-    // A program that is not static, and no root directory.
+    // A program that is not static, without a root directory.
     names(
         &machine,
         &format!("cp -p {programs}/time /run/time && install -m 711 /bin/true {programs}/time"),
@@ -437,7 +437,7 @@ fn faults_of_files_and_of_what_was_read_of_them_are_named() {
         &["problem: time@.service", &format!("its root directory {root} is missing"), "make install"],
         &format!("rm -rf {root}; mv {root}.away {root}"),
     );
-    // Fortunes that are not there for it.
+    // Fortunes that are missing.
     let cookies = "/usr/share/games/fortunes";
     machine.shell(&format!("rm -rf {cookies} && mkdir -p {cookies} /srv/own && echo own > /srv/own/own"));
     let serve = |path: &str| {
@@ -507,7 +507,7 @@ fn a_program_that_was_replaced_is_named_whoever_started_it() {
         &["problem: time-daemon.service", "a program that was replaced", "systemctl restart time-daemon.service"],
         "systemctl restart time-daemon.service",
     );
-    // The same where no unit of ours started it: by hand, and by a unit of somebody's own.
+    // The same for programs that none of our units started: by hand, and by a custom unit.
     let listen = format!("{programs}/echo --listen 127.0.0.1:77");
     machine.shell(&format!("({listen} &) >/dev/null 2>&1; until nc -z 127.0.0.1 77; do :; done"));
     names(
@@ -525,7 +525,7 @@ fn a_program_that_was_replaced_is_named_whoever_started_it() {
         &["problem: own.service: it runs a program that was replaced", "systemctl restart own.service"],
         "systemctl stop own.service",
     );
-    // A connection in progress goes on with what it was started with, and ends by itself.
+    // An open connection continues with the old program, and ends by itself.
     machine.shell("mkfifo /run/in; (nc 127.0.0.1 7 < /run/in >/run/out &) 2>/dev/null >&2; (sleep 1000 > /run/in &) 2>/dev/null >&2");
     machine.wait_for("pgrep -x echo");
     machine.shell(&format!("install -m 711 /run/echo {programs}/echo"));
@@ -536,7 +536,7 @@ fn a_program_that_was_replaced_is_named_whoever_started_it() {
 #[test]
 fn sockets_that_only_look_wrong_are_told_from_those_that_are() {
     let machine = Machine::with_services("looks", "");
-    // As often as anybody likes.
+    // By default, restarts are not limited.
     machine.shell("for i in {1..12}; do systemctl restart echo.socket; done");
     let (add, remove) = drop_in("echo.socket", "[Unit]\\nStartLimitIntervalSec=1min\\nStartLimitBurst=2\\n");
     names(
@@ -545,14 +545,14 @@ fn sockets_that_only_look_wrong_are_told_from_those_that_are() {
         &["problem: echo.socket", "failed on a limit (start-limit-hit)", "StartLimitIntervalSec=0"],
         &format!("{remove} && systemctl reset-failed echo.socket && systemctl start echo.socket"),
     );
-    // An address that is not there yet, and a device: no client of this host reaches them.
+    // An address that does not exist yet, and a device: clients on this host cannot reach them.
     let (add, remove) =
         drop_in("daytime.socket", "[Socket]\\nListenStream=\\nListenStream=192.0.2.1:13\\nFreeBind=yes\\n");
     machine.shell(&format!("{add} && systemctl restart daytime.socket"));
     let (well, text) = doctor(&machine);
     assert!(well && text.contains("192.0.2.1 is no address of this host now"), "{text}");
     machine.shell(&format!("{remove} && systemctl restart daytime.socket"));
-    // No device, and no service any more when a client came: in systemd's words where it has any.
+    // No device, and no service when a client connects: in systemd's words if it has any.
     let (add, remove) = drop_in("daytime.socket", "[Socket]\\nBindToDevice=other\\n");
     names(
         &machine,
@@ -570,7 +570,7 @@ fn sockets_that_only_look_wrong_are_told_from_those_that_are() {
         &["problem: time.socket: it failed (resources), and the port stays closed", "systemctl start time.socket"],
         "systemctl reset-failed && systemctl start time.socket",
     );
-    // systemd has lost its descriptors: it is active, and nobody gets in.
+    // systemd has lost its descriptors: the socket is active, but no client is served.
     names(
         &machine,
         "systemctl mask --runtime time.socket 2>&1 && systemctl unmask --runtime time.socket 2>&1 && ! nc -z 127.0.0.1 37",
@@ -583,7 +583,7 @@ fn sockets_that_only_look_wrong_are_told_from_those_that_are() {
     let (well, text) = doctor(&machine);
     assert!(well && text.contains("only clients on other may connect (BindToDevice=)"), "{text}");
     machine.shell(&format!("{remove} && systemctl restart daytime.socket"));
-    // Another program has one address of a UDP port.
+    // Another program holds one address of a UDP port.
     let thief = machine.folder().file(
         "thief",
         "import socket\nthief = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\

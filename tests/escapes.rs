@@ -1,5 +1,5 @@
-//! Escapes: a program in the place of a hijacked service tries what an attacker would, with the program's layers, with the
-//! unit's, and with both. `make attack` writes what it finds to docs/escapes.md.
+//! Escapes: a program in place of a hijacked service tries what an attacker would try, against the program's layers, the unit's,
+//! and both. `make attack` writes the results to docs/escapes.md.
 
 mod support;
 
@@ -33,12 +33,12 @@ use reached::{Done, assumed, listed_for, reached};
 use surroundings::{Outcome, SIGSYS};
 use units::{COLUMNS, Unit, hijack, units};
 
-/// All acts, each behind its family.
+/// All attacks, each with its family.
 fn acts() -> Vec<(String, String)> {
     surroundings::acts(&helper("hijacked"))
 }
 
-/// What there is to attack, gone with the value.
+/// The targets of the attacks, removed when the value is dropped.
 struct Surroundings(surroundings::Surroundings, #[allow(dead_code)] Folder);
 
 impl Surroundings {
@@ -59,7 +59,7 @@ const FORKS: [(&str, Io, &str); 3] = [
     ("the keeper alone", Io::Keeper, "all"),
 ];
 
-/// Has the hijacked program of a unit, behind a port, try acts.
+/// Runs attacks in the hijacked program of a unit, behind a port.
 fn attack(
     machine: &Machine,
     unit: &str,
@@ -81,7 +81,7 @@ fn listed(lists: &[(&[&str], &str)], act: &str) -> bool {
     lists.iter().any(|(acts, _)| acts.contains(&act))
 }
 
-/// Whether a column's unit alone does not stop an act.
+/// Whether the unit of a column does not stop an attack on its own.
 fn unit_leaves(column: usize, act: &str) -> bool {
     listed(expected::UNITS_LEAVE, act)
         || column > 0 && listed(expected::DAEMONS_UNITS_LEAVE, act)
@@ -93,7 +93,7 @@ fn is_root() -> bool {
 }
 
 #[test]
-fn the_acts_are_many_and_possible_without_the_lock_down() {
+fn the_attacks_are_many_and_succeed_without_the_lock_down() {
     let acts = acts();
     let families: BTreeSet<_> = acts.iter().map(|(family, _)| family).collect();
     assert!(acts.len() >= 100 && families.len() >= 12, "{} acts in {} families", acts.len(), families.len());
@@ -110,7 +110,7 @@ fn the_acts_are_many_and_possible_without_the_lock_down() {
         }
     }
     if !is_root() {
-        return; // nobody else may do most of them
+        return; // only root may do most of them
     }
     let surroundings = Surroundings::new("without");
     for (_, act) in acts.iter().filter(|(_, act)| !expected::NOT_EVERYWHERE.contains(&act.as_str())) {
@@ -119,16 +119,16 @@ fn the_acts_are_many_and_possible_without_the_lock_down() {
 }
 
 #[test]
-fn the_program_alone_stops_every_act_of_every_service() {
+fn the_program_alone_stops_every_attack_in_every_service() {
     let surroundings = Surroundings::new("program");
     let acts = names();
-    // `make test`: each act for a third of the processes, in turn.
+    // In `make test` each attack runs in a third of the processes, in turn.
     let turns = bounded(3, 1);
     for (number, (service, peer, layers)) in processes().enumerate() {
         assert_eq!(surroundings.outcome(service, peer, layers, "nothing"), Outcome::Done);
         for act in acts.iter().skip(number % turns).step_by(turns) {
             let outcome = surroundings.outcome(service, peer, layers, act);
-            // Where files are read again, Landlock says which.
+            // Landlock decides which files can be reread.
             let refused = reads(peer) && matches!(outcome, Outcome::Refused(_));
             let stopped = refused || outcome == Outcome::Killed(SIGSYS);
             if KEEPERS.contains(&peer) && listed(expected::KEEPER_LEAVES, act) {
@@ -147,14 +147,14 @@ fn reads(peer: Io) -> bool {
     matches!(peer, Io::ListenersAndFiles | Io::SocketsAndFiles | Io::KeeperAndFiles | Io::DatagramsAndFiles)
 }
 
-/// Every process that a service can have, with all layers; and that for one connection once more, where the keeper made it.
+/// Every process that a service can have, with all layers. The process for one connection also as a child of the keeper.
 fn processes() -> impl Iterator<Item = (&'static str, Io, &'static str)> {
     let forked = audit::combinations().filter(|(_, io)| *io == Io::Connection).map(|(name, io)| (name, io, "forked"));
     audit::combinations().map(|(name, io)| (name, io, "all")).chain(forked)
 }
 
 #[test]
-fn seccomp_without_landlock_stops_every_act() {
+fn seccomp_without_landlock_stops_every_attack() {
     let surroundings = Surroundings::new("seccomp");
     for (service, peer) in [("qotd", Io::Connection), ("echo", Io::Sockets), ("echo", Io::Datagrams)] {
         assert_eq!(surroundings.outcome(service, peer, "Seccomp", "nothing"), Outcome::Done);
@@ -165,9 +165,9 @@ fn seccomp_without_landlock_stops_every_act() {
 }
 
 #[test]
-fn landlock_without_seccomp_stops_every_act_that_it_has_a_right_for() {
+fn landlock_without_seccomp_stops_every_attack_that_it_has_a_right_for() {
     if !is_root() {
-        return; // others are stopped by more than Landlock
+        return; // more than Landlock stops the others
     }
     let surroundings = Surroundings::new("landlock");
     let abi = hunker::Landlock::of_kernel().unwrap().abi;
@@ -182,11 +182,11 @@ fn landlock_without_seccomp_stops_every_act_that_it_has_a_right_for() {
 
 const LANDLOCK: &str = "NoNewPrivileges,Landlock";
 
-/// By either layer alone, as far as the kernel's Landlock has a word for it: from ABI 6 on, for signals.
+/// By either layer alone, as far as the kernel's Landlock supports it: signals from ABI 6 on.
 #[test]
 fn each_of_two_layers_keeps_the_keeper_s_processes_from_each_other_and_from_it() {
     if !is_root() {
-        return; // others are stopped by more than these
+        return; // more than these stop the others
     }
     for (layers, expected) in
         [("none", "Done"), ("Seccomp", "Killed(31)"), (LANDLOCK, "Refused(1)"), ("all", "Killed(31)")]
@@ -216,7 +216,7 @@ fn each_of_two_layers_keeps_the_keeper_s_processes_from_each_other_and_from_it()
 #[test]
 fn a_hijacked_process_can_do_what_the_page_lists_and_nothing_else() {
     if !is_root() {
-        return; // the kernel refuses others more
+        return; // the kernel refuses more to the others
     }
     for line in reach::LIST {
         assert!(reach::PROCESSES.iter().any(|(peers, _)| peers == &line.peers), "not on the page: {}", line.means);
@@ -289,12 +289,12 @@ fn the_descriptors_of_the_programs_have_the_numbers_that_were_tried() {
 }
 
 #[test]
-fn the_unit_alone_stops_every_act_but_those_that_the_page_lists() {
+fn the_unit_alone_stops_every_attack_except_those_that_the_page_lists() {
     let acts = names();
     let newer = std::env::var("RELEASE").is_ok_and(|release| release != "bookworm");
     let machine = Machine::with_services("escapes", "");
     machine.shell(&format!("install -m 755 -s {} /usr/local/libexec/small-services", helper("hijacked").display()));
-    // A unit without any confinement, to see what the machine itself does not allow.
+    // A unit without any confinement shows what the machine itself does not allow.
     machine.shell(
         "cd /run/systemd/system && printf '[Socket]\nListenStream=1000\nAccept=yes\nTriggerLimitIntervalSec=0\n' > \
          open.socket && printf '[Unit]\nCollectMode=inactive-or-failed\n[Service]\nStandardInput=socket\nPrivateMounts=yes\n\
@@ -304,7 +304,7 @@ fn the_unit_alone_stops_every_act_but_those_that_the_page_lists() {
     for unit in &units {
         hijack(&machine, unit);
     }
-    // systemd hands the certificate and its key over, whatever is in them.
+    // systemd passes the certificate and its key, whatever their content.
     machine.shell("mkdir /etc/lunchd && touch /etc/lunchd/certificate.pem /etc/lunchd/key.pem");
     machine.shell("systemctl daemon-reload && systemctl start open.socket");
     let open = attack(&machine, "open@.service", 1000, 4, "none", &acts);
@@ -315,16 +315,16 @@ fn the_unit_alone_stops_every_act_but_those_that_the_page_lists() {
         let alone = attack(&machine, name, *port, at_once, "none", &acts);
         for act in &acts {
             let outcome = alone[act];
-            // What an open unit is refused as well shows nothing, unless it kills here.
+            // What an unconfined unit is refused as well shows nothing, unless this unit kills.
             let meaningful = open[act] == Outcome::Done || matches!(outcome, Outcome::Killed(_));
             let (done, leaves) = (outcome == Outcome::Done, unit_leaves(*column, act));
-            // A newer systemd may stop more than the page lists, and nothing less.
+            // A newer systemd may stop more than the page lists, but not less.
             if done && !leaves || leaves && !done && !newer {
                 others.push(format!("{name} alone: {act}: {outcome:?}"));
             }
             measured.entry((act.clone(), *column)).or_insert((outcome, meaningful));
         }
-        // The program's layers first of all: a few acts show that they hold in the unit too.
+        // First the program's layers: a few attacks show that they also hold in the unit.
         let some: Vec<_> = acts.iter().step_by(bounded(8, 1)).cloned().collect();
         let mut both = attack(&machine, name, *port, at_once, "all", &some);
         both.retain(|act, _| !(reads(*peer) && listed(expected::READERS_LEAVE, act)));

@@ -1,6 +1,6 @@
-//! Faults: at every system call that a service makes it is killed, told to end, refused, or cut short. The client has the
-//! whole reply or a clean prefix of it, and never a wrong octet; a datagram is whole or does not come. Of the keeper, all that is
-//! done to it and, one by one, to the process that it makes.
+//! Faults: at every system call, a service is killed, told to end, or has the call fail or return less. The client gets the whole
+//! reply or a correct prefix, never a wrong octet. A datagram is complete or missing. For the keeper this is done to the keeper
+//! itself and, one by one, to the processes that it creates.
 #![cfg(target_arch = "x86_64")] // tests/helpers/fault.rs
 
 mod support;
@@ -24,9 +24,9 @@ const SIGTERM: i32 = 15;
 const SIGKILL: i32 = 9;
 const SIGABRT: i32 = 6;
 const SIGSYS: i32 = 31;
-/// System calls by number: what the lock-down is made of (prctl, capset, setrlimit, prlimit64, Landlock's, seccomp).
+/// System calls by number: those of the lock-down (prctl, capset, setrlimit, prlimit64, Landlock's, seccomp).
 const LOCK_DOWN: [u64; 7] = [157, 126, 160, 302, 444, 446, 317];
-/// The first that the program makes itself.
+/// The first call that the program itself makes.
 const PRCTL: u64 = 157;
 const RT_SIGACTION: u64 = 13;
 const CAPGET: u64 = 125;
@@ -39,38 +39,38 @@ const EPOLL_WAIT: u64 = 232;
 const EPOLL_CTL: u64 = 233;
 const SENDTO: u64 = 44;
 const RECVFROM: u64 = 45;
-/// They cannot fail for want of memory or time: `rt_sigaction`, `getpid`, `shutdown`, and `getrandom` once the system is up.
+/// They cannot fail for lack of memory or time: `rt_sigaction`, `getpid`, `shutdown`, and `getrandom` once the system has booted.
 const CANNOT_FAIL: [u64; 4] = [RT_SIGACTION, 39, 48, 318];
 const ERRORS: [&str; 3] = ["EINTR", "EAGAIN", "ENOMEM"];
-/// `read`, `write`, `pread64`, those of a socket; `recvmmsg` and `sendmmsg`, by datagrams.
+/// `read`, `write`, `pread64`, the calls on sockets, and `recvmmsg` and `sendmmsg`, by datagrams.
 const CAN_BE_SHORT: [u64; 7] = [0, 1, 17, SENDTO, RECVFROM, 299, 307];
-/// How much of an endless reply is enough, in octets.
+/// How many octets of an endless reply are enough.
 const ENOUGH: usize = 1000;
 
-/// How a run ended.
+/// The outcome of a run.
 struct Run {
     reply: Vec<u8>,
     status: ExitStatus,
     calls: Vec<u64>,
-    /// Of a daemon of ours.
+    /// Of a daemon of this project.
     log: String,
 }
 
-/// One service in one mode, and what its replies may be.
+/// One service in one mode, and its permitted replies.
 struct Case {
     name: &'static str,
     arguments: Vec<String>,
     mode: Mode,
-    /// Whether the faults are those of the process that the keeper makes, and not its own.
+    /// Whether the faults are in the process that the keeper creates, not in the keeper.
     child: bool,
     /// Over UDP.
     datagrams: bool,
     folder: Folder,
     sent: Vec<u8>,
     fortunes: Vec<String>,
-    /// lunchd's answers up to the fortune, without its length and the date.
+    /// lunchd's answer up to the fortune, without the length and the date.
     head: OnceCell<String>,
-    /// Over HTTPS, who gave out the certificate.
+    /// Over HTTPS: the authority of the certificate.
     authority: Option<Authority>,
 }
 
@@ -96,20 +96,20 @@ impl Case {
         }
     }
 
-    /// The same with the faults in the process that the keeper makes.
+    /// The same, with the faults in the process that the keeper creates.
     fn in_its_child(self) -> Self {
         assert_eq!(self.mode, Mode::Keeper);
         Self { child: true, ..self }
     }
 
-    /// As inetd's `wait` has it: a UDP socket, and somebody for all that comes.
+    /// As with inetd's `wait`: a UDP socket, and a process for all datagrams.
     fn datagrams(name: &'static str, mode: Mode, about: &str) -> Self {
         let mut case = Self { datagrams: true, ..Self::new(name, mode, &format!("datagrams-{about}")) };
         case.arguments.push("--datagram-rate=0".to_owned());
         case
     }
 
-    /// Qotd with a cookie file of its own, read by its index or as a whole.
+    /// Qotd with its own cookie file, read by its index or as a whole.
     fn cookie_file(with_index: bool) -> Self {
         let mut case = Self::new("qotd", Mode::Process, if with_index { "index" } else { "file" });
         let texts: Vec<_> = (0..20).map(|number| format!("Text {number}\nhas two lines.\n")).collect();
@@ -118,7 +118,7 @@ impl Case {
             let mut command = Command::new(program("small-services"));
             assert!(command.args(["strfile", "-s"]).arg(&path).status().unwrap().success());
         }
-        // How many calls it takes to find a text depends on the text.
+        // The number of calls that find a text depends on the text.
         case.arguments = vec!["--seed=1".to_owned(), path.to_str().unwrap().to_owned()];
         case.fortunes = texts.iter().map(|text| text.replace('\n', "\r\n")).collect();
         case
@@ -134,8 +134,8 @@ impl Case {
         Self { sent, fortunes: support::web::dishes(), authority, ..Self::new("lunchd", Mode::Shared, about) }
     }
 
-    /// Starts it with the client's connection as inetd does, where a message on descriptor 2 would reach the client; or with the
-    /// socket that the client is connecting to, as systemd does.
+    /// Starts the service with the client's connection as inetd does, so that a message on descriptor 2 would reach the client; or
+    /// with the socket that the client connects to, as systemd does.
     fn start(&self, what: &str, number: usize, report: &Path, server: &OwnedFd) -> Process {
         let number = number.to_string();
         let begin = |command: &mut Command| {
@@ -148,7 +148,7 @@ impl Case {
             let mut command = Command::new(helper("fault"));
             command.args([what, &number]).arg(program(self.name)).args(&self.arguments);
             let [input, output, log] = [(); 3].map(|()| server.try_clone().unwrap());
-            // A daemon has a log of its own.
+            // A daemon has a separate log.
             let log = if self.mode == Mode::Process { log } else { File::create(self.log()).unwrap().into() };
             return begin(command.stdin(input).stdout(output).stderr(log));
         }
@@ -158,7 +158,7 @@ impl Case {
         if let Some([certificate, key]) = &files {
             arguments.extend(["--certificate", certificate, "--key", key]);
         }
-        // What it was told wrongly that it is not there, it waits for.
+        // After a false EAGAIN it waits for the next event.
         if ["EAGAIN", "short"].contains(&what) {
             arguments.extend(["--idle-timeout", "1"]);
         }
@@ -172,14 +172,14 @@ impl Case {
         self.folder.path().join("log")
     }
 
-    /// Has one client, and one fault.
+    /// Runs one client, and one fault.
     fn run(&self, what: &str, number: usize) -> Run {
         let report = self.folder.path().join("report");
         let _ = fs::remove_file(&report);
         let (mut process, reply) =
             if self.datagrams { self.ask(what, number, &report) } else { self.connect(what, number, &report) };
         let status = process.wait();
-        // The process that traces it is gone a moment later.
+        // The tracer of the process is gone a moment later.
         support::wait_until(|| report.exists());
         let mut calls = String::new();
         support::wait_until(|| {
@@ -191,21 +191,21 @@ impl Case {
         Run { reply, status, calls, log: fs::read_to_string(self.log()).unwrap_or_default() }
     }
 
-    /// One datagram after the other, until one is answered or nobody is there any more. A reply is whole or does not come.
+    /// Sends datagrams one by one, until one is answered or the service is gone. A reply is complete or missing.
     fn ask(&self, what: &str, number: usize, report: &Path) -> (Process, Vec<u8>) {
         let [server, client] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
         client.connect(server.local_addr().unwrap()).unwrap();
         client.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
-        // Kept here: nobody hears that it is closed.
+        // Kept open, so that its close goes unnoticed.
         let server = OwnedFd::from(server);
         let mut process = self.start(what, number, report, &server);
         let (mut replies, mut datagram, mut ended) = (Vec::new(), vec![0; 65_536], false);
         let start = Instant::now();
         while replies.is_empty() && !ended {
             assert!(start.elapsed() < HUNG, "{}: it hangs after {what} at call {number}", self.name);
-            // What it sent is there when it has ended.
+            // What it has sent is there when it has ended.
             ended = process.0.try_wait().unwrap().is_some();
-            // Two, to be taken at once.
+            // Two datagrams, to be received at once.
             let _ = client.send(&self.sent).and_then(|_| client.send(&self.sent));
             replies.extend(client.recv(&mut datagram).map(|length| datagram[..length].to_vec()));
         }
@@ -234,7 +234,7 @@ impl Case {
         let process = self.start(what, number, report, &server);
         drop(server);
         let reply = self.talk(client, address);
-        // One that closed its socket ends by itself.
+        // A process that has closed its socket ends by itself.
         let ends = self.name == "lunchd" && reply.is_empty() && TcpStream::connect(address).is_err();
         if self.mode != Mode::Process && !ends {
             let _ = kill_process(Pid::from_child(&process.0), Signal::TERM);
@@ -242,20 +242,20 @@ impl Case {
         (process, reply)
     }
 
-    /// What a client gets that sends, says that this was all, and reads.
+    /// What a client receives that sends, shuts its side down, and reads.
     fn talk(&self, mut client: TcpStream, address: SocketAddr) -> Vec<u8> {
         let lunchd = self.name == "lunchd";
         client.set_read_timeout(Some(if lunchd { Duration::from_millis(100) } else { HUNG })).unwrap();
         if let Some(authority) = &self.authority {
             return self.read(support::web::over_tls(authority, client, &self.sent), address);
         }
-        // It may be gone already. And a client that closes its side early is one that HTTP may let go.
+        // The service may be gone already. HTTP may close the connection of a client that shuts its side down early.
         let _ =
             client.write_all(&self.sent).and_then(|()| if lunchd { Ok(()) } else { client.shutdown(Shutdown::Write) });
         self.read(client, address)
     }
 
-    /// All that comes, or enough of it.
+    /// Everything that arrives, or enough of it.
     fn read(&self, client: impl Read, address: SocketAddr) -> Vec<u8> {
         let mut reply = Vec::new();
         let mut client = client.take(if self.name == "chargen" { ENOUGH as u64 } else { u64::MAX });
@@ -263,7 +263,7 @@ impl Case {
         while let Err(error) = client.read_to_end(&mut reply) {
             match error.kind() {
                 ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof => break,
-                // Of what it was told wrongly that it is not there, lunchd hears again when more comes: the next client.
+                // After a false EAGAIN, lunchd continues when the next client arrives.
                 ErrorKind::WouldBlock if self.name == "lunchd" && start.elapsed() < HUNG => {
                     let _ = TcpStream::connect(address);
                 }
@@ -273,7 +273,7 @@ impl Case {
         reply
     }
 
-    /// An answer of lunchd's, where the date is any, and its head, where the length of the dish is `@` as well.
+    /// An answer of lunchd with any date; and its head, where the length of the dish is also `@`.
     fn masked(reply: &[u8]) -> (String, String) {
         const DATE: &str = "\r\ndate: ";
         let mut reply = String::from_utf8(reply.to_vec()).expect("ASCII");
@@ -287,7 +287,7 @@ impl Case {
         (reply, head)
     }
 
-    /// What lunchd's answer may be.
+    /// The permitted answers of lunchd.
     fn answers(&self) -> impl Iterator<Item = String> {
         let head = self.head.get().expect("it was asked without a fault before");
         self.fortunes.iter().map(move |dish| format!("{}\r\n\r\n{dish}", head.replace('@', &dish.len().to_string())))
@@ -337,7 +337,7 @@ impl Case {
         }
     }
 
-    /// Runs it with a fault, and asserts what holds whatever goes wrong.
+    /// Runs it with a fault, and asserts what must hold in any case.
     fn fault(&self, what: &str, number: usize) -> Run {
         let run = self.run(what, number);
         let Self { name, mode, child, .. } = self;
@@ -352,7 +352,7 @@ impl Case {
         assert!(self.is_prefix(&run.reply), "a wrong octet: {about}: {:?}", String::from_utf8_lossy(&run.reply));
         let whole = self.is_whole(&run.reply);
         let lunchd = *name == "lunchd";
-        // Whoever ends for want of something says why, once there is a log: it asks first what that is.
+        // A process that ends for lack of something logs why, once there is a log. First it checks what the log is.
         let has_log = run.calls.iter().position(|call| *call == FSTAT).is_some_and(|position| number > position);
         if run.status.code() == Some(1) && has_log && !lunchd && *mode != Mode::Process {
             let last = run.log.lines().last().unwrap_or_default();
@@ -363,18 +363,18 @@ impl Case {
             return run;
         }
         match (what, run.status.code(), run.status.signal()) {
-            // One process for all: who was taken is served to the end, and who was not is not served at all.
+            // A daemon with `--shared`: an accepted client is served to the end, any other not at all.
             ("TERM", Some(0), _) => assert!(whole || run.reply.is_empty(), "{about}"),
-            // tokio waits for more when it got less than there was room for: the kernel would say so.
+            // After a short read tokio waits for the next event: a real kernel would notify it.
             ("short", Some(0), _) if lunchd && [RECVFROM, SENDTO].contains(&call) => {}
             ("EINTR" | "short", Some(0), _) => assert!(whole || self.cannot_be(call, what), "{about}"),
             ("KILL", _, Some(SIGKILL))
             | ("TERM", _, Some(SIGTERM))
             | ("EAGAIN" | "ENOMEM" | "KILL", Some(0), _)
             | ("EINTR" | "EAGAIN" | "ENOMEM", Some(1), _) => {}
-            // Without the memory that it takes to start, Rust's runtime says so and ends the process.
+            // If the memory to start is missing, Rust's runtime says so and ends the process.
             ("ENOMEM", _, Some(SIGABRT)) if call == BRK => assert!(run.reply.is_empty(), "{about}"),
-            // Later, the allocator asks in other ways, which the policy does not have.
+            // Later, the allocator falls back to other calls, which the policy forbids.
             ("ENOMEM", _, Some(SIGSYS)) if lunchd && call == BRK => {}
             (_, _, Some(SIGSYS)) if self.cannot_be(call, what) => {}
             _ => panic!("{about}"),
@@ -382,20 +382,21 @@ impl Case {
         run
     }
 
-    /// Of the keeper's process: whatever becomes of it, the keeper goes on. If its lock-down fails it ends, and does nothing else.
+    /// For the keeper's process: whatever happens to it, the keeper continues. If its lock-down fails, it exits and does nothing
+    /// else.
     fn child_fault(&self, what: &str, number: usize, run: &Run, about: &str) {
         assert_eq!(run.status.code(), Some(0), "{about}");
         let call = run.calls.get(number - 1).copied().unwrap_or(0);
         let whole = self.is_whole(&run.reply);
         let locked = run.calls.iter().position(|call| *call == SECCOMP).map_or(usize::MAX, |position| position + 1);
         let is_signal = ["KILL", "TERM"].contains(&what);
-        // What comes out of it then is another process's.
+        // The output then comes from another process.
         let nothing = run.reply.is_empty() || self.datagrams && whole;
-        // Without memory, the allocator asks in other ways, which no policy has.
+        // Without memory, the allocator falls back to other calls, which every policy forbids.
         if what == "ENOMEM" && call == BRK && number <= locked {
             return assert!(nothing && run.log.contains("signal 31"), "{about}");
         }
-        // (close(2) closes, whatever it answers.)
+        // (close(2) closes whatever it returns.)
         if !is_signal && what != "short" && number <= locked && call != CLOSE {
             assert_eq!(run.calls[number..], [EXIT_GROUP], "it goes on without its lock-down: {about}");
             assert!(nothing && run.log.contains("cannot lock down the process for "), "{about}");
@@ -411,7 +412,7 @@ impl Case {
         }
     }
 
-    /// What the manual pages do not have as an answer, and tokio takes for a defect or a reason to drop the connection.
+    /// Errors that the manual pages do not list, and that tokio treats as a defect or a reason to drop the connection.
     fn cannot_be(&self, call: u64, error: &str) -> bool {
         self.name == "lunchd"
             && matches!((call, error), (EPOLL_WAIT, "EAGAIN" | "ENOMEM") | (EPOLL_CTL, "EINTR" | "EAGAIN"))
@@ -429,7 +430,7 @@ impl Case {
         }
         assert!(self.is_whole(&reply) && self.is_prefix(&reply), "{}", self.name);
         assert_eq!(status.code(), Some(0), "{} {:?}: {status}, {calls:?}", self.name, self.mode);
-        // Of a child, all calls are the program's own.
+        // In a child, the program itself makes all calls.
         let main = if self.child { 0 } else { calls.iter().position(|call| *call == PRCTL).unwrap() + 1 };
         let locked = calls.iter().position(|call| *call == SECCOMP).unwrap() + 1;
         for (number, &call) in (1..).zip(&calls) {
@@ -438,9 +439,9 @@ impl Case {
             if CAN_BE_SHORT.contains(&call) {
                 self.fault("short", number);
             }
-            // Before the lock-down one of them each, in turns; after it all. Before the program's own start, where the C
-            // library gives up by itself, none; and none at its first call, which cannot fail: what is made in its place
-            // would end the program by SIGPIPE, which is ignored from the second on.
+            // Before the lock-down one kind of fault per call, in turns; after it all of them. None before the program's own start,
+            // where the C library gives up by itself. None at its first call, which cannot fail: what the tests do instead would
+            // end the program with SIGPIPE, which is ignored only from the second call on.
             let some = match number {
                 _ if number <= main => &[][..],
                 _ if full() || self.child || number >= locked => &ERRORS[..],
@@ -451,7 +452,7 @@ impl Case {
                     continue;
                 }
                 let run = self.fault(error, number);
-                // How often the C library asks for memory is not the same each time: which call was it in this run?
+                // The C library asks for memory a varying number of times: find the call of this run.
                 let Some((&call, before)) = run.calls.get(..number).and_then(<[u64]>::split_last) else { continue };
                 let is_locking = run.calls[..number].contains(&CAPGET) && !before.contains(&SECCOMP);
                 if is_locking && LOCK_DOWN.contains(&call) {

@@ -1,6 +1,5 @@
-//! Floods, in a booted systemd, on all kinds of units: whatever clients do, the port answers afterwards, nothing failed is
-//! left behind, and memory is back. `make attack` has the long ones, puts a plain unit and inetd beside them, and writes
-//! docs/floods.md.
+//! Floods, in a booted systemd, on all kinds of units: whatever clients do, the port answers afterwards, no failed unit is left
+//! behind, and memory is returned. `make attack` runs the long ones, compares a plain unit and inetd, and writes docs/floods.md.
 
 mod support;
 
@@ -10,7 +9,7 @@ use support::attack::{bounded, full, table};
 use support::machine::Machine;
 use support::{helper, repository};
 
-/// What a flood came to, in connections or datagrams.
+/// The result of a flood, in connections or datagrams.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counted {
     served: usize,
@@ -20,7 +19,7 @@ struct Counted {
     wrong: usize,
 }
 
-/// A row of the page: the flood, and then how it was afterwards.
+/// A row of the page: the flood, then the state afterwards.
 struct Row {
     flood: String,
     counted: Counted,
@@ -35,7 +34,7 @@ const ONE_FOR_ALL: &str = "one process for all";
 struct Target {
     name: &'static str,
     machine: Machine,
-    /// Whether what is in the way of the floods is a failure: not for those that are only beside.
+    /// Whether a problem during a flood is a failure of the test: not for super-servers that are only compared.
     ours: bool,
     rows: Vec<Row>,
 }
@@ -62,7 +61,7 @@ impl Target {
             .unwrap()
     }
 
-    /// Floods a port, and looks at it afterwards.
+    /// Floods a port, and checks it afterwards.
     fn flood(&mut self, what: &str, kind: &str, [port, service]: [&str; 2], count: usize, seconds: usize) -> Counted {
         let before = self.memory();
         let start = Instant::now();
@@ -72,7 +71,7 @@ impl Target {
         let mut next = || numbers.next().unwrap();
         let counted = Counted { served: next(), refused: next(), cut: next(), dropped: next(), wrong: next() };
         if kind == "datagrams" && self.ours {
-            // --datagram-rate: for each of 64 networks 540 octets at once and 540 a second, of which a reply takes 28 and more.
+            // --datagram-rate: for each of 64 networks 540 octets at once and 540 a second. A reply takes 28 or more.
             let most = 64 * (540 * (usize::try_from(took.as_secs()).unwrap() + 2) / 28 + 1);
             assert!(counted.served <= most, "{}: {what}: {counted:?} in {took:?}", self.name);
         }
@@ -94,7 +93,7 @@ impl Target {
         if self.ours {
             assert_eq!(counted.wrong, 0, "{name}: {what}: a wrong octet");
             let answers = answers.unwrap_or_else(|| panic!("{name}: {what}: the port does not answer"));
-            // Not where a service manager may have hundreds of units to set up that it has taken already.
+            // Not if a service manager may still have to start hundreds of units for accepted connections.
             let quick = !full() || answers <= 1000 || name != ONE_FOR_ALL;
             assert!(quick, "{name}: {what}: the port answers after {answers} ms");
             assert_eq!(failed, 0, "{name}: {what}: failed units");
@@ -104,10 +103,10 @@ impl Target {
         self.rows.push(Row { flood, counted, answers, failed, memory });
     }
 
-    /// Everything that can be done to any of them. `places` is how many connections are served at a time.
+    /// Every flood that applies to all of them. `places` is the maximum number of concurrent connections.
     fn all(&mut self) {
         let is_daemon = [ONE_FOR_ALL, "the keeper"].contains(&self.name);
-        // More than a service manager takes: who is not taken after a while is not waited for.
+        // More than a service manager accepts: the test does not wait for clients that are not accepted after a while.
         let (count, patience) = if is_daemon { (10_000, 120) } else { (bounded(1000, 10_000), bounded(10, 120)) };
         let burst = self.flood("burst", "burst", ["17", "qotd"], count, patience);
         if is_daemon {
@@ -149,12 +148,12 @@ fn exec(program: &str, options: &str) -> String {
     format!("[Service]\\nExecStart=\\nExecStart=/usr/local/libexec/small-services/{program} {options}\\n")
 }
 
-/// A process for each connection, with the places that are shipped.
+/// Per-connection services, with the shipped limits.
 fn each() -> Target {
     Target::new("a process for each connection", Machine::with_services("floods-each", ""), true)
 }
 
-/// The same with few places, as for a small host.
+/// The same with few slots, as on a small host.
 fn few() -> Target {
     let machine = Machine::with_services("floods-few", "");
     for unit in ["fortune", "echo", "chargen"] {
@@ -168,7 +167,7 @@ fn few() -> Target {
     Target::new("a process for each of 32 connections", machine, true)
 }
 
-/// What the daemons' units start.
+/// The command of the daemons' units.
 fn keeper() -> Target {
     Target::new("the keeper", Machine::with_services("floods-keeper", "-daemon"), true)
 }
@@ -212,7 +211,7 @@ fn inetd() -> Target {
 
 #[test]
 fn a_process_for_each_connection_is_flooded() {
-    // The shipped places take minutes to fill and to empty.
+    // The shipped limits take minutes to fill and to empty.
     let targets = if full() { vec![each(), few()] } else { vec![few()] };
     for mut target in targets {
         target.all();
@@ -221,7 +220,7 @@ fn a_process_for_each_connection_is_flooded() {
     }
 }
 
-/// Not `MemoryMax=`, which some machines cannot enforce: less address space than a process wants.
+/// Instead of `MemoryMax=`, which some machines cannot enforce: less address space than a process needs.
 fn used_up_memory_of_one(target: &mut Target) {
     let before = target.memory();
     drop_in(&target.machine, "fortune@.service", "[Service]\\nLimitAS=12M\\n");
@@ -236,7 +235,7 @@ fn used_up_memory_of_one(target: &mut Target) {
     target.afterwards("memory limit reached (`LimitAS=`)", ["17", "qotd"], 20, counted, before);
 }
 
-/// What both kinds of daemons are flooded with.
+/// The floods for both kinds of daemons.
 fn all_and_datagrams(target: &mut Target) {
     target.all();
     target.flood("datagrams to echo", "datagrams", ["7", "echo"], bounded(100_000, 1_000_000), 30);
@@ -262,7 +261,7 @@ fn the_keeper_is_flooded() {
     write_part(&target);
 }
 
-/// With fewer processes than it takes, it waits until some have ended.
+/// With fewer processes than it needs, it waits until some have ended.
 fn used_up_processes(target: &mut Target) {
     drop_in(&target.machine, "echo-daemon.service", "[Service]\\nTasksMax=20\\n");
     target.machine.shell("systemctl daemon-reload && systemctl restart echo-daemon.service");
@@ -270,7 +269,7 @@ fn used_up_processes(target: &mut Target) {
     assert_eq!(counted.served, bounded(500, 2000), "{counted:?}");
 }
 
-/// Its limits while it runs, by prlimit(1).
+/// Its limits at run time, by prlimit(1).
 fn limit(machine: &Machine, unit: &str, limits: &str) {
     machine.shell(&format!("prlimit --pid $(systemctl show -P MainPID {unit}) {limits}"));
 }
@@ -279,7 +278,7 @@ fn during_a_forged_flood(target: &mut Target) {
     let what = "a real client's datagrams during a forged flood from 200 networks";
     let count = bounded(10, 20);
     let counted = target.flood(what, "forged", ["17", "qotd"], count, 0);
-    // All of them, but for what the kernel drops on a busy machine.
+    // All of them, except what the kernel drops on a busy machine.
     assert!(counted.served * 4 >= count * 3, "{counted:?}");
 }
 
@@ -291,7 +290,7 @@ fn used_up_descriptors(target: &mut Target) {
     limit(&target.machine, "echo-daemon", "--nofile=16384:16384");
 }
 
-/// More than a thousand echoes at a time take more places than the default.
+/// More than a thousand concurrent echoes need more slots than the default.
 fn with_places_for_all(target: &mut Target) {
     drop_in(
         &target.machine,
@@ -303,7 +302,7 @@ fn with_places_for_all(target: &mut Target) {
     assert_eq!(counted.served, 10_000, "{counted:?}");
 }
 
-/// Not `MemoryMax=`, which some machines cannot enforce: what it holds when it has no client yet, and not one octet more.
+/// Instead of `MemoryMax=`, which some machines cannot enforce: what the daemon uses without clients, and not an octet more.
 fn used_up_memory_of_all(target: &mut Target) {
     let machine = &target.machine;
     machine.shell("systemctl restart echo-daemon.service && echo x | nc -N 127.0.0.1 7");
@@ -320,7 +319,7 @@ fn used_up_memory_of_all(target: &mut Target) {
 }
 
 #[test]
-fn a_plain_unit_and_inetd_are_flooded_beside() {
+fn a_plain_unit_and_inetd_are_flooded_for_comparison() {
     if !full() {
         return; // for the page only
     }

@@ -1,4 +1,4 @@
-//! fortune(6)'s options, beside Debian's fortune-mod on Debian's collections.
+//! fortune(6)'s options, compared with Debian's fortune-mod on Debian's collections.
 
 mod support;
 
@@ -20,7 +20,7 @@ fn run(command: &mut Command, arguments: &[&str]) -> Output {
     command.output().unwrap()
 }
 
-/// Debian's, which finds its collections under their full paths only: they are not installed.
+/// Debian's program, which finds its collections only by full paths, since they are not installed.
 fn theirs(arguments: &[&str]) -> Output {
     run(&mut Command::new(repository().join("target/peers/usr/games/fortune")), arguments)
 }
@@ -38,7 +38,7 @@ fn text(octets: &[u8]) -> String {
     String::from_utf8_lossy(octets).into_owned()
 }
 
-/// A file or directory of a folder, as an argument.
+/// A file or directory in a folder, as an argument.
 fn within(folder: &Path, name: &str) -> String {
     folder.join(name).to_str().unwrap().to_owned()
 }
@@ -83,7 +83,7 @@ fn the_same_files_are_listed_with_the_same_percentages() {
         assert!(theirs.status.success() && ours.status.success(), "{arguments:?}: {theirs:?} {ours:?}");
         let (expected, actual) = (shares(&theirs), shares(&ours));
         assert!(expected.keys().eq(actual.keys()), "{arguments:?}: {actual:?} beside {expected:?}");
-        // Theirs counts the few texts as well that ring a bell.
+        // fortune-mod also counts the few texts with control characters.
         let near = |name: &String| (actual[name] - expected[name]).abs() < 0.1;
         assert!(expected.keys().all(near), "{arguments:?}: {actual:?} beside {expected:?}");
         assert!(ours.stdout.is_empty());
@@ -92,7 +92,7 @@ fn the_same_files_are_listed_with_the_same_percentages() {
     }
 }
 
-/// The fortunes of each file in what `-m` prints, and the exit code. The two streams are read as one.
+/// The fortunes of each file in the output of `-m`, and the exit code. Both streams are read as one.
 fn matches(fortune: &Path, arguments: &[&str]) -> (Option<i32>, BTreeMap<String, BTreeSet<String>>) {
     let mut files = BTreeMap::new();
     let output = run(Command::new("sh").args(["-c", "exec \"$0\" \"$@\" 2>&1"]).arg(fortune), arguments);
@@ -102,7 +102,8 @@ fn matches(fortune: &Path, arguments: &[&str]) -> (Option<i32>, BTreeMap<String,
             part.clone_into(&mut name);
             files.entry(name.clone()).or_insert_with(BTreeSet::new);
         } else if !part.chars().any(|it| it.is_control() && !matches!(it, '\t' | '\n' | '\u{8}')) {
-            // Theirs prints what rings a bell or worse; ours never does. As it is read: tabs and line ends are white space, and of an overstrike the letters remain.
+            // fortune-mod prints control characters; ours never does. Normalized: tabs and line ends are white space, and an
+            // overstruck letter stays as one letter.
             let plain: String = part.chars().filter(|it| !"\u{8}_'\"^`,~".contains(*it)).collect();
             files.get_mut(&name).expect("a name first").insert(plain.split_whitespace().collect::<Vec<_>>().join(" "));
         }
@@ -133,8 +134,8 @@ fn the_same_fortunes_match() {
         ("computer", &["-l", "-n", "1000"]),
         ("time", &["-s", "-n", "55"]),
     ] {
-        // Their octets are our characters, and what is as long as the limit is neither short nor long for them: of these
-        // files the answer does not depend on it.
+        // fortune-mod counts octets, ours characters, and a text of exactly the limit is neither short nor long for fortune-mod.
+        // With these files the answer does not depend on it.
         for file in ["art", "computers", "definitions", "science", "wisdom"] {
             let path = within(&directory, file);
             let arguments = [options, &["-m", pattern, &path]].concat();
@@ -159,7 +160,7 @@ fn the_file_of_a_fortune_is_shown_by_the_same_name() {
         assert_eq!(text(&ours.stdout), text(&theirs.stdout));
         assert_eq!(ours.status, theirs.status);
     }
-    // Each is really from the file that is named.
+    // Each fortune is from the file that is named.
     let directory = collections();
     for seed in 0..20 {
         let chosen = text(&qotd(&["--seed", &seed.to_string(), "-c", directory.to_str().unwrap()]).stdout);
@@ -174,7 +175,7 @@ fn the_file_of_a_fortune_is_shown_by_the_same_name() {
 
 #[test]
 fn one_fortune_takes_few_descriptors_however_many_files_there_are() {
-    // As many as the unit of a connection allows.
+    // As many as the per-connection unit allows.
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n 16 && exec \"$@\"", "sh"]).arg(program("qotd"));
     let output = run(&mut command, &[collections().to_str().unwrap()]);
@@ -194,7 +195,7 @@ fn what_cannot_be_read_in_a_directory_is_left_out() {
 }
 
 #[test]
-fn an_index_that_lists_too_few_is_found_out() {
+fn an_index_that_lists_too_few_texts_is_detected() {
     let folder = Folder::new("fortune-too-few");
     let file = folder.file("cookies", "one\r\n%\r\ntwo\r\n%\r\nthree\r\n");
     // Debian's strfile sees one text here.
@@ -207,7 +208,7 @@ fn an_index_that_lists_too_few_is_found_out() {
 }
 
 #[test]
-fn mistakes_have_the_same_words_and_exit_codes() {
+fn errors_have_the_same_words_and_exit_codes() {
     let directory = collections();
     let (art, cookie) = (&within(&directory, "art"), &within(&directory, "cookie"));
     for arguments in [
@@ -228,7 +229,7 @@ fn mistakes_have_the_same_words_and_exit_codes() {
     for arguments in [&["-z"][..], &["-n"], &["-m"]] {
         assert_eq!(ours(arguments).status.code(), theirs(arguments).status.code(), "{arguments:?}");
     }
-    // Under its own name it says what to do, and its exit codes are those of grep(1).
+    // Under its own name it names the next step, and its exit codes are those of grep(1).
     assert_eq!(qotd(&["-m", "no such words anywhere"]).status.code(), Some(1));
     assert_eq!(qotd(&["-m", "the"]).status.code(), Some(0));
     let bad = qotd(&["-m", "["]);
@@ -250,7 +251,7 @@ fn a_short_fortune_is_no_longer_than_the_limit_and_a_long_one_is() {
     assert_eq!(printed(&["-s", "-n", "7"]), [6]);
     assert_eq!(printed(&["-l", "-n", "7"]), [159, 160]);
     assert_eq!(printed(&["-l", "-s", "-n", "7"]), [6], "the last one holds");
-    // Where nothing is short enough it ends; fortune(6) would not.
+    // It ends if no fortune is short enough; fortune(6) would not.
     let output = ours(&["-s", "-n", "1", file.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));
     let said = format!("No fortunes found in {}: 3 longer than 1 characters (-s)\n", file.display());
@@ -287,7 +288,7 @@ fn the_hosts_collections_are_found() {
         "{listed:?}"
     );
 
-    // Under its own name it does not need an index, and takes its own fortunes unless it is told otherwise.
+    // Under its own name it needs no index, and uses its own fortunes by default.
     let service = |arguments: &[&str]| found(&mut Command::new(program("qotd")), arguments);
     assert!(service(&["--fortune-path", &path]).contains(&"not indexed".to_owned()));
     assert!(service(&["--fortune-path", &path, "all"]).contains(&"not indexed".to_owned()));
@@ -313,7 +314,7 @@ fn rotated_fortunes_are_printed_as_debians_prints_them() {
     assert_eq!(ours(&path).stdout, theirs(&path).stdout);
 }
 
-/// What `fortune` prints with these variables of the locale and no others, texts with ` | ` between them.
+/// The output of `fortune` with only these locale variables, with ` | ` between texts.
 fn in_locale(variables: &[(&str, &str)], arguments: &[&str]) -> String {
     let mut command = Command::new(program("qotd"));
     command.arg0("fortune").args(arguments).args(["-m", ""]).stdin(Stdio::null());
@@ -351,7 +352,7 @@ fn without_a_locale_and_in_the_locale_c_utf_8_is_printed_and_in_another_characte
 }
 
 #[test]
-fn on_a_terminal_without_a_locale_its_own_word_decides() {
+fn without_a_locale_the_terminal_s_iutf8_flag_decides() {
     let folder = Folder::new("fortune-terminal");
     let file = folder.file("cookies", "plain\n%\nünicode\n");
     for (reads, locale, expected) in
@@ -383,13 +384,13 @@ fn collections_are_looked_for_in_the_languages_of_the_reader_first() {
     indexed(&first, "off/es/off/rude", "onfgb\n", &["-x"]);
     indexed(&second, "fr/proverbes", "un proverbe\n", &[]);
     let path = format!("{}:{}", first.display(), second.display());
-    // The same by another path is not there twice.
+    // The same directory by another path is listed once.
     std::os::unix::fs::symlink("first", folder.path().join("link")).unwrap();
     let path = format!("{}:{path}", folder.path().join("link").display());
     let fortune = |variables: &[(&str, &str)], arguments: &[&str]| {
         in_locale(variables, &[&["--fortune-path", &path], arguments].concat())
     };
-    // Which variable holds.
+    // The variable that applies.
     let german = ("LANG", "de_DE.UTF-8");
     assert_eq!(fortune(&[german], &[]), "gemeinsam | ein Zitat");
     assert_eq!(fortune(&[german, ("LANGUAGE", "pt_BR:de")], &[]), "comum");
@@ -420,7 +421,7 @@ fn collections_are_looked_for_in_the_languages_of_the_reader_first() {
 }
 
 #[test]
-fn it_waits_until_the_fortune_can_have_been_read() {
+fn it_waits_long_enough_to_read_the_fortune() {
     let mut process =
         Process::start(Command::new(program("qotd")).arg("-w").stdin(Stdio::null()).stdout(Stdio::piped()));
     let mut fortune = [0; 10];

@@ -1,4 +1,4 @@
-//! The fuzz targets on their corpus, and on inputs made from it by chance. `make fuzz` looks further.
+//! The fuzz targets on their corpus, and on random variations of it. `make fuzz` searches further.
 
 #[path = "../fuzz/src/lib.rs"]
 mod targets;
@@ -11,7 +11,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use support::repository;
 
-/// How many inputs are made by chance for each target.
+/// The number of random inputs for each target.
 const RUNS: usize = 20_000;
 
 fn replay(target: &str, run: fn(&[u8])) {
@@ -23,7 +23,7 @@ fn replay(target: &str, run: fn(&[u8])) {
     for input in &corpus {
         run(input);
     }
-    // Fixed, so that a failure comes again.
+    // Fixed, so that a failure is reproducible.
     let mut random = SmallRng::seed_from_u64(865);
     for _ in 0..RUNS {
         let mut any = || corpus[random.random_range(0..corpus.len())].clone();
@@ -47,7 +47,7 @@ fn the_scanner_finds_what_a_plain_reading_finds() {
 }
 
 #[test]
-fn whatever_an_index_says_no_fortune_is_wrong_or_cut() {
+fn with_any_index_no_fortune_is_wrong_or_truncated() {
     replay("index", targets::index::run);
 }
 
@@ -57,17 +57,17 @@ fn every_command_line_is_understood_or_refused() {
 }
 
 #[test]
-fn no_variable_leads_astray() {
+fn no_environment_variable_is_misread() {
     replay("environment", targets::environment::run);
 }
 
 #[test]
-fn whatever_a_time_zone_file_says_daytime_sends_a_line_or_nothing() {
+fn with_any_time_zone_file_daytime_sends_a_line_or_nothing() {
     replay("zone", targets::zone::run);
 }
 
 #[test]
-fn nothing_that_other_programs_say_steers_the_terminal_of_doctor() {
+fn output_of_other_programs_cannot_control_the_terminal_of_doctor() {
     replay("doctor", targets::doctor::run);
 }
 
@@ -77,7 +77,7 @@ fn an_index_made_of_any_cookie_file_finds_its_texts() {
 }
 
 #[test]
-fn every_request_has_a_whole_answer_and_leads_nowhere_else() {
+fn every_request_has_a_complete_answer_and_redirects_nowhere_else() {
     replay("request", targets::request::run);
 }
 
@@ -87,6 +87,6 @@ fn no_message_about_a_certificate_quotes_from_its_key() {
 }
 
 #[test]
-fn whatever_a_balancer_says_first_is_taken_whole_or_refused() {
+fn a_proxy_header_is_read_whole_or_refused() {
     replay("proxy", targets::proxy::run);
 }

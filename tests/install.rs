@@ -1,4 +1,4 @@
-//! What `make install` makes and `make uninstall` removes, below a DESTDIR; tests/systemd.rs has a live root.
+//! What `make install` creates and `make uninstall` removes, below a DESTDIR. tests/systemd.rs uses a live root.
 
 mod support;
 
@@ -12,10 +12,10 @@ use std::process::{Command, Output, Stdio};
 use support::{Folder, Process, helper, repository};
 
 const LIBEXEC: &str = "usr/local/libexec/small-services";
-/// Links beside what they lead to.
+/// Links to their targets.
 const NAMES: [&str; 6] = ["strfile", "unstr", "qotd.8", "fortune.6", "strfile.1", "unstr.1"];
 
-/// Where it puts what, by make's variables.
+/// The directories, by make's variables.
 const DIRECTORIES: [&str; 13] = [
     "bindir",
     "libexecdir",
@@ -32,12 +32,12 @@ const DIRECTORIES: [&str; 13] = [
     "fishcompletiondir",
 ];
 
-/// Runs make, and returns what came of it.
+/// Runs make, and returns the result.
 fn try_make(umask: &str, arguments: &[&str], destination: &Path) -> Output {
     let mut command = Command::new("sh");
     command.args(["-c", &format!("umask {umask} && exec make \"$@\""), "sh", "--no-print-directory", "-C"]);
     let destination = format!("DESTDIR={}", destination.display());
-    // Of a make that may run this test, nothing.
+    // Without the environment of a make that may run this test.
     command.env_remove("MAKEFLAGS").env_remove("MAKELEVEL").arg(repository()).arg(destination).args(arguments);
     command.output().unwrap()
 }
@@ -49,7 +49,7 @@ fn make(umask: &str, arguments: &[&str], destination: &Path) -> String {
     text(&output.stdout)
 }
 
-/// Everything below a folder by its path there, with its mode; links have none.
+/// Everything below a folder by its path, with its mode. Links have none.
 fn tree(folder: &Path) -> BTreeMap<PathBuf, Option<u32>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -70,7 +70,7 @@ fn tree(folder: &Path) -> BTreeMap<PathBuf, Option<u32>> {
 #[test]
 fn root_needs_no_rust_to_install() {
     let folder = Folder::new("install-without-rust");
-    // All that there is: what every host has that can run `make`.
+    // All tools in PATH: those that every host with `make` has.
     let tools = folder.path().join("tools");
     fs::create_dir(&tools).unwrap();
     for tool in ["sh", "mkdir", "install", "rm", "sed", "chmod", "ln", "find", "rmdir", "readlink", "stat"] {
@@ -96,7 +96,7 @@ fn modes_do_not_depend_on_the_umask() {
         make(umask, &["install", "FORTUNE=yes"], folder.path());
         let link = fs::read_link(folder.path().join("usr/local/games/fortune")).unwrap();
         assert_eq!(link, Path::new("/usr/local/bin/qotd"));
-        // Once more, over what an install without care has left.
+        // Again, over the result of an install with a careless umask.
         fs::set_permissions(folder.path().join(LIBEXEC), Permissions::from_mode(0o777)).unwrap();
         let first = tree(folder.path());
         make(umask, &["install", "FORTUNE=yes"], folder.path());
@@ -124,7 +124,7 @@ fn modes_do_not_depend_on_the_umask() {
             } else if path.starts_with("usr/local/games") || NAMES.contains(&file) {
                 None
             } else if path.starts_with(LIBEXEC) || path == Path::new("usr/local/bin/qotd") {
-                // The programs of the services: nobody may read them, so nobody may look into their processes.
+                // The services' programs: they are not readable, so that processes of the same user cannot be inspected.
                 Some(0o711)
             } else if path == Path::new("usr/local/bin/small-services") || file == "tcpserver" {
                 Some(0o755)
@@ -139,7 +139,7 @@ fn modes_do_not_depend_on_the_umask() {
 }
 
 #[test]
-fn the_names_of_fortune_mod_are_there_only_where_they_are_asked_for() {
+fn the_names_of_fortune_mod_are_installed_only_on_request() {
     let folder = Folder::new("install-names");
     for (asked, there) in [("FORTUNE=", false), ("FORTUNE=yes", true)] {
         make("022", &["install", asked], folder.path());
@@ -179,10 +179,10 @@ fn uninstall_removes_what_install_made_and_nothing_else() {
     let named: Vec<_> =
         tree(folder.path()).into_keys().filter(|path| path.to_str().unwrap().contains("small")).collect();
     assert_eq!(named, Vec::<PathBuf>::new());
-    // Nothing is there any more: that is no mistake.
+    // Everything is gone already: that is not an error.
     make("022", &["uninstall"], folder.path());
 
-    // What somebody else has put there: files, empty ones, links, directories.
+    // What others have put there: files, empty files, links, directories.
     make("022", &["install"], folder.path());
     let theirs = [
         format!("{LIBEXEC}/their-program"),
@@ -226,7 +226,7 @@ fn uninstall_removes_what_install_made_and_nothing_else() {
     }
 }
 
-/// The drop-ins below a DESTDIR, by what they say after the unit's name.
+/// The drop-ins below a DESTDIR, by their names without the unit's.
 fn drop_ins(folder: &Path) -> Vec<String> {
     let units = folder.join("usr/local/lib/systemd/system");
     let paths = tree(&units).into_keys().filter(|path| path.parent() != Some(Path::new("")));
@@ -242,7 +242,7 @@ fn drop_ins_are_installed_for_the_systemds_that_know_them_and_for_no_other() {
     };
     let steps = support::steps();
     let (oldest, newest) = (steps.iter().min().unwrap(), steps.iter().max().unwrap());
-    // In a DESTDIR, that of a package: for any, unless it is said.
+    // In a DESTDIR, which is for a package: for any version, unless one is given.
     assert_eq!(known(&[]), Vec::<String>::new());
     let all = known(&[&format!("systemd={newest}")]);
     for step in &steps {
@@ -250,7 +250,7 @@ fn drop_ins_are_installed_for_the_systemds_that_know_them_and_for_no_other() {
     }
     assert!(all.contains(&format!("fortune@.service.d/10-systemd-{oldest}.conf")), "{all:?}");
     assert_eq!(known(&["systemd=999"]), all);
-    // An older systemd, and then any: what it does not know is gone, and what others put there is not.
+    // For an older systemd, then for any: drop-ins that it does not know are removed, those of others are not.
     let some = known(&[&format!("systemd={oldest}")]);
     assert!(!some.is_empty() && some.iter().all(|path| path.ends_with(&format!("-{oldest}.conf"))), "{some:?}");
     let own = folder.path().join("usr/local/lib/systemd/system/fortune@.service.d/own.conf");
@@ -303,14 +303,14 @@ fn a_path_that_a_unit_or_a_shell_would_read_differently_is_refused() {
             refused(&[&format!("{name}={path}")], &[&format!("{name} is '{path}'"), "below /"]);
         }
     }
-    // The command line's last word holds.
+    // The last value on the command line applies.
     for destination in ["/tmp/a b", "-x", "~/x"] {
         refused(&[&format!("DESTDIR={destination}")], &["DESTDIR"]);
     }
 }
 
 #[test]
-fn a_path_of_all_characters_that_are_allowed_is_installed_below() {
+fn installing_below_a_path_of_all_allowed_characters_works() {
     let folder = Folder::new("install-allowed");
     let prefix = "/opt/aA9+b,c-d.e@f_g~h";
     make("022", &["install", &format!("PREFIX={prefix}")], folder.path());
@@ -323,8 +323,8 @@ fn a_path_of_all_characters_that_are_allowed_is_installed_below() {
     assert!(tree.keys().all(|path| folder.path().join(path).is_dir()), "{:?}", tree.keys());
 }
 
-/// What a neighbour of the same user gets of a program at each moment until its filter is attached: the moments, and whether
-/// it got anything.
+/// What a neighbour of the same user can access of a program at each moment until its filter is attached: the number of moments,
+/// and whether it accessed anything.
 fn neighbour_of(program: &Path, arguments: &[&str], folder: &Folder) -> Vec<(String, bool)> {
     let report = folder.path().join("report");
     let (client, server) = support::connection();
@@ -348,13 +348,13 @@ fn neighbour_of(program: &Path, arguments: &[&str], folder: &Folder) -> Vec<(Str
 #[test]
 fn a_neighbour_gets_nothing_of_an_installed_program_at_any_moment() {
     if !rustix::process::geteuid().is_root() {
-        return; // the program's user is another than the one that holds it at each moment
+        return; // the program's user differs from that of the test that stops it at each moment
     }
     let folder = Folder::new("neighbour");
     make("022", &["install"], folder.path());
     let readable = folder.path().join("readable");
     fs::create_dir(&readable).unwrap();
-    // Where Yama is on, only descendants may be traced: then nobody gets anything anyhow.
+    // With Yama, only descendants may be traced: then a neighbour gets nothing in any case.
     let yama = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").is_ok_and(|scope| scope != "0\n");
     let prctl = format!("after {}", libc::SYS_prctl);
     let mut programs: Vec<_> = support::programs().map(|name| (name, &[][..])).collect();
@@ -367,8 +367,8 @@ fn a_neighbour_gets_nothing_of_an_installed_program_at_any_moment() {
         for (moment, taken) in &moments {
             assert!(!taken, "{name} {arguments:?}: a neighbour gets its connection at {moment}");
         }
-        // A copy that anyone may read shows that it is the mode that keeps the neighbour out to begin with, and that the
-        // program's own first call keeps it out from there on.
+        // A copy that everyone may read shows that the mode keeps the neighbour out at first, and that the program's own first call
+        // keeps it out from then on.
         let copy = readable.join(name);
         fs::copy(&installed, &copy).unwrap();
         fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();

@@ -1,8 +1,9 @@
-//! The hot paths' instruction counts, by callgrind: no machine is too busy for them. A change by more than 3 % is red.
+//! The instruction counts of the hot paths, by callgrind, which does not depend on the load of the machine. A change of more than 3
+//! % fails.
 //!
-//! Counted are the instructions in this crate's own functions, in its debug build: what the C library does depends on the
-//! processor, and what the compiler makes of the code on its version, with which the baseline is marked. After a change that
-//! is meant to cost something: `UPDATE=yes cargo test --test instructions`, and commit tests/instructions.baseline.
+//! Only the instructions in this crate's functions count, in the debug build: those of the C library depend on the processor. The
+//! code depends on the compiler's version, which the baseline names. After a change with an accepted cost: `UPDATE=yes cargo test
+//! --test instructions`, and commit tests/instructions.baseline.
 
 mod support;
 
@@ -18,10 +19,10 @@ use std::process::{Command, Stdio};
 use support::{Folder, repository};
 
 const BASELINE: &str = "tests/instructions.baseline";
-/// In hundredths.
+/// In percent.
 const ALLOWED: u64 = 3;
 
-/// A program with an input that is always the same.
+/// A program with a constant input.
 struct Case {
     name: &'static str,
     program: &'static str,
@@ -29,13 +30,13 @@ struct Case {
     input: Input,
 }
 
-/// What descriptor 0 is.
+/// Descriptor 0.
 enum Input {
-    /// A file of so many octets.
+    /// A file of this many octets.
     Octets(usize),
-    /// A listener, as from inetd's `wait`, at which so many clients have said what they have to say.
+    /// A listener, as from inetd's `wait`, to which this many clients have connected and sent their data.
     Clients(usize),
-    /// A socket at which so many datagrams have arrived.
+    /// A socket at which this many datagrams have arrived.
     Datagrams(usize),
 }
 
@@ -61,13 +62,13 @@ const CASES: &[Case] = &[
 ];
 
 impl Input {
-    /// Descriptor 0, and the clients, who read when the program has ended.
+    /// Descriptor 0, and the clients, which read when the program has ended.
     fn prepare(&self, folder: &Folder) -> (Stdio, Vec<OwnedFd>) {
         match *self {
             Self::Octets(count) => (File::open(folder.file("input", vec![b'x'; count])).unwrap().into(), Vec::new()),
             Self::Clients(count) => {
                 let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-                // More of them than std's 128 may wait to be taken.
+                // More clients wait to be accepted than std's backlog of 128 allows.
                 rustix::net::listen(&listener, 4096).unwrap();
                 let client = |_| {
                     let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -89,13 +90,13 @@ impl Input {
     }
 }
 
-/// Sums the costs of this crate's functions in a profile, as "The Callgrind Format Specification" describes it.
+/// Sums the costs of this crate's functions in a profile; see "The Callgrind Format Specification".
 fn own_instructions(profile: &str) -> u64 {
     let mut names: BTreeMap<&str, bool> = BTreeMap::new();
     let (mut own, mut sum, mut is_call) = (false, 0, false);
     for line in profile.lines() {
         if let Some(function) = line.strip_prefix("fn=") {
-            // `(number) name` the first time, `(number)` from then on.
+            // `(number) name` the first time, `(number)` afterwards.
             let (number, name) = function.split_once(' ').unwrap_or((function, ""));
             let known = names.entry(number).or_insert_with(|| name.contains("small_services"));
             own = *known;
@@ -104,7 +105,7 @@ fn own_instructions(profile: &str) -> u64 {
                 names.insert(number, name.contains("small_services"));
             }
         } else if line.starts_with("calls=") {
-            is_call = true; // the next line is what the callee took
+            is_call = true; // the next line is the cost of the callee
         } else if line.starts_with(|first: char| first.is_ascii_digit() || "+-*".contains(first))
             && !std::mem::take(&mut is_call)
             && own
@@ -157,7 +158,7 @@ fn compiler() -> String {
 }
 
 #[test]
-fn no_hot_path_takes_three_hundredths_more_instructions_than_before() {
+fn no_hot_path_takes_three_percent_more_instructions_than_before() {
     let folder = Folder::new("instructions");
     let counts: Vec<_> = CASES.iter().map(|case| (case.name, count(case, &folder))).collect();
     let path = repository().join(BASELINE);
@@ -181,7 +182,7 @@ fn compare(path: &Path, counts: &[(&str, u64)]) {
             line.unwrap_or_else(|| panic!("no {name} in {BASELINE}: run this with UPDATE=yes")).parse().unwrap();
         println!("{name}: {count}, before {before}");
         assert!(count > 0, "{name}: nothing was counted");
-        // A baseline that is too high would hide the next growth.
+        // A baseline that is too high would hide the next increase.
         if count.abs_diff(before) * 100 > before * ALLOWED {
             let _ = write!(changed, "{name}: {before} instructions, now {count}. ");
         }

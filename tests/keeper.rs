@@ -1,5 +1,5 @@
-//! The keeper: a process for each connection that it makes itself. What its processes have, who makes room, and what becomes of
-//! all of them when one ends badly.
+//! The keeper, which creates a process for each connection: what its processes hold, which are evicted, and what happens to the
+//! others when one ends badly.
 
 mod support;
 
@@ -37,7 +37,7 @@ fn ping(client: &mut TcpStream) -> bool {
 }
 
 #[test]
-fn each_connection_has_a_process_with_nothing_but_the_connection() {
+fn each_connection_has_a_process_with_only_that_connection() {
     let daemon = keeper("echo", &[]);
     let mut clients: Vec<_> = (0..20).map(|_| daemon.connect()).collect();
     assert!(clients.iter_mut().all(ping));
@@ -47,12 +47,12 @@ fn each_connection_has_a_process_with_nothing_but_the_connection() {
     for process in &processes {
         let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
         for line in ["NoNewPrivs:\t1", "Seccomp:\t2", "Seccomp_filters:\t2", "CapBnd:\t0000000000000000"] {
-            // Who is not root keeps the bounding set.
+            // Without root, the bounding set stays.
             let kept = line.starts_with("CapBnd") && !rustix::process::geteuid().is_root();
             assert!(kept || status.contains(line), "{line}: {status}");
         }
         if !rustix::process::geteuid().is_root() {
-            continue; // what is not dumpable shows its descriptors to root only
+            continue; // only root sees the descriptors of a process that is not dumpable
         }
         let open = fs::read_dir(format!("/proc/{process}/fd")).unwrap().map(|it| it.unwrap().path());
         let mut open: Vec<_> = open.map(|it| (it.clone(), fs::read_link(it).unwrap())).collect();
@@ -63,7 +63,7 @@ fn each_connection_has_a_process_with_nothing_but_the_connection() {
         assert_ne!(two.1, zero.1);
     }
     drop(clients);
-    // None is left behind, and none stays a zombie.
+    // No process is left over, and none stays a zombie.
     wait_until(|| children(&daemon.process).is_empty());
 }
 
@@ -93,7 +93,7 @@ fn its_code_never_reads_from_a_client() {
     assert!(!reads.is_empty() && reads.iter().all(|line| line.starts_with("read(0, ")), "{reads:?}");
 }
 
-/// Seccomp alone would hide that Landlock's half is missing: a filter of four calls stops what Landlock would.
+/// Seccomp alone would hide that Landlock's half is missing: a filter of four calls stops what Landlock would stop.
 #[test]
 fn each_process_has_both_halves_of_the_lock_down_before_it_serves() {
     let folder = Folder::new("keeper-halves");
@@ -136,25 +136,25 @@ fn each_process_has_both_halves_of_the_lock_down_before_it_serves() {
 }
 
 #[test]
-fn each_gets_a_fortune_of_its_own() {
+fn each_client_gets_its_own_fortune() {
     let daemon = keeper("qotd", &[]);
     let replies: HashSet<_> = (0..20).map(|_| assert_fortune(&read_all(&mut daemon.connect()))).collect();
     assert!(replies.len() > 10, "{} different ones in 20", replies.len());
 }
 
 #[test]
-fn whoever_is_silent_makes_room_and_nobody_else_does() {
+fn only_silent_clients_are_evicted() {
     let daemon = keeper("echo", &["--max-connections", "4", "--max-per-source", "3", "--idle-timeout", "3600"]);
     let mut busy = connected_from(1, daemon.address);
     assert!(ping(&mut busy));
     let mut silent: Vec<_> = (0..3).map(|_| connected_from(2, daemon.address)).collect();
     assert!(silent.iter_mut().all(ping));
     assert_eq!(read_all(&mut connected_from(2, daemon.address)), b"", "a fourth of one source");
-    // One that has two more than the newcomer gives one of them.
+    // A source with at least two more slots than the new client's source gives up one of them.
     let mut newcomer = connected_from(3, daemon.address);
     assert!(ping(&mut newcomer));
     assert_eq!(read_all(&mut silent[0]), b"");
-    // While it waits for its turn, those that do something stay.
+    // While the new client waits, active connections stay.
     let mut next = connected_from(4, daemon.address);
     next.write_all(b"x").unwrap();
     let mut answered = false;
@@ -167,7 +167,7 @@ fn whoever_is_silent_makes_room_and_nobody_else_does() {
 }
 
 #[test]
-fn a_source_that_comes_too_often_is_refused() {
+fn a_source_that_connects_too_often_is_refused() {
     for mode in [Mode::Keeper, Mode::Shared] {
         let daemon = Daemon::start_as(mode, "time", &["--max-rate-per-source", "5"]);
         let mut served = 0;
@@ -176,7 +176,7 @@ fn a_source_that_comes_too_often_is_refused() {
         }
         assert!((5..50).contains(&served), "{mode:?}: {served} of 50");
         assert_eq!(read_all(&mut connected_from(9, daemon.address)).len(), 4, "{mode:?}: another source");
-        // It is served again, once it has waited.
+        // It is served again after it has waited.
         wait_until(|| read_all(&mut daemon.connect()).len() == 4);
     }
 }
@@ -199,7 +199,7 @@ fn a_crash_costs_one_client_and_many_end_the_keeper() {
 }
 
 #[test]
-fn its_end_is_the_end_of_all_its_processes() {
+fn all_its_processes_end_with_it() {
     for (signal, replies) in [("TERM", true), ("KILL", false)] {
         let mut daemon = keeper("echo", &[]);
         let mut clients: Vec<_> = (0..3).map(|_| daemon.connect()).collect();
@@ -207,7 +207,7 @@ fn its_end_is_the_end_of_all_its_processes() {
         let processes = children(&daemon.process);
         daemon.process.signal(signal);
         if replies {
-            // There is time for what was begun.
+            // Requests in progress have time to finish.
             wait_until(|| TcpStream::connect(daemon.address).is_err());
             assert!(clients.iter_mut().all(ping));
             drop(clients);
@@ -228,13 +228,13 @@ fn a_process_that_cannot_lock_itself_down_serves_nobody() {
     let mut client = TcpStream::connect(address).unwrap();
     let _ = client.write_all(b"x");
     let mut received = Vec::new();
-    let _ = client.read_to_end(&mut received); // cut off, so it may be a reset
+    let _ = client.read_to_end(&mut received); // closed early, so it may be a reset
     assert_eq!(received, b"");
     let line = process.line();
     assert!(line.contains("cannot lock down the process for 127.0.0.1"), "{line}");
 }
 
-/// qotd over UDP, and what asks it for a reply.
+/// qotd over UDP, and a client that requests a reply.
 fn over_udp(arguments: &[&str]) -> (Process, impl Fn() -> Option<Vec<u8>> + use<>) {
     let mut command = Command::new(program("qotd"));
     command.args(arguments).args(["--listen", "udp://127.0.0.1:0", "--datagram-rate", "0"]);
@@ -251,7 +251,7 @@ fn over_udp(arguments: &[&str]) -> (Process, impl Fn() -> Option<Vec<u8>> + use<
 }
 
 #[test]
-fn datagrams_have_a_process_that_is_made_again() {
+fn the_process_for_datagrams_is_restarted() {
     let (process, ask) = over_udp(&["--datagram-total", "0"]);
     let ask = || ask().map(|reply| assert_fortune(&reply));
     wait_until(|| ask().is_some());
@@ -265,7 +265,7 @@ fn datagrams_have_a_process_that_is_made_again() {
     assert!(different.len() > 10, "{}", different.len());
 }
 
-/// What its process opens has a number that its policy knows as a file's.
+/// The descriptors that its process opens have numbers of files in its policy.
 #[test]
 fn datagrams_are_answered_from_files_that_change() {
     let folder = Folder::new("keeper-datagrams");
@@ -274,7 +274,7 @@ fn datagrams_are_answered_from_files_that_change() {
     let ask = || ask().unwrap_or_default();
     wait_until(|| ask() == b"first\r\n");
     let before = children(&process);
-    // It looks for itself, once a second, whether they have changed.
+    // The process checks once a second whether the files have changed.
     fs::write(&cookies, "second\n").unwrap();
     wait_until(|| ask() == b"second\r\n");
     assert_eq!(children(&process), before, "the same process");
@@ -322,7 +322,7 @@ fn a_silent_client_of_a_unix_domain_socket_is_closed_as_any_other_is() {
 }
 
 #[test]
-fn inetd_s_wait_ends_when_nobody_comes() {
+fn inetd_s_wait_ends_without_clients() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let listener = std::os::fd::OwnedFd::from(listener);
@@ -336,7 +336,7 @@ fn inetd_s_wait_ends_when_nobody_comes() {
 }
 
 #[test]
-fn a_client_that_stays_costs_a_program_of_inetd_s_no_time() {
+fn a_program_of_inetd_with_a_connected_client_uses_no_processor_time() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let listener = std::os::fd::OwnedFd::from(listener);
@@ -357,7 +357,7 @@ fn a_client_that_stays_costs_a_program_of_inetd_s_no_time() {
 }
 
 #[test]
-fn it_learns_of_ends_whatever_started_it_had_ignored() {
+fn it_reaps_processes_even_if_its_parent_ignored_sigchld() {
     let script = format!(
         "trap '' CHLD; exec {} --max-connections 50 --max-per-source 50 --max-rate-per-source 0 --listen tcp://127.0.0.1:0",
         program("time").display()

@@ -19,14 +19,14 @@ mod expected;
 #[path = "kernels/page.rs"]
 mod page;
 
-/// A kernel of tests/kernel's.
+/// A kernel of tests/kernel.
 struct Kernel {
     name: &'static str,
-    /// On the page.
+    /// Its name on the page.
     title: &'static str,
-    /// Of Landlock; the newest kernel may have a newer one.
+    /// Landlock's version. The newest kernel may have a newer one.
     abi: u32,
-    /// In `make test` too.
+    /// Also in `make test`.
     bounded: bool,
 }
 
@@ -44,7 +44,7 @@ const KERNELS: [Kernel; 6] = [
     kernel("aarch64", "6.12, Debian 13, aarch64", 6, true),
 ];
 
-/// What one kernel's machine said: section, row and cell.
+/// The output of one kernel's machine: section, row and cell.
 struct Run {
     kernel: &'static Kernel,
     lines: Vec<[String; 3]>,
@@ -86,7 +86,7 @@ static RUNS: LazyLock<Vec<Run>> = LazyLock::new(|| {
     runs
 });
 
-/// Boots a kernel, and returns what it is like there.
+/// Boots a kernel, and returns the results there.
 fn boot(kernel: &'static Kernel) -> Run {
     let folder = Folder::new(&format!("kernel-{}", kernel.name));
     let mut there = Vec::new();
@@ -120,7 +120,7 @@ fn boot(kernel: &'static Kernel) -> Run {
     Run { kernel, lines: lines.collect() }
 }
 
-/// Builds the programs for aarch64, and returns where they are.
+/// Builds the programs for aarch64, and returns their folder.
 fn cross() -> std::path::PathBuf {
     let output = Command::new(repository().join("tests/cross")).arg("build").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -156,7 +156,7 @@ fn every_service_is_served_in_each_way_or_refused_as_the_mode_says() {
     }
 }
 
-/// Whether a mode serves where Landlock has this version.
+/// Whether a mode serves with this version of Landlock.
 fn serves(mode: &str, abi: u32) -> bool {
     abi >= match mode {
         "best-effort" => 0,
@@ -166,16 +166,16 @@ fn serves(mode: &str, abi: u32) -> bool {
     }
 }
 
-/// Version 1 cannot allow what version 2 has a right for, and so forbids it.
+/// Version 1 always forbids moving files, since it cannot allow it.
 fn lacks(abi: u32, right: &hunker::Right) -> bool {
     right.abi > abi && !(abi == 1 && right.name == "fs_refer")
 }
 
-/// What Landlock of a version cannot forbid, in words; where datagrams are sent, that is not asked.
+/// What this version of Landlock cannot forbid, in words. A service that answers datagrams does not ask to forbid sending them.
 fn lacking(abi: u32, sends_datagrams: bool) -> Option<String> {
     let all = Rights::all();
     let words = all.iter().filter(|it| lacks(abi, it) && !(sends_datagrams && it.name == "net_connect_send_udp"));
-    let words: Vec<_> = words.map(|it| it.act).collect();
+    let words: Vec<_> = words.map(|it| it.action).collect();
     let (last, others) = words.split_last()?;
     let acts = if others.is_empty() { (*last).to_owned() } else { format!("{} or {last}", others.join(", ")) };
     Some(format!("this kernel (Landlock ABI {abi}) cannot forbid {acts}"))
@@ -209,7 +209,7 @@ fn the_log_and_the_doctor_name_what_landlock_cannot_forbid() {
             let mode = cell.split_once(": ").unwrap().0;
             let said: Vec<_> = run.section("said").filter(|(it, _)| *it == format!("{row}, {mode}")).collect();
             let (name, way) = row.split_once(", ").unwrap();
-            // One that answers datagrams may send them; a keeper may end its processes.
+            // A service that answers datagrams may send them. A keeper may end its processes.
             let keeper = way == "keeper";
             let signals = if keeper && abi < 6 { ", but for signals to other processes" } else { "" };
             let sends = !["discard", "lunchd"].contains(&name);
@@ -250,7 +250,7 @@ fn landlock_alone_stops_what_its_version_has_a_right_for() {
 }
 
 #[test]
-fn all_layers_stop_every_act_but_what_a_keeper_is_for() {
+fn all_layers_stop_every_attack_except_what_a_keeper_needs() {
     let all =
         |lists: &[(&[&str], &str)]| lists.iter().flat_map(|(acts, _)| acts.to_vec()).collect::<Vec<_>>().join("; ");
     for run in RUNS.iter() {
@@ -265,13 +265,13 @@ fn all_layers_stop_every_act_but_what_a_keeper_is_for() {
                 (false, false) => String::new(),
             };
             let expected = if left.is_empty() { "all stopped".to_owned() } else { format!("all stopped but: {left}") };
-            // Without Landlock, who reads files again may read any, and that is all.
+            // Without Landlock, a process that rereads files may read any file, and nothing more.
             let files = run.abi() == 0 && reads && {
                 let done = cell.strip_prefix("all stopped but: ").unwrap_or_default().split("; ");
                 let by_reading = |act: &str| ["read ", "list ", "open a device"].iter().any(|it| act.starts_with(it));
                 done.filter(|act| !all(expected::KEEPER_LEAVES).contains(act)).all(by_reading)
             };
-            // Not every one that reads files lists directories.
+            // Not every process that reads files lists directories.
             let fewer = reads && cell == expected.replace(&format!(" but: {}", all(expected::READERS_LEAVE)), "");
             assert!(cell == expected || files || fewer, "{}: {process}: {cell}", run.kernel.title);
             processes += 1;
@@ -293,7 +293,7 @@ fn the_calls_that_survive_are_those_of_the_policy_and_do_what_is_listed() {
                 0..6 if process.contains("Keeper") => "as listed, and: kill  another process",
                 _ => "as listed",
             };
-            // Without Landlock, who reads files again may read any.
+            // Without Landlock, a process that rereads files may read any file.
             let files = run.abi() == 0 && process.ends_with("AndFiles");
             assert!(cell == expected || files && cell.starts_with("as listed, and: "), "{title}: {process}: {cell}");
         }

@@ -1,5 +1,5 @@
-//! docs/lab.md, step by step, as a class does it: in a machine with a real systemd, in one shell of root's. Each attack works where
-//! the page says so, and fails after the directives that the page says stop it.
+//! docs/lab.md, step by step, as a class follows it: in a machine with a real systemd, in one root shell. Each attack works where
+//! the page says so, and fails after the directives that stop it.
 
 mod support;
 
@@ -10,14 +10,14 @@ use support::machine::Machine;
 use support::page::{Block, Shown, agrees, blocks, shown};
 use support::repository;
 
-/// What parts the output of one command from the next.
+/// The separator between the outputs of two commands.
 const MARK: char = '\u{1e}';
 
 fn page() -> String {
     fs::read_to_string(repository().join("docs/lab.md")).unwrap()
 }
 
-/// What the page's list of packages would bring, which tests do without a network: fortune(6), and two fortunes.
+/// What the page's packages would install, without a network: fortune(6), and two fortunes.
 fn install_packages(machine: &Machine) {
     let peers = repository().join("target/peers");
     machine.shell(&format!(
@@ -29,8 +29,8 @@ fn install_packages(machine: &Machine) {
     ));
 }
 
-/// Whether control groups limit memory and processes here. Some machines that run these tests have them in hierarchies of the old
-/// kind, where no systemd in a container can set limits.
+/// Whether control groups limit memory and processes here. Some test machines have them in legacy hierarchies, where systemd in a
+/// container cannot set limits.
 fn has_controllers(machine: &Machine) -> bool {
     let controllers = machine.shell("cat /sys/fs/cgroup/cgroup.controllers");
     let has = ["memory", "pids"].iter().all(|name| controllers.split_whitespace().any(|known| known == *name));
@@ -40,8 +40,8 @@ fn has_controllers(machine: &Machine) -> bool {
     has
 }
 
-/// The page as one shell script, which writes a mark before each command that the page shows, and after a block of them; and what
-/// has to come between the marks.
+/// The page as a shell script that prints a mark before each command and after each block; and the expected output between the
+/// marks.
 fn script(page: &str, controllers: bool) -> (String, Vec<Shown<'_>>) {
     let mut script = vec!["exec 2>&1".to_owned(), format!("cd {}", repository().display())];
     let mut expected = Vec::new();
@@ -67,7 +67,7 @@ fn each_attack_of_the_page_works_before_its_step_and_not_after() {
     let machine = Machine::boot("lab");
     install_packages(&machine);
     let (script, expected) = script(&page, has_controllers(&machine));
-    // From a file: attacks look at what processes have on their command lines. A page that hangs is a failure.
+    // From a file: attacks inspect the command lines of processes. A page that hangs is a failure.
     let printed = machine
         .shell(&format!("cat >/root/lab <<'END OF THE LAB'\n{script}\nEND OF THE LAB\ntimeout 600 bash /root/lab"));
     let printed: Vec<_> = printed.split(MARK).collect();
@@ -95,7 +95,7 @@ fn each_step_of_the_page_has_a_command_that_ends_otherwise_elsewhere() {
     for (number, section) in (1..).zip(&sections) {
         assert!(section.starts_with(&format!("{number}. ")), "step {number}: {section}");
         let section = section.split("\n## ").next().unwrap();
-        // The exposure differs at each step, attack or not.
+        // The exposure differs at each step, with or without an attack.
         let pairs = |shown: &Shown| {
             shown.command != "exposure" && outputs[shown.command].iter().any(|other| *other != shown.output)
         };

@@ -1,5 +1,5 @@
-//! The manual pages and the completions: what is in the repository is what is made of the sources, the tools that read it find
-//! nothing wrong, and nothing that a program can be told is missing.
+//! The manual pages and the completions: the repository has what its sources generate, the tools that read them report no errors,
+//! and no option of a program is missing.
 
 mod support;
 
@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 
 use support::{Folder, HUNG, repository, tool};
 
-/// Compares files with what is made anew, or writes them.
+/// Compares files with what is generated, or writes them.
 fn compare(folder: &str, made: &BTreeMap<String, String>) {
     let folder = repository().join(folder);
     for (name, text) in made {
@@ -28,7 +28,7 @@ fn compare(folder: &str, made: &BTreeMap<String, String>) {
     }
 }
 
-/// The files below a folder of the repository, and of the folders in it.
+/// The files below a folder of the repository, including subfolders.
 fn files(folder: &str, below: &[&str]) -> Vec<String> {
     let entries = below.iter().flat_map(|below| {
         let entries = fs::read_dir(repository().join(folder).join(below)).unwrap().map(|entry| entry.unwrap());
@@ -45,12 +45,12 @@ fn the_manuals_and_completions_are_what_is_made_of_their_sources() {
     let (pages, completions) = (render::pages(), render::completions());
     compare("man", &pages);
     compare("completions", &completions);
-    // And no others.
+    // No other files.
     assert!(pages.keys().eq(&files("man", &[""])), "remove the pages of man that nothing makes");
     assert!(completions.keys().eq(&files("completions", &["bash", "fish", "zsh"])), "remove what nothing makes");
 }
 
-/// What `make install` makes of them below a folder.
+/// What `make install` installs of them below a folder.
 fn install(folder: &Folder) -> PathBuf {
     let mut make = Command::new("make");
     make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL").args(["--no-print-directory", "-C"]).arg(repository());
@@ -60,7 +60,7 @@ fn install(folder: &Folder) -> PathBuf {
     folder.path().join("usr/local/share")
 }
 
-/// All pages below the directory of manuals, links too.
+/// All pages below the directory of manuals, including links.
 fn installed(manuals: &Path) -> Vec<PathBuf> {
     let sections = fs::read_dir(manuals).unwrap().map(|entry| entry.unwrap().path());
     let mut pages: Vec<_> =
@@ -69,7 +69,7 @@ fn installed(manuals: &Path) -> Vec<PathBuf> {
     pages
 }
 
-/// What a command prints, and complains of.
+/// The output of a command, including its errors.
 fn said(command: &mut Command) -> String {
     let output = command.output().unwrap();
     String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
@@ -96,7 +96,7 @@ fn shown(page: &str) -> String {
     said(tool("groff").args(["-mandoc", "-Tascii", "-P-cbou"]).arg(page))
 }
 
-/// The options that a program's help names, where each is explained.
+/// The options in a program's help, each at the start of its description.
 fn options(program: &mut Command) -> Vec<String> {
     let help = said(program.arg("--help"));
     let lines = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
@@ -138,7 +138,7 @@ fn each_page_of_ours_that_a_page_names_is_there() {
     let mut named = 0;
     for page in pages.keys() {
         let text = shown(page).replace("-\n", "-");
-        // NAME(SECTION), perhaps with a line end after one of its hyphens.
+        // NAME(SECTION), possibly with a line break after a hyphen.
         for (at, _) in text.match_indices('(') {
             let before = &text[..at];
             let line = before.split(char::is_whitespace).rfind(|word| !word.is_empty()).unwrap_or_default();
@@ -184,7 +184,7 @@ fn zsh_completes_an_option_and_a_subcommand() {
     let folder = Folder::new("completions-zsh");
     let scripts = install(&folder).join("zsh/site-functions");
     for (program, typed, completed) in COMPLETED {
-        // Completion is a matter of its line editor, which wants a terminal.
+        // zsh completes only in its line editor, which needs a terminal.
         let script = r#"
             zmodload zsh/zpty
             zpty shell zsh -f -i
@@ -206,7 +206,7 @@ fn fish_completes_an_option_and_a_subcommand() {
     let share = install(&folder);
     for (program, typed, completed) in COMPLETED {
         let mut fish = tool("fish");
-        // It completes no program that is not there.
+        // It does not complete a program that does not exist.
         let path = format!("{}:{}", share.join("../bin").display(), std::env::var("PATH").unwrap());
         fish.args(["--private", "-c", &format!("complete -C '{program} {typed}'")]);
         fish.env("PATH", path)
@@ -219,5 +219,5 @@ fn fish_completes_an_option_and_a_subcommand() {
     }
 }
 
-/// A program, what is typed after its name, and what that becomes.
+/// A program, what is typed after its name, and the completed line.
 const COMPLETED: [(&str, &str, &str); 2] = [("qotd", "--max-l", "--max-length"), ("small-services", "doc", "doctor")];

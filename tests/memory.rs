@@ -1,5 +1,5 @@
-//! Memory: what clients can make the kernel buffer fits into the limits of the units, by arithmetic and in fact. The fact takes
-//! a kernel that enforces `MemoryMax=`: a virtual machine with Debian's (tests/guest).
+//! Memory: what clients can make the kernel buffer fits into the limits of the units, by calculation and in practice. The practical
+//! test needs a kernel that enforces `MemoryMax=`: a virtual machine with Debian's (tests/guest).
 
 mod support;
 
@@ -18,13 +18,13 @@ const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 /// What chargen sends on a connection in a second, in octets.
 const CHARGEN: u32 = 64 << 10;
-/// What lunchd takes for a connection, TLS and HTTP/2 with all its streams; and for answers on their way.
+/// What lunchd needs for a connection, TLS and HTTP/2 with all its streams; and its budget for answers.
 const WEB: usize = 128 * KIB;
 const ANSWERS: usize = 64 * MIB;
-/// What the process for one connection takes at most, its set-up by the service manager included.
+/// The maximum of the process for one connection, including its set-up by the service manager.
 const PROCESS: usize = MIB;
 
-/// The last value of a directive in a unit, in octets where it is a size.
+/// The last value of a directive in a unit; a size in octets.
 fn value(name: &str, directive: &str) -> usize {
     let unit = fs::read_to_string(repository().join("units").join(name)).unwrap();
     let mut values = unit.lines().filter_map(|line| line.strip_prefix(directive)?.strip_prefix('='));
@@ -45,9 +45,9 @@ fn connections() -> usize {
 }
 
 #[test]
-fn what_clients_can_fill_fits_into_the_limits_of_the_units() {
+fn the_memory_that_clients_can_fill_fits_into_the_limits_of_the_units() {
     for Row { unit: name, kind, .. } in services::all() {
-        // A tenth is room for what the kernel counts in whole pages and whole segments.
+        // A tenth on top, since the kernel counts whole pages and whole segments.
         let daemon = format!("{name}-daemon.service");
         let limit = value(&daemon, "MemoryMax");
         for shared in [false, true] {
@@ -61,7 +61,7 @@ fn what_clients_can_fill_fits_into_the_limits_of_the_units() {
     let lunchd = value("lunchd.service", "MemoryMax");
     assert!(needed <= lunchd - lunchd / 10, "lunchd: {} of {} MiB", needed / MIB, lunchd / MIB);
 
-    // Either a service for each connection, or one for all.
+    // Either a service for each connection, or a daemon.
     let of_service = |name: &str| {
         let processes = value(&format!("{name}.socket"), "MaxConnections") * PROCESS;
         processes.max(value(&format!("{name}-daemon.service"), "MemoryMax"))
@@ -69,7 +69,7 @@ fn what_clients_can_fill_fits_into_the_limits_of_the_units() {
     let all = services::all().map(|row| of_service(row.unit)).sum::<usize>() + lunchd;
     let slice = value("system-smallservices.slice", "MemoryMax");
     assert!(all <= slice, "{} of {} MiB", all / MIB, slice / MIB);
-    // A process and what systemd sets it up with.
+    // A process and its set-up by systemd.
     let of_service = |unit: &str| {
         let processes = 2 * value(&format!("{unit}.socket"), "MaxConnections");
         processes.max(value(&format!("{unit}-daemon.service"), "TasksMax"))
@@ -144,7 +144,7 @@ fn the_page_has_these_sums() {
     }
 }
 
-/// The buffers of the connections to a port that have been accepted, as the kernel counts them: for receiving and for sending.
+/// The buffers of accepted connections to a port, as the kernel counts them: for receiving and for sending.
 fn of_connections(port: u16) -> Vec<(usize, usize)> {
     let output = Command::new("ss").args(["-tmnH", &format!("sport = :{port}")]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -164,24 +164,24 @@ fn every_way_of_starting_bounds_the_buffers_of_a_connection() {
     for Row { program: name, kind, .. } in services::all() {
         let buffers = if kind == Kind::Stream { Buffers::STREAM } else { Buffers::REPLY };
         let buffers = if name == "chargen" { buffers.paced(CHARGEN) } else { buffers };
-        // A super-server's connection: its own, whatever the super-server's listening socket has.
+        // A connection from a super-server gets its own buffers, whatever those of the super-server's listening socket.
         let served = support::inetd_style(name, &["--idle-timeout", "60000"]);
         let port = served.client.peer_addr().unwrap().port();
         wait_until(|| of_connections(port) == [in_kernel(buffers)]);
         let daemon = Daemon::start(name, &["--idle-timeout", "60000"]);
         wait_until(|| {
-            // Large ones before it is ready.
+            // Large buffers, before it is ready.
             let _client = daemon.connect();
             of_connections(daemon.address.port()).contains(&in_kernel(buffers))
         });
     }
 }
 
-/// The limits on the rates of the connections to a port that have been accepted, in bits a second, as the kernel has them.
+/// The rate limits of accepted connections to a port, in bits a second, as the kernel reports them.
 fn rates_of_connections(port: u16) -> Vec<Option<u64>> {
     let output = tool("ss").args(["-tinH", &format!("sport = :{port}")]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    // `pacing_rate RATE`, and where there is a limit `pacing_rate RATE/LIMIT`.
+    // `pacing_rate RATE`, and with a limit `pacing_rate RATE/LIMIT`.
     let limit = |line: &str| {
         let rates = line.split_once("pacing_rate ")?.1.split(' ').next()?;
         Some(rates.split_once('/').map(|(_, limit)| limit.strip_suffix("bps").unwrap().parse().unwrap()))
@@ -223,7 +223,7 @@ fn the_first_streams_have_large_buffers_and_the_others_small_ones() {
         let count = |buffers| of_connections(port).into_iter().filter(|&have| have == in_kernel(buffers)).count();
         let mut clients: Vec<_> = (0..buffers::MAX_LARGE + 6).map(|_| echoed()).collect();
         assert_eq!((count(Buffers::STREAM), count(Buffers::SMALL)), (buffers::MAX_LARGE, 6));
-        // Those that go make room for those that come.
+        // Connections that end free their large buffers for new ones.
         clients.truncate(buffers::MAX_LARGE - 3);
         wait_until(|| (count(Buffers::STREAM), count(Buffers::SMALL)) == (buffers::MAX_LARGE - 3, 0));
         clients.extend((0..5).map(|_| echoed()));
@@ -231,7 +231,7 @@ fn the_first_streams_have_large_buffers_and_the_others_small_ones() {
     }
 }
 
-/// Serves a program in a control group with its unit's limit, floods it, asks it meanwhile, and prints how all of that went.
+/// Serves a program in a control group with its unit's limit, floods it, sends requests meanwhile, and prints the results.
 const SCRIPT: &str = r#"
 ulimit -n 20000
 flooded() { # PROGRAM SERVICE PORT LIMIT FLOOD COUNT SECONDS OPTIONS...
@@ -257,7 +257,7 @@ flooded() { # PROGRAM SERVICE PORT LIMIT FLOOD COUNT SECONDS OPTIONS...
 "#;
 
 #[test]
-fn nothing_that_clients_leave_unread_ends_a_daemon() {
+fn clients_that_read_nothing_do_not_exhaust_the_memory_of_a_daemon() {
     let folder = Folder::new("memory");
     let (count, seconds) = (1000, bounded(9, 30));
     let long = "x".repeat(70) + "\n";
@@ -272,7 +272,7 @@ fn nothing_that_clients_leave_unread_ends_a_daemon() {
     };
     let own = "--max-rate-per-source 0";
     let shared = "--shared";
-    // Long replies: "chargen" is anything that is long.
+    // Long replies: "chargen" stands for any long reply.
     let long = "--max-length 0 /tmp/long";
     flooded("echo", "echo", "echo-daemon.service", 7, "grow", own);
     flooded("echo", "echo", "echo-daemon.service", 7, "withhold", shared);

@@ -1,5 +1,5 @@
-//! Hostile octets: what clients and cookie files could come up with, made up at random, against what has to hold whatever it
-//! is. A case that fails is made as small as it gets, and kept in tests/models.proptest-regressions.
+//! Hostile octets: random clients and cookie files, checked against what must always hold. A failing case is minimized and kept in
+//! tests/models.proptest-regressions.
 
 mod support;
 
@@ -13,25 +13,25 @@ use proptest::prelude::*;
 use support::attack::bounded;
 use support::{Daemon, Folder, MODES, Mode, inetd_style, program, read_all};
 
-/// What a client does next.
+/// A client's next step.
 #[derive(Clone, Debug)]
 enum Step {
     /// It sends some octets in one piece.
     Send(Vec<u8>),
-    /// It reads so much of what it has to get, at most.
+    /// It reads at most this much of what it expects.
     Read(usize),
-    /// It sends an octet out of band (RFC 862 and 863 know no such thing).
+    /// It sends an out-of-band octet (RFC 862 and 863 do not mention any).
     Urgent(u8),
 }
 
-/// How it goes.
+/// How the client ends.
 #[derive(Clone, Copy, Debug)]
 enum End {
-    /// It says that this was all, and reads the rest.
+    /// It shuts its side down, and reads the rest.
     HalfCloseThenRead,
-    /// It reads everything, and then says that this was all.
+    /// It reads everything, and then shuts its side down.
     ReadThenHalfClose,
-    /// It reads nothing more, and goes.
+    /// It reads nothing more, and closes.
     Close,
     /// The same, with a reset.
     Reset,
@@ -53,7 +53,7 @@ fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases: bounded(cases, cases * 20), max_shrink_iters: 200, ..ProptestConfig::default() }
 }
 
-/// Does what the client does with a service that sends back a part of what it gets: `expected` of it.
+/// Acts as this client of a service that sends back `expected` of what it receives.
 fn act(client: &mut TcpStream, steps: &[Step], end: End, echoes: bool) {
     let (mut sent, mut got) = (Vec::new(), Vec::new());
     for step in steps {
@@ -95,12 +95,12 @@ fn act(client: &mut TcpStream, steps: &[Step], end: End, echoes: bool) {
     }
 }
 
-/// A daemon in each of the ways that there are.
+/// A daemon of each kind.
 fn daemons(name: &str) -> Vec<Daemon> {
     MODES.into_iter().filter(|&mode| mode != Mode::Process).map(|mode| Daemon::start_as(mode, name, &[])).collect()
 }
 
-/// A client of each daemon, and one with a process of its own.
+/// A client of each daemon, and one of a per-connection process.
 fn everywhere(daemons: &[Daemon], name: &str, steps: &[Step], end: End, echoes: bool) {
     for daemon in daemons {
         act(&mut daemon.connect(), steps, end, echoes);
@@ -111,19 +111,19 @@ fn everywhere(daemons: &[Daemon], name: &str, steps: &[Step], end: End, echoes: 
 }
 
 #[test]
-fn echo_sends_back_what_it_gets_however_it_comes() {
+fn echo_sends_back_what_it_receives_however_it_is_split() {
     let daemons = daemons("echo");
     proptest!(config(60), |(steps in steps(false), end in end())| everywhere(&daemons, "echo", &steps, end, true));
 }
 
 #[test]
-fn discard_says_nothing_whatever_it_gets() {
+fn discard_sends_nothing_whatever_it_receives() {
     let daemons = daemons("discard");
     proptest!(config(60), |(steps in steps(true), end in end())| everywhere(&daemons, "discard", &steps, end, false));
 }
 
 #[test]
-fn a_reply_is_whole_whatever_the_client_says_first() {
+fn a_reply_is_complete_whatever_the_client_sends_first() {
     let daemons = daemons("qotd");
     let known: Vec<_> = support::built_in_fortunes();
     proptest!(config(60), |(said in vec(any::<u8>(), 0..70_000), half_close in any::<bool>())| {
@@ -141,7 +141,7 @@ fn a_reply_is_whole_whatever_the_client_says_first() {
     });
 }
 
-/// What `qotd FILE` sends to a client, or what it says instead.
+/// What `qotd FILE` sends to a client, or its error message.
 fn from_file(content: &[u8]) -> (Vec<u8>, Option<i32>) {
     let folder = Folder::new(&format!("models-{:?}", std::thread::current().id()));
     let file = folder.file("fortunes", content);
@@ -158,7 +158,7 @@ fn from_file(content: &[u8]) -> (Vec<u8>, Option<i32>) {
     (reply, process.wait().code())
 }
 
-/// A line of a text: printing ASCII, and not the one that separates texts.
+/// A line of a text: printing ASCII, but not a separator.
 fn line() -> impl Strategy<Value = String> {
     "[ -~]{0,90}".prop_filter("separates texts", |line| line != "%")
 }
@@ -186,15 +186,15 @@ fn a_text_is_sent_as_it_is_in_its_file() {
 }
 
 #[test]
-fn nothing_in_a_cookie_file_reaches_a_client_that_could_harm_its_terminal() {
+fn nothing_that_could_harm_a_terminal_is_sent_from_a_cookie_file() {
     let hostile = prop_oneof![
         vec(any::<u8>(), 0..2000),
-        // Closer to a text: what is rare in noise.
+        // Closer to a text: with what is rare in noise.
         vec(
             prop_oneof![Just(b'%'), Just(b'\n'), Just(b'\r'), Just(8), Just(b'\t'), Just(0x1b), Just(0xe2), b'a'..b'f'],
             0..2000
         ),
-        // Colours, and what begins like one.
+        // Colours, and similar escape sequences.
         vec(prop_oneof!["[a-c]", "\x1b\\[[0-9;:]{0,5}m", "\x1b[\\[\\]]{0,2}[0-9;?>]{0,3}[a-m]?", "\n%\n"], 0..40)
             .prop_map(|parts| parts.concat().into_bytes()),
         "\\PC{0,300}".prop_map(String::into_bytes),

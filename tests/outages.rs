@@ -1,4 +1,4 @@
-//! Outages of the system around the services: no journal, no room on the disk, and a clock that goes back.
+//! Outages of the system around the services: no journal, a full disk, and a clock that is set back.
 
 mod support;
 
@@ -25,7 +25,7 @@ fn assert_answers(machine: &Machine, about: &str) {
 fn without_a_journal_and_with_a_full_disk(name: &str, kind: &str) {
     let machine = Machine::with_services(name, kind);
     machine.enable_lunchd();
-    // Some of them run already when it happens, the others have to be started.
+    // Some of them are already running when it happens, the others must be started.
     assert_eq!(machine.client("echo hello | nc -N 127.0.0.1 7"), b"hello\n");
     machine.fill_the_disk();
     assert_answers(&machine, "with a full disk");
@@ -35,7 +35,7 @@ fn without_a_journal_and_with_a_full_disk(name: &str, kind: &str) {
          ! pgrep -x systemd-journal",
     );
     assert_answers(&machine, "without a journal");
-    // Something to say, and nobody who hears it: a daemon that is started anew says what it serves.
+    // A message that nothing receives: a daemon logs what it serves when it restarts.
     machine.shell("systemctl kill --signal=KILL lunchd.service 'echo*.service' || true");
     machine.wait_for("echo again | nc -N 127.0.0.1 7 | grep -qx again");
     machine.wait_for("curl -sSf http://127.0.0.1/");
@@ -51,7 +51,7 @@ fn one_process_for_all_serves_without_a_journal_and_with_a_full_disk() {
     without_a_journal_and_with_a_full_disk("outage-one", "-daemon");
 }
 
-/// A daemon whose clock (`CLOCK_REALTIME`) is set back before each look at it, by so many seconds more.
+/// A daemon whose clock (`CLOCK_REALTIME`) is set back before each check, each time by this many more seconds.
 fn with_a_clock_that_goes_back(seconds: u32, name: &str, arguments: &[&str]) -> Daemon {
     let mut command = Command::new(helper("fault"));
     command.args(["clock", &seconds.to_string()]).arg(program(name)).args(arguments);
@@ -62,7 +62,7 @@ fn with_a_clock_that_goes_back(seconds: u32, name: &str, arguments: &[&str]) -> 
 }
 
 fn can_change_a_clock() -> bool {
-    // The memory of a process that is not dumpable is root's to write.
+    // Only root may write the memory of a process that is not dumpable.
     cfg!(target_arch = "x86_64") && rustix::process::geteuid().is_root()
 }
 
@@ -104,13 +104,13 @@ fn the_fortunes_of_days_past_are_those_of_their_days() {
     }
     let different: std::collections::HashSet<_> = back.iter().collect();
     assert!(different.len() >= 29, "a fortune a day, going back: {} of 30", different.len());
-    // Every second day of the same past, unless midnight was in between.
+    // Every second day is the same past day, unless midnight was in between.
     let even: Vec<_> = days(2 * 86_400, 5);
     assert!(even.iter().filter(|fortune| back.contains(fortune)).count() >= 4);
 }
 
 #[test]
-fn a_clock_that_goes_back_is_no_reason_to_let_a_client_go_or_to_keep_it() {
+fn a_clock_that_is_set_back_neither_closes_a_connection_nor_keeps_it() {
     if !can_change_a_clock() {
         return;
     }
@@ -120,5 +120,5 @@ fn a_clock_that_goes_back_is_no_reason_to_let_a_client_go_or_to_keep_it() {
     client.write_all(b"hello").unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(read_all(&mut client), b"hello");
-    assert_eq!(read_all(&mut silent), b"", "let go after a second, whatever the clock says");
+    assert_eq!(read_all(&mut silent), b"", "closed after a second, whatever the clock says");
 }

@@ -1,5 +1,5 @@
-//! A crate outside of the repository, as somebody else would write it: a service that answers a request, makes a system call of
-//! its own, and reads a file again.
+//! A crate outside the repository, as a third party would write it: a service that answers a request, makes an additional system
+//! call, and rereads a file.
 
 mod support;
 
@@ -27,7 +27,7 @@ small-services.path = "REPOSITORY"
 [workspace]
 "#;
 
-/// As docs/your-own-service.md says, but for a toolchain that does not know `host-tuple`.
+/// As in docs/your-own-service.md, but for a toolchain without `host-tuple`.
 const CONFIG: &str = r#"
 [build]
 target = "TARGET"
@@ -36,7 +36,7 @@ target = "TARGET"
 rustflags = ["-C", "target-feature=+crt-static", "-C", "relocation-model=pie"]
 "#;
 
-/// Tells how many processes the host has, or what is in a file.
+/// Reports the number of the host's processes, or the content of a file.
 const PROGRAM: &str = r#"
 #![no_main]
 
@@ -53,7 +53,7 @@ enum Host {}
 
 #[derive(clap::Args, Debug, Default)]
 struct Options {
-    /// What to answer to `notice`
+    /// The answer to `notice`
     #[arg(long)]
     notice: PathBuf,
 }
@@ -116,7 +116,7 @@ impl Answer for Notice {
 }
 "#;
 
-/// Where the crate's programs are: `host`, and `careless`, which is the same without its rule.
+/// The folder of the crate's programs: `host`, and `careless`, the same without its rule.
 fn programs(test: &str, profile: &str) -> PathBuf {
     let folder = Folder::new(&format!("outside-{test}-{profile}"));
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
@@ -129,12 +129,12 @@ fn programs(test: &str, profile: &str) -> PathBuf {
     folder.file(".cargo/config.toml", CONFIG.replace("TARGET", &target));
     folder.file("src/bin/host.rs", PROGRAM);
     folder.file("src/bin/careless.rs", careless);
-    // The versions that are known to work, and are here.
+    // The versions of the workspace, which are available offline.
     fs::copy(repository().join("Cargo.lock"), folder.path().join("Cargo.lock")).unwrap();
 
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--offline", "--profile", profile]).current_dir(folder.path());
-    // What it depends on is built once.
+    // A shared target directory: dependencies are built once.
     cargo.env("CARGO_TARGET_DIR", env!("CARGO_TARGET_TMPDIR"));
     for variable in ["CARGO_BUILD_TARGET", "CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS"] {
         cargo.env_remove(variable);
@@ -144,7 +144,7 @@ fn programs(test: &str, profile: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(target).join(if profile == "dev" { "debug" } else { profile })
 }
 
-/// What a program answers, on a connection of its own or as a filter.
+/// The answer of a program, over a connection or as a filter.
 fn answer(client: &mut (impl Read + Write), request: &str) -> String {
     client.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
@@ -153,7 +153,7 @@ fn answer(client: &mut (impl Read + Write), request: &str) -> String {
 }
 
 #[test]
-fn a_service_of_somebody_else_is_served_with_the_call_that_only_its_own_rule_allows() {
+fn a_third_party_service_makes_the_call_that_only_its_own_rule_allows() {
     for profile in ["dev", "release"] {
         let programs = programs("served", profile);
         let notices = Folder::new(&format!("outside-notices-{profile}"));
@@ -165,7 +165,7 @@ fn a_service_of_somebody_else_is_served_with_the_call_that_only_its_own_rule_all
                 for (request, expected) in [
                     ("notice\r\n", "Closed on Monday.\r\n"),
                     ("", "processes or notice?\r\n"),
-                    // Too long for it.
+                    // Too long.
                     ("processes of this host\r\n", ""),
                 ] {
                     let mut served = serve(name);
@@ -181,14 +181,14 @@ fn a_service_of_somebody_else_is_served_with_the_call_that_only_its_own_rule_all
             assert!(processes.strip_suffix("\r\n").unwrap().parse::<u16>().unwrap() > 0, "{mode:?}");
             served.ended_well();
 
-            // Without the rule, that call ends it: the client gets nothing.
+            // Without the rule, the call kills it: the client gets nothing.
             let mut served = serve("careless");
             let mut received = Vec::new();
             served.client.write_all(b"processes\r\n").unwrap();
             let _ = served.client.read_to_end(&mut received);
             assert_eq!(received, b"", "{mode:?}");
             if mode == Mode::Keeper {
-                // It was the end of one process, and not of the one that made it.
+                // Only this process ended, not the one that created it.
                 served.ended_well();
             } else {
                 assert_eq!(served.process.wait().signal(), Some(SIGSYS), "{mode:?}");
@@ -213,7 +213,7 @@ fn a_debug_build_names_the_call_that_no_rule_allows() {
 }
 
 #[test]
-fn it_reads_its_file_again_under_the_lock_down_and_no_other() {
+fn after_the_lock_down_it_rereads_its_own_file_and_no_other() {
     let programs = programs("reload", "release");
     let notices = Folder::new("outside-reload");
     let notice = notices.file("notice", "Closed on Monday.\n");
@@ -224,7 +224,7 @@ fn it_reads_its_file_again_under_the_lock_down_and_no_other() {
     fs::write(&notice, "Open again.\n").unwrap();
     daemon.process.signal("HUP");
     wait_until(|| ask() == "Open again.\r\n");
-    // What the file leads to elsewhere stays closed.
+    // The link's target in another directory stays closed.
     let elsewhere = Folder::new("outside-elsewhere");
     let secret = elsewhere.file("secret", "Nobody's business.\n");
     fs::remove_file(&notice).unwrap();
@@ -235,7 +235,7 @@ fn it_reads_its_file_again_under_the_lock_down_and_no_other() {
 }
 
 #[test]
-fn a_mistake_and_an_error_of_its_own_are_one_sentence_each() {
+fn usage_errors_and_its_own_errors_are_one_sentence_each() {
     let programs = programs("errors", "release");
     for (arguments, code, said) in [
         (["--notice", "/nowhere"], 1, "No such file or directory (os error 2)"),

@@ -1,5 +1,5 @@
-//! Packages and images, made of what `make` has built: what is in them, what their checkers say of them, and what they do on a
-//! host. `make packages-test` runs all of it, `make test` what needs no machine of its own.
+//! Packages and images made from what `make` has built: their content, the reports of their checkers, and their behaviour on a
+//! host. `make packages-test` runs everything, `make test` what needs no machine.
 
 mod support;
 
@@ -12,10 +12,10 @@ use std::sync::LazyLock;
 use support::machine::Machine;
 use support::{Folder, repository, wait_until};
 
-/// Packages of one kind, gone with the test's process: those of an earlier one are removed by the next.
+/// Packages of one kind, removed with the test's process or by the next one.
 struct Packages {
     folder: PathBuf,
-    /// What making them printed, with what their checker says.
+    /// The output of building them, including that of their checker.
     printed: String,
 }
 
@@ -40,7 +40,7 @@ static DEB: LazyLock<Packages> = LazyLock::new(|| make("deb"));
 static RPM: LazyLock<Packages> = LazyLock::new(|| make("rpm"));
 static IMAGE: LazyLock<Packages> = LazyLock::new(|| make("image"));
 
-/// Runs a shell command, and returns what it prints.
+/// Runs a shell command, and returns its output.
 fn shell(command: &str) -> String {
     let output = Command::new("bash").args(["-o", "pipefail", "-ec", command]).stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
@@ -56,14 +56,14 @@ fn modes(root: &Path) -> BTreeSet<(String, String)> {
         .collect()
 }
 
-/// Asserts that what packages installed is what `make install` installs, modes included, with nothing but `more` besides, and
-/// that the pages lead to each other.
+/// Asserts that the packages install what `make install` installs, with the same modes, and besides only `more`, and that the pages
+/// link to each other.
 fn assert_is_what_make_installs(root: &Path, more: &[&str]) {
     let staged = Folder::new(&format!("packages-staged-{}", root.file_name().unwrap().display()));
     let quiet = "env -u MAKEFLAGS -u MAKELEVEL make --silent";
     shell(&format!("{quiet} -C {} install PREFIX=/usr DESTDIR={}", repository().display(), staged.path().display()));
     let plain = |list: BTreeSet<(String, String)>| {
-        // Manual pages are compressed, and only there.
+        // Manual pages are compressed only in packages.
         list.into_iter().map(|(path, mode)| (path.trim_end_matches(".gz").to_owned(), mode)).collect::<BTreeSet<_>>()
     };
     let (installed, staged) = (plain(modes(root)), plain(modes(staged.path())));
@@ -94,14 +94,14 @@ fn the_debian_packages_are_what_make_installs_and_lintian_is_silent() {
     let (debs, root) = (DEB.folder.display(), folder.path().join("deb"));
     shell(&format!("for deb in {debs}/*.deb; do dpkg-deb --extract $deb {}; done", root.display()));
     assert_is_what_make_installs(&root, &["usr/share/lintian/overrides/", "usr/share/doc/"]);
-    // Upstream's changelog, Debian's, and the licences, for each.
+    // The changelogs of upstream and Debian, and the licences, for each.
     for package in ["small-services", "small-services-lunchd"] {
         for file in ["changelog.gz", "changelog.Debian.gz", "copyright"] {
             let file = root.join("usr/share/doc").join(package).join(file);
             assert!(file.exists(), "{}", file.display());
         }
     }
-    // Both say which C library is inside, and neither needs one.
+    // Both name the C library inside, and neither requires one.
     let fields = shell(&format!("for deb in {debs}/*.deb; do dpkg-deb --field $deb Built-Using Depends Version; done"));
     assert_eq!(fields.matches("Built-Using: glibc (= ").count(), 2, "{fields}");
     assert!(!fields.contains("libc6"), "{fields}");
@@ -115,7 +115,7 @@ fn the_rpm_packages_are_what_make_installs_and_rpmlint_is_silent() {
     assert!(summary.contains(" 0 errors, 0 warnings"), "{}", RPM.printed);
     let (rpms, root) = (RPM.folder.display(), folder.path().join("rpm"));
     fs::create_dir(&root).unwrap();
-    // Files, owners and modes, as rpm puts them there; the scripts are for a Fedora that runs.
+    // Files, owners and modes, as rpm installs them. The scripts need a running Fedora.
     let rpm = format!("rpm --root {} --dbpath /var/lib/rpm", root.display());
     if rustix::process::geteuid().is_root() {
         shell(&format!("{rpm} --install --nodeps --noscripts {rpms}/*.rpm && {rpm} --verify --nodeps --all"));
@@ -128,7 +128,7 @@ fn the_rpm_packages_are_what_make_installs_and_rpmlint_is_silent() {
         let left = shell(&format!("find {} -name '*small*' -o -name '*lunchd*'", root.display()));
         assert_eq!(left, "");
     }
-    // systemd presets all sockets, and the package's own preset disables them.
+    // systemd's preset enables all sockets, and the package's preset disables them.
     let sockets = |web: bool| {
         let units = fs::read_dir(repository().join("units")).unwrap().map(|unit| unit.unwrap().file_name());
         let sockets = units.map(|name| name.into_string().unwrap()).filter(|name| name.ends_with(".socket"));
@@ -148,7 +148,7 @@ fn the_rpm_packages_are_what_make_installs_and_rpmlint_is_silent() {
 }
 
 #[test]
-fn the_crates_are_packaged_without_a_word_and_hold_what_they_need() {
+fn the_crates_are_packaged_without_warnings_and_are_complete() {
     let folder = Folder::new("packages-crates");
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["package", "--workspace", "--locked", "--offline", "--no-verify", "--allow-dirty", "--target-dir"]);
@@ -174,13 +174,13 @@ fn all_files_that_name_the_version_name_the_same() {
     let script = repository().join("packaging/release");
     let output = Command::new(script).env("CHECK", "yes").stdin(Stdio::null()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    // Between two versions the page of changes has new ones, and there may be changes that are not committed.
+    // Between two versions the changelog has new entries, and there may be uncommitted changes.
     let wrong: Vec<_> =
         said.lines().filter(|line| !line.contains(": CHANGELOG.md ") && !line.contains("not committed")).collect();
     assert!(wrong.is_empty(), "{wrong:?}");
 }
 
-/// A container of runc's, gone with the value.
+/// A container of runc, removed with the value.
 struct Container<'a>(&'a Folder, String);
 
 impl Container<'_> {
@@ -199,7 +199,7 @@ impl Drop for Container<'_> {
 }
 
 #[test]
-fn the_image_serves_read_only_and_without_any_right_and_says_whether_it_is_well() {
+fn the_image_serves_read_only_without_privileges_and_reports_its_health() {
     if !rustix::process::geteuid().is_root() {
         return; // runc of this host needs it
     }
@@ -227,7 +227,7 @@ fn the_image_serves_read_only_and_without_any_right_and_says_whether_it_is_well(
 
     let network = format!("nsenter -n -t {}", fs::read_to_string(&pid).unwrap());
     support::assert_fortune(shell(&format!("{network} nc 127.0.0.1 1717 </dev/null")).as_bytes());
-    // The health check, from inside: the answer of its own service is right, and that of none is not.
+    // The health check, from inside: it accepts the answer of its own service, and none from a missing service.
     let ask = |asked: &str| container.runc(&["exec"], &["/small-services", "doctor", "--ask", asked]).output().unwrap();
     let output = ask("qotd=127.0.0.1:1717");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -238,7 +238,7 @@ fn the_image_serves_read_only_and_without_any_right_and_says_whether_it_is_well(
     assert!(container.runc(&["kill"], &["TERM"]).status().unwrap().success());
     assert_eq!(started.wait().unwrap().code(), Some(0), "{}", said());
 
-    // All the programs are in it and nothing else that could be executed.
+    // All the programs are in it, and nothing else that is executable.
     let programs: BTreeSet<_> = support::programs()
         .chain(["lunchd", "small-services"])
         .map(|name| (name.to_owned(), "755".to_owned()))
@@ -251,12 +251,12 @@ fn the_image_serves_read_only_and_without_any_right_and_says_whether_it_is_well(
     assert_eq!(licences, ["LICENSE-APACHE", "LICENSE-MIT", "NOTICE"]);
 }
 
-/// What is on a host but for what comes and goes by itself, and the package manager's own memory.
+/// The state of a host, without what changes by itself and the package manager's records.
 const FILES: &str = "find / -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /tmp -o -path /var/log -o -path /var/cache \
     -o -path /var/lib/apt -o -path /var/lib/dpkg -o -path '/var/lib/systemd/*' -o -path '/run/systemd/*' -o -path /run/log \
     -o -path '/run/udev*' -o -path '/var/tmp/*' -o -path '/run/credentials*' \\) -prune -o -print | sort";
 
-/// The life of the packages on one Debian, from two commands to nothing.
+/// The life of the packages on one Debian, from installation by two commands to removal.
 fn live_on(release: &str) {
     let machine = Machine::boot_release(&format!("packages-{release}"), release, &[]);
     let debs = DEB.folder.display();
@@ -273,7 +273,7 @@ fn live_on(release: &str) {
     machine.shell("systemctl enable --now fortune.socket 2>&1");
     support::assert_fortune(&machine.client("nc localhost 17 </dev/null"));
 
-    // The other ways to serve, and what the doctor thinks.
+    // The other ways to serve, and the doctor's report.
     machine.shell("systemctl enable --now echo-daemon.socket discard.socket lunchd-http.socket 2>&1");
     let page = String::from_utf8(machine.client("curl --silent http://localhost/")).unwrap();
     support::web::assert_dish(&page);
@@ -281,7 +281,7 @@ fn live_on(release: &str) {
     assert!(said.contains("All is well."), "{said}");
     assert_eq!(machine.shell("systemd-analyze verify --man=no fortune.socket lunchd.service 2>&1"), "");
 
-    // An upgrade leaves connections alone, and what starts afterwards is new.
+    // An upgrade keeps connections. What starts afterwards is new.
     let newer = "mkdir /tmp/newer && for deb in DEBS/*.deb; do dpkg-deb --raw-extract $deb /tmp/deb && \
         sed -i 's/VERSION-1/&.1/' /tmp/deb/DEBIAN/control && \
         dpkg-deb --root-owner-group --build /tmp/deb /tmp/newer/${deb##*/} >/dev/null && rm -r /tmp/deb || exit 1; done"
@@ -303,14 +303,14 @@ fn live_on(release: &str) {
     let said = machine.shell("small-services doctor || true");
     assert!(said.contains("echo-daemon"), "the doctor names what goes on with a program that was replaced: {said}");
 
-    // Removed: nothing runs, with connections open, and what was enabled is remembered.
+    // Removed with open connections: nothing runs, and what was enabled is remembered.
     machine.shell(
         "exec 3<>/dev/tcp/127.0.0.1/7 4<>/dev/tcp/127.0.0.1/9
         echo one >&3; read -r answer <&3
         apt-get remove --yes --quiet small-services small-services-lunchd",
     );
     assert_eq!(machine.shell("ss -Hltun"), "", "a port stays open");
-    // What is enabled is found again: not-found.
+    // What was enabled stays enabled: not-found.
     let units = "systemctl list-units --all --no-legend --plain '*@*.service' '*-daemon.service' '*.socket' 'lunchd*' | \
         grep -v ' not-found '";
     let names: Vec<_> = small_services::services::all().map(|row| row.unit).chain(["lunchd"]).collect();
@@ -331,12 +331,12 @@ fn live_on(release: &str) {
 
 #[test]
 #[ignore = "boots a machine: make packages-test"]
-fn they_live_on_debian_12() {
+fn they_install_upgrade_and_remove_on_debian_12() {
     live_on("bookworm");
 }
 
 #[test]
 #[ignore = "boots a machine: make packages-test"]
-fn they_live_on_debian_13() {
+fn they_install_upgrade_and_remove_on_debian_13() {
     live_on("trixie");
 }

@@ -40,7 +40,7 @@ fn qotd_chooses_anew_for_every_connection() {
     }
 }
 
-/// 1,000 clients of a service send 64 KiB before they read; each gets the whole reply and an orderly end.
+/// 1,000 clients of a service send 64 KiB before they read. Each gets the whole reply and an orderly end.
 fn clients_that_talk_first_are_never_reset(mode: Mode, name: &str, check: fn(&[u8])) {
     const CLIENTS: usize = 1_000;
     let question = noise(64 * KIB);
@@ -54,7 +54,7 @@ fn clients_that_talk_first_are_never_reset(mode: Mode, name: &str, check: fn(&[u
         };
         client.write_all(&question).unwrap();
         check(&read_all(&mut client));
-        // A reset would show here, if it has not come yet.
+        // A late reset would show here.
         client.shutdown(Shutdown::Write).expect("the connection is still there");
         let ended = process.is_none_or(|mut process| process.wait().success());
         assert!(ended && client.take_error().unwrap().is_none());
@@ -105,7 +105,7 @@ fn a_reply_ends_at_once_for_a_client_that_keeps_its_side_open() {
 fn a_client_that_trickles_cannot_hold_a_reply_open() {
     for (mode, name) in MODES.iter().flat_map(|&mode| [(mode, "qotd"), (mode, "daytime"), (mode, "time")]) {
         let mut served = served(mode, name, &["--idle-timeout", "1"]);
-        // Let go although it is never silent: then writing fails.
+        // Closed although it is never silent: then writing fails.
         wait_until(|| {
             thread::sleep(Duration::from_millis(20));
             served.client.write_all(b"x").is_err()
@@ -128,7 +128,7 @@ fn echo_sends_everything_back_in_order() {
 }
 
 #[test]
-fn echo_sends_back_what_is_under_way_when_the_client_has_sent_everything() {
+fn echo_sends_back_pending_octets_after_the_client_has_sent_everything() {
     for mode in MODES {
         let mut served = served(mode, "echo", &[]);
         let question = noise(100 * KIB);
@@ -155,7 +155,7 @@ fn echo_answers_each_piece_without_waiting_for_more() {
 fn echo_holds_back_a_client_that_does_not_read_and_keeps_its_memory() {
     for mode in MODES {
         let mut served = served(mode, "echo", &["--idle-timeout", "3600"]);
-        // Until both directions are full: then a write waits, which shows as a time-out here.
+        // Until both directions are full: then a write blocks, which shows as a time-out here.
         served.client.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
         let chunk = noise(MIB);
         let mut sent = Vec::new();
@@ -201,7 +201,7 @@ fn time_counts_the_seconds_since_1900() {
 fn chargen_sends_the_lines_of_the_rfc_until_the_client_closes() {
     for mode in MODES {
         let mut served = served(mode, "chargen", &["--max-rate", "0"]);
-        // Thrown away, however much it is, as long as the client reads as well.
+        // Dropped, whatever the amount, as long as the client reads as well.
         let sent = send(&served.client, noise(8 * MIB));
         let mut octets = vec![0; 16 * MIB];
         served.client.read_exact(&mut octets).unwrap();
@@ -217,7 +217,7 @@ fn chargen_sends_the_lines_of_the_rfc_until_the_client_closes() {
     }
 }
 
-/// What TCP sends before it paces: ten segments, of 64 KiB on loopback; and a segment that is begun.
+/// What TCP sends before it paces: ten segments of 64 KiB on loopback, and a segment in progress.
 const UNPACED: usize = 11 * 64 * KIB;
 
 #[test]
@@ -233,7 +233,7 @@ fn a_stream_is_sent_no_faster_than_its_rate_and_is_not_idle() {
                 let sent = send(&served.client, if name == "echo" { noise(LENGTH) } else { Vec::new() });
                 let mut octets = vec![0; LENGTH];
                 served.client.read_exact(&mut octets).unwrap();
-                // The kernel's clock is ours, and a slow machine only takes longer: twice the rate is far from unlimited.
+                // The kernel uses the same clock, and a slow machine only takes longer. Twice the rate is far from unlimited.
                 let milliseconds = usize::try_from(start.elapsed().as_millis()).unwrap();
                 let allowed = 2 * RATE * milliseconds / 1000 + UNPACED;
                 assert!(LENGTH <= allowed, "{mode:?}, {name}: {LENGTH} octets in {milliseconds} ms, {allowed} allowed");
@@ -248,7 +248,7 @@ fn a_stream_is_sent_no_faster_than_its_rate_and_is_not_idle() {
 #[test]
 fn daytime_sends_the_line_of_the_super_servers_by_default() {
     for mode in MODES {
-        // The reply lies between two readings of the same clock in the same words.
+        // The reply lies between two readings of the same clock in the same format.
         let date = || {
             let output = Command::new("date").env("LC_ALL", "C").arg("+%a %b %e %H:%M:%S %Y\r").output().unwrap();
             String::from_utf8(output.stdout).unwrap()
@@ -261,7 +261,7 @@ fn daytime_sends_the_line_of_the_super_servers_by_default() {
 }
 
 #[test]
-fn daytime_writes_the_time_as_asked() {
+fn daytime_uses_the_requested_format() {
     for mode in MODES {
         let reply =
             |arguments: &[&str]| String::from_utf8(read_all(&mut served(mode, "daytime", arguments).client)).unwrap();
@@ -274,7 +274,7 @@ fn daytime_writes_the_time_as_asked() {
 }
 
 #[test]
-fn silent_clients_are_let_go() {
+fn connections_of_silent_clients_are_closed() {
     for (mode, name) in MODES.iter().flat_map(|&mode| [(mode, "echo"), (mode, "discard")]) {
         let mut served = served(mode, name, &["--idle-timeout", "1"]);
         assert_eq!(read_all(&mut served.client), b"", "{name}");
@@ -298,7 +298,7 @@ fn a_client_that_sends_little_by_little_is_not_silent() {
 }
 
 #[test]
-fn a_client_that_stops_reading_is_let_go() {
+fn the_connection_of_a_client_that_stops_reading_is_closed() {
     for (mode, name) in MODES.iter().flat_map(|&mode| [(mode, "echo"), (mode, "chargen")]) {
         let mut served = served(mode, name, &["--idle-timeout", "1"]);
         let chunk = vec![b'x'; 64 * KIB];
@@ -311,7 +311,7 @@ fn a_client_that_stops_reading_is_let_go() {
 fn a_client_that_vanishes_is_no_error() {
     for name in support::programs() {
         let mut served = support::logging(name, support::options(name));
-        // Closing over an unread reply resets the connection under the program.
+        // Closing with an unread reply resets the connection while the program uses it.
         let _ = served.client.write_all(b"hello");
         drop(served.client);
         let (code, log) = served.process.log();
@@ -335,7 +335,7 @@ fn a_unix_domain_connection_is_served_as_well() {
 #[test]
 fn a_connection_passed_in_listen_fds_is_served() {
     let (mut client, server) = support::connection();
-    // As systemd passes it without StandardInput=socket: descriptor 3, and LISTEN_PID is the program itself.
+    // As systemd passes it without StandardInput=socket: descriptor 3, with LISTEN_PID of the program itself.
     let script = format!("LISTEN_PID=$$ LISTEN_FDS=1 exec {} 3<&0 0</dev/null", program("echo").display());
     let mut process = Process::start(Command::new("sh").args(["-c", &script]).stdin(server).stdout(Stdio::null()));
     client.write_all(b"hello").unwrap();
@@ -374,7 +374,7 @@ fn between_two_sockets_it_is_a_filter() {
 }
 
 #[test]
-fn a_connection_that_does_not_wait_is_made_to() {
+fn a_non_blocking_connection_is_made_blocking() {
     let (mut client, server) = support::connection();
     std::net::TcpStream::from(server.try_clone().unwrap()).set_nonblocking(true).unwrap();
     let mut process = Process::start(Command::new(program("echo")).stdin(server.try_clone().unwrap()).stdout(server));

@@ -1,5 +1,5 @@
-//! What the kernel's Landlock cannot forbid, right by right: who says so, who does not, and who refuses to serve then. The kernels
-//! are this one, which says that it is older (`tests/helpers/old_kernel.rs`).
+//! What the kernel's Landlock cannot forbid, right by right: which programs log it, which do not, and which refuse to serve. The
+//! kernel is this one, pretending to be older (`tests/helpers/old_kernel.rs`).
 
 mod support;
 
@@ -14,16 +14,16 @@ use hunker::{Landlock, Rights};
 use small_services::policy::Io;
 use support::{Process, audit, helper, is_about_landlock, options, program};
 
-/// What a kernel of Debian 12's lacks, where no datagrams are served.
+/// What Debian 12's kernel lacks, for a service without datagrams.
 const LACKING: &str = "this kernel (Landlock ABI 2) cannot forbid truncating files, ioctl on devices, connections to Unix-domain \
                        sockets by path, binding TCP ports, TCP connections, binding UDP ports, sending UDP datagrams, connections \
                        to abstract Unix-domain sockets or signals to other processes";
-/// And where they are, which takes sending them.
+/// And for a service with datagrams, which must send them.
 const LACKING_WITH_UDP: &str = "this kernel (Landlock ABI 2) cannot forbid truncating files, ioctl on devices, connections to \
                                 Unix-domain sockets by path, binding TCP ports, TCP connections, binding UDP ports, connections to \
                                 abstract Unix-domain sockets or signals to other processes";
 
-/// Small services and lunchd.
+/// The small services and lunchd.
 fn all() -> impl Iterator<Item = &'static str> {
     support::programs().chain(["lunchd"])
 }
@@ -37,7 +37,7 @@ fn daemon(kernel: &str, name: &str, arguments: &[&str]) -> Process {
     Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()))
 }
 
-/// One process for all.
+/// A daemon with `--shared`.
 fn shared(name: &str) -> &'static [&'static str] {
     if name == "lunchd" { &[] } else { &["--shared"] }
 }
@@ -46,7 +46,7 @@ fn scheme(name: &str) -> &'static str {
     if name == "lunchd" { "http://" } else { "tcp://" }
 }
 
-/// Tells it to end, and returns the rest of its log.
+/// Ends it, and returns the rest of its log.
 fn ended(mut process: Process) -> String {
     process.signal("TERM");
     let (code, log) = process.whole_log();
@@ -55,20 +55,21 @@ fn ended(mut process: Process) -> String {
 }
 
 #[test]
-fn a_daemon_says_once_what_landlock_cannot_forbid() {
+fn a_daemon_logs_once_what_landlock_cannot_forbid() {
     for name in all() {
         for keeper in [false, true] {
             if keeper && name == "lunchd" {
                 continue;
             }
             let mut process = daemon("abi-2", name, if keeper { &[] } else { shared(name) });
-            // A keeper's policy holds what a process for datagrams may do (discard's answers none), and that it may end its own.
+            // A keeper's policy includes what a process for datagrams may do (discard's answers none), and the signal that ends its
+            // processes.
             let lacking = if keeper && name != "discard" { LACKING_WITH_UDP } else { LACKING };
             let signals = if keeper { ", but for signals to other processes" } else { "" };
             let line = format!("{name}: {lacking}; seccomp does{signals}\n");
             assert_eq!(process.any_line(), line);
             let address = process.serving_on(scheme(name));
-            // Whoever is served, and by whatever process.
+            // Every service in every kind of process.
             for _ in 0..5 {
                 let mut client = TcpStream::connect(address).unwrap();
                 client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
@@ -91,7 +92,7 @@ fn a_daemon_says_once_what_landlock_cannot_forbid() {
 }
 
 #[test]
-fn what_each_version_lacks_is_what_it_does_not_know() {
+fn each_version_lacks_the_rights_that_it_does_not_know() {
     let has = Landlock::of_kernel().unwrap().abi;
     for (abi, words) in [
         (1, "forbid truncating files, ioctl on devices"),
@@ -113,14 +114,14 @@ fn what_each_version_lacks_is_what_it_does_not_know() {
             assert!(line.contains(&format!("(Landlock ABI {abi})")) && line.contains(words), "{abi}: {line}");
         }
     }
-    // The newest that this program knows has nothing to say.
+    // With the newest version that this program knows, nothing is logged.
     if has >= 10 {
         assert!(daemon("abi-10", "echo", &["--shared"]).any_line().contains("serving on "));
     }
 }
 
 #[test]
-fn a_process_for_one_connection_a_filter_and_one_that_inetd_starts_again_say_nothing() {
+fn a_process_for_one_connection_a_filter_and_one_that_inetd_restarts_log_nothing() {
     for name in support::programs() {
         let (mut client, server) = support::connection();
         let mut command = Command::new(helper("old_kernel"));
@@ -175,7 +176,7 @@ fn full_refuses_what_strict_serves() {
 }
 
 #[test]
-fn why_there_is_no_landlock_is_told_with_the_way_out() {
+fn the_reason_for_a_missing_landlock_is_logged_with_the_next_step() {
     let calls = "landlock_create_ruleset, landlock_add_rule and landlock_restrict_self";
     let filters = "systemd-nspawn: --system-call-filter=; Docker, Podman: a profile by --security-opt seccomp=; a unit: \
                    SystemCallFilter=";
@@ -195,7 +196,7 @@ fn why_there_is_no_landlock_is_told_with_the_way_out() {
         ),
         (
             "forbidden",
-            "a filter outside of the program forbids the Landlock calls, that of a container or a service manager perhaps",
+            "a filter outside of the program forbids the Landlock calls, for example that of a container or a service manager",
             format!("have that filter allow {calls} ({filters})"),
         ),
     ] {
@@ -215,7 +216,7 @@ fn why_there_is_no_landlock_is_told_with_the_way_out() {
     let (_, log) = daemon("no-seccomp", "echo", &[]).whole_log();
     let way_out = format!("have the filter that forbids it, a container's perhaps, allow seccomp ({filters})");
     assert!(log.contains(&way_out), "{log}");
-    // Without both, nobody says that the other does it.
+    // With neither, the log does not claim that the other one forbids it.
     let mut command = Command::new(helper("old_kernel"));
     command.arg("abi-2").arg(helper("old_kernel")).arg("seccomp").arg(program("echo"));
     command.args(["--shared", "--sandbox", "best-effort", "--listen", "tcp://127.0.0.1:0"]);
@@ -225,7 +226,7 @@ fn why_there_is_no_landlock_is_told_with_the_way_out() {
 }
 
 #[test]
-fn what_the_policies_leave_is_what_strict_may_leave() {
+fn the_policies_leave_only_what_strict_permits() {
     for (service, io) in audit::combinations() {
         let policy = audit::policy(service, io);
         let left: BTreeSet<_> = policy.reached(true).iter().map(|right| right.name).collect();
@@ -263,7 +264,7 @@ fn the_table_of_versions_is_what_the_lock_down_asks_for() {
         assert_eq!(number, format!("{abi}"));
         let of_this: Vec<_> = Rights::all().iter().filter(|right| right.abi == abi).collect();
         for right in &of_this {
-            assert!(stops.contains(right.act), "{abi}: no {:?} in {stops:?}", right.act);
+            assert!(stops.contains(right.action), "{abi}: no {:?} in {stops:?}", right.action);
         }
         assert!(kernel.split([' ', ',', ';']).any(|it| it == hunker::kernel_of(abi)), "{abi}: {kernel}");
     }

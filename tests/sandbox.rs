@@ -1,4 +1,4 @@
-//! The lock-down on the real programs, and layer by layer. tests/escapes.rs has what an attacker would try.
+//! The lock-down of the real programs, also layer by layer. tests/escapes.rs has an attacker's attempts.
 
 mod support;
 
@@ -16,7 +16,7 @@ const EPERM: i32 = 1;
 const EAGAIN: i32 = 11;
 const SIGXFSZ: i32 = 25;
 
-/// How an act ended.
+/// The outcome of an attempt.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
     Done,
@@ -51,7 +51,7 @@ fn limits_alone_stop_growing_files_and_cannot_be_raised() {
 
 #[test]
 fn limits_alone_stop_new_processes_of_any_user_but_root() {
-    // The kernel exempts root of the initial user namespace from RLIMIT_NPROC, so this runs as somebody else.
+    // The kernel exempts root of the initial user namespace from RLIMIT_NPROC, so this runs as another user.
     let mut command = tool("unshare");
     if is_root() {
         command = tool("setpriv");
@@ -70,11 +70,11 @@ fn not_dumpable_alone_is_not_dumpable() {
     assert_eq!(outcome("NotDumpable", "be dumpable"), Outcome::Refused(EPERM));
 }
 
-/// A service that waits for its client, locked down.
+/// A locked-down service that waits for its client.
 fn waiting(name: &str) -> (support::Served, String) {
     let mut served = support::inetd_style(name, &[]);
     if name == "echo" {
-        // The answer shows that the lock-down is over.
+        // The answer shows that the lock-down is complete.
         served.client.write_all(b"x").unwrap();
         served.client.read_exact(&mut [0]).unwrap();
     } else {
@@ -140,7 +140,7 @@ fn the_system_calls_that_survive_are_those_of_the_table() {
         let table: BTreeSet<_> = audit::rules(service, peer).map(|rule| number(rule).to_string()).collect();
         assert_eq!(survivors, table, "{service} on a {peer:?}");
         let most = match (peer, service) {
-            // All calls of its processes, and what it takes to make and to end them.
+            // All calls of its processes, and those that create and end them.
             (Io::KeeperAndFiles, _) => 28,
             (Io::Keeper, _) => 25,
             (Io::DatagramsAndFiles, _) => 12,
@@ -159,7 +159,7 @@ fn the_system_calls_that_survive_are_those_of_the_table() {
 #[test]
 #[allow(clippy::too_many_lines)] // a table
 fn the_table_pins_these_arguments() {
-    // Written out once more, so that no row is widened by accident: the call, and each pinned argument by its position.
+    // Written out a second time, so that no rule is widened by accident: the call, and each pinned argument by its position.
     const REPLIES: &[&str] = &["recvfrom 0=12.. 3=0x20", "sendto 0=12.. 3=0xc000 5=0", "shutdown 0=12.. 1=1"];
     const LARGE: [&str; 2] = ["setsockopt 0=12.. 1=1 2=7", "setsockopt 0=12.. 1=1 2=8"];
     const DROPS: &[&str] = &["recvfrom 0=12.. 3=0x20", LARGE[0], LARGE[1]];
@@ -244,7 +244,7 @@ fn the_table_pins_these_arguments() {
         if matches!(peer, Io::ListenersAndFiles | Io::SocketsAndFiles) {
             add(&["fstat 0=12..", "openat 0=0xffffff9c 2=0x80900", "read 0=0", "read 0=12.."]);
         }
-        // A time zone has one name, and is read when it is told to.
+        // A time zone is a single file, read at SIGHUP.
         for &service in services {
             let mut expected = expected.clone();
             let files = matches!(peer, Io::ListenersAndFiles | Io::SocketsAndFiles);
@@ -272,7 +272,7 @@ fn the_table_pins_these_arguments() {
 #[test]
 fn a_live_service_is_not_dumpable() {
     if !is_root() {
-        return; // the owner of /proc/PID shows it, and only where the process is not root's anyway
+        return; // the owner of /proc/PID shows it, unless the process belongs to root anyway
     }
     let folder = support::Folder::new("dumpable");
     let (mut client, server) = support::connection();
@@ -287,7 +287,7 @@ fn a_live_service_is_not_dumpable() {
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&owner), 0, "a process of the same user may look into it");
 }
 
-/// What a program does after the filter is attached, by strace(1): the names of the system calls.
+/// The names of a program's system calls after the filter is attached, by strace(1).
 fn calls_after_the_lock_down(name: &str, talk: impl FnOnce(&mut std::net::TcpStream)) -> BTreeSet<String> {
     let folder = support::Folder::new(&format!("strace-{name}"));
     let trace = folder.path().join("trace");
@@ -309,7 +309,7 @@ fn calls_after_the_lock_down(name: &str, talk: impl FnOnce(&mut std::net::TcpStr
 }
 
 #[test]
-fn a_connection_takes_just_the_calls_of_the_table() {
+fn a_connection_makes_only_the_calls_of_the_table() {
     for (name, service) in [("qotd", "qotd"), ("echo", "echo"), ("daytime", "daytime"), ("discard", "discard")] {
         let made = calls_after_the_lock_down(name, |client| {
             client.write_all(b"hello").unwrap();
@@ -325,7 +325,7 @@ fn a_connection_takes_just_the_calls_of_the_table() {
     }
 }
 
-/// Starts a program with the connection as an old kernel would: without the calls of these layers.
+/// Starts a program with the connection on a simulated old kernel, without the calls of these layers.
 fn on_an_old_kernel(missing: &[(&str, &str)], name: &str, mode: &str, server: std::os::fd::OwnedFd) -> Process {
     let mut command = Command::new("env");
     for (call, _) in missing {
@@ -340,7 +340,7 @@ fn every_service_refuses_an_old_kernel_or_says_what_it_lacks() {
     const LAYERS: [(&str, &str); 2] = [("landlock", "Landlock"), ("seccomp", "seccomp")];
     for missing in [&LAYERS[..1], &LAYERS[1..], &LAYERS] {
         for name in support::programs() {
-            // A connection, and a listening socket for one process that serves all.
+            // A connection, and a listening socket for a daemon.
             for one_for_all in [false, true] {
                 let start = |mode: &str| {
                     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -355,7 +355,7 @@ fn every_service_refuses_an_old_kernel_or_says_what_it_lacks() {
                 assert_eq!(code, Some(1), "{log}");
                 assert!(log.starts_with(&refusal) && log.lines().count() == 1, "{log}");
                 let mut nothing = Vec::new();
-                let _ = client.read_to_end(&mut nothing); // reset, where nobody took the connection
+                let _ = client.read_to_end(&mut nothing); // reset, if the program did not accept the connection
                 assert_eq!(nothing, b"");
 
                 let (mut client, mut process) = start("best-effort");
@@ -404,7 +404,7 @@ fn off_means_off() {
     let copy = support::public_copy(&program("echo"), &folder);
     let mut command = Command::new(&copy);
     if is_root() {
-        command = tool("setpriv"); // what is not dumpable is root's, so it must not be root's anyway
+        command = tool("setpriv"); // the files of a process that is not dumpable belong to root, so the process itself must not
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(&copy);
     }
     let mut echo = Process::start(command.args(["--sandbox", "off"]).stdin(Stdio::piped()).stdout(Stdio::piped()));
@@ -412,7 +412,7 @@ fn off_means_off() {
     input.write_all(b"x").unwrap();
     output.read_exact(&mut [0]).unwrap();
     assert!(fs::read_to_string(format!("/proc/{}/status", echo.0.id())).unwrap().contains("Seccomp:\t0\n"));
-    // A debugger of the same user may look into it.
+    // A debugger of the same user may attach.
     let owner = fs::metadata(format!("/proc/{}/environ", echo.0.id())).unwrap();
     let user = if is_root() { 65534 } else { rustix::process::geteuid().as_raw() };
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&owner), user);

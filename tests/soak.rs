@@ -1,5 +1,5 @@
-//! A soak: mixed load on all services, in all three ways side by side, and requests to lunchd, for `SOAK` seconds (300 unless it says
-//! otherwise), with a look after each round at what could grow. `make soak` runs it.
+//! A soak test: mixed load on all services in all three ways side by side, and requests to lunchd, for `SOAK` seconds (300 by
+//! default). After each round it checks what could grow. `make soak` runs it.
 
 mod support;
 
@@ -9,7 +9,7 @@ use support::machine::Machine;
 use support::web::assert_dish;
 use support::{helper, units};
 
-/// A round of load, for each kind: the flood, its port and service, how many, and for how many seconds at most.
+/// A round of load, for each kind: the flood, its port and service, the number of clients, and the maximum number of seconds.
 const ROUND: [&str; 14] = [
     "burst @17 qotd 40 60",
     "halves @17 qotd 20 60",
@@ -27,8 +27,7 @@ const ROUND: [&str; 14] = [
     "datagrams @7 echo 5000 5",
 ];
 
-/// What `@` stands for: the daemons are on the ports themselves, services for one connection and daemons with `--shared` on ports
-/// of their own.
+/// The meaning of `@`: daemons use the standard ports, per-connection services and daemons with `--shared` others.
 const KINDS: [&str; 3] = ["", "100", "200"];
 
 /// What must not grow.
@@ -60,7 +59,7 @@ fn sizes(machine: &Machine) -> Sizes {
         descriptors: number(&format!("for pid in 1 $({daemons}); do ls /proc/$pid/fd; done | wc -l")),
         units: number("systemctl list-units --all --no-legend | wc -l"),
         failed: number("systemctl --failed --no-legend | wc -l"),
-        // Of each client that was reset before it had its process, systemd says that it has no name any more.
+        // For each client that was reset before it had its process, systemd logs that it has no name any more.
         errors: number(
             "journalctl --sync; journalctl --quiet --priority=err --no-pager | sed '/getpeername failed/d' | wc -l",
         ),
@@ -73,7 +72,7 @@ fn nothing_grows() {
     let seconds = std::env::var("SOAK").map_or(300, |seconds| seconds.parse().expect("SOAK is a number of seconds"));
     let machine = Machine::with_services("soak", "-daemon");
     machine.enable_lunchd();
-    // With other ports, nothing keeps the other kind from being there as well.
+    // On other ports, both kinds can run side by side.
     machine.shell(&format!(
         "cd /usr/local/lib/systemd/system && sed -i '/^Conflicts=/d' *-daemon.{{socket,service}} && \
          sed -i 's/^ListenStream=/&100/' {0}.socket && systemctl daemon-reload && systemctl start {0}.socket",

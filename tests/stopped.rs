@@ -1,17 +1,17 @@
-//! Stopped (SIGSTOP, or Ctrl-Z in a shell) and continued at each call that it can be blocked in, a program goes on where it
-//! was; and so does one that serves all clients when its terminal hangs up (SIGHUP).
+//! A program that is stopped (SIGSTOP, or Ctrl-Z in a shell) in a blocking call and continued resumes where it was. A daemon also
+//! survives the hang-up of its terminal (SIGHUP).
 //!
-//! What the kernel does with a blocked call then, for every call of the policies that can be blocked:
+//! What the kernel does with each call of the policies that can block:
 //!
 //! | call | after SIGCONT |
 //! |---|---|
-//! | `ppoll` | made again, for the time that was left |
-//! | `read`, `write` on pipes, terminals and other files; `write` on the way to the service manager and on the log | made again |
-//! | `read`, `write`, `recvfrom` on a connection with time limits | `EINTR`, and the program makes them again: the limit starts over. A `recvfrom` that had dropped something already returns that much |
-//! | `epoll_pwait`, `epoll_wait` | `EINTR`, and the event loop goes round |
+//! | `ppoll` | restarted, with the remaining time |
+//! | `read`, `write` on pipes, terminals and other files; `write` to the service manager and to the log | restarted |
+//! | `read`, `write`, `recvfrom` on a connection with time limits | `EINTR`, and the program repeats them: the limit starts again. A `recvfrom` that has already dropped something returns that amount |
+//! | `epoll_pwait`, `epoll_wait` | `EINTR`, and the event loop runs once more |
 //!
-//! No other call of the table waits for anybody: the sockets of one process for all do not block, or are asked with
-//! `MSG_DONTWAIT`; what files and the clock answer, they answer at once.
+//! No other call in the table blocks: the sockets of a daemon with `--shared` are non-blocking or read with `MSG_DONTWAIT`, and
+//! files and the clock answer at once.
 
 mod support;
 
@@ -47,7 +47,7 @@ fn is_blocked_in(process: &Process, calls: &[c_long]) -> bool {
         && call.is_none_or(|call| call.is_some_and(|call| calls.contains(&call)))
 }
 
-/// `S` for asleep, `T` for stopped, `Z` for dead: `proc_pid_stat(5)`.
+/// `S` for sleeping, `T` for stopped, `Z` for a zombie: `proc_pid_stat(5)`.
 fn state(process: &Process) -> char {
     let stat = fs::read_to_string(format!("/proc/{}/stat", process.0.id())).unwrap();
     stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()).unwrap()
@@ -63,7 +63,7 @@ fn go_on(process: &Process) {
     wait_until(|| state(process) != 'T');
 }
 
-/// Stops it twice while it is blocked in this call: once for nothing, and once while something happens that it waits for.
+/// Stops it twice while it is blocked in this call: once without an event, and once while the event that it waits for happens.
 fn stopped_in(process: &Process, calls: &[c_long], happens: impl FnOnce()) {
     wait_until(|| is_blocked_in(process, calls));
     stop(process);
@@ -78,7 +78,7 @@ fn start(name: &str, arguments: &[&str], input: impl Into<Stdio>, output: impl I
     Process::start(Command::new(program(name)).args(arguments).stdin(input).stdout(output))
 }
 
-/// A program with a connection, and the client's end. A Unix-domain socket holds little, so that writing to it blocks soon.
+/// A program with a connection, and the client's end. A Unix-domain socket buffers little, so writes block soon.
 fn connected(name: &str, arguments: &[&str]) -> (UnixStream, Process) {
     let (client, server) = UnixStream::pair().unwrap();
     client.set_read_timeout(Some(HUNG)).unwrap();
@@ -87,7 +87,7 @@ fn connected(name: &str, arguments: &[&str]) -> (UnixStream, Process) {
     (client, process)
 }
 
-/// A cookie file with one text, longer than a pipe or socket holds.
+/// A cookie file with one text that is longer than a pipe or socket buffers.
 fn long_fortune(folder: &Folder) -> (String, Vec<&'static str>) {
     let text = "A line of sixty-four characters, many times, for a long reply.\n".repeat(10_000);
     folder.file("long", &text);
@@ -99,7 +99,7 @@ fn pattern(from: usize) -> impl Iterator<Item = u8> {
     (from..).map(|position| u8::try_from(position % 251).unwrap())
 }
 
-/// Sends as much as it takes to block the program in write(2), and returns how much that was.
+/// Sends octets until the program blocks in write(2), and returns their number.
 fn overfill(process: &Process, to: &mut (impl Write + AsFd)) -> usize {
     ioctl_fionbio(&to, true).unwrap();
     let mut sent = 0;
@@ -118,7 +118,7 @@ fn overfill(process: &Process, to: &mut (impl Write + AsFd)) -> usize {
     }
 }
 
-/// A pipe in which there is no room for one more octet, and how many are in it.
+/// A full pipe, and the number of octets in it.
 fn full_pipe() -> (io::PipeReader, PipeWriter, usize) {
     let (reader, mut writer) = io::pipe().unwrap();
     ioctl_fionbio(&writer, true).unwrap();
@@ -137,7 +137,7 @@ fn rest(mut reader: impl Read) -> Vec<u8> {
 }
 
 #[test]
-fn a_connection_whose_reply_is_out_still_takes_what_the_client_sends() {
+fn a_connection_that_has_sent_its_reply_still_drops_what_the_client_sends() {
     for name in ["qotd", "daytime", "time"] {
         for sent_before in [&b""[..], b"hello"] {
             let (mut client, server) = support::connection();
@@ -160,8 +160,8 @@ fn a_connection_whose_reply_is_out_still_takes_what_the_client_sends() {
 }
 
 #[test]
-fn a_connection_goes_on_where_it_was() {
-    // A reply that the client does not take.
+fn a_stopped_connection_continues_where_it_was() {
+    // A reply that the client does not read.
     let folder = Folder::new("stopped-reply");
     let (text, mut arguments) = long_fortune(&folder);
     let path = folder.path().join("long");
@@ -174,7 +174,7 @@ fn a_connection_goes_on_where_it_was() {
     drop(client);
     assert!(process.wait().success());
 
-    // A client that says nothing, then something, then does not read.
+    // A client that sends nothing, then something, then does not read.
     let (mut client, mut process) = connected("echo", &[]);
     stopped_in(&process, &[libc::SYS_read], || client.write_all(b"hello").unwrap());
     let mut hello = [0; 5];
@@ -200,24 +200,24 @@ fn a_connection_goes_on_where_it_was() {
     assert!(process.wait().success());
 }
 
-/// What RFC 864 has as an example.
+/// The example of RFC 864.
 fn characters(line_end: &str, length: usize) -> Vec<u8> {
     let line = |first: usize| (b' '..=b'~').cycle().skip(first % 95).take(72).chain(line_end.bytes());
     (0..).flat_map(line).take(length).collect()
 }
 
 #[test]
-fn a_filter_goes_on_where_it_was() {
+fn a_stopped_filter_continues_where_it_was() {
     let null = || File::open("/dev/null").unwrap();
 
-    // It waits until a person can have read it.
+    // It waits long enough for a person to read it.
     let (output, end) = io::pipe().unwrap();
     let mut process = start("qotd", &["-w", "--max-length", "100"], null(), end);
     stopped_in(&process, &[libc::SYS_ppoll], || {});
     assert!(process.wait().success());
     assert_fortune(&String::from_utf8(rest(output)).unwrap().replace('\n', "\r\n").into_bytes());
 
-    // Nobody reads.
+    // The output is not read.
     let folder = Folder::new("stopped-filter");
     let (text, mut arguments) = long_fortune(&folder);
     let path = folder.path().join("long");
@@ -243,7 +243,7 @@ fn a_filter_goes_on_where_it_was() {
     drop(output);
     assert!(process.wait().success());
 
-    // The same with a pipe that somebody has made non-blocking.
+    // The same with a non-blocking pipe.
     let (output, end, before) = full_pipe();
     ioctl_fionbio(&end, true).unwrap();
     let mut process = start("daytime", &[], null(), end);
@@ -251,7 +251,7 @@ fn a_filter_goes_on_where_it_was() {
     assert_eq!(rest(output).len(), before + 25);
     assert!(process.wait().success());
 
-    // Nobody writes, then something comes, then nobody reads.
+    // No input, then some input, then the output is not read.
     let ((input, mut to), (mut from, output)) = (io::pipe().unwrap(), io::pipe().unwrap());
     let mut process = start("echo", &[], input, output);
     stopped_in(&process, &[libc::SYS_read], || to.write_all(b"hello").unwrap());
@@ -271,7 +271,7 @@ fn a_filter_goes_on_where_it_was() {
 }
 
 #[test]
-fn a_daemon_goes_on() {
+fn a_stopped_daemon_continues() {
     for (mode, name) in support::programs().flat_map(|name| [(Mode::Keeper, name), (Mode::Shared, name)]) {
         let daemon = Daemon::start_as(mode, name, &[&PATIENT, support::options(name)].concat());
         let mut clients = vec![daemon.connect()];
@@ -300,7 +300,7 @@ fn a_daemon_goes_on() {
 }
 
 #[test]
-fn a_daemon_with_files_of_its_own_goes_on() {
+fn a_stopped_daemon_with_its_own_files_continues() {
     for mode in [Mode::Keeper, Mode::Shared] {
         let folder = Folder::new(&format!("stopped-files-{mode:?}"));
         folder.file("own", "old\n");
@@ -314,11 +314,11 @@ fn a_daemon_with_files_of_its_own_goes_on() {
 }
 
 #[test]
-fn one_process_for_all_goes_on_that_waits_for_its_manager() {
+fn a_stopped_daemon_that_waits_for_its_manager_continues() {
     let folder = Folder::new("stopped-manager");
     let path = folder.path().join("notify");
     let manager = UnixDatagram::bind(&path).unwrap();
-    // A manager that takes nothing for a while: its queue is full.
+    // A manager that receives nothing for a while: its queue is full.
     let other = UnixDatagram::unbound().unwrap();
     other.connect(&path).unwrap();
     other.set_nonblocking(true).unwrap();
@@ -338,12 +338,12 @@ fn one_process_for_all_goes_on_that_waits_for_its_manager() {
 }
 
 #[test]
-fn a_message_that_the_log_does_not_take_yet_comes_in_the_end() {
+fn a_message_that_the_log_cannot_take_yet_is_written_later() {
     let (log, end, before) = full_pipe();
     let mut command = Command::new(program("qotd"));
     let full = File::create("/dev/full").unwrap();
     let mut process = Process::start(command.stdin(Stdio::null()).stdout(full).stderr(end));
-    drop(command); // it has the pipe's end as well
+    drop(command); // it also holds the other end of the pipe
     stopped_in(&process, &[libc::SYS_write], || {});
     let log = rest(log);
     let message = String::from_utf8_lossy(&log[before..]);
@@ -351,18 +351,18 @@ fn a_message_that_the_log_does_not_take_yet_comes_in_the_end() {
     assert_eq!(process.wait().code(), Some(1));
 }
 
-/// How a program comes to serve all clients.
+/// How a daemon is started.
 #[derive(Clone, Copy, Debug)]
 enum Started {
     /// By hand: `--listen`.
     Listen,
     /// By systemd: `LISTEN_FDS`.
     Passed,
-    /// By inetd, which waits: a listening socket on descriptor 0.
+    /// By inetd with `wait`: a listening socket on descriptor 0.
     Wait,
 }
 
-/// Starts a program that serves all clients with these variables, and returns the address of its TCP port.
+/// Starts a daemon with these variables, and returns the address of its TCP port.
 fn serving(started: Started, name: &str, arguments: &[&str], variables: &str) -> (Process, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -394,7 +394,7 @@ fn serving(started: Started, name: &str, arguments: &[&str], variables: &str) ->
     }
 }
 
-/// What a new client gets that says something.
+/// What a new client receives after sending something.
 fn answer(address: SocketAddr) -> Vec<u8> {
     let mut client = TcpStream::connect(address).unwrap();
     client.set_read_timeout(Some(HUNG)).unwrap();
@@ -405,7 +405,7 @@ fn answer(address: SocketAddr) -> Vec<u8> {
     answer
 }
 
-/// Waits until a process has taken the signals that were sent to it.
+/// Waits until a process has handled all pending signals.
 fn wait_until_taken(process: Pid) {
     wait_until(|| {
         let status = fs::read_to_string(format!("/proc/{process}/status")).expect("it has not ended");
@@ -416,7 +416,7 @@ fn wait_until_taken(process: Pid) {
 }
 
 #[test]
-fn sighup_ends_no_program_that_serves_all_clients_however_it_was_started() {
+fn sighup_ends_no_daemon_however_it_was_started() {
     let folder = Folder::new("hangup");
     let cookies = folder.file("cookies", "of a file\n").to_str().unwrap().to_owned();
     let utc = ["--utc", "--format", "iso8601"];
@@ -431,7 +431,7 @@ fn sighup_ends_no_program_that_serves_all_clients_however_it_was_started() {
         ("chargen", &[], "", " !\"#$%"),
         ("time", &[], "", ""),
         ("daytime", &[], "", "\r\n"),
-        // Another time zone than the host's: it stays.
+        // Another time zone than the host's, which stays.
         ("daytime", &utc, "", "+00:00\r\n"),
         ("daytime", &utc, "TZ=UTC-5", "+00:00\r\n"),
         ("daytime", local, "TZ=UTC-5", "+05:00\r\n"),
@@ -455,11 +455,11 @@ fn sighup_ends_no_program_that_serves_all_clients_however_it_was_started() {
 }
 
 #[test]
-fn what_serves_by_hand_goes_on_without_its_terminal() {
+fn a_daemon_started_from_a_terminal_continues_without_it() {
     let folder = Folder::new("terminal");
     let cookies = folder.file("cookies", "of a file\n").to_str().unwrap().to_owned();
     for (name, arguments) in [("qotd", ""), ("qotd", cookies.as_str()), ("echo", ""), ("daytime", "--utc")] {
-        // The terminal is script(1)'s: it is gone with it, and the program is the leader of its session.
+        // The terminal is script(1)'s and ends with it. The program leads its session.
         let line = format!("echo $$; exec {} {arguments} --listen tcp://127.0.0.1:0", program(name).display());
         let mut command = tool("script");
         command.args(["--quiet", "--command", &line, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -480,7 +480,7 @@ fn what_serves_by_hand_goes_on_without_its_terminal() {
 }
 
 #[test]
-fn lunchd_goes_on() {
+fn a_stopped_lunchd_continues() {
     let lunchd = support::web::Lunchd::start(&["--listen", "http://127.0.0.1:0"]);
     let address = lunchd.address("http");
     let mut client = TcpStream::connect(address).unwrap();

@@ -1,4 +1,4 @@
-//! `small-services strfile` and `unstr`, beside those of Debian's fortune-mod on Debian's collections.
+//! `small-services strfile` and `unstr`, compared with those of Debian's fortune-mod on Debian's collections.
 
 mod support;
 
@@ -28,8 +28,8 @@ fn collections() -> Vec<PathBuf> {
     paths
 }
 
-/// Makes an index both ways, and compares; `false` where Debian's strfile crashes, as it does on collections that begin with
-/// a line without letters.
+/// Makes an index with both programs, and compares them; `false` if Debian's strfile crashes, as on collections that begin with a
+/// line without letters.
 fn same(folder: &Folder, arguments: &[&str]) -> bool {
     let index = folder.path().join("cookies.dat");
     let theirs = debian("strfile", arguments, folder.path());
@@ -107,7 +107,7 @@ fn comments_are_flagged_if_asked_and_no_part_of_a_text() {
 }
 
 #[test]
-fn the_names_that_makefiles_call_are_theirs_too() {
+fn the_names_that_makefiles_use_work_too() {
     let folder = Folder::new("strfile-names");
     folder.file("cookies", "b\n%\na\n");
     let run = |name: &str, arguments: &[&str]| {
@@ -122,7 +122,7 @@ fn the_names_that_makefiles_call_are_theirs_too() {
     assert!(made.status.success() && made.stderr.is_empty(), "{made:?}");
     assert!(String::from_utf8(made.stdout).unwrap().starts_with("\"cookies.dat\" created\nThere were 2 strings\n"));
     assert_eq!(run("unstr", &["cookies"]).stdout, b"a\n%\nb\n%\n");
-    // As with getopt(3), the last one holds.
+    // As with getopt(3), the last one applies.
     let twice = run("strfile", &["-s", "-c@", "-s", "-c", "%", "-oo", "cookies"]);
     assert!(twice.status.success() && twice.stdout.is_empty() && twice.stderr.is_empty(), "{twice:?}");
     assert_eq!(run("unstr", &["-c@", "-c.", "cookies"]).stdout, b"a\n.\nb\n.\n");
@@ -161,7 +161,7 @@ fn a_random_order_is_a_permutation_with_its_flag() {
     assert_ne!(offsets, plain);
     offsets.sort_unstable();
     assert_eq!(offsets, plain);
-    // And one of Debian's, which has the end of the file among the texts, can be read.
+    // An index of Debian's, which lists the end of the file as a text, can be read.
     assert!(debian("strfile", &["-rs", "cookies"], folder.path()).status.success());
     let printed = tool(&["unstr", "cookies"], folder.path());
     assert!(printed.status.success(), "{printed:?}");
@@ -175,8 +175,8 @@ fn a_random_order_is_a_permutation_with_its_flag() {
     assert!(sorted(&printed.stdout) == sorted(&[&cookies[..], b"%\n"].concat()), "texts are missing");
 }
 
-/// Debian 12's unstr takes every index for a corrupted one: it expects `fread` to count octets, which counts items, and
-/// prints all only with -c. With an `fread` that does count octets it prints every text, and then looks for more of them.
+/// Debian 12's unstr takes every index for a corrupted one: it expects `fread` to count octets, but it counts items. It prints all
+/// texts only with -c. With an `fread` that counts octets it prints every text, and then looks for more.
 #[test]
 fn unstr_prints_what_debians_would() {
     let folder = Folder::new("strfile-unstr");
@@ -209,7 +209,7 @@ fn unstr_prints_what_debians_would() {
     }
 }
 
-/// Asserts that a mistake is one sentence with `words` in it and this exit code, and that it leaves nothing behind.
+/// Asserts that an error is one sentence with `words` and this exit code, and that it leaves no file behind.
 fn assert_mistake(folder: &Folder, arguments: &[&str], code: i32, words: &str) {
     let list = || {
         let mut names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|it| it.unwrap().file_name()).collect();
@@ -227,7 +227,7 @@ fn assert_mistake(folder: &Folder, arguments: &[&str], code: i32, words: &str) {
 }
 
 #[test]
-fn mistakes_are_one_sentence_and_leave_nothing_behind() {
+fn errors_are_one_sentence_and_leave_no_file_behind() {
     let folder = Folder::new("strfile-mistakes");
     folder.file("cookies", "one\n%\ntwo\n");
     folder.file("binary", "one\0\n%\ntwo\n");
@@ -284,7 +284,7 @@ fn a_large_file_shows_its_progress_on_a_terminal_only() {
 }
 
 #[test]
-fn an_index_takes_the_place_of_the_old_one_and_of_no_link() {
+fn an_index_replaces_the_old_one_but_no_link() {
     let folder = Folder::new("strfile-output");
     folder.file("cookies", "one\n%\ntwo\n");
     let target = folder.file("target", "old");
@@ -306,8 +306,8 @@ fn an_index_takes_the_place_of_the_old_one_and_of_no_link() {
     assert_eq!(fs::read(&target).unwrap(), index);
 }
 
-/// In a directory of another user, names a link to `precious`, then a file that everybody may write to, and so on until it is
-/// over.
+/// In another user's directory, the name alternates between a link to `precious`, a file that everyone may write to, and so on
+/// until the test ends.
 fn swap(directory: &Path, precious: &Path, over: &AtomicBool) {
     let (new, out) = (directory.join("new"), directory.join("out"));
     while !over.load(Ordering::Relaxed) {
@@ -325,7 +325,7 @@ const NOBODY: Option<u32> = Some(65534);
 #[test]
 fn as_root_in_a_directory_of_another_user_it_replaces_no_file_of_roots_elsewhere() {
     if !rustix::process::geteuid().is_root() {
-        return; // nobody else has what that user has not
+        return; // only root can act as another user
     }
     let folder = Folder::new("strfile-links");
     let precious = folder.file("precious", "root's own");
@@ -348,7 +348,7 @@ fn as_root_in_a_directory_of_another_user_it_replaces_no_file_of_roots_elsewhere
         assert_eq!(fs::read_to_string(&precious).unwrap(), "root's own", "{arguments:?}");
         assert_eq!((after.ino(), after.mode()), (before.ino(), before.mode()), "{arguments:?}");
         assert!([0, 1].iter().all(|&code| codes.contains(&Some(code))), "it saw only the link, or only the file");
-        // What a file of theirs says of writers, a file of root's does not.
+        // The permissions of that user's file do not apply to a file of root.
         fs::remove_file(theirs.join("out")).unwrap();
         let open = File::create(theirs.join("out")).unwrap();
         fchown(&open, NOBODY, NOBODY).unwrap();

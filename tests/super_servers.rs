@@ -1,5 +1,5 @@
 //! Real super-servers (Debian's openbsd-inetd, xinetd, tcpd and tcpserver) with the files that `make install` puts into
-//! share/small-services, on the real ports of a machine of their own, with a real syslog to write to.
+//! share/small-services, on the real ports of their own machine, with a real syslog.
 
 mod support;
 
@@ -13,7 +13,7 @@ const EXAMPLES: &str = "/usr/local/share/small-services";
 fn machine(name: &str) -> Machine {
     let machine = Machine::boot(name);
     machine.shell(&format!("make -C {} install", repository().display()));
-    // The super-servers where their packages would have put them.
+    // The super-servers where their packages install them.
     let peers = repository().join("target/peers");
     machine.shell(&format!("cp {0}/usr/sbin/* /usr/sbin && cp {0}/usr/bin/tcpserver /usr/bin", peers.display()));
     machine
@@ -33,14 +33,14 @@ fn inetd_serves_all_over_tcp_and_udp() {
     assert_all_answer(&machine, &["127.0.0.1"], &["127.0.0.1"]);
     assert_chargen_answers_over_udp(&machine, &["127.0.0.1"]);
     assert_fortune(&machine.client("printf 'x%.0s' {1..70000} | nc -N 127.0.0.1 17"));
-    // inetd's wait: one for all datagrams until none comes any more, which is a keeper and its process.
+    // inetd's wait: one program for all datagrams until none arrive, which is a keeper with its process.
     assert_eq!(machine.shell("pgrep -cx echo"), "2\n");
-    // Nothing to say about any of it.
+    // Nothing is logged.
     let identifiers = support::programs().chain(["inetd"]).map(|name| format!("SYSLOG_IDENTIFIER={name}"));
     assert_eq!(machine.journal(&identifiers.collect::<Vec<_>>().join(" ")), "");
 }
 
-/// Services of somebody else's, by the line that docs/your-own-service.md has.
+/// Third-party services, with the line of docs/your-own-service.md.
 #[test]
 fn inetd_serves_the_examples() {
     let machine = machine("inetd-examples");
@@ -61,7 +61,7 @@ fn inetd_serves_the_examples() {
     assert_eq!(ask("\\r\\n", 79), "alice\r\n");
     assert_eq!(ask("bob\\r\\n", 79), "There is no such user, or no plan.\r\n");
     assert_eq!(ask("6193, 23\\r\\n", 113), "6193, 23 : ERROR : HIDDEN-USER\r\n");
-    // What is wrong goes to syslog, and not to the client.
+    // Errors go to syslog, not to the client.
     machine.shell("rm -r /var/lib/finger");
     assert_eq!(ask("alice\\r\\n", 79), "");
     machine.wait_for(
@@ -132,13 +132,13 @@ fn systemd_serves_datagrams_the_way_inetd_does() {
     );
     for _ in 0..2 {
         assert_eq!(machine.client("echo hello | nc -u -w 1 127.0.0.1 7"), b"hello\n");
-        // It leaves when nobody asks any more, and is started again for the next.
+        // It ends when no more requests arrive, and is started again for the next one.
         machine.wait_for("systemctl show -P ActiveState wait.service | grep -qx inactive");
         assert_eq!(machine.shell("systemctl show -P Result wait.service"), "success\n");
     }
 }
 
-/// BSD inetd's `wait`, over TCP and UDP: the listening socket, or the one for datagrams, is the keeper's as long as it stays.
+/// BSD inetd's `wait`, over TCP and UDP: the keeper has the listening or datagram socket as long as it runs.
 #[test]
 fn a_keeper_comes_and_goes_with_its_clients_under_inetd() {
     let machine = machine("inetd-wait");
@@ -150,7 +150,7 @@ fn a_keeper_comes_and_goes_with_its_clients_under_inetd() {
         assert_eq!(machine.client("echo hello | nc -N 127.0.0.1 7"), b"hello\n");
         assert_eq!(machine.client("echo hello | nc -N 127.0.0.1 7"), b"hello\n");
         assert_eq!(machine.client("echo hello | nc -u -w 1 127.0.0.1 7"), b"hello\n");
-        // It leaves when nobody comes any more, with all its processes, and is started again for the next.
+        // It ends with all its processes when no more clients connect, and is started again for the next one.
         machine.wait_for("! pgrep -x echo");
     }
     assert_eq!(machine.journal("SYSLOG_IDENTIFIER=echo SYSLOG_IDENTIFIER=inetd"), "");

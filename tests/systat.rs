@@ -1,4 +1,4 @@
-//! The active users (RFC 866), from logind's files and from utmp, in a mount namespace with a /run of its own.
+//! The active users (RFC 866), from logind's files and from utmp, in a mount namespace with its own /run.
 
 mod support;
 
@@ -13,7 +13,7 @@ use support::{Folder, HUNG, MODES, Mode, Process, connection, daemon_arguments, 
 const ALICE: &str = "UID=1000\nUSER=alice\nSTATE=active\nCLASS=user\nTTY=tty2\n";
 const BOB: &str = "UID=1001\nUSER=bob\nSTATE=online\nCLASS=user\n";
 
-/// systat where `run` is /run.
+/// systat with `run` as /run.
 fn systat(run: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new("unshare");
     let script = "mount --bind \"$1\" /run && shift && exec \"$@\"";
@@ -30,7 +30,7 @@ fn with_sessions(test: &str, sessions: &[(&str, &str)]) -> Folder {
     run
 }
 
-/// What a client gets.
+/// The reply to a client.
 fn reply(mode: Mode, run: &Folder, arguments: &[&str]) -> String {
     let (mut client, _process) = match mode {
         Mode::Process => {
@@ -56,7 +56,7 @@ fn daemon(run: &Folder, arguments: &[&str]) -> Process {
 }
 
 #[test]
-fn logind_tells_who_is_active() {
+fn the_active_users_come_from_logind() {
     let run = with_sessions("logind", &[("1", ALICE), ("c2", BOB), ("3", &ALICE.replace("=active", "=closing"))]);
     assert!(Command::new("mkfifo").arg(run.path().join("systemd/sessions/1.ref")).status().unwrap().success());
     for mode in MODES {
@@ -67,7 +67,7 @@ fn logind_tells_who_is_active() {
 }
 
 #[test]
-fn a_daemon_sees_who_comes_and_goes_under_the_lock_down() {
+fn a_locked_down_daemon_sees_who_logs_in_and_out() {
     let run = with_sessions("comes", &[("1", ALICE)]);
     let mut process = daemon(&run, &[]);
     let address = process.serving_on("tcp://");
@@ -80,9 +80,9 @@ fn a_daemon_sees_who_comes_and_goes_under_the_lock_down() {
 }
 
 #[test]
-fn utmp_tells_it_where_there_is_no_logind() {
+fn without_logind_the_active_users_come_from_utmp() {
     let run = Folder::new("systat-utmp");
-    // systemd makes logind's directory whether logind runs or not.
+    // systemd creates logind's directory whether logind runs or not.
     let empty = with_sessions("utmp-too", &[]);
     let record = |user: &str| {
         let mut record = vec![0; size_of::<libc::utmpx>()];
@@ -99,7 +99,7 @@ fn utmp_tells_it_where_there_is_no_logind() {
     }
     let mut process = daemon(&run, &[]);
     let address = process.serving_on("tcp://");
-    // As login(1) does it: in place.
+    // In place, as login(1) does.
     fs::write(utmp, [record("alice"), record("bob")].concat()).unwrap();
     wait_until(|| {
         read_all(&mut TcpStream::connect(address).unwrap()) == b"alice            pts/0\r\nbob              pts/0\r\n"
@@ -121,10 +121,10 @@ fn utmp_tells_it_where_there_is_no_logind() {
 }
 
 #[test]
-fn a_text_takes_the_place_of_the_users() {
+fn a_text_replaces_the_active_users() {
     let run = with_sessions("text", &[("1", ALICE)]);
     let text = run.file("text", "Ask the \u{1b}[31mporter.\n");
-    // In the namespace, /run is this folder.
+    // In the namespace, this folder is /run.
     let text = Path::new("/run").join(text.file_name().unwrap());
     for mode in MODES {
         assert_eq!(reply(mode, &run, &["--text", text.to_str().unwrap()]), "Ask the [31mporter.\r\n", "{mode:?}");

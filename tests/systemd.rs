@@ -1,4 +1,4 @@
-//! The shipped units under a real systemd, each test on a machine of its own: tests/machine.
+//! The shipped units under a real systemd, each test on its own machine: tests/machine.
 
 mod support;
 
@@ -14,7 +14,7 @@ use support::{assert_fortune, built_in_fortunes, units};
 fn every_service_answers_a_real_nc_over_both_ip_versions() {
     let machine = Machine::with_services("answers", "");
     assert_all_answer(&machine, &["127.0.0.1", "::1"], &[]);
-    // A client that talks first, and one on a terminal that says nothing at all.
+    // A client that sends first, and one on a terminal that sends nothing.
     assert_fortune(machine.shell("printf 'x%.0s' {1..70000} | nc -N 127.0.0.1 17").as_bytes());
     assert_fortune(&machine.client("nc -d 127.0.0.1 17"));
     assert_quiet(&machine, "");
@@ -24,7 +24,7 @@ fn every_service_answers_a_real_nc_over_both_ip_versions() {
 fn every_service_answers_from_one_process_over_tcp_and_udp() {
     let machine = Machine::with_services("daemons", "-daemon");
     assert_all_answer(&machine, &["127.0.0.1", "::1"], &["127.0.0.1", "::1"]);
-    // chargen over UDP only if it is asked for, as the unit says.
+    // chargen serves UDP only on request, as in the unit.
     assert_eq!(machine.shell("ss -Hlun sport = :19"), "");
     machine.shell(
         "mkdir -p /etc/systemd/system/chargen-daemon.socket.d && \
@@ -47,11 +47,11 @@ fn every_service_answers_from_one_process_over_tcp_and_udp() {
         assert_ne!(machine.shell(&format!("readlink /proc/{pid}/ns/net")), machine.shell("readlink /proc/1/ns/net"));
     }
     assert_eq!(machine.shell("systemctl show -P WatchdogUSec echo-daemon.service"), "30s\n");
-    // Told to stop, it ends well; and the next client starts it again.
+    // When stopped, it ends cleanly. The next client starts it again.
     machine.shell("systemctl stop echo-daemon.service");
     assert_eq!(machine.shell("systemctl show -P Result echo-daemon.service"), "success\n");
     assert_eq!(machine.shell("echo again | nc -N 127.0.0.1 7"), "again\n");
-    // Killed or stuck, it is started again.
+    // When killed or stuck, it is restarted.
     machine.shell("kill -SEGV $(systemctl show -P MainPID echo-daemon.service)");
     machine.wait_for(
         "[ $(systemctl show -P NRestarts echo-daemon.service) = 1 ] && echo again | nc -N 127.0.0.1 7 | grep -q again",
@@ -65,7 +65,7 @@ fn every_service_answers_from_one_process_over_tcp_and_udp() {
 }
 
 #[test]
-fn a_daemon_that_cannot_start_leaves_the_port_open_for_when_it_can() {
+fn a_daemon_that_cannot_start_leaves_the_port_open() {
     let machine = Machine::with_services("restart", "-daemon");
     machine.shell("echo of > /run/own && mkdir -p /run/systemd/system/fortune-daemon.service.d");
     machine.shell(
@@ -82,7 +82,7 @@ fn a_daemon_that_cannot_start_leaves_the_port_open_for_when_it_can() {
 #[test]
 fn an_address_list_keeps_clients_out() {
     let machine = Machine::with_services("addresses", "");
-    // As README.md says, for the one who may not; the machine's own addresses are all that there are.
+    // As README.md describes, from the client that is not allowed. The machine has only its own addresses.
     machine.shell(
         "mkdir -p /etc/systemd/system/fortune.socket.d && \
          printf '[Socket]\nIPAddressDeny=any\nIPAddressAllow=127.0.0.2\n' > /etc/systemd/system/fortune.socket.d/who.conf && \
@@ -93,7 +93,7 @@ fn an_address_list_keeps_clients_out() {
     assert_eq!(machine.shell("echo hello | nc -N -s 127.0.0.3 127.0.0.3 7"), "hello\n", "the others stay open");
 }
 
-/// Nothing failed, and nobody had anything to say.
+/// No unit failed, and nothing was logged.
 fn assert_quiet(machine: &Machine, kind: &str) {
     machine.wait_for(&format!("! systemctl list-units --no-legend --plain {}@* | grep .", units()));
     assert_eq!(machine.shell("systemctl --failed --no-legend"), "");
@@ -123,7 +123,7 @@ fn the_units_are_free_of_warnings_and_hardly_exposed() {
             let level: f64 = exposure.split_whitespace().nth(1).unwrap().parse().unwrap();
             assert!(level <= 0.5, "{service}: {report}");
         }
-        // Only a socket is ever enabled.
+        // Only sockets are ever enabled.
         for (name, state) in [
             (format!("{unit}@.service"), "static"),
             (format!("{unit}-daemon.service"), "static"),
@@ -208,7 +208,7 @@ fn every_unit_has_its_limits() {
 #[test]
 fn a_connection_has_a_dynamic_user_and_nothing_else() {
     let machine = Machine::with_services("confined", "");
-    // Two clients that stay, so that there are processes to look at.
+    // Two clients that stay connected, so that there are processes to inspect.
     machine.shell(
         "for i in 1 2; do mkfifo /run/in$i; (nc 127.0.0.1 7 < /run/in$i > /run/out$i &) 2>/dev/null >&2; done; \
          exec 5>/run/in1 6>/run/in2; echo one >&5; echo two >&6; \
@@ -226,13 +226,13 @@ fn a_connection_has_a_dynamic_user_and_nothing_else() {
         {
             assert_eq!(status(&machine, pid, field), value, "{field}");
         }
-        // Its own network, with nothing in it but a loopback device that is down; files that it cannot write.
+        // Its own network, with only a loopback device that is down; files that it cannot write.
         assert_ne!(machine.shell(&format!("readlink /proc/{pid}/ns/net")), machine.shell("readlink /proc/1/ns/net"));
         let shown = machine.shell(&format!("nsenter --target {pid} --net ip -brief link"));
         assert_eq!(shown.lines().count(), 1, "{shown}");
         let root = machine.shell(&format!("findmnt --task {pid} --noheadings --output OPTIONS /"));
         assert!(root.contains("ro,"), "{root}");
-        // No file of the host's, no kernel object, no device; nothing to execute but the programs.
+        // No file of the host, no kernel object, no device; only the programs are executable.
         let root = format!("/proc/{pid}/root");
         assert_eq!(
             machine.shell(&format!("ls {root}/etc {root}/usr/local/libexec | grep -v ^/ | xargs")),
@@ -265,7 +265,7 @@ fn a_burst_of_400_connections_is_answered_400_times() {
     assert_quiet(&machine, "");
 }
 
-/// Opens all connections to port 17 before it reads from the first, and returns what each got.
+/// Opens all connections to port 17 before it reads from the first, and returns what each received.
 fn burst(machine: &Machine, connections: usize) -> Vec<Vec<u8>> {
     let script = format!(
         "import socket, sys
@@ -290,7 +290,7 @@ fn a_killed_connection_leaves_nothing_behind_and_the_port_open() {
     machine.shell("kill -SEGV $(pgrep -x echo)");
     machine.wait_for("! systemctl list-units --all --no-legend --plain 'echo@*' | grep .");
     assert_eq!(machine.shell("systemctl --failed --no-legend"), "");
-    // What happened is in the journal all the same.
+    // The failure is in the journal all the same.
     let journal = machine.journal("--unit=echo@*");
     assert!(journal.contains("Main process exited") && journal.contains("Failed with result"), "{journal}");
     assert_eq!(machine.shell("echo again | nc -N 127.0.0.1 7"), "again\n");
@@ -352,7 +352,7 @@ fn a_host_s_own_cookie_files_can_be_served_from_the_hardened_unit() {
         assert_eq!(machine.client("nc -N 127.0.0.1 17 </dev/null"), format!("of {directory}\r\n").into_bytes());
         machine.shell(&format!("rm -r {directory}"));
     }
-    // The zone of the host reaches daytime.
+    // The zone of the host applies to daytime.
     machine.shell("ln -sf /usr/share/zoneinfo/Asia/Tokyo /etc/localtime");
     let shown = machine.shell("LC_ALL=C date +'%a %b %e %H'");
     let daytime = String::from_utf8(machine.client("nc -N 127.0.0.1 13 </dev/null")).unwrap();
@@ -361,7 +361,7 @@ fn a_host_s_own_cookie_files_can_be_served_from_the_hardened_unit() {
 }
 
 #[test]
-fn one_process_for_all_follows_the_changes_of_a_host_s_own_cookie_files() {
+fn a_daemon_follows_changes_to_the_cookie_files_of_the_host() {
     let machine = Machine::with_services("changes", "-daemon");
     machine.shell(
         "mkdir -p /run/fortunes /run/systemd/system/fortune-daemon.service.d && echo old > /run/fortunes/cookies && \
@@ -379,7 +379,7 @@ fn one_process_for_all_follows_the_changes_of_a_host_s_own_cookie_files() {
 #[test]
 fn clients_do_not_fill_the_journal() {
     let machine = Machine::with_services("journal-flood", "");
-    // The shipped limits, made small; and a kernel without Landlock.
+    // The shipped limits, reduced, and a kernel without Landlock.
     machine.shell(&format!(
         "install -m 755 {} /usr/local/libexec/small-services/old_kernel && \
          mkdir -p /run/systemd/system/{{echo.socket,fortune@.service}}.d && \
@@ -401,7 +401,7 @@ fn clients_do_not_fill_the_journal() {
 }
 
 #[test]
-fn what_clients_that_reset_their_connections_write_into_the_journal_is_as_the_page_says() {
+fn clients_that_reset_their_connections_add_to_the_journal_what_the_page_says() {
     let machine = Machine::with_services("resets", "");
     let script = machine.folder().file(
         "resets",
@@ -416,11 +416,11 @@ for _ in range(100):
         let lines = || machine.journal("--lines=all | wc -l").trim().parse::<usize>().unwrap();
         let before = lines();
         machine.client(&format!("python3 {}", script.display()));
-        // It has taken them all once it answers the next.
+        // It has accepted them all once it answers the next.
         assert_eq!(machine.shell("echo hello | nc -N 127.0.0.1 7"), "hello\n");
         lines() - before
     };
-    // A line of systemd's each, if the connection is gone before systemd takes it; how many that are, nobody knows.
+    // One line by systemd for each connection that is gone before systemd accepts it. Their number varies.
     assert!(lines() <= 110);
     drop_in(&machine, "echo.socket", "[Socket]\nLogLevelMax=crit\n");
     assert!(lines() < 10);
@@ -435,7 +435,7 @@ fn add_ipv6_network(machine: &Machine) {
     machine.client("ip -6 route add local 2001:db8::/32 dev lo");
 }
 
-/// Connects to echo from each of these addresses, keeps all that it gets, and returns which of them were served.
+/// Connects to echo from each of these addresses, keeps the connections, and returns which of them were served.
 fn served(machine: &Machine, sources: &[String]) -> Vec<bool> {
     let script = machine.folder().file(
         "sources",
@@ -461,19 +461,19 @@ for source in sys.argv[1:]:
     String::from_utf8(printed).unwrap().lines().map(|line| line == "True").collect()
 }
 
-/// So many addresses of the IPv6 network with this number.
+/// This many addresses of the IPv6 network with this number.
 fn addresses(network: u8, count: u8) -> Vec<String> {
     (1..=count).map(|host| format!("2001:db8:0:{network:x}::{host:x}")).collect()
 }
 
-/// How many of them were served.
+/// The number of addresses that were served.
 fn count(served: &[bool]) -> usize {
     served.iter().filter(|served| **served).count()
 }
 
-/// As the containers have it that people run without any right of the host's.
+/// As in containers without privileges on the host.
 #[test]
-fn many_at_a_time_are_served_in_a_user_namespace() {
+fn concurrent_connections_are_served_in_a_user_namespace() {
     let machine = Machine::boot_release("many", "bookworm", &["--private-users=identity"]);
     make(&machine, "install");
     machine.shell("systemctl start echo.socket");
@@ -482,29 +482,29 @@ fn many_at_a_time_are_served_in_a_user_namespace() {
 }
 
 #[test]
-fn one_ipv6_network_can_take_every_place_of_the_units_for_one_connection() {
+fn one_ipv6_network_can_take_every_slot_of_the_per_connection_units() {
     let machine = Machine::with_services("sources", "");
     add_ipv6_network(&machine);
-    // The shipped limits, made small.
+    // The shipped limits, reduced.
     machine.shell(
         "mkdir -p /run/systemd/system/echo.socket.d && printf '[Socket]\nMaxConnections=8\nMaxConnectionsPerSource=6\n' \
          > /run/systemd/system/echo.socket.d/few.conf && systemctl daemon-reload && systemctl restart echo.socket",
     );
     let gone = || machine.wait_for("! systemctl list-units --no-legend --plain 'echo@*' | grep .");
-    // One address gets its share, and another its own.
+    // One address gets its share, and another one its own.
     for address in ["127.0.0.2", "2001:db8:0:1::1"] {
         let sources = [vec![address.to_owned(); 8], vec!["127.0.0.3".to_owned()]].concat();
         let served = served(&machine, &sources);
         assert_eq!((count(&served[..8]), served[8]), (6, true), "{address}: {served:?}");
         gone();
     }
-    // A network of addresses gets everything, and nobody else anything.
+    // A network of addresses gets everything, and others nothing.
     let sources = [addresses(1, 8), vec!["127.0.0.3".to_owned()]].concat();
     let all = served(&machine, &sources);
     assert_eq!((count(&all[..8]), all[8]), (8, false), "{all:?}");
     gone();
 
-    // With the rule of docs/operating.md, made as small, it gets no more than that leaves it.
+    // With the rule of docs/operating.md, reduced as well, it gets no more than the rule allows.
     let page = std::fs::read_to_string(support::repository().join("docs/operating.md")).unwrap();
     let rule = page.split("```nft\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a rule");
     assert!(rule.contains("ct count over 150 "), "{rule}");
@@ -516,7 +516,7 @@ fn one_ipv6_network_can_take_every_place_of_the_units_for_one_connection() {
 }
 
 #[test]
-fn one_ipv6_network_gets_no_more_of_one_process_for_all_than_one_address() {
+fn one_ipv6_network_gets_no_more_slots_of_a_daemon_than_one_address() {
     let machine = Machine::with_services("daemon-sources", "-daemon");
     add_ipv6_network(&machine);
     machine.shell(
@@ -529,7 +529,7 @@ fn one_ipv6_network_gets_no_more_of_one_process_for_all_than_one_address() {
     assert_eq!((count(&some[..12]), some[12], some[13]), (6, true, true), "{some:?}");
 }
 
-/// Runs `make` in the machine with these arguments, and returns what it prints.
+/// Runs `make` in the machine with these arguments, and returns its output.
 fn make(machine: &Machine, arguments: &str) -> String {
     machine.shell(&format!("make --no-print-directory -C {} {arguments}", support::repository().display()))
 }
@@ -550,7 +550,7 @@ fn drop_in(machine: &Machine, unit: &str, lines: &str) {
 }
 
 #[test]
-fn it_serves_from_below_a_prefix_of_every_character_that_is_allowed() {
+fn it_serves_from_a_prefix_of_all_allowed_characters() {
     let machine = Machine::boot("prefix");
     make(&machine, "PREFIX=/usr/aA9+b,c-d.e@f_g~h install");
     assert_both_kinds_answer(&machine);
@@ -572,7 +572,7 @@ fn it_serves_from_below_opt_and_srv_and_home_is_refused() {
         assert!(paths.contains(closed) && !paths.contains(&prefix[..4]), "{paths}");
         make(&machine, &format!("PREFIX={prefix} uninstall"));
     }
-    // By its name, and by where a link leads.
+    // By its name, and by the target of a link.
     machine.shell("mkdir -p /home/somebody && ln -s /home/somebody /usr/theirs");
     for prefix in ["/home/somebody", "/usr/theirs", "/root/x"] {
         let make = format!("make -C {} install PREFIX={prefix}", support::repository().display());
@@ -584,7 +584,7 @@ fn it_serves_from_below_opt_and_srv_and_home_is_refused() {
 }
 
 #[test]
-fn it_serves_from_a_usr_local_that_is_a_link_or_a_mount_of_its_own() {
+fn it_serves_from_a_usr_local_that_is_a_link_or_a_separate_mount() {
     let machine = Machine::boot("usr-local");
     machine.shell("rm -rf /usr/local && mkdir -p /var/usrlocal && ln -s ../var/usrlocal /usr/local");
     make(&machine, "install");
@@ -606,7 +606,7 @@ fn it_serves_from_a_usr_local_that_is_a_link_or_a_mount_of_its_own() {
 #[test]
 fn sockets_start_at_boot_where_usr_local_is_mounted_during_it() {
     let mut machine = Machine::boot("usr-local-boot");
-    // What is mounted at each boot, by /etc/fstab.
+    // Mounted at each boot, by /etc/fstab.
     let mounted = "overlay /usr/local overlay lowerdir=/var/usr-local:/var/nothing 0 0";
     machine.shell(&format!("mkdir /var/usr-local /var/nothing && echo '{mounted}' >> /etc/fstab"));
     let install = |arguments: &str| {
@@ -621,15 +621,16 @@ fn sockets_start_at_boot_where_usr_local_is_mounted_during_it() {
     assert_both_kinds_answer(&machine);
 }
 
-/// /usr cannot be written to once all is installed; and each version of systemd mounts other things.
+/// /usr is read-only once everything is installed. Each version of systemd mounts other things.
 fn serves_with_usr_read_only(machine: &Machine) {
     make(machine, "install");
     machine.shell("mount --bind /usr /usr && mount -o remount,bind,ro /usr && ! touch /usr/local/new 2>/dev/null");
     assert_both_kinds_answer(machine);
     machine.shell("systemctl start daytime.socket && nc 127.0.0.1 13 </dev/null | grep :");
-    // systemd asks for the address of each connection again when it reads its files, and that of one that has ended is an error.
+    // systemd queries the peer address of each connection again when it reloads its units. For a closed connection that is an
+    // error.
     machine.wait_for("! systemctl list-units --no-legend --plain {fortune,echo,daytime}@* | grep .");
-    // Cookie files of the host's own, where nothing of ours ever was.
+    // The host's own cookie files, in a place without files of ours.
     machine.shell("mkdir -p /var/quotes && echo of this host > /var/quotes/own");
     let lines = "[Service]\nExecStart=\nExecStart=/usr/local/libexec/small-services/qotd /var/quotes\nBindReadOnlyPaths=/var/quotes\n";
     drop_in(machine, "fortune@.service", lines);
@@ -649,7 +650,7 @@ fn it_serves_with_a_read_only_usr_under_a_newer_systemd() {
     serves_with_usr_read_only(&machine);
 }
 
-/// Whatever Debian sid has today: what other distributions have tomorrow. It is no fault of ours if it cannot be installed.
+/// The current state of Debian sid, which other distributions will have later. If it cannot be installed, the test is skipped.
 #[test]
 fn it_serves_under_the_newest_systemd_that_debian_has() {
     let root = Command::new(support::repository().join("tests/root")).arg("sid").output().unwrap();
@@ -688,7 +689,7 @@ fn daytime_is_utc_on_a_host_without_a_time_zone() {
         );
     };
     for socket in ["daytime.socket", "daytime-daemon.socket"] {
-        // A zone at first: its mount point stays when the zone is gone.
+        // First a zone: its mount point stays when the zone is gone.
         machine.shell("ln -sf /usr/share/zoneinfo/Asia/Tokyo /etc/localtime");
         machine.shell(&format!("systemctl start {socket} && nc 127.0.0.1 13 </dev/null | grep :"));
         let restart = "systemctl stop daytime-daemon.service";
@@ -712,7 +713,7 @@ fn daytime_for_all_clients_follows_the_zone_of_the_host_at_sighup() {
         machine.shell("systemctl reload daytime-daemon.service");
         machine.wait_for("nc 127.0.0.1 13 </dev/null | grep \"$(LC_ALL=C date +'%a %b %e %H:')\"");
     }
-    // None any more: UTC. What is no zone, or cannot be read: as before.
+    // Then none: UTC. With an invalid or unreadable zone: as before.
     machine.shell("rm /etc/localtime && systemctl reload daytime-daemon.service");
     machine.wait_for("nc 127.0.0.1 13 </dev/null | grep \"$(LC_ALL=C date -u +'%a %b %e %H:')\"");
     machine.shell("cp /usr/share/zoneinfo/Asia/Tokyo /etc/localtime && systemctl reload daytime-daemon.service");
@@ -725,13 +726,13 @@ fn daytime_for_all_clients_follows_the_zone_of_the_host_at_sighup() {
 
 #[test]
 fn the_units_do_without_user_namespaces_as_the_page_says() {
-    // In a user namespace of its own, which has a limit of its own.
+    // In its own user namespace, which has its own limit.
     let machine = Machine::boot_release("namespaces", "bookworm", &["--private-users=identity"]);
     make(&machine, "install");
     let limit = "echo 0 > /proc/sys/user/max_user_namespaces";
     let leader = machine.leader();
     assert!(Command::new("nsenter").args(["-t", &leader, "-U", "sh", "-c", limit]).status().unwrap().success());
-    // Nothing is served, and the doctor says what to do about it.
+    // Nothing is served, and the doctor names the next step.
     machine.shell("systemctl enable --now fortune.socket echo-daemon.socket 2>&1");
     assert_eq!(machine.shell("nc 127.0.0.1 17 </dev/null"), "");
     let said = machine.shell("! small-services doctor");
@@ -755,7 +756,7 @@ fn the_units_do_without_user_namespaces_as_the_page_says() {
     assert!(said.contains("All is well."), "{said}");
 }
 
-/// A container of runc's, gone with the value.
+/// A container of runc, removed with the value.
 struct Container<'a>(&'a support::Folder, String);
 
 impl Container<'_> {
@@ -773,7 +774,7 @@ impl Drop for Container<'_> {
 }
 
 #[test]
-fn an_image_with_one_program_and_no_right_at_all_serves_as_the_page_says() {
+fn an_image_with_one_program_and_no_privileges_serves_as_the_page_says() {
     let page = std::fs::read_to_string(support::repository().join("docs/operating.md")).unwrap();
     let line = |word: &str| page.lines().find_map(|line| line.strip_prefix(word)).expect("a line of the image's");
     let entry: serde_json::Value = serde_json::from_str(line("ENTRYPOINT ")).unwrap();
@@ -827,7 +828,7 @@ fn an_image_with_one_program_and_no_right_at_all_serves_as_the_page_says() {
 }
 
 #[test]
-fn an_upgrade_says_what_goes_on_with_the_old_programs_and_one_command_starts_it_again() {
+fn an_upgrade_names_the_daemons_that_run_old_programs_and_one_command_restarts_them() {
     let machine = Machine::boot("upgrade");
     let notice = "goes on with the programs that were replaced";
     assert!(!make(&machine, "install").contains(notice));
@@ -875,7 +876,7 @@ fn a_day_in_the_life_goes_as_the_page_says() {
 }
 
 #[test]
-fn no_socket_is_enabled_by_what_a_distribution_enables_by_default() {
+fn the_defaults_of_a_distribution_enable_no_socket() {
     let machine = Machine::boot("presets");
     make(&machine, "install");
     machine.shell(
@@ -884,7 +885,7 @@ fn no_socket_is_enabled_by_what_a_distribution_enables_by_default() {
     let sockets = machine.shell(&format!("systemctl list-unit-files --no-legend {{{},lunchd}}*.socket", units()));
     assert_eq!(sockets.lines().count(), 2 * services::all().count() + 2, "{sockets}");
     assert!(sockets.lines().all(|line| line.split_whitespace().nth(1) == Some("disabled")), "{sockets}");
-    // Above all not the one that names the users, and the page says why.
+    // In particular not the one that names the users. The page gives the reason.
     assert_eq!(
         machine.shell("grep systat /usr/local/lib/systemd/system-preset/80-small-services.preset | sort"),
         "disable systat-daemon.socket\ndisable systat.socket\n"
@@ -895,7 +896,7 @@ fn no_socket_is_enabled_by_what_a_distribution_enables_by_default() {
     }
 }
 
-/// Logs a user in as login(1) does, over the bus, and stays until the session is ended.
+/// Logs a user in as login(1) does, over D-Bus, and stays until the session ends.
 const LOGIN: &str = r"
 import os, pwd, socket, struct, subprocess, sys
 
@@ -944,7 +945,7 @@ leader.wait()
 ";
 
 #[test]
-fn systat_tells_who_is_logged_in_from_a_process_each_and_from_one_for_all() {
+fn systat_lists_the_users_per_connection_and_as_a_daemon() {
     let machine = Machine::boot("systat");
     make(&machine, "install");
     machine.shell(&format!("cat > /run/log-in <<'END'\n{LOGIN}\nEND\nuseradd alice && useradd bob"));
@@ -968,7 +969,7 @@ fn systat_tells_who_is_logged_in_from_a_process_each_and_from_one_for_all() {
         assert_eq!(ask(ip), alice);
         assert_eq!(machine.client(&format!("echo | nc -u -w 1 {ip} 11")), alice.as_bytes());
     }
-    // It follows who comes and goes.
+    // It follows logins and logouts.
     log_in("bob", "pts/8");
     machine.wait_for(&format!("nc 127.0.0.1 11 </dev/null | grep -q '{}'", bob.trim_end()));
     machine.shell("loginctl terminate-user alice");
@@ -976,7 +977,7 @@ fn systat_tells_who_is_logged_in_from_a_process_each_and_from_one_for_all() {
     assert_eq!(ask("127.0.0.1"), bob);
     assert_eq!(machine.shell("systemctl show -P NRestarts systat-daemon.service"), "0\n");
 
-    // Where there is no logind, utmp tells. systemd's directory for sessions is there all the same.
+    // Without logind, utmp lists the users. systemd's directory for sessions exists all the same.
     machine.shell(
         "loginctl terminate-user bob && systemctl stop systemd-logind systat-daemon.service && \
          rm -f /run/systemd/sessions/* && python3 -c \"
@@ -1016,12 +1017,13 @@ fn the_examples_are_served_from_units_that_are_made_for_them() {
             assert_eq!(ask("alice@elsewhere", ip, 79), "Finger forwarding service denied\r\n", "{kind}");
             assert_eq!(ask("6193, 23", ip, 113), "6193, 23 : ERROR : HIDDEN-USER\r\n", "{kind}");
         }
-        // systemd asks for the address of each connection again when it reads its files, and that of one that has ended is an error.
+        // systemd queries the peer address of each connection again when it reloads its units. For a closed connection that is an
+        // error.
         machine.wait_for("! systemctl list-units --no-legend --plain {finger,ident}@* | grep .");
-        // TCP only, as their RFCs say.
+        // TCP only, as in their RFCs.
         assert_eq!(machine.shell("ss -Hlun 'sport = :79 or sport = :113'"), "");
     }
-    // Told to, the daemon reads the plans again, and the unit lets it.
+    // At SIGHUP the daemon rereads the plans, and the unit allows it.
     machine.shell("echo 'On holiday.' > /var/lib/finger/alice && systemctl reload finger-daemon.service");
     machine.wait_for("echo alice | nc -N 127.0.0.1 79 | grep -q 'On holiday'");
     for name in ["finger", "ident"] {

@@ -1,5 +1,5 @@
-//! The units under the systemds of newer Debians, with the drop-ins for what only these know: each is a version that other
-//! distributions have too. tests/systemd.rs has the oldest, Debian 12's, and what does not depend on the version.
+//! The units under the systemds of newer Debians, with the drop-ins for what only these support. Other distributions have the same
+//! versions. tests/systemd.rs covers the oldest, Debian 12's, and what does not depend on the version.
 
 mod support;
 
@@ -18,7 +18,7 @@ fn it_serves_under_the_systemd_of_debian_13() {
     serves("trixie", 257..=257);
 }
 
-/// Whatever Debian sid has today: what other distributions have tomorrow. It is no fault of ours if it cannot be installed.
+/// The current state of Debian sid, which other distributions will have later. If it cannot be installed, the test is skipped.
 #[test]
 fn it_serves_under_the_systemd_of_debian_sid() {
     let root = Command::new(repository().join("tests/root")).arg("sid").output().unwrap();
@@ -28,14 +28,14 @@ fn it_serves_under_the_systemd_of_debian_sid() {
     serves("sid", 262..=u32::MAX);
 }
 
-/// Installs, serves in all ways, and looks at what the units are confined by.
+/// Installs, serves in all ways, and checks the confinement of the units.
 fn serves(release: &str, expected: std::ops::RangeInclusive<u32>) {
     let machine = Machine::boot_release(&format!("systemds-{release}"), release, &[]);
     let version = machine.shell("systemctl --version");
     let version: u32 = version.split_whitespace().nth(1).unwrap().parse().unwrap();
     assert!(expected.contains(&version), "{version}");
     install(&machine, "");
-    machine.shell("mkdir -p /run/systemd/sessions"); // there is no logind: nobody is logged in
+    machine.shell("mkdir -p /run/systemd/sessions"); // without logind nobody is logged in
     for step in steps() {
         let there = machine.shell(&format!("ls /usr/local/lib/systemd/system/*.d/10-systemd-{step}.conf | wc -l"));
         assert_eq!(there != "0\n", step <= version, "units/{step}");
@@ -52,7 +52,7 @@ fn install(machine: &Machine, arguments: &str) {
     machine.shell(&format!("make --no-print-directory -C {} install {arguments}", repository().display()));
 }
 
-/// Replies to clients that come at once.
+/// Replies to concurrent clients.
 fn burst(machine: &Machine, connections: usize) {
     let script = machine.folder().file(
         "burst",
@@ -72,7 +72,7 @@ for client in clients:
     }
 }
 
-/// Nobody had anything to say.
+/// Nothing was logged.
 fn assert_quiet(machine: &Machine, units: &str) {
     assert_eq!(machine.journal(&format!("--priority=warning {units}")), "");
 }
@@ -81,7 +81,7 @@ fn each_connection(machine: &Machine) {
     machine.shell(&format!("systemctl enable --now {}.socket 2>&1", units()));
     assert_all_answer(machine, &BOTH, &[]);
     burst(machine, 60);
-    // While it serves: no socket of the journal's, and nothing of it on the host's disk.
+    // While it serves: no socket of the journal, and nothing of it on the host's disk.
     machine.shell("mkfifo /run/in; (nc 127.0.0.1 7 < /run/in >/run/out &) 2>/dev/null >&2; (sleep 1000 > /run/in &) 2>/dev/null >&2");
     machine.wait_for("pgrep -x echo");
     assert_eq!(machine.shell("ls /proc/$(pgrep -ox echo)/root/run/systemd/journal 2>/dev/null || true"), "");
@@ -90,7 +90,7 @@ fn each_connection(machine: &Machine) {
     machine.wait_for(&format!("! systemctl list-units --no-legend --plain {}@* | grep .", units()));
     for Row { unit, .. } in services::all() {
         assert_eq!(machine.shell(&format!("systemctl is-active {unit}.socket")), "active\n");
-        // Too dear for each connection; the drop-ins' own words are in the units that run.
+        // Too expensive per connection. The directives of the drop-ins are in the running units.
         let shown = machine.shell(&format!("systemctl show -P SocketBindDeny -P PrivateTmpEx {unit}@1.service"));
         assert_eq!(shown.trim(), "disconnected", "{unit}");
     }
@@ -104,7 +104,7 @@ fn daemons(machine: &Machine) {
     burst(machine, 400);
     for Row { unit, .. } in services::all() {
         let pid = machine.shell(&format!("systemctl show -P MainPID {unit}-daemon.service"));
-        // What other units there are, and who is connected to them, is in the names of control groups.
+        // The names of control groups list other units and their clients.
         assert_eq!(machine.shell(&format!("ls -A /proc/{}/root/sys", pid.trim())), "", "{unit}");
     }
     assert_eq!(machine.shell("ls /tmp /var/tmp | grep -e -daemon || true"), "");
@@ -153,7 +153,7 @@ fn are_free_of_warnings_and_hardly_exposed(machine: &Machine) {
     }
 }
 
-/// `make install` takes away what the systemd that it is for does not know, and brings it back.
+/// `make install` removes drop-ins that its systemd does not support, and adds them again.
 fn follow_systemd_down_and_up(machine: &Machine) {
     let shown = || machine.shell("systemctl show -P DropInPaths fortune@1.service");
     assert!(shown().contains("/10-systemd-"), "{}", shown());
@@ -165,7 +165,7 @@ fn follow_systemd_down_and_up(machine: &Machine) {
     assert!(doctor().contains(older), "{}", doctor());
     install(machine, "");
     assert!(shown().contains("/10-systemd-"), "{}", shown());
-    // As after a systemd that went down, or a unit's folder that was copied from elsewhere.
+    // As after a downgrade of systemd, or with a unit folder copied from elsewhere.
     let units = "/usr/local/lib/systemd/system/fortune@.service.d";
     machine.shell(&format!("touch {units}/10-systemd-999.conf && systemctl daemon-reload"));
     let said = doctor();

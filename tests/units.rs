@@ -1,4 +1,4 @@
-//! `small-services units`: the units of any program, from the templates of the services' own.
+//! `small-services units`: units for any program, from the templates of the project's own.
 
 mod support;
 
@@ -9,14 +9,14 @@ use std::process::{Command, Output};
 use support::machine::Machine;
 use support::{Folder, program};
 
-/// A static program that every host has. (The repository may be in a home, which the units hide.)
+/// A static program that every host has. (The repository may be in a home directory, which the units hide.)
 const STATIC: &str = "/sbin/ldconfig";
 
 fn units(arguments: &[&str]) -> Output {
     Command::new(program("small-services")).arg("units").args(arguments).output().unwrap()
 }
 
-/// Asserts that nothing is printed but one sentence with these words.
+/// Asserts that only one sentence with these words is printed.
 fn refused(arguments: &[&str], words: &[&str]) {
     let output = units(arguments);
     let said = String::from_utf8(output.stderr).unwrap();
@@ -28,7 +28,7 @@ fn refused(arguments: &[&str], words: &[&str]) {
 }
 
 #[test]
-fn a_mistake_is_one_sentence_with_the_way_out() {
+fn an_error_is_one_sentence_with_the_next_step() {
     let finger = ["--name", "finger", "--port", "79"];
     let program = |path: &str, words: &[&str]| {
         let path = path.to_owned();
@@ -48,7 +48,7 @@ fn a_mistake_is_one_sentence_with_the_way_out() {
 
     let mistake = |options: &[&str], words: &[&str]| refused(&[&["--program", STATIC], options].concat(), words);
     for name in ["", "a b", "a/b", "a@b", "-a", ".a", "a%b", "a\\x2db", "ü", &"a".repeat(101)] {
-        // `--name=`, so that what begins with a `-` is a name.
+        // `--name=`, so that a value with a leading `-` is a name.
         mistake(&[&format!("--name={name}"), "--port", "79"], &["is no name for units", "letters, digits"]);
     }
     mistake(&["--name", "echo", "--port", "7"], &["echo.socket is a unit of small-services itself"]);
@@ -84,7 +84,7 @@ fn units_are_printed_or_written_and_replace_nothing_unasked() {
         let text = fs::read_to_string(&file).unwrap();
         assert!(printed.contains(&format!("# /etc/systemd/system/{name}\n{text}")), "{printed}");
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644, "{name}");
-        // Nothing is left of a template.
+        // No placeholder of a template is left.
         assert!(!text.lines().any(|line| line.starts_with('@')), "{text}");
         for path in ["@libexecdir@", "@rootdir@", "@docdir@", "@closed@"] {
             assert!(!text.contains(path), "{text}");
@@ -92,7 +92,7 @@ fn units_are_printed_or_written_and_replace_nothing_unasked() {
     }
     assert!(written.contains("systemctl enable --now finger.socket"), "{written}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), names.len());
-    // The same again is no mistake; others are in the way, and then none is written.
+    // Repeating it is not an error. If other files are in the way, none is written.
     own(&["--directory", &path]);
     let before = fs::read_to_string(folder.path().join("finger.socket")).unwrap();
     let other = ["--program", STATIC, "--name", "finger", "--port", "1079", "--directory", &path];
@@ -102,16 +102,16 @@ fn units_are_printed_or_written_and_replace_nothing_unasked() {
     assert!(!folder.path().join("finger.socket").exists());
     own(&["--directory", &path, "--force"]);
     assert_eq!(fs::read_to_string(folder.path().join("finger.socket")).unwrap(), before);
-    // Another unit's port.
+    // The port of another unit.
     let thief = ["--program", STATIC, "--name", "thief", "--port", "79", "--directory", &path];
     refused(&thief, &["listens on port 79 already", "finger"]);
-    // For a package, whose program is not there yet.
+    // For a package, whose program does not exist yet.
     let output =
         units(&["--program", "/usr/libexec/later", "--name", "later", "--port", "4000", "--force", "--mode", "daemon"]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && text.contains("\nExecStart=/usr/libexec/later\n"), "{text}");
     assert!(!text.contains("/later.socket\n# Made"), "{text}");
-    // What the head of a unit says makes it again.
+    // The command in the head of a unit generates it again.
     let head = before.lines().next().and_then(|line| line.split_once("`: ")).unwrap().1;
     assert_eq!(own(&[]), {
         let words: Vec<_> = head.split(' ').collect();
@@ -121,7 +121,7 @@ fn units_are_printed_or_written_and_replace_nothing_unasked() {
 
 #[test]
 fn any_program_is_served_from_its_units() {
-    // Nothing of small-services is installed: the units are all that there is.
+    // Nothing of small-services is installed: the units are complete.
     let machine = Machine::boot("units");
     let (tool, echo, qotd) = (program("small-services"), program("echo"), program("qotd"));
     machine.shell(&format!(
@@ -160,7 +160,7 @@ fn any_program_is_served_from_its_units() {
         machine.shell("systemctl --failed --no-legend | { ! grep .; }");
     }
     assert_eq!(machine.client("echo hello | nc -u -w 1 127.0.0.1 2007"), b"hello\n");
-    // The doctor looks after them as well.
+    // The doctor checks them as well.
     machine.shell("systemctl disable talk.socket finger.socket 2>&1");
     let doctor = format!("{} doctor", tool.display());
     let said = machine.shell(&doctor);
@@ -170,7 +170,7 @@ fn any_program_is_served_from_its_units() {
     machine.shell("mv /usr/local/libexec/finger /usr/local/libexec/gone && systemctl stop finger-daemon.service");
     let said = machine.shell(&format!("! {doctor}"));
     assert!(said.contains("its program /usr/local/libexec/finger cannot be found"), "{said}");
-    // A name that another unit has, wherever that is.
+    // A name that another unit has, wherever it is.
     let refused = machine.shell(&format!(
         "! {} units --program /usr/local/libexec/talk --name dbus --port 99 --directory /etc/systemd/system 2>&1",
         tool.display()

@@ -1,5 +1,5 @@
-//! Walls: which directive of a unit stops which act of a hijacked program, alone, and in the whole unit nobody else? And what of
-//! it does the program stop alone? `ATTACK=full tests/run walls` writes docs/data/acts.csv, and docs/hardening.md from it.
+//! Walls: which directive of a unit stops which attack of a hijacked program, alone, and as the only one in the whole unit? Which
+//! attacks does the program stop alone? `ATTACK=full tests/run walls` writes docs/data/acts.csv, and docs/hardening.md from it.
 
 mod support;
 
@@ -27,7 +27,7 @@ use map::Row;
 use surroundings::{Outcome, Surroundings};
 use units::{Unit, Units};
 
-/// What a unit for one connection has besides: it is no confinement.
+/// What a per-connection unit has besides: it is not confinement.
 const OTHERS: [&str; 5] = ["ExecStart", "StandardInput", "StandardOutput", "StandardError", "LogLevelMax"];
 
 fn shipped() -> String {
@@ -38,13 +38,13 @@ fn unit(name: &str) -> String {
     fs::read_to_string(repository().join("units").join(name)).unwrap()
 }
 
-/// The groups that the unit for one connection has something of.
+/// The groups that the per-connection unit has directives of.
 fn in_the_unit(groups: &[Group]) -> impl Iterator<Item = &Group> {
     let unit = shipped();
     groups.iter().filter(move |group| group.is_in(&unit))
 }
 
-/// These, and those that are in the units of the daemons only: tried alone as well.
+/// These, and those only in the units of daemons: also tried alone.
 fn tried(groups: &[Group]) -> impl Iterator<Item = &Group> {
     let units = [shipped(), unit("echo-daemon.service")];
     groups.iter().filter(move |group| units.iter().any(|unit| group.is_in(unit)))
@@ -74,7 +74,7 @@ fn every_directive_of_the_units_is_on_the_list_with_what_it_promises() {
 }
 
 #[test]
-fn the_map_has_every_act_and_the_directives_of_the_unit() {
+fn the_map_has_every_attack_and_the_directives_of_the_unit() {
     if full() {
         return; // it is being made
     }
@@ -111,7 +111,7 @@ fn the_page_is_made_of_the_map_and_the_costs() {
     }
 }
 
-/// Asserts that the list says why a directive changes nothing, where it does not.
+/// Asserts that the list gives the reason for each directive that changes nothing.
 fn assert_what_is_so_anyway_is_said(units: &Units, groups: &[Group], lack: &[Unit]) {
     let whole = units.settings(&Unit::Whole);
     for unit in lack.iter().filter(|unit| units.settings(unit) == whole) {
@@ -121,7 +121,7 @@ fn assert_what_is_so_anyway_is_said(units: &Units, groups: &[Group], lack: &[Uni
     }
 }
 
-/// Which acts each group stops alone, and which nothing else in the unit stops.
+/// The attacks that each group stops alone, and those that only this group stops in the unit.
 fn measured(groups: &[Group], acts: &[(String, String)]) -> Vec<Row> {
     let names: Vec<_> = tried(groups).map(|group| group.name.clone()).collect();
     let there: Vec<_> = in_the_unit(groups).map(|group| group.name.clone()).collect();
@@ -180,7 +180,7 @@ fn each_directive_stops_what_the_map_says() {
         write_page("hardening.md", &page::page(&rows, &groups, &in_the_unit(&groups).collect::<Vec<_>>()));
         return;
     }
-    // A few acts for each: two that it stops alone and one that it does not, two that nothing else stops.
+    // A few attacks for each group: two that it stops alone and one that it does not, and two that only it stops.
     let rows = map::read();
     let mut expected: Vec<(Unit, &str, bool)> = Vec::new();
     for Group { name, .. } in tried(&groups) {
@@ -197,7 +197,7 @@ fn each_directive_stops_what_the_map_says() {
     units.dedup();
     let units = Units::start("walls", &groups, units);
     let done = units.are_done(&expected.iter().map(|(unit, act, _)| (unit, *act)).collect::<Vec<_>>());
-    // What this machine's kernel does not have shows nothing.
+    // What this machine's kernel lacks shows nothing.
     let acts: BTreeSet<_> = expected.iter().map(|(_, act, _)| *act).collect();
     let open = units.are_done(&acts.iter().map(|act| (&Unit::Open, *act)).collect::<Vec<_>>());
     let possible: BTreeSet<_> = acts.iter().zip(open).filter(|(_, open)| *open).map(|(act, _)| *act).collect();
@@ -210,7 +210,7 @@ fn each_directive_stops_what_the_map_says() {
     assert!(others.is_empty(), "not what docs/data/acts.csv says; ATTACK=full tests/run walls writes it: {others:#?}");
 }
 
-/// The first and the last of some acts.
+/// The first and the last of some attacks.
 fn ends<'a>(rows: &[&'a Row]) -> impl Iterator<Item = &'a str> {
     let last = rows.iter().skip(1).next_back();
     rows.first().into_iter().chain(last).map(|row| row.act.as_str())

@@ -253,7 +253,7 @@ fn of_an_answer_in_pieces_the_kernel_holds_none_back() {
 }
 
 #[test]
-fn one_connection_too_many_ends_the_one_that_was_idle_for_longest() {
+fn one_connection_too_many_evicts_the_longest_idle_one() {
     let (_lunchd, http) = plain(&["--max-connections", "2", "--max-per-source", "2", "--idle-timeout", "1000"]);
     let (mut first, mut second) = (connected(http), connected(http));
     assert!(ask(&mut first) && ask(&mut second) && ask(&mut first));

@@ -1,5 +1,5 @@
-//! docs/your-own-service.md, step by step: cargo's commands here, with the crate as it would be published, and those for an
-//! administrator in a machine with a real systemd.
+//! docs/your-own-service.md, step by step: cargo's commands here, with the crate as published, and those for an administrator in a
+//! machine with a real systemd.
 
 mod support;
 
@@ -24,8 +24,8 @@ fn cargo(directory: &Path, arguments: &[&str]) {
     run(Command::new(env!("CARGO")).arg("--quiet").args(arguments).current_dir(directory));
 }
 
-/// Puts a registry in a folder, for all crates beneath it: small-services and hunker as they would be published, and what they and
-/// the page need.
+/// Creates a registry for all crates below a folder: small-services and hunker as they would be published, and what they and the
+/// page need.
 fn registry(folder: &Folder) {
     let directory = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     fs::create_dir_all(folder.path().join("needed/src")).unwrap();
@@ -84,7 +84,7 @@ fn the_page_leads_from_an_empty_directory_to_a_service_under_systemd() {
                 fs::create_dir(directory.join(".cargo")).unwrap();
                 fs::write(directory.join(".cargo/config.toml"), text).unwrap();
             }
-            // The first is the whole program; of the others, each is a part of one that is built.
+            // The first block is the whole program. Each other block is a part of a program that is built.
             "rust" if written == 0 => fs::write(directory.join("src/main.rs"), text).unwrap(),
             "rust" => assert!(example.contains(text) || elsewhere.contains(text), "in no program:\n{text}"),
             "ini" => {
@@ -108,7 +108,7 @@ fn the_page_leads_from_an_empty_directory_to_a_service_under_systemd() {
             "console" => {
                 let (command, shown) = text.strip_prefix("$ ").and_then(|text| text.split_once('\n')).unwrap();
                 let command = in_the_machine(&directory, command);
-                // A daemon that was told to read its files again does so in a moment.
+                // A daemon may take a moment to reread its files.
                 machine.wait_for(&format!("[ \"$({command} | tr -d '\\r')\" = '{}' ]", shown.trim_end()));
                 seen += 1;
             }
@@ -117,7 +117,7 @@ fn the_page_leads_from_an_empty_directory_to_a_service_under_systemd() {
         written += usize::from(language == "rust");
     }
     assert!(here >= 6 && there >= 10 && seen >= 4, "{here} commands here, {there} there, {seen} answers");
-    // Nothing failed on the way, and both sockets are what the page says.
+    // Nothing failed, and both sockets are as the page says.
     assert_eq!(machine.shell("systemctl --failed --no-legend"), "");
     assert_eq!(machine.shell("systemctl is-enabled finger.socket finger-daemon.socket || true"), "disabled\nenabled\n");
     assert_eq!(machine.shell("systemctl is-active finger-daemon.service"), "active\n");

@@ -17,7 +17,7 @@ const NOTHING: &str = "not told apart from nothing";
 struct Row<'a> {
     name: &'a str,
     way: &'a str,
-    /// The median and its interval, in milliseconds; `None` where this systemd cannot start the unit.
+    /// The median and its interval, in milliseconds; `None` if this systemd cannot start the unit.
     cost: Option<[f64; 3]>,
     /// As in `COUNTED`.
     counts: [i64; 6],
@@ -37,11 +37,11 @@ impl<'a> Row<'a> {
         self.cost.is_some_and(|[_, from, to]| from <= 0.0 && to >= 0.0)
     }
 
-    /// `spares`: whether there is anything that is done less often.
+    /// `spares`: whether something is done less often.
     fn cost(&self, spares: bool) -> String {
         match self.cost {
             None => "does not start".to_owned(),
-            // One interval of twenty misses: what spares nothing saves nothing.
+            // One interval in twenty misses: a group that spares nothing saves nothing.
             Some([.., to]) if self.is_nothing() || to < 0.0 && !spares => NOTHING.to_owned(),
             Some([median, from, to]) if to < 0.0 => format!("saves {:.2} ({:.2} to {:.2})", -median, -to, -from),
             Some([median, from, to]) => format!("{median:.2} ({from:.2} to {to:.2})"),
@@ -52,12 +52,12 @@ impl<'a> Row<'a> {
         if self.name == "nothing" {
             return "*nothing, once more*".to_owned();
         }
-        // A directive with a value holds an equals sign; others are names, of which a group may have several.
+        // A directive with a value contains an equals sign. Others are names, of which a group may have several.
         let names: Vec<_> = if self.name.contains('=') { vec![self.name] } else { self.name.split(' ').collect() };
         names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
     }
 
-    /// A line of a table; the counts are those beyond another row's, or what this one lacks of them.
+    /// A row of a table. The counts are those beyond another row's, or what this one lacks of them.
     fn show(&self, label: &str, beside: Option<&Row>, sign: i64) -> String {
         let mut counts = self.counts;
         if let Some(other) = beside {
@@ -77,7 +77,7 @@ fn head(first: &str, ms: &str) -> String {
     format!("| {first} | {ms}, ms | {COUNTED} |\n|---|--:|--:|--:|--:|--:|--:|--:|\n")
 }
 
-/// The dearest first, then what is not told apart from nothing.
+/// The most expensive first, then those that cannot be told from zero.
 fn sorted<'a>(rows: &[Row<'a>], way: &str) -> Vec<Row<'a>> {
     let all = rows.iter().filter(|row| row.way == way && !["Added", "Taken", "plain"].contains(&row.name));
     let mut all: Vec<_> = all.copied().collect();

@@ -1,4 +1,4 @@
-//! What the standard library does not have: children that time themselves, filters of any shape, Landlock's calls.
+//! What the standard library lacks: children that time themselves, arbitrary filters, Landlock's calls.
 #![allow(unsafe_code)] // the system calls
 
 use std::ffi::{CString, c_int, c_long};
@@ -14,22 +14,22 @@ use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 
 use super::support::Result;
 
-/// The user that the children become, unless they measure what root pays.
+/// The user of the children, unless they measure the costs for root.
 const NOBODY: u32 = 65_534;
-/// What children do: once to get ready, and once with the clock running.
+/// A child's jobs: one to prepare, and one that is timed.
 pub type Job = Box<dyn Fn() -> Result<()>>;
-/// What the filters of [`filter`] pin the call's argument to.
+/// The value to which the filters of [`filter`] pin the call's argument.
 const PINNED: u32 = 7;
 
 fn check(answer: c_long) -> Result<c_long> {
     if answer < 0 { Err(io::Error::last_os_error().into()) } else { Ok(answer) }
 }
 
-/// The time that this thread was on a processor, in microseconds.
+/// The processor time of this thread, in microseconds.
 #[allow(clippy::cast_precision_loss)] // far below 2^52
 fn clock() -> Result<f64> {
     let mut time = MaybeUninit::<libc::timespec>::zeroed();
-    // SAFETY: the kernel fills the structure in.
+    // SAFETY: the kernel fills the structure.
     let time = unsafe {
         check(libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, time.as_mut_ptr()).into())?;
         time.assume_init()
@@ -37,7 +37,7 @@ fn clock() -> Result<f64> {
     Ok(time.tv_sec as f64 * 1e6 + time.tv_nsec as f64 / 1e3)
 }
 
-/// Keeps this process and its children on one processor, before all others there: what they find in its caches is then their own.
+/// Keeps this process and its children on one processor, with priority over others, so that its caches hold their own data.
 pub fn alone() -> Result<()> {
     let mut own = CpuSet::new();
     own.set(sched_getcpu());
@@ -56,7 +56,7 @@ impl Shared {
         if page == libc::MAP_FAILED { Err(io::Error::last_os_error().into()) } else { Ok(Self(page.cast())) }
     }
 
-    /// Makes a child that gets ready, and returns what the second job took in it: microseconds on a processor.
+    /// Creates a child that prepares, and returns the processor time of its second job, in microseconds.
     pub fn time_in_child(&self, as_root: bool, prepare: &Job, timed: &Job) -> Result<f64> {
         // SAFETY: this process has one thread, and the page is mapped; the child ends here and nowhere else.
         unsafe {
@@ -79,7 +79,7 @@ impl Shared {
 fn time(as_root: bool, prepare: &Job, timed: &Job) -> Result<f64> {
     // SAFETY: takes numbers only.
     unsafe {
-        // What a child has not touched yet is mapped at the first touch: here, and not with the clock running.
+        // Touches the child's pages now, so that they are not mapped while the clock runs.
         check(libc::mlockall(libc::MCL_CURRENT).into())?;
         if !as_root {
             check(libc::setresgid(NOBODY, NOBODY, NOBODY).into())?;
@@ -93,10 +93,10 @@ fn time(as_root: bool, prepare: &Job, timed: &Job) -> Result<f64> {
     Ok(clock()? - start)
 }
 
-/// Waits for a child, and returns the time that it was on a processor, in microseconds.
+/// Waits for a child, and returns its processor time, in microseconds.
 fn end(child: libc::pid_t) -> Result<f64> {
     let (mut status, mut usage) = (0, MaybeUninit::<libc::rusage>::zeroed());
-    // SAFETY: the kernel fills both in.
+    // SAFETY: the kernel fills both.
     let usage = unsafe {
         check(libc::wait4(child, &raw mut status, 0, usage.as_mut_ptr()).into())?;
         usage.assume_init()
@@ -108,7 +108,7 @@ fn end(child: libc::pid_t) -> Result<f64> {
     Ok([usage.ru_utime, usage.ru_stime].iter().map(|it| it.tv_sec as f64 * 1e6 + it.tv_usec as f64).sum())
 }
 
-/// How a process is made.
+/// How a process is created.
 #[derive(Clone, Copy)]
 pub enum Make {
     Fork,
@@ -117,7 +117,7 @@ pub enum Make {
     Spawn,
 }
 
-/// A program without arguments, whose output nobody reads.
+/// A program without arguments, whose output is not read.
 pub struct Program {
     path: CString,
     null: OwnedFd,
@@ -129,7 +129,7 @@ impl Program {
         Ok(Self { path: CString::new(path.as_os_str().as_bytes())?, null: null.into() })
     }
 
-    /// Makes a process and waits for its end: what that took here and in it, in microseconds on a processor.
+    /// Creates a process and waits for its end. Returns the processor time here and in it, in microseconds.
     pub fn time(&self, make: Make) -> Result<f64> {
         let start = clock()?;
         // SAFETY: this process has one thread; the child executes or ends here and nowhere else.
@@ -165,7 +165,7 @@ impl Program {
     fn spawn(&self) -> Result<libc::pid_t> {
         let (arguments, environment) = ([self.path.as_ptr().cast_mut(), ptr::null_mut()], [ptr::null_mut()]);
         let (mut child, mut actions) = (0, MaybeUninit::uninit());
-        // SAFETY: each list ends with a null pointer; the actions are made before they are used.
+        // SAFETY: each list ends with a null pointer; the actions are initialized before they are used.
         let answer = unsafe {
             libc::posix_spawn_file_actions_init(actions.as_mut_ptr());
             libc::posix_spawn_file_actions_adddup2(actions.as_mut_ptr(), self.null.as_raw_fd(), libc::STDOUT_FILENO);
@@ -179,14 +179,15 @@ impl Program {
     }
 }
 
-/// How a filter treats the call that is timed.
+/// How a filter treats the timed call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Allowed whatever its arguments: the kernel knows that beforehand, and does not run the filter for it.
+    /// Allowed with any arguments: the kernel knows that in advance, and does not run the filter for it.
     Cached,
     /// Allowed with one value of an argument.
     Pinned,
-    /// As the first, but the filter begins by loading an argument: the kernel does not look further, and runs it for each call.
+    /// As the first, but the filter begins by loading an argument: then the kernel does not look further, and runs it for each
+    /// call.
     Uncached,
 }
 
@@ -195,8 +196,9 @@ const fn instruction(code: u32, jt: u8, jf: u8, k: u32) -> sock_filter {
     sock_filter { code: code as u16, jt, jf, k }
 }
 
-/// A list as libseccomp makes it: the architecture, then two instructions for each call. The clock's is the first, `place` has the
-/// call that is timed, the others are of no call, so that a call that is in no rule passes all. Whatever is not listed is allowed.
+/// A list as libseccomp makes it: the architecture, then two instructions for each call. The clock's call is first, `place` is the
+/// position of the timed call, and the others match no call, so that a call without a rule passes all of them. Everything else is
+/// allowed.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // numbers of system calls
 pub fn filter(kind: Kind, rules: usize, place: Option<usize>) -> Vec<sock_filter> {
     const CALL: u32 = 0;
@@ -249,11 +251,11 @@ pub fn no_new_privileges() -> Result<()> {
     Ok(rustix::thread::set_no_new_privs(true)?)
 }
 
-/// The rights on files of Landlock's first version: all of these are handled, and reading is what rules allow.
+/// The rights on files of Landlock's first version: all of these are handled, and rules allow reading.
 const FILES: u64 = 0x1fff;
 const READ: u64 = 0b1100;
 
-/// A ruleset that lets what is beneath these directories be read.
+/// A ruleset that allows reading what is beneath these directories.
 pub fn ruleset(readable: &[Rc<OwnedFd>]) -> Result<OwnedFd> {
     const PATH_BENEATH: c_int = 1;
     #[repr(C, packed)]
@@ -262,7 +264,7 @@ pub fn ruleset(readable: &[Rc<OwnedFd>]) -> Result<OwnedFd> {
         parent: c_int,
     }
     let handled = FILES;
-    // SAFETY: the kernel reads so many octets of it, and the descriptor is new.
+    // SAFETY: the kernel reads this many octets of it, and the descriptor is new.
     let ruleset = unsafe {
         let size = size_of_val(&handled);
         let ruleset = check(libc::syscall(libc::SYS_landlock_create_ruleset, &raw const handled, size, 0))?;

@@ -29,7 +29,7 @@ const ROUNDS: &str = "docs/data/layers-rounds.csv";
 const BEGIN: &str = "<!-- make bench-layers writes from here -->\n";
 const END: &str = "<!-- make bench-layers writes to here -->\n";
 
-/// The tables, each with what its first column is and what it says beside it.
+/// The tables, each with its first column and its text.
 const TABLES: [(&str, &str, &str); 8] = [
     (
         "attach",
@@ -68,7 +68,7 @@ fn holds_zero(row: &Row) -> bool {
     row.from <= 0.0 && row.to >= 0.0
 }
 
-/// Three or four digits that say something.
+/// Three or four significant digits.
 fn figure(value: f64) -> String {
     match value.abs() {
         100.0.. => format!("{value:.0}"),
@@ -79,11 +79,11 @@ fn figure(value: f64) -> String {
     }
 }
 
-/// In the unit that has no zeros before the value.
+/// In the largest unit without leading zeros.
 fn time(row: &Row) -> String {
     let (factor, unit) = if row.median.abs() < 1.0 { (1e3, "ns") } else { (1.0, "µs") };
     let [median, from, to] = [row.median, row.from, row.to].map(|it| figure(it * factor));
-    // Nothing that is added takes away: an interval below zero is one of the few that miss.
+    // Adding something never saves time: an interval below zero is one of the few that miss.
     if row.is_difference && row.from <= 0.0 {
         format!("nothing that shows ({from} to {to} {unit})")
     } else {
@@ -103,7 +103,7 @@ fn cell(row: &Row, process: f64) -> String {
     format!("{median} ({from} to {to}), {} %", share(row, process))
 }
 
-/// A table: what there are several of side by side, each in microseconds and as a share of a process.
+/// A table: several alternatives side by side, each in microseconds and as a share of a process.
 fn table(rows: &[&Row], first: &str, process: f64) -> String {
     let mut series: Vec<&str> = Vec::new();
     for row in rows.iter().filter(|row| row.at.is_some()) {
@@ -135,7 +135,7 @@ fn table(rows: &[&Row], first: &str, process: f64) -> String {
     table
 }
 
-/// What docs/data has of units: their name, milliseconds, from and to. Another run measured them, `make bench-units`.
+/// The unit costs in docs/data: name, milliseconds, from and to. Another run measured them, `make bench-units`.
 pub fn units() -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for entry in fs::read_dir("docs/data")? {
@@ -191,7 +191,7 @@ fn machine(rounds: usize) -> Result<String> {
     Ok(format!("{}, Landlock version {abi}, {rounds} rounds", this_host()?))
 }
 
-/// What a reader learns, each sentence from rows.
+/// The conclusions, each sentence from rows.
 fn lessons(rows: &[Row], process: f64) -> Result<String> {
     let of = |group: &str, name: &str, at: Option<usize>| {
         let found = rows.iter().find(|row| (row.group, &*row.name, row.at) == (group, name, at));

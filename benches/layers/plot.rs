@@ -66,7 +66,7 @@ fn draw_processes(panel: &Panel, rows: &[&Row]) -> Result<()> {
     Ok(())
 }
 
-/// Both axes are logarithmic: zero rules are drawn at a half, and what is below the axis at its end.
+/// Both axes are logarithmic: zero rules are drawn at one half, and values below the axis at its end.
 fn draw(panel: &Panel, title: &str, x: &str, rows: &[&Row]) -> Result<()> {
     let place = |row: &Row| row.at.filter(|at| *at > 0).map_or(0.5, as_f64);
     let bottom = rows.iter().map(|row| row.median).filter(|it| *it > 0.0).fold(f64::INFINITY, f64::min) / 2.0;

@@ -20,7 +20,7 @@ const COLOURS: [RGBColor; 8] = [
     RGBColor(0x8c, 0x8c, 0x8c),
 ];
 
-/// One bar: its name, and its parts one after the other, each in a colour of its own.
+/// One bar: its name, and its parts one after the other, each in its own colour.
 type Bar = (String, Vec<f64>);
 
 /// Writes the plots and the page.
@@ -67,7 +67,7 @@ pub fn write(rows: &[Row], table: &str) -> Result<()> {
 const BEGIN: &str = "<!-- make bench PLOTS=yes writes from here -->";
 const END: &str = "<!-- to here -->";
 
-/// Horizontal bars from the top down, each with its sum behind it; `names` is the legend of their parts.
+/// Horizontal bars from the top down, each followed by its sum. `names` is the legend of their parts.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // pixels
 fn bars(path: &Path, title: &str, bars: &[Bar], names: &[String]) -> Result<()> {
     const HEIGHT: i32 = 24;

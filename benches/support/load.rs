@@ -1,4 +1,4 @@
-//! How clients come. Two loads, since a server can be quick with one kind of client and slow with another.
+//! How clients connect. Two loads, since a server may be fast with one kind of client and slow with another.
 
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -13,20 +13,20 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::{Result, as_f64, connect_and_read, micros, percentile, rate_and_p99};
 
-/// Clients at a time.
+/// Concurrent clients.
 pub const AT_ONCE: usize = 32;
 const SOURCES: usize = 200;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Load {
-    /// A thread for each: it connects, waits in read(2) for the end, closes, and begins again.
+    /// A thread for each: it connects, waits in read(2) for the end, closes, and starts again.
     Threads,
     /// One thread for all, with an event loop, from 200 addresses: each connection is closed as soon as its reply has ended.
     Loop,
 }
 
-/// What a load measured: clients a second, the time that all but a hundredth of them waited less than, in microseconds, and
-/// the clients' own time on a processor.
+/// The results of a load: clients a second, the 99th percentile of their waiting time in microseconds, and the clients' own
+/// processor time.
 pub struct Taken {
     pub rate: f64,
     pub p99: f64,
@@ -43,7 +43,7 @@ impl Load {
         }
     }
 
-    /// So many clients; each sends `first`, if it is not empty, before it reads.
+    /// This many clients. Each sends `first`, if it is not empty, before it reads.
     pub fn run(self, count: usize, address: SocketAddr, first: &[u8]) -> Result<Taken> {
         let before = processor_time();
         let (rate, p99) = match self {
@@ -54,12 +54,12 @@ impl Load {
     }
 }
 
-/// Of this process, with all threads that it had.
+/// Of this process, with all its threads so far.
 fn processor_time() -> Duration {
     clock_gettime(ClockId::ProcessCPUTime).try_into().unwrap_or_default()
 }
 
-/// A connection under way.
+/// A connection in progress.
 struct Client {
     connection: TcpStream,
     begun: Instant,

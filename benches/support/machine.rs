@@ -10,7 +10,7 @@ use std::{env, fs, thread};
 
 use super::Result;
 
-/// A booted systemd, off with the value.
+/// A booted systemd, shut down with the value.
 pub struct Machine(Child);
 
 impl Drop for Machine {
@@ -20,7 +20,7 @@ impl Drop for Machine {
     }
 }
 
-/// What a command prints inside the machine (`run`), or outside in its network (`net`): see tests/machine.
+/// The output of a command inside the machine (`run`), or outside in its network (`net`): see tests/machine.
 pub fn run(verb: &str, folder: &Path, command: &[&str]) -> Result<String> {
     let output = Command::new("tests/machine").arg(verb).arg(folder).args(command).stdin(Stdio::null()).output()?;
     if output.status.success() {
@@ -32,7 +32,7 @@ pub fn run(verb: &str, folder: &Path, command: &[&str]) -> Result<String> {
 
 /// Boots the systemd of a Debian release.
 pub fn boot(folder: &Path, release: &str) -> Result<Machine> {
-    // What is left of a run that was killed would be taken for this one's.
+    // The leftovers of a killed run would be mistaken for this one's.
     let _ = fs::remove_dir_all(folder);
     fs::create_dir_all(folder)?;
     let mut command = Command::new("setpriv");
@@ -48,7 +48,7 @@ pub fn boot(folder: &Path, release: &str) -> Result<Machine> {
     Ok(machine)
 }
 
-/// Where each of the units of [`serve`] listens.
+/// The ports of the units of [`serve`].
 pub fn address(index: usize) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, 3100 + u16::try_from(index).unwrap_or(0)))
 }
@@ -69,15 +69,15 @@ pub fn serve<'a>(folder: &Path, units: impl ExactSizeIterator<Item = &'a str>) -
     run("run", folder, &["bash", "-c", &script]).map(|_| ())
 }
 
-/// Runs this benchmark once more, as a client of the machine's: in its network, with these variables.
+/// Runs this benchmark again, as a client in the machine's network, with these variables.
 pub fn measure_inside<'a>(folder: &Path, variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<()> {
     let mut again = Command::new("tests/machine");
     again.arg("net").arg(folder).arg(env::current_exe()?).envs(variables).process_group(0);
     if again.status()?.success() { Ok(()) } else { Err("the units could not be measured".into()) }
 }
 
-/// The time that the whole machine was on a processor, its systemd included (`cpu.stat` of its control group), in
-/// milliseconds. Unlike the clock on the wall it hardly knows of the host's other load.
+/// The processor time of the whole machine, including its systemd (`cpu.stat` of its control group), in milliseconds. Unlike
+/// wall-clock time it hardly depends on the host's other load.
 pub fn processor_time(folder: &Path) -> Result<f64> {
     let leader = fs::read_to_string(folder.join("leader"))?;
     let groups = fs::read_to_string(format!("/proc/{}/cgroup", leader.trim()))?;
@@ -91,7 +91,7 @@ pub fn processor_time(folder: &Path) -> Result<f64> {
     Ok(used.trim().parse::<f64>()? / 1e3)
 }
 
-/// Waits until the machine does nothing, and returns its processor time then.
+/// Waits until the machine is idle, and returns its processor time then.
 pub fn settle(folder: &Path) -> Result<f64> {
     const QUIET: Duration = Duration::from_millis(12);
     const MAX_WAIT: Duration = Duration::from_secs(20);

@@ -1,5 +1,5 @@
-//! What the benchmarks share: servers that end with their value, turns that interleave, and the one table's rows.
-#![allow(dead_code)] // each benchmark uses its part
+//! Shared by the benchmarks: servers that end with their value, interleaved turns, and the rows of the one table.
+#![allow(dead_code)] // each benchmark uses a part of it
 
 pub mod load;
 pub mod machine;
@@ -19,7 +19,7 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 
-/// The options for one process that serves all clients, and for one that makes a process for each connection.
+/// The options for a daemon with `--shared`, and for one with a process for each connection.
 pub const SHARED: &[&str] = &["--shared"];
 pub const KEEPER: &[&str] = &[];
 
@@ -31,13 +31,13 @@ pub fn given(variable: &str) -> Result<String> {
     env::var(variable).map_err(|_| format!("{variable} is not set: start the benchmark with `make bench`").into())
 }
 
-/// Where the peers of Debian's packages and of benches/peers are.
+/// The folder of the peers from Debian's packages and benches/peers.
 pub fn peer(path: &str) -> Result<PathBuf> {
     Ok(Path::new(&given("PEERS")?).join(path))
 }
 
-/// One of our programs, as installed. (As the linker leaves it, it is in the page cache in smaller pieces, and a process takes
-/// more page faults to start.)
+/// One of the project's programs, as installed. (As the linker leaves it, it is in smaller pieces in the page cache, and a process
+/// has more page faults at its start.)
 pub fn program(name: &str) -> Result<PathBuf> {
     Ok(Path::new(&given("PROGRAMS")?).join(name))
 }
@@ -62,7 +62,7 @@ impl Server {
         Ok(Self(child.map_err(|error| format!("cannot start {}: {error}", command.get_program().display()))?))
     }
 
-    /// Starts one of ours for all clients of a port that it chooses, and returns the address.
+    /// Starts one of the project's daemons on a port that it chooses, and returns the address.
     pub fn ours(name: &str, scheme: &str, more: &[&str]) -> Result<(Self, SocketAddr)> {
         let mut command = Command::new(program(name)?);
         command.args(["--listen", &format!("{scheme}://127.0.0.1:0")]).args(more).stderr(Stdio::piped());
@@ -82,7 +82,7 @@ impl Server {
         Ok((server, format!("127.0.0.1:{}", port.trim()).parse()?))
     }
 
-    /// Starts Debian's openbsd-inetd with these lines; waits until it answers on `port`.
+    /// Starts Debian's openbsd-inetd with these lines, and waits until it answers on `port`.
     pub fn inetd(name: &str, lines: &str, port: u16) -> Result<Self> {
         let file = given("SCRATCH").map(|folder| Path::new(&folder).join(format!("{name}.conf")))?;
         fs::write(&file, lines)?;
@@ -93,7 +93,7 @@ impl Server {
         Ok(server)
     }
 
-    /// The time that it was on a processor (proc(5), schedstat).
+    /// Its processor time (proc(5), schedstat).
     pub fn processor_time(&self) -> Result<Duration> {
         let text = fs::read_to_string(format!("/proc/{}/schedstat", self.0.id()))?;
         Ok(Duration::from_nanos(text.split_whitespace().next().ok_or("no schedstat")?.parse()?))
@@ -113,7 +113,7 @@ fn first_line(output: Option<&mut impl Read>) -> Result<String> {
     Ok(line)
 }
 
-/// Waits until somebody listens there.
+/// Waits until the port is open.
 pub fn wait_for(address: SocketAddr) -> Result<()> {
     let start = Instant::now();
     while TcpStream::connect(address).is_err() {
@@ -125,7 +125,7 @@ pub fn wait_for(address: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// Connects, sends what is to be sent, reads to the end and closes.
+/// Connects, sends its data, reads to the end and closes.
 pub fn connect_and_read(address: SocketAddr, first: &[u8]) -> io::Result<()> {
     read_to_end(TcpStream::connect(address)?, first)
 }
@@ -138,7 +138,7 @@ pub fn connect_from(source: Ipv4Addr, address: SocketAddr) -> io::Result<TcpStre
     Ok(socket.into())
 }
 
-/// Sends what is to be sent, reads to the end and closes.
+/// Sends its data, reads to the end and closes.
 pub fn read_to_end(mut connection: TcpStream, first: &[u8]) -> io::Result<()> {
     connection.set_read_timeout(Some(Duration::from_secs(60)))?;
     connection.write_all(first)?;
@@ -152,7 +152,7 @@ pub fn read_to_end(mut connection: TcpStream, first: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Runs `count` of `client` on `at_once` threads and returns how many a second that was.
+/// Runs `count` of `client` on `at_once` threads and returns the rate per second.
 pub fn per_second(
     at_once: usize,
     count: usize,
@@ -168,8 +168,8 @@ pub fn per_second(
     Ok(as_f64(count) / start.elapsed().as_secs_f64())
 }
 
-/// Runs `client` so many times on `at_once` threads, with a number of its own, and returns how many a second that was, and what
-/// all but a hundredth took less than, in microseconds.
+/// Runs `client` this many times on `at_once` threads, each with its own number, and returns the rate per second and the 99th
+/// percentile of the times, in microseconds.
 pub fn rate_and_p99(
     at_once: usize,
     count: usize,
@@ -199,7 +199,7 @@ pub fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }
 
-/// The value below which so many hundredths of the values are.
+/// The percentile of the values.
 pub fn percentile(values: &[f64], hundredths: usize) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
@@ -213,7 +213,7 @@ pub fn median(values: &[f64]) -> f64 {
     if sorted.len() % 2 == 1 { sorted[middle] } else { f64::midpoint(sorted[middle - 1], sorted[middle]) }
 }
 
-/// The median of what was drawn again and again from the values: 95 % of these medians are between the two.
+/// The interval that holds 95 % of the medians of a bootstrap.
 pub fn interval(values: &[f64], random: &mut SmallRng) -> (f64, f64) {
     const RESAMPLES: usize = 4_000;
     let mut medians: Vec<f64> = (0..RESAMPLES)
@@ -223,16 +223,16 @@ pub fn interval(values: &[f64], random: &mut SmallRng) -> (f64, f64) {
     (medians[RESAMPLES / 40], medians[RESAMPLES - 1 - RESAMPLES / 40])
 }
 
-/// What a ratio should be.
+/// The goal for a ratio.
 #[derive(Clone, Copy)]
 pub enum Goal {
     AtLeast(f64),
     AtMost(f64),
-    /// To compare with.
+    /// For comparison.
     None,
 }
 
-/// The results of one benchmark: a file of rows, tab separated, that `benches/report.rs` makes the one table from.
+/// The results of one benchmark: a file of rows, separated by tabs, from which `benches/report.rs` makes the one table.
 pub struct Rows(String);
 
 impl Rows {
@@ -240,8 +240,8 @@ impl Rows {
         Self(String::new())
     }
 
-    /// One thing measured, in its unit, round by round; `peer` is what it is compared with, round by round as well, so that
-    /// what else the machine does falls on both.
+    /// One measured quantity, in its unit, round by round. `peer` is its comparison, also round by round, so that other load on the
+    /// machine affects both.
     pub fn add(
         &mut self,
         topic: &str,
@@ -268,7 +268,7 @@ impl Rows {
         self.0 += &(row + "\n");
     }
 
-    /// Puts them where the report finds them.
+    /// Writes them where the report finds them.
     pub fn write(self, benchmark: &str) -> Result<()> {
         Ok(fs::write(Path::new(&given("RESULTS")?).join(format!("{benchmark}.tsv")), self.0)?)
     }

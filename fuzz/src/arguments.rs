@@ -1,4 +1,4 @@
-//! Any command line is options and sources, or a mistake that can be put into words; never a panic.
+//! Every command line is options and sources, or an error with a message; never a panic.
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -11,9 +11,9 @@ use small_services::runtime::activation::Address;
 use small_services::runtime::sandbox::Mode;
 use small_services::service::Service;
 
-/// What `qotd` takes.
+/// The options of `qotd`.
 #[derive(Debug, Parser)]
-#[command(version, disable_help_flag = true)] // always the same text, and a long one
+#[command(version, disable_help_flag = true)] // always the same long text
 struct Arguments {
     #[command(flatten)]
     options: <Qotd as Service>::Options,
@@ -28,7 +28,7 @@ struct Arguments {
 }
 
 thread_local! {
-    /// To build it takes longer than a run.
+    /// Building it takes longer than a run.
     static COMMAND: RefCell<Command> = RefCell::new(Arguments::command());
 }
 

@@ -1,4 +1,4 @@
-//! Whatever is in the file of a certificate and its key: it is served with, or refused in one sentence that quotes none of it.
+//! With any content, the file of a certificate and its key can be served, or is refused in one sentence that quotes nothing of it.
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use super::{memory, write};
 use lunchd::fuzz;
 
-/// So many octets of a key that follow each other are no word of ours.
+/// This many consecutive octets of a key are not a word of ours.
 const QUOTE: usize = 16;
 
 /// One run: one file with both, as PEM.

@@ -1,11 +1,11 @@
-//! The scanner finds the texts that a plain reading finds, however they come in, and stops at a NUL octet.
+//! The scanner finds the same texts as the reference, however the octets are split, and stops at a NUL octet.
 use std::io::{self, Read};
 
 use super::{format, texts, without_comments};
 use small_services::fortune::cookie::Cookies;
 use small_services::fortune::text::Eligible;
 
-/// A reader that gives so many octets at a time.
+/// A reader that returns at most this many octets at a time.
 struct Pieces<'a>(&'a [u8], usize);
 
 impl Read for Pieces<'_> {
@@ -24,7 +24,7 @@ pub fn run(data: &[u8]) {
     let longest = usize::from(*longest);
     let mut expected = texts(file, format);
     let refused = expected.iter().position(|text| text.contains(&0));
-    // A NUL octet on the line after a delimiter belongs to no text yet where nothing else is on it.
+    // A NUL octet on the line after a delimiter belongs to no text yet if nothing else is on the line.
     expected.truncate(refused.unwrap_or(expected.len()));
     let mut cookies = Cookies::new(Pieces(file, usize::from(*piece).max(1)), longest, format);
     for text in expected {
@@ -37,7 +37,7 @@ pub fn run(data: &[u8]) {
             assert!(sent.len() + sent.matches('\n').count() <= eligible.longest && sent.ends_with('\n'));
             assert!(sent.chars().all(|it| it == '\n' || !it.is_control()) && !sent.trim().is_empty());
             assert!(!eligible.ascii || sent.is_ascii());
-            // What may be sent may be sent as it is.
+            // What may be sent is sent unchanged.
             assert_eq!(eligible.sendable(sent.as_bytes()).expect("still").text(), sent);
         }
     }

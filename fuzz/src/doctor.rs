@@ -1,4 +1,4 @@
-//! Whatever other programs and the kernel say: doctor comes to an end, and nothing of it steers the terminal.
+//! With any output of other programs and the kernel, doctor ends, and none of the output controls the terminal.
 use small_services::fuzz;
 
 /// One run.

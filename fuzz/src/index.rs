@@ -1,4 +1,4 @@
-//! Whatever an index says: what is found by it is one of the cookie file's texts, whole.
+//! With any index: a text that is found by it is one of the cookie file's texts, and complete.
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
@@ -7,10 +7,10 @@ use std::sync::OnceLock;
 use super::{memory, texts, without_comments, write};
 use small_services::fortune::index::{Found, Index, Version};
 
-/// An index with a header that holds, and offsets that need not.
+/// An index with a valid header and arbitrary offsets.
 fn index(shape: u8, flags: u8, offsets: &[u8], length: usize) -> Vec<u8> {
     let mut offsets: Vec<u32> = offsets.iter().map(|&offset| offset.into()).collect();
-    // Most indexes end where the file does; else they are refused at once.
+    // Most indexes end where the file does. Others are refused at once.
     if shape & 0x80 == 0 {
         offsets.push(u32::try_from(length).unwrap_or_default());
     }
@@ -26,7 +26,7 @@ fn index(shape: u8, flags: u8, offsets: &[u8], length: usize) -> Vec<u8> {
         3 => octets.extend(u64::from(number).to_le_bytes()),
         _ => octets.extend([number.to_be_bytes(), [0; 4]].concat()),
     };
-    // The layouts that are in use: how the header's numbers are written, and how the offsets.
+    // The layouts in use: how the header's numbers are written, and how the offsets.
     let (head, table) = [(0, 0), (0, 1), (4, 4), (1, 1), (2, 2), (2, 3), (3, 3), (0, 0)][usize::from(shape >> 1 & 7)];
     for number in header {
         write(&mut octets, head, number);

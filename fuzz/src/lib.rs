@@ -1,4 +1,4 @@
-//! The fuzz targets, and what they compare with: cookie files read line by line, as plainly as can be.
+//! The fuzz targets, and their reference: cookie files read line by line, in the simplest way.
 
 pub mod arguments;
 pub mod certificate;
@@ -17,7 +17,7 @@ use std::os::unix::fs::FileExt;
 use rustix::fs::{MemfdFlags, memfd_create};
 use small_services::fortune::cookie::Format;
 
-/// The texts of a cookie file, without their comments; what a text with NUL octets is worth is not decided here.
+/// The texts of a cookie file, without their comments. What happens to a text with NUL octets is not decided here.
 pub fn texts(file: &[u8], format: Format) -> Vec<Vec<u8>> {
     let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
     let mut texts = vec![];
@@ -42,18 +42,18 @@ pub fn without_comments(text: &[u8], format: Format) -> Vec<u8> {
     lines.filter(|line| !format.comments || !line.starts_with(&comment)).flatten().copied().collect()
 }
 
-/// A file in memory of one target's own; each run overwrites it.
+/// A file in memory, used by one target. Each run overwrites it.
 pub fn memory() -> File {
     memfd_create("fuzz", MemfdFlags::CLOEXEC).expect("memory").into()
 }
 
-/// Has a file hold just these octets.
+/// Replaces the content of a file.
 pub fn write(file: &File, octets: &[u8]) {
     file.set_len(0).expect("memory");
     file.write_all_at(octets, 0).expect("memory");
 }
 
-/// What separates the texts, as the bits of an octet say: mostly what files have.
+/// The separators of the texts, from the bits of an octet: mostly those of real files.
 pub fn format(bits: u8) -> Format {
     let delimiter = [b'%', b'%', b'#', b'a'][usize::from(bits & 3)];
     Format { delimiter, comments: bits & 4 != 0 }

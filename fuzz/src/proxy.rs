@@ -1,5 +1,5 @@
-//! Whatever a balancer says first: a header is taken whole, names who it says, and leaves all that follows it; and what is none is
-//! refused, however it arrives.
+//! With any first octets of a balancer: a header is read completely and yields the client that it names, and everything after it is
+//! left. Anything else is refused, however it arrives.
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use lunchd::fuzz;
@@ -52,7 +52,7 @@ fn text(data: &[u8]) -> Option<(Option<SocketAddr>, &[u8])> {
     }
 }
 
-/// Who a header of version 2 names, by what is behind its first twelve octets.
+/// The client that a version 2 header names, from the octets after the first twelve.
 fn binary(header: &[u8]) -> Option<SocketAddr> {
     let (&[command, family, high, low], rest) = header.split_first_chunk().expect("four octets at least");
     assert_eq!(rest.len(), usize::from(u16::from_be_bytes([high, low])));

@@ -1,5 +1,5 @@
-//! Whatever a request says that HTTP allows: lunchd's answer has its safeguards and is whole, and leads to the host that was
-//! asked for and nowhere else.
+//! With any request that HTTP allows: lunchd's answer has its security headers, is complete, and redirects only to the requested
+//! host.
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -16,7 +16,7 @@ thread_local! {
 const SAFEGUARDS: [&str; 5] =
     ["content-security-policy", "x-content-type-options", "x-frame-options", "referrer-policy", "cache-control"];
 
-/// A request as hyper would hand it over: a method, a target and fields, a line each. The bits say how it came.
+/// A request as hyper passes it: a method, a target and fields, one per line. The bits say how it arrived.
 fn request(bits: u8, lines: &[u8]) -> Option<Request<()>> {
     let mut lines = lines.split(|&octet| octet == b'\n');
     let mut request = Request::new(());
@@ -77,6 +77,6 @@ pub fn run(data: &[u8]) {
     let length: usize = reply.headers()[header::CONTENT_LENGTH].to_str().expect("a number").parse().expect("a number");
     let body = body(reply);
     assert!(length > 0 && body.len() == if request.method() == Method::HEAD { 0 } else { length });
-    // No answer but a fortune and its style is more than a sentence of ours.
+    // Every answer except a fortune and its style sheet is at most a sentence of ours.
     assert!(status == 200 || (body.len() < 120 && media == "text/plain; charset=utf-8"));
 }

@@ -1,5 +1,4 @@
-//! By the index that strfile makes of any cookie file, and by a look at the whole file, the texts are found that a plain reading
-//! finds.
+//! The index that strfile makes of any cookie file, and a scan of the whole file, find the same texts as the reference.
 use std::fs::File;
 use std::io::Seek;
 use std::os::fd::AsRawFd;
@@ -10,7 +9,7 @@ use super::{format, memory, texts, write};
 use small_services::fortune::index::{Found, Index, Version};
 use small_services::fuzz;
 
-/// The text at each place of an index.
+/// The text at each offset of an index.
 fn found(cookies: &File, index: &Index, longest: usize) -> Vec<Vec<u8>> {
     let mut text = vec![];
     let mut found = vec![];
@@ -28,8 +27,8 @@ static FILES: OnceLock<[File; 2]> = OnceLock::new();
 pub fn run(data: &[u8]) {
     let [bits, file @ ..] = data else { return };
     let format = format(bits & 3);
-    // Where nothing but a byte order mark is before the first delimiter line, Debian's strfile counts it as a text, and so does
-    // ours; whoever reads by the index finds none and reads the file instead.
+    // If only a byte order mark is before the first delimiter line, Debian's strfile counts it as a text, and so does ours. A
+    // reader by the index finds none and reads the file instead.
     if file.strip_prefix(b"\xef\xbb\xbf").is_some_and(|rest| rest.is_empty() || rest.starts_with(&[format.delimiter])) {
         return;
     }
@@ -49,7 +48,7 @@ pub fn run(data: &[u8]) {
         let index = Index::open(&path, &version).expect("an index made of this very file");
         let mut by_index = found(cookies, &index, file.len());
         let scanned = fuzz::scanned(cookies, index).expect("text");
-        // In the file's order, whatever that of the index is.
+        // In the file's order, whatever that of the index.
         assert_eq!(found(cookies, &scanned, file.len()), texts(file, format));
         if ordered {
             by_index.sort();

@@ -1,8 +1,8 @@
-//! Whatever a time zone file says: daytime sends one line of printing characters that fits, or nothing.
+//! With any time zone file, daytime sends one line of printing characters that fits, or nothing.
 use small_services::fuzz;
 
 const FORMATS: [&str; 7] = ["ctime", "rfc867", "smtp", "iso8601", "nist-like", "%c %Z %z", "%s %:z %Q %%"];
-/// Before all changes of the clock, at some, and after those that a file has room for.
+/// Before all changes of the clock, at some, and after all that a file can contain.
 const SECONDS: [i64; 5] = [-5_000_000_000, 0, 1_783_128_907, 1_790_000_000, 200_000_000_000];
 
 /// One run.

@@ -122,7 +122,7 @@ impl Children {
 
     /// The first half of the lock-down, which takes a descriptor. Whether it holds.
     fn part(&self, as_parent: bool) -> bool {
-        self.layers.as_ref().is_none_or(|layers| layers.part(as_parent).is_ok())
+        self.layers.as_ref().is_none_or(|layers| layers.enter_domain(as_parent).is_ok())
     }
 
     /// The second half, last. Whether it holds.

@@ -151,7 +151,7 @@ fn apply<T>(
     };
     let directories: Vec<_> = readable.iter().map(|it| it.directory.clone()).collect();
     let (report, result) = down(&directories, mode).map_err(|error| match error.reason {
-        LayerError::Everything(directory) => Error::Everything(directory),
+        LayerError::RootDirectory(directory) => Error::Everything(directory),
         ref reason if reason.is_missing() => Error::Missing(error),
         _ => Error::Failed(error),
     })?;

@@ -1,4 +1,4 @@
-//! Attacks on units: a hijacked program in the place of a unit's tries acts, each over a connection of its own.
+//! Attacks on units: a hijacked program in place of a unit's tries actions, each over a separate connection.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use super::surroundings::{Outcome, SIGSYS};
 /// By `LimitFSIZE=` of a unit.
 pub const SIGXFSZ: i32 = 25;
 
-/// Talks to the hijacked services of a machine: an act a line, behind its port and its layers; prints of each the run of the
-/// unit that it was tried in, and the code that came back.
+/// Talks to the hijacked services of a machine. Each line is an action, with its port and its layers. Prints for each the run of
+/// the unit in which it was tried, and the code that was returned.
 const ATTACKER: &str = r#"
 import concurrent.futures, socket, sys
 at_once = int(sys.argv[1])
@@ -38,8 +38,8 @@ with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
     for outcome in pool.map(attempt, lines): print(outcome)
 "#;
 
-/// Has the hijacked programs of the units of a pattern try acts, each behind the port of its unit, with layers of the program's.
-/// With one process for all, one after the other.
+/// Has the hijacked programs of the units of a pattern try actions, each on the port of its unit, with layers of the program. In a
+/// daemon, one after the other.
 pub fn attack(machine: &Machine, units: &str, at_once: usize, layers: &str, acts: &[(u16, String)]) -> Vec<Outcome> {
     let lines = acts.iter().fold(String::new(), |lines, (port, act)| lines + &format!("{port} {layers} {act}\n"));
     let script = machine.folder().file("attacker", ATTACKER);
@@ -52,9 +52,9 @@ pub fn attack(machine: &Machine, units: &str, at_once: usize, layers: &str, acts
         .iter()
         .zip(lines)
         .map(|((port, act), (run, code))| {
-            // A debug build names the call that its policy forbids: no code.
+            // A debug build prints the name of the forbidden call instead of a code.
             let code = if code.starts_with("hunker: the policy forbids ") { "" } else { code };
-            // A connection that ends without a code may be the act's doing: then systemd's word counts, and nothing else.
+            // If a connection ends without a code, the action may be the cause: then only systemd's record counts.
             match (code, ends.get(run).map(|(how, status)| (how.as_str(), *status))) {
                 ("0", _) | ("", Some(("exited", 255))) => Outcome::Done,
                 ("", Some(("killed", signal @ (SIGSYS | SIGXFSZ)))) => Outcome::Killed(signal),
@@ -70,9 +70,9 @@ pub fn attack(machine: &Machine, units: &str, at_once: usize, layers: &str, acts
     outcomes
 }
 
-/// How each run of units failed so far, by what systemd calls the run: `exited` or `killed`, and with what.
+/// How each run of units failed so far, by systemd's name for the run: `exited` or `killed`, and the code or signal.
 fn ends(machine: &Machine, units: &str) -> BTreeMap<String, (String, i32)> {
-    // A client knows of the end sooner than systemd, which writes it down before the unit stops being active.
+    // A client sees the end before systemd, which logs it before the unit stops being active.
     machine.wait_for(&format!("! systemctl --quiet is-active '{units}'"));
     // The message that a process of a unit has ended.
     let entries = machine.journal(

@@ -1,6 +1,6 @@
-//! What is not stopped, and why: an act that is not here is stopped, and one that is here is not.
+//! What is not stopped, and why. An action that is not listed here is stopped. One that is listed is not.
 
-/// Acts that this kernel or machine does not have for anybody. Elsewhere they may be done without the lock-down.
+/// Actions that this kernel or machine does not support. Elsewhere they may succeed without the lock-down.
 pub const NOT_EVERYWHERE: &[&str] = &[
     "connect to an abstract socket",
     "load a module",
@@ -29,11 +29,11 @@ pub const NOT_EVERYWHERE: &[&str] = &[
     "open a socket by the x32 table",
 ];
 
-/// Families that are about files, or about networks and other services.
+/// Families of actions on files, or on networks and other services.
 pub const FILES_AND_NETWORKS: &[&str] =
     &["files", "execution", "new sockets", "connections", "local sockets", "sockets that it was given"];
 
-/// Acts with files and networks that Landlock alone does not stop: it has no right for them.
+/// Actions on files and networks that Landlock alone does not stop: it has no right for them.
 pub const LANDLOCK_LEAVES: &[(&[&str], &str)] = &[
     (
         &["list an inherited directory", "grow an open file"],
@@ -85,7 +85,7 @@ pub const LANDLOCK_LEAVES: &[(&[&str], &str)] = &[
     (GIVEN, "no right for that before ABI 9: what is open may be used"),
 ];
 
-/// Acts with files and networks that Landlock alone does not stop before this version of it.
+/// Actions on files and networks that Landlock alone does not stop before this version.
 pub const LANDLOCK_LEARNED: &[(u32, &[&str])] = &[
     (3, &["shorten a file"]),
     (4, &["connect over TCP", "take a TCP port", "turn the client's connection to another host"]),
@@ -104,13 +104,13 @@ pub const LANDLOCK_LEARNED: &[(u32, &[&str])] = &[
     (10, &["send a datagram over UDP", "connect over UDP", "take a UDP port"]),
 ];
 
-/// Whether Landlock alone does not stop an act, in a kernel that has this version of it.
+/// Whether Landlock alone does not stop an action, in a kernel with this version.
 pub fn landlock_leaves(abi: u32, act: &str) -> bool {
     let learned = LANDLOCK_LEARNED.iter().find(|(_, acts)| acts.contains(&act));
     learned.map_or_else(|| LANDLOCK_LEAVES.iter().any(|(acts, _)| acts.contains(&act)), |(from, _)| abi < *from)
 }
 
-/// What is done with sockets that it was given.
+/// Actions on sockets that the process was given.
 const GIVEN: &[&str] = &[
     "write to another service on the service manager's socket",
     "write to another service on the log's socket",
@@ -125,13 +125,13 @@ const GIVEN: &[&str] = &[
     "be passed a descriptor by a number for datagram sockets",
 ];
 
-/// Acts that the program alone does not stop where it reads files again after the lock-down (`ListenersAndFiles` and the like).
+/// Actions that the program alone does not stop if it rereads files after the lock-down (`ListenersAndFiles` and the like).
 pub const READERS_LEAVE: &[(&[&str], &str)] = &[(
     &["list an inherited directory"],
     "it lists the directories that it follows; the programs close all that was not passed on purpose, so there is no other",
 )];
 
-/// Acts that no unit alone stops.
+/// Actions that no unit alone stops.
 pub const UNITS_LEAVE: &[(&[&str], &str)] = &[
     (
         &["list a directory", "list an inherited directory", "follow a link"],
@@ -171,7 +171,7 @@ pub const UNITS_LEAVE: &[(&[&str], &str)] = &[
     ),
 ];
 
-/// Acts that the units for one connection stop, and those of one process for all do not.
+/// Actions that the per-connection units stop, and those of daemons do not.
 pub const DAEMONS_UNITS_LEAVE: &[(&[&str], &str)] = &[
     (
         &[
@@ -202,13 +202,13 @@ pub const DAEMONS_UNITS_LEAVE: &[(&[&str], &str)] = &[
     (&["open a device"], "/dev/zero, null, full, random, urandom and tty: there are no others"),
 ];
 
-/// Acts that the program alone does not stop in the keeper: they are what it takes to make processes and to lock them down.
+/// Actions that the program alone does not stop in the keeper: it needs them to create processes and to lock them down.
 pub const KEEPER_LEAVES: &[(&[&str], &str)] = &[
     (&["fork"], "that is what it is for; `TasksMax=` bounds it, and a new process has no more rights than the keeper"),
     (&["attach a filter of its own"], "a filter takes calls away, and gives none back"),
 ];
 
-/// Acts that the units of the daemons with a keeper do not stop, and lunchd's does.
+/// Actions that the units of the daemons with a keeper do not stop, and lunchd's does.
 pub const KEEPERS_UNITS_LEAVE: &[(&[&str], &str)] = &[
     (&["fork", "start a thread"], "the keeper makes processes; `TasksMax=` bounds how many there are"),
     (

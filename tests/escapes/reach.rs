@@ -1,4 +1,4 @@
-//! What a hijacked process can still do with the calls and descriptors that it has: all of it, and what it means.
+//! What a hijacked process can still do with its calls and descriptors: all of it, and its meaning.
 
 use super::Io;
 use Io::{
@@ -7,10 +7,10 @@ use Io::{
 };
 use small_services::services::{self, Kind};
 
-/// Which services, by the names of their programs.
+/// A set of services, by the names of their programs.
 pub type Services = fn(&str) -> bool;
 
-/// Kinds of descriptors with a name for all of them; or a name that is itself the kind.
+/// Kinds of descriptors with a common name; or a name that is itself the kind.
 pub type Kinds = (&'static str, &'static [&'static str]);
 
 /// What the process of a service can do.
@@ -18,15 +18,15 @@ pub struct Reach {
     pub peers: &'static [Io],
     pub services: Services,
     pub call: &'static str,
-    /// With which arguments, in words; nothing for those that the service itself would choose.
+    /// The arguments, in words; empty for those that the service itself would use.
     pub how: &'static str,
-    /// On which descriptors; else with which paths, clocks and the like.
+    /// The descriptors; else the paths, clocks and the like.
     pub on: &'static [Kinds],
-    /// So that an attacker can do this.
+    /// What an attacker can do with it.
     pub means: &'static str,
 }
 
-/// The kinds of processes, and what each is called.
+/// The kinds of processes, and their names on the page.
 pub const PROCESSES: &[(&[Io], &str)] = &[
     (ANY, "any process"),
     (ONE, "a process for one connection, whoever made it"),

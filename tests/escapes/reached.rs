@@ -1,4 +1,4 @@
-//! What a hijacked process reaches with the calls that it is allowed, and by which numbers.
+//! What a hijacked process reaches with the calls that it is allowed, and with which descriptor numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,10 +8,10 @@ use std::process::Command;
 use super::support::{Folder, helper};
 use super::{Io, KEEPERS, reach};
 
-/// A call, with which arguments and on what.
+/// A call, its arguments, and its target.
 pub type Done = [String; 3];
 
-/// What is done of all that the hijacked program tries with the calls that it is allowed.
+/// The results of all attempts of the hijacked program with the calls that it is allowed.
 pub fn reached(service: &str, peer: Io, layers: &str) -> BTreeSet<Done> {
     let folder = Folder::new(&format!("reach-{service}-{peer:?}-{layers}"));
     let output = Command::new(helper("hijacked"))
@@ -26,7 +26,7 @@ pub fn reached(service: &str, peer: Io, layers: &str) -> BTreeSet<Done> {
     done.map(|[call, how, on, _]| [call, how, on]).collect()
 }
 
-/// What a list says about a process.
+/// The entries of a list for a process.
 pub fn listed_for(list: &[reach::Reach], service: &str, peer: Io) -> BTreeSet<Done> {
     let mut set = BTreeSet::new();
     for line in list.iter().filter(|line| (line.services)(service) && line.peers.contains(&peer)) {
@@ -40,8 +40,8 @@ pub fn listed_for(list: &[reach::Reach], service: &str, peer: Io) -> BTreeSet<Do
     set
 }
 
-/// Asserts that a process has the kinds of descriptors that were tried, at their numbers, and says how many have one that means
-/// something, besides the log's.
+/// Asserts that a process has the kinds of descriptors that were tried, at their numbers. Returns how many have a descriptor with a
+/// meaning, besides the log.
 pub fn assumed(service: &str, peer: Io, process: u32, folder: &Path) -> usize {
     let open: BTreeMap<i32, String> = fs::read_dir(format!("/proc/{process}/fd"))
         .unwrap()
@@ -55,7 +55,7 @@ pub fn assumed(service: &str, peer: Io, process: u32, folder: &Path) -> usize {
         let (number, kind) = line.split_once('\t').unwrap();
         let number = number.parse().unwrap();
         if number == 2 || number >= 12 {
-            continue; // whatever the log is; and what has no meaning by its number
+            continue; // the log may be anything; other numbers have no meaning
         }
         let link = match kind {
             "the signals" => "anon_inode:[signalfd]",

@@ -1,4 +1,4 @@
-//! Where the hijacked program tries what an attacker would: what there is to attack, and how each act ended.
+//! The environment in which the hijacked program tries what an attacker would: the targets, and the outcome of each action.
 
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -11,7 +11,7 @@ use std::process::Command;
 /// By a filter of system calls.
 pub const SIGSYS: i32 = 31;
 
-/// How an act ended.
+/// The outcome of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Done,
@@ -19,15 +19,14 @@ pub enum Outcome {
     Killed(i32),
 }
 
-/// All acts that the program knows, each behind its family.
+/// All actions that the program knows, each with its family.
 pub fn acts(hijacked: &Path) -> Vec<(String, String)> {
     let list = Command::new(hijacked).arg("list").output().unwrap();
     let list = String::from_utf8(list.stdout).unwrap();
     list.lines().map(|line| line.split_once('\t').unwrap()).map(|(family, act)| (family.into(), act.into())).collect()
 }
 
-/// What there is to attack: somebody who listens on TCP and on local sockets, two who take datagrams on these, and a folder
-/// to write to.
+/// The targets: a TCP listener and local stream sockets, two local datagram sockets, and a folder to write to.
 pub struct Surroundings {
     hijacked: PathBuf,
     tcp: TcpListener,
@@ -46,7 +45,7 @@ fn datagrams(folder: &Path, name: &str) -> UnixDatagram {
 }
 
 impl Surroundings {
-    /// For the hijacked program, in an empty folder that goes when the test does.
+    /// For the hijacked program, in an empty folder that is removed with the test.
     pub fn new(hijacked: PathBuf, test: &str, folder: &Path) -> Self {
         let name = format!("small-services-{test}-{}", std::process::id());
         Self {
@@ -61,7 +60,8 @@ impl Surroundings {
         }
     }
 
-    /// Has the hijacked program, as a process of a service's (`Io` by its name), try an act, in namespaces that it cannot harm.
+    /// Has the hijacked program, as a process of a service (`Io` by its name), try an action, in namespaces where it can do no
+    /// harm.
     pub fn outcome(&self, service: &str, io: &str, layers: &str, act: &str) -> Outcome {
         let (client, connection) = connection();
         // The shell is the process that it attacks.
@@ -81,7 +81,7 @@ impl Surroundings {
             .unwrap();
         drop(client);
         for socket in [&self.manager, &self.other] {
-            while socket.recv(&mut [0; 4096]).is_ok() {} // there is room for a few only
+            while socket.recv(&mut [0; 4096]).is_ok() {} // there is space for a few only
         }
         match (output.status.code(), output.status.signal()) {
             (Some(0), _) => Outcome::Done,
@@ -93,7 +93,7 @@ impl Surroundings {
     }
 }
 
-/// A client's connection, and the end of it that a super-server would hand over.
+/// A client's connection, and the end of it that a super-server would pass on.
 fn connection() -> (TcpStream, OwnedFd) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();

@@ -13,11 +13,11 @@ pub struct Unit {
     pub service: &'static str,
     pub peer: Io,
     pub port: u16,
-    /// Where on the page it is.
+    /// Its place on the page.
     pub column: usize,
 }
 
-/// The columns of the page for units; the first is for one connection, the others are of daemons.
+/// The page's columns for units. The first is for per-connection units, the others for daemons.
 pub const COLUMNS: [&str; 3] = ["the unit alone", "the daemon's unit alone", "lunchd's unit alone"];
 
 /// All units, or for `make test` those of one service and lunchd's.
@@ -37,7 +37,7 @@ pub fn units() -> Vec<Unit> {
     units
 }
 
-/// A hijacked program in the place of a unit's, in all that the unit confines it by.
+/// A hijacked program in place of a unit's, with the unit's whole confinement.
 pub fn hijack(machine: &Machine, Unit { name, service, peer, .. }: &Unit) {
     let alone = if *peer == Io::Connection { "" } else { "Type=simple\nRestart=no\nWatchdogSec=0\n" };
     machine.shell(&format!(

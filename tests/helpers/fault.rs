@@ -1,17 +1,17 @@
-//! `fault WHAT NUMBER PROGRAM...` runs a program in which something goes wrong, once:
+//! `fault WHAT NUMBER PROGRAM...` runs a program with one fault:
 //!
-//! - `KILL` or `TERM`: the signal comes as it makes its system call NUMBER, which it does not get to make if that kills it;
-//! - `EINTR`, `EAGAIN`, `ENOMEM`: system call NUMBER does nothing, and answers that;
-//! - `short`: system call NUMBER reads or writes one octet at most, or one datagram;
-//! - `clock`: every look at the clock (`CLOCK_REALTIME`) is NUMBER seconds further back than the one before;
-//! - `none`: nothing at all.
+//! - `KILL` or `TERM`: the signal arrives at its system call NUMBER, which is not made if the signal kills it;
+//! - `EINTR`, `EAGAIN`, `ENOMEM`: system call NUMBER does nothing and returns this error;
+//! - `short`: system call NUMBER reads or writes at most one octet, or one datagram;
+//! - `clock`: every reading of the clock (`CLOCK_REALTIME`) is NUMBER seconds further back than the one before;
+//! - `none`: no fault.
 //!
-//! This process becomes the program, and a child steps through it with ptrace(2): whoever started it sees the program's own
-//! end. `REPORT` names a file for the numbers of the system calls that the program made, one a line, `!` for each that would
-//! have been one too many.
+//! This process becomes the program, and a child steps through it with ptrace(2), so that its parent sees the program's own end.
+//! `REPORT` names a file for the numbers of the system calls that the program made, one per line, with `!` for each that would have
+//! been one too many.
 //!
-//! With `CHILD` set, all this is about the first process that the program makes, from its first system call on; the program
-//! itself, and its other processes, go on undisturbed. The kernel traces a new process for whoever traces the one that made it.
+//! With `CHILD` set, all this applies to the first process that the program creates, from its first system call on. The program
+//! itself and its other processes run undisturbed. The kernel traces a new process for the tracer of its parent.
 #![allow(unsafe_code)]
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -33,11 +33,11 @@ mod x86 {
 
     use libc::{pid_t, user_regs_struct};
 
-    /// No run of a test takes so many system calls.
+    /// No run of a test makes this many system calls.
     const LOOPS: usize = 100_000;
     const AT_SYSINFO_EHDR: c_long = 33;
     const AT_IGNORE: c_long = 1;
-    /// What wakes lunchd's event loop, by number (crates/lunchd/src/lib.rs), and how long a signalfd's record is.
+    /// The waker of lunchd's event loop, by number (crates/lunchd/src/lib.rs), and the length of a signalfd's record.
     const EVENT_LOOP: u64 = 4;
     const SIGNAL: u64 = 128;
 
@@ -71,7 +71,7 @@ mod x86 {
         if unsafe { libc::fork() } == 0 {
             trace(parent, ready, fault, number);
         }
-        // The child may not be older than the right to trace its parent.
+        // The child must not be older than the permission to trace its parent.
         unsafe {
             libc::prctl(libc::PR_SET_PTRACER, libc::PR_SET_PTRACER_ANY);
             libc::close(ready[1]);
@@ -85,7 +85,7 @@ mod x86 {
         unsafe { libc::ptrace(request, pid, address as *mut c_void, data as *mut c_void) }
     }
 
-    /// Whichever process stops next. `None` when there is none left.
+    /// The next process that stops; `None` if none is left.
     fn wait() -> Option<(pid_t, i32)> {
         loop {
             let mut status = 0;
@@ -111,7 +111,7 @@ mod x86 {
         }
         ask(libc::PTRACE_INTERRUPT, pid, 0, 0);
         wait();
-        // The client's connection, and what listens for it, is the program's alone.
+        // Only the program has the client's connection and the listening socket.
         unsafe {
             let end = ready[1].cast_unsigned();
             libc::close_range(0, end - 1, 0);
@@ -131,19 +131,19 @@ mod x86 {
     }
 
     struct Tracer {
-        /// The process that it is about; 0 until there is one.
+        /// The process with the fault; 0 until it exists.
         pid: pid_t,
         fault: Fault,
         number: usize,
         calls: Vec<u64>,
-        /// The registers before the call that was changed, and the answer that it gets.
+        /// The registers before the changed call, and the result that it gets.
         changed: Option<(user_regs_struct, Option<i32>)>,
         clock: c_long,
         started: bool,
     }
 
     impl Tracer {
-        /// Beginning with the program itself, which is stopped.
+        /// Starting with the program itself, which is stopped.
         fn run(&mut self, program: pid_t) {
             let (mut stopped, mut signal) = (program, 0);
             loop {
@@ -200,8 +200,8 @@ mod x86 {
             let stops = (call, before.rdi, before.rdx) == (libc::SYS_read.cast_unsigned(), 0, SIGNAL);
             match self.fault {
                 Fault::None | Fault::Clock => return,
-                // There is no part of an eventfd's number or of a signalfd's record, and nothing to wait for in the former. A
-                // signal that an event loop like tokio's was told wrongly not to have come would never come.
+                // An eventfd's number and a signalfd's record cannot be read in part, and an eventfd never blocks here. If an event
+                // loop like tokio's got a false EAGAIN from a signalfd, the signal would never arrive.
                 Fault::Error(errno) if wakes && errno != libc::EAGAIN => return,
                 Fault::Error(libc::EAGAIN) if stops && self.calls.contains(&libc::SYS_epoll_wait.cast_unsigned()) => {
                     return;
@@ -211,7 +211,7 @@ mod x86 {
                     unsafe { libc::kill(self.pid, signal) };
                     return;
                 }
-                // brk(2) does not say so: it leaves things as they are.
+                // brk(2) returns no error: it leaves the break as it is.
                 Fault::Error(libc::ENOMEM) if call == libc::SYS_brk.cast_unsigned() => {
                     changed.rdi = 0;
                     self.changed = Some((before, None));
@@ -221,12 +221,12 @@ mod x86 {
                 {
                     return;
                 }
-                // close(2) closes, whatever it answers.
+                // close(2) closes, whatever it returns.
                 Fault::Error(errno) if call == libc::SYS_close.cast_unsigned() => {
                     self.changed = Some((before, Some(errno)));
                 }
                 Fault::Error(errno) => {
-                    // A call that every policy allows, and that does nothing: write(2, NULL, 0).
+                    // A call that every policy allows and that does nothing: write(2, NULL, 0).
                     (changed.orig_rax, changed.rdi, changed.rsi, changed.rdx) =
                         (libc::SYS_write.cast_unsigned(), 2, 0, 0);
                     self.changed = Some((before, Some(errno)));
@@ -265,14 +265,14 @@ mod x86 {
             }
         }
 
-        /// The C library then asks the kernel for the time, where it can be changed.
+        /// Then the C library asks the kernel for the time, where it can be changed.
         fn hide_vdso(&self) {
             let mut at = self.registers().rsp.cast_signed();
             let mut next = || {
                 at += 8;
                 (at, ask(libc::PTRACE_PEEKDATA, self.pid, at, 0))
             };
-            // The arguments, then the environment, each to its null pointer.
+            // The arguments, then the environment, each up to its null pointer.
             for _ in 0..2 {
                 while next().1 != 0 {}
             }

@@ -1,25 +1,25 @@
-//! `flood KIND PORT SERVICE COUNT SECONDS` does to a service on 127.0.0.1 what no client should, and prints what it got:
-//! `served refused cut dropped wrong`, in connections or datagrams, each of them once.
+//! `flood KIND PORT SERVICE COUNT SECONDS` floods a service on 127.0.0.1, and prints the results: `served refused cut dropped
+//! wrong`, in connections or datagrams, each counted once.
 //!
-//! - `burst`: COUNT connections at once, from many addresses; the reply of each is checked.
+//! - `burst`: COUNT connections at once, from many addresses. The reply of each is checked.
 //! - `crowd`: the same, from 200 addresses.
-//! - `halves`: the same as `burst`, but each client talks first and closes its half.
-//! - `hold`: COUNT connections that say nothing for SECONDS.
+//! - `halves`: the same as `burst`, but each client sends first and shuts its side down.
+//! - `hold`: COUNT connections that are silent for SECONDS.
 //! - `trickle`: COUNT connections that send an octet a second, for SECONDS.
-//! - `reset`: COUNT connections, reset as soon as they are there.
-//! - `vanish`: COUNT connections whose client is gone without a word, not even of TCP's.
+//! - `reset`: COUNT connections, reset as soon as they are established.
+//! - `vanish`: COUNT connections whose client disappears without a TCP segment.
 //! - `deaf`: COUNT connections that never read, and send as much as they can, for SECONDS.
-//! - `below`: COUNT connections that send just less than a mebibyte, and are silent then, for SECONDS.
+//! - `below`: COUNT connections that send just less than a mebibyte, and are then silent, for SECONDS.
 //! - `grow`: COUNT connections that send and read as fast as they can for a third of SECONDS, so that the kernel gives them the
-//!   largest buffers that it ever gives, and then go on sending, and read no more.
-//! - `withhold`: the same, but then they take nothing any more, and acknowledge nothing.
+//!   largest buffers, and then continue to send without reading.
+//! - `withhold`: the same, but then they receive and acknowledge nothing.
 //! - `datagrams`: COUNT datagrams as fast as they can be sent.
-//! - `forged`: one client's datagrams, COUNT of them, a second apart, while a forger sends some 2,000 a second in the
-//!   names of 200 networks.
-//! - `answer`: tries until one client is served, and prints after how many milliseconds that was.
+//! - `forged`: one client's COUNT datagrams, a second apart, while a forger sends some 2,000 a second in the names of 200
+//!   networks.
+//! - `answer`: tries until one client is served, and prints the milliseconds that this took.
 //!
-//! *Served* had all of its reply, *refused* nothing, *cut* the beginning, *dropped* nothing and no end within SECONDS (for
-//! those that hold, trickle or are deaf: still open in the end), *wrong* an octet that no reply has.
+//! *Served* clients got the whole reply, *refused* nothing, *cut* only the beginning, *dropped* nothing and no end within SECONDS
+//! (for those that hold, trickle or are deaf: still open at the end), *wrong* an octet that no reply contains.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
@@ -75,9 +75,9 @@ fn main() {
 struct Flood<'a> {
     port: u16,
     service: &'a str,
-    /// For all of it.
+    /// For the whole flood.
     limit: Duration,
-    /// From how many the clients come.
+    /// The number of addresses that the clients use.
     addresses: u32,
 }
 
@@ -90,7 +90,7 @@ struct Client {
 }
 
 impl Flood<'_> {
-    /// A connection that is being made, from one of many addresses. `None` if even that is refused.
+    /// A connection in progress, from one of many addresses; `None` if even that is refused.
     fn start(&self, number: u32) -> Option<Client> {
         let socket =
             socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::NONBLOCK, None).expect("a socket");
@@ -150,7 +150,7 @@ impl Flood<'_> {
         counted
     }
 
-    /// Which clients can do something.
+    /// The clients that are ready.
     fn ready(clients: &[Client], limit: Duration) -> Vec<bool> {
         let mut wanted: Vec<_> = clients
             .iter()
@@ -164,7 +164,7 @@ impl Flood<'_> {
         wanted.iter().map(|one| !one.revents().is_empty()).collect()
     }
 
-    /// Does what a client can do now, and tells whether it is over.
+    /// Runs the next step of a client, and returns whether it is done.
     fn advance(&self, client: &mut Client, talks: bool, counted: &mut Count) -> bool {
         if !client.connected {
             if sockopt::socket_error(&client.socket) != Ok(Ok(())) {
@@ -198,7 +198,7 @@ impl Flood<'_> {
         }) += 1;
     }
 
-    /// Connections that are there, or refused.
+    /// Connections that are established or refused.
     fn connected(&self, count: u32, counted: &mut Count) -> Vec<Client> {
         let start = Instant::now();
         let mut clients = Vec::new();
@@ -220,7 +220,7 @@ impl Flood<'_> {
         clients
     }
 
-    /// Keeps connections for the time; `act` is done with each now and then, and tells whether it is still open.
+    /// Keeps connections for the time. `act` is called for each now and then, and returns whether it is still open.
     fn hold(&self, count: u32, mut act: impl FnMut(&mut Client) -> bool) -> Count {
         let mut counted = Count::default();
         let mut clients = self.connected(count, &mut counted);
@@ -238,12 +238,12 @@ impl Flood<'_> {
         counted
     }
 
-    /// Sends what the connection takes, up to so many octets; tells whether it is still open.
+    /// Sends what the connection accepts, up to this many octets. Returns whether it is still open.
     fn send_all(&self, client: &mut Client, limit: usize) -> bool {
         let web = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100);
         let octets = if self.service == "lunchd" { &web[..] } else { &[b'x'; 4096] };
         while client.sent < limit {
-            // A request that was cut in two goes on where it was cut.
+            // Continues a partly sent request where it stopped.
             let from = client.sent % octets.len();
             match client
                 .socket
@@ -378,7 +378,7 @@ impl Flood<'_> {
             socket
         };
         let networks: Vec<_> = (0..200).map(|network| socket([127, 1, network, 9])).collect();
-        // Three, of which the best counts: one may share its bucket with a network that is forged.
+        // Three clients, of which the best counts: one may share its bucket with a forged network.
         let clients = [2, 3, 4].map(|network| socket([127, network, 0, 9]));
         for client in &clients {
             client.set_read_timeout(Some(Duration::from_secs(1))).expect("a socket");
@@ -448,7 +448,7 @@ fn was_reset(client: &Client) -> bool {
     sockopt::socket_error(&client.socket) != Ok(Ok(()))
 }
 
-/// Has the kernel drop every segment for a socket before TCP sees it: `SO_ATTACH_FILTER` in socket(7).
+/// Makes the kernel drop every segment for a socket before TCP sees it: `SO_ATTACH_FILTER` in socket(7).
 #[allow(unsafe_code)]
 fn take_nothing(socket: &TcpStream) {
     use std::os::fd::AsRawFd;
@@ -463,7 +463,7 @@ fn take_nothing(socket: &TcpStream) {
     assert_eq!(answer, 0, "every socket takes a filter");
 }
 
-/// Has the kernel forget a connection, without a segment to the other end: `TCP_REPAIR` in tcp(7).
+/// Makes the kernel forget a connection, without a segment to the other end: `TCP_REPAIR` in tcp(7).
 #[allow(unsafe_code)]
 fn vanish(socket: &TcpStream) {
     use std::os::fd::AsRawFd;
@@ -474,7 +474,7 @@ fn vanish(socket: &TcpStream) {
     assert_eq!(answer, 0, "vanishing takes CAP_NET_ADMIN");
 }
 
-/// What the built-in collection can say, as it is sent.
+/// All texts of the built-in collection, as they are sent.
 fn fortunes() -> impl Iterator<Item = &'static [u8]> {
     static ALL: std::sync::OnceLock<Vec<Vec<u8>>> = std::sync::OnceLock::new();
     let all = ALL.get_or_init(|| {

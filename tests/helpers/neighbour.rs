@@ -1,9 +1,9 @@
-//! `neighbour PROGRAM...` runs a program as the user nobody, and has a neighbour of the same user try, at each of its system
-//! calls from its first instruction until its filter is attached, to take the connection on its descriptor 0 (`pidfd_getfd`)
-//! and to open its memory. Then it ends. Between two system calls nothing can change what a neighbour may do.
+//! `neighbour PROGRAM...` runs a program as the user nobody. At each of its system calls, from its first instruction until its
+//! filter is attached, a neighbour of the same user tries to take the connection on its descriptor 0 (`pidfd_getfd`) and to open
+//! its memory. Then it ends. Between two system calls a neighbour's permissions cannot change.
 //!
-//! `REPORT` names a file for what came of it, a line a stop: `exec`, `before NUMBER` or `after NUMBER`, then `taken` or
-//! `refused`. Root holds the program there, by ptrace(2): how fast a neighbour is does not matter.
+//! `REPORT` names a file for the results, one line per stop: `exec`, `before NUMBER` or `after NUMBER`, then `taken` or `refused`.
+//! Root stops the program there by ptrace(2): the speed of a neighbour does not matter.
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, c_long, c_void};
@@ -50,7 +50,7 @@ fn become_nobody() {
     }
 }
 
-/// Goes from stop to stop, and says what a neighbour gets at each.
+/// Goes from stop to stop, and reports what a neighbour can access at each.
 fn watch(pid: pid_t) -> String {
     let (mut lines, mut started, mut call) = (String::new(), false, 0);
     loop {
@@ -78,7 +78,7 @@ fn watch(pid: pid_t) -> String {
     }
 }
 
-/// The system call that it is about to make, if it is not back from one.
+/// The system call that it is about to make, unless it is returning from one.
 fn call_made(pid: pid_t) -> Option<u64> {
     let mut information: libc::ptrace_syscall_info = unsafe { mem::zeroed() };
     let size = size_of::<libc::ptrace_syscall_info>().cast_signed() as c_long;

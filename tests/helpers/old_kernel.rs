@@ -1,7 +1,7 @@
-//! `old_kernel KERNEL PROGRAM...` runs a program as on another kernel. One that does not know a system call: `landlock` or `seccomp`.
-//! One that has Landlock switched off: `disabled`. An older one than this: `abi-2`. With `forbidden` and `no-seccomp`, it is the filter
-//! of a container that does not want to hear of these; with `full`, what a process needs to forbid itself others fails.
-#![allow(unsafe_code)] // a filter that asks another process, which no crate here has
+//! `old_kernel KERNEL PROGRAM...` runs a program as on another kernel: without a system call (`landlock` or `seccomp`), with
+//! Landlock disabled (`disabled`), or with an older Landlock (`abi-2`). `forbidden` and `no-seccomp` are the filters of a container
+//! that forbids these calls. With `full`, the calls that a process needs to lock itself down fail.
+#![allow(unsafe_code)] // a filter with a user-space listener, which no crate here supports
 
 use std::collections::BTreeMap;
 use std::os::fd::AsRawFd;
@@ -30,7 +30,7 @@ fn main() {
     panic!("cannot start {program}: {}", Command::new(program).args(rest).exec());
 }
 
-/// From now on a call, with this argument if there is one, fails like this.
+/// Makes a call fail from now on, with this argument if one is given.
 fn answer(call: i64, argument: Option<(u8, u64)>, errno: i32) {
     let rules = argument.map(|(position, value)| {
         let condition = SeccompCondition::new(position, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value);
@@ -44,14 +44,14 @@ fn answer(call: i64, argument: Option<(u8, u64)>, errno: i32) {
     seccompiler::apply_filter(&filter).expect("a kernel with seccomp");
 }
 
-/// From now on the kernel says that its Landlock has this version, and a program keeps to it. A filter alone can answer with
-/// errors only, so this one asks another process.
+/// Makes the kernel report this version of Landlock from now on, so that programs limit themselves to it. A filter alone can only
+/// return errors, so this one asks another process.
 fn have_landlock(abi: i64) {
     let landlock = u32::try_from(libc::SYS_landlock_create_ruleset).expect("a number");
     let mut filter = [
         step(LOAD, 0, 0, 0),
         step(IF_EQUAL, 0, 3, landlock),
-        // Its third argument, which asks for the version.
+        // Its third argument, which requests the version.
         step(LOAD, 0, 0, 32),
         step(IF_EQUAL, 0, 1, 1),
         step(RETURN, 0, 0, libc::SECCOMP_RET_USER_NOTIF),
@@ -64,11 +64,10 @@ fn have_landlock(abi: i64) {
     let listener = unsafe { libc::syscall(libc::SYS_seccomp, set, listen, &raw const program) };
     let listener = i32::try_from(listener).expect("a descriptor");
     let asking = pidfd_open(getpid(), PidfdFlags::empty()).expect("a process");
-    // No child of the program's, which looks after its own.
-    // SAFETY: this process has one thread.
+    // Not a child of the program, which reaps its own children. SAFETY: this process has one thread.
     match unsafe { libc::fork() } {
         0 => {
-            // SAFETY: likewise; and what was open is of no use to this process, and would seem open to others.
+            // SAFETY: likewise. This process does not need the open descriptors, and holding them would keep them open for others.
             unsafe {
                 if libc::fork() == 0 {
                     libc::dup2(listener, 0);
@@ -79,16 +78,16 @@ fn have_landlock(abi: i64) {
                 libc::_exit(0)
             }
         }
-        // SAFETY: where the status goes is nobody's business.
+        // SAFETY: the status is not written.
         child => assert_eq!(unsafe { libc::waitpid(child, ptr::null_mut(), 0) }, child),
     }
 }
 
-/// Answers until the program has ended: descriptor 0 asks, 1 tells of its end.
+/// Answers until the program has ended: descriptor 0 asks, 1 reports its end.
 fn tell_version(abi: i64) {
     loop {
         let mut ready = [0, 1].map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
-        // SAFETY: two descriptors, and structures of zeros that the kernel fills.
+        // SAFETY: two descriptors, and zeroed structures that the kernel fills.
         unsafe {
             if libc::poll(ready.as_mut_ptr(), 2, -1) < 1 || ready[1].revents != 0 {
                 return;

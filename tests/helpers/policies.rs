@@ -1,5 +1,5 @@
-//! Prints every policy of the services as this program has it: the rules, and what they were compiled to. Built for another
-//! architecture, it shows that one's numbers and flags; tests/cross.rs reads it.
+//! Prints every policy of the services as compiled in this program: the rules and the BPF program. Built for another architecture,
+//! it prints that architecture's numbers and flags. tests/cross.rs reads it.
 
 #[allow(dead_code)] // the tests use the rest
 #[path = "../support/audit.rs"]

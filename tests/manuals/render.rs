@@ -1,5 +1,5 @@
-//! The manual pages, from the templates in `man/templates`, the table of the services and the programs' own command lines; and
-//! the shells' completions.
+//! The manual pages, from the templates in `man/templates`, the table of the services and the programs' own command lines; and the
+//! shells' completions.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -28,7 +28,7 @@ const COMMANDS: &[(&str, MakeCommand)] = &[
     ("systat", runtime::command::<protocol::Systat>),
 ];
 
-/// What has a command line: the page's name without its section.
+/// The command line of a page, by the page's name without its section.
 fn command(page: &str) -> Option<Command> {
     if page == "lunchd" {
         return Some(lunchd::command());
@@ -46,7 +46,7 @@ fn command(page: &str) -> Option<Command> {
     service.or_else(|| tools.find_subcommand(name).cloned())
 }
 
-/// The pages by their files' names. Each service has one, by the common template and what there is to say of it alone.
+/// The pages by their file names. Each service has one, from the common template and its own part.
 pub fn pages() -> BTreeMap<String, String> {
     let mut pages = BTreeMap::new();
     for entry in fs::read_dir(repository().join("man/templates")).unwrap().map(|entry| entry.unwrap()) {
@@ -69,7 +69,7 @@ pub fn pages() -> BTreeMap<String, String> {
 }
 
 fn values(row: &Row) -> Vec<(&'static str, String)> {
-    // What there is to say of this service alone, if there is anything: lines, or none.
+    // The part that is specific to this service: lines, or none.
     let part = |name: &str| {
         let path = repository().join("man/templates/parts").join(name);
         fs::read_to_string(path).unwrap_or_default()
@@ -88,9 +88,9 @@ fn values(row: &Row) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// A page of its template. What is left between two `@` is for `make install` to fill in.
+/// A page from its template. `make install` fills in what remains between two `@`.
 fn fill(template: &str, page: &str, values: &[(&str, String)]) -> String {
-    // Of the template alone: the other lines between `@` are roff already.
+    // From the template alone: the other lines between `@` are already roff.
     let mut text = template.to_owned();
     for (name, value) in values {
         text = text.replace(&format!("@{name}"), value);
@@ -112,7 +112,7 @@ fn fill(template: &str, page: &str, values: &[(&str, String)]) -> String {
     format!(".\\\" Made by `make manuals` from man/templates, `services` and the options.\n{}", wrapped(&text))
 }
 
-/// With lines of up to 80 characters, which mandoc asks for, but where line ends are kept.
+/// With lines of up to 80 characters, as mandoc requires, except where line ends are kept.
 fn wrapped(text: &str) -> String {
     let (mut lines, mut kept) = (Vec::new(), false);
     for line in text.lines() {
@@ -132,7 +132,7 @@ fn wrapped(text: &str) -> String {
     lines.join("\n") + "\n"
 }
 
-/// How it is called.
+/// The synopsis.
 fn usage(mut command: Command) -> String {
     let usage = command.render_usage().to_string();
     let line = usage.trim_start_matches("Usage: ");
@@ -151,19 +151,19 @@ fn options(command: Command) -> String {
     tidied(rendered)
 }
 
-/// What `small-services` does.
+/// The subcommands of `small-services`.
 fn subcommands() -> String {
     let mut rendered = Vec::new();
     Man::new(tools::command().disable_help_subcommand(true)).render_subcommands_section(&mut rendered).unwrap();
     tidied(rendered)
 }
 
-/// As mandoc likes it.
+/// As mandoc prefers it.
 fn tidied(rendered: Vec<u8>) -> String {
     let mut text = String::new();
     for line in String::from_utf8(rendered).unwrap().lines() {
         match line {
-            // What roff's library puts first, for quotation marks of its own.
+            // The preamble of the roff library, for its quotation marks.
             _ if line.starts_with(".ie ") || line.starts_with(".el ") => {}
             "" => text += ".sp\n",
             _ if line.starts_with('.') => writeln!(text, "{line}").unwrap(),
@@ -182,7 +182,7 @@ fn tidied(rendered: Vec<u8>) -> String {
     text.replace(".br\n.sp\n.br\n", ".sp\n").replace(".RS 14\n", ".RS\n")
 }
 
-/// A text as roff has it.
+/// A text in roff.
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\e").replace('-', "\\-")
 }
@@ -198,7 +198,7 @@ fn services_list() -> String {
     })
 }
 
-/// What `--sandbox` takes.
+/// The values of `--sandbox`.
 fn modes() -> String {
     let values = Mode::value_variants().iter().filter_map(Mode::to_possible_value);
     values.fold(String::new(), |mut text, value| {
@@ -208,7 +208,7 @@ fn modes() -> String {
     })
 }
 
-/// The service on the crate's page.
+/// The example service of the crate's page.
 fn example() -> String {
     let page = fs::read_to_string(repository().join("src/lib.rs")).unwrap();
     let code = page.split("//! ```\n").nth(1).unwrap();

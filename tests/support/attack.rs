@@ -1,4 +1,4 @@
-//! What the attacks share: how long they are, and the tables that they write.
+//! Shared by the attacks: their length, and the tables that they write.
 
 use std::env;
 use std::fmt::Write as _;
@@ -23,8 +23,8 @@ pub fn write_page(name: &str, page: &str) {
     }
 }
 
-/// Writes a part of a page: several tests write one page, each its part. All parts are kept in target/, and the page is
-/// the head and those of them that are there, in the order of their names.
+/// Writes a part of a page that several tests write. The parts are kept in target/. The page consists of the head and the existing
+/// parts, ordered by name.
 pub fn write_part(name: &str, head: &str, part: &str, text: &str) {
     if !full() {
         return;

@@ -1,4 +1,4 @@
-//! A throw-away machine with a real systemd as PID 1: tests/machine, gone with the value.
+//! A temporary machine with a real systemd as PID 1 (tests/machine), removed with the value.
 
 use std::env;
 use std::fs;
@@ -20,12 +20,12 @@ impl Machine {
         Self::boot_release(name, &release, &[])
     }
 
-    /// Boots one with what some Debian release has, its systemd above all, and with more options for systemd-nspawn.
+    /// Boots one with a Debian release, in particular its systemd, and with additional options for systemd-nspawn.
     pub fn boot_release(name: &str, release: &str, options: &[&str]) -> Self {
         let folder = Folder::new(&format!("machine-{name}"));
         let process = Process::start(
             Command::new("setpriv")
-                .args(["--pdeathsig", "TERM"]) // should the test be killed
+                .args(["--pdeathsig", "TERM"]) // if the test is killed
                 .arg(script())
                 .arg("boot")
                 .arg(folder.path())
@@ -46,37 +46,37 @@ impl Machine {
         });
     }
 
-    /// Boots it again: what is on its disk stays.
+    /// Boots it again, with the same disk.
     pub fn reboot(&mut self) {
         let before = self.leader();
-        // The command may not come back, since it ends with the machine.
+        // The command may not return, since it ends with the machine.
         self.command("run", "systemctl reboot");
         wait_until(|| !self.folder.path().join("leader").exists() || self.leader() != before);
         self.wait_until_booted();
     }
 
-    /// Its PID 1, by its number outside.
+    /// The host's number of its PID 1.
     pub fn leader(&self) -> String {
         fs::read_to_string(self.folder.path().join("leader")).unwrap_or_default().trim().to_owned()
     }
 
-    /// Boots one, runs `make install` in it as its administrator would, and enables the sockets: `NAME.socket`, or with the
-    /// kind `-daemon` `NAME-daemon.socket`.
+    /// Boots one, runs `make install` in it as its administrator would, and enables the sockets: `NAME.socket`, or with the kind
+    /// `-daemon` `NAME-daemon.socket`.
     pub fn with_services(name: &str, kind: &str) -> Self {
         let machine = Self::boot(name);
         machine.shell(&format!("make -C {} install", repository().display()));
-        // There is no logind in it: nobody is logged in.
+        // Without logind nobody is logged in.
         machine.shell("mkdir -p /run/systemd/sessions");
         machine.shell(&format!("systemctl enable --now {}{kind}.socket 2>&1", units()));
         machine
     }
 
-    /// Enables lunchd as well, over plain HTTP.
+    /// Also enables lunchd, over plain HTTP.
     pub fn enable_lunchd(&self) {
         self.shell("systemctl enable --now lunchd-http.socket 2>&1");
     }
 
-    /// A folder outside, for what a client needs; [`Self::client`] sees it too.
+    /// A folder on the host, for clients. [`Self::client`] sees it, too.
     pub fn folder(&self) -> &Folder {
         &self.folder
     }
@@ -91,7 +91,7 @@ impl Machine {
             .unwrap()
     }
 
-    /// Runs a shell command inside, and returns what it prints; the test fails if the command does.
+    /// Runs a shell command inside, and returns its output. The test fails if the command does.
     pub fn shell(&self, command: &str) -> String {
         let output = self.command("run", command);
         let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
@@ -104,9 +104,9 @@ impl Machine {
         text(&output.stdout)
     }
 
-    /// Leaves no room for one more octet on its disk, which is memory of a fixed size from now on.
+    /// Fills its disk to the last byte. The disk is memory of a fixed size from now on.
     pub fn fill_the_disk(&self) {
-        // It takes room to map a hole of a file in memory, which it does not on a disk: the programs have none any more.
+        // On such a disk, mapping a hole in a file allocates memory. The programs no longer have holes.
         self.shell(
             "cd /usr/local/libexec/small-services && for it in *; do cp -p --sparse=never $it .copy && mv .copy $it; done",
         );
@@ -126,14 +126,14 @@ impl Machine {
         wait_until(|| self.command("run", command).status.success());
     }
 
-    /// Runs a shell command outside, in the machine's network only, and returns the octets that it prints.
+    /// Runs a shell command outside, only in the machine's network, and returns its output.
     pub fn client(&self, command: &str) -> Vec<u8> {
         let output = self.command("net", command);
         assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
         output.stdout
     }
 
-    /// The lines of the journal that `journalctl` finds by these arguments.
+    /// The lines of the journal that `journalctl` finds with these arguments.
     pub fn journal(&self, arguments: &str) -> String {
         self.shell(&format!("journalctl --sync && journalctl --quiet --no-pager --output=short {arguments}"))
     }
@@ -141,7 +141,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // In order: the script unmounts, and removes its control groups.
+        // Ends it cleanly: the script unmounts, and removes its control groups.
         let _ = Command::new("kill").arg(self.process.0.id().to_string()).status();
         let _ = self.process.0.wait();
     }
@@ -153,8 +153,8 @@ fn script() -> PathBuf {
     script
 }
 
-/// Asserts that all services answer on these addresses with what is theirs, asked by a real `nc` from elsewhere; but not
-/// chargen over UDP, which is served only where it is asked for.
+/// Asserts that all services answer correctly on these addresses, to a real `nc` on another host; except chargen over UDP, which is
+/// served only on request.
 pub fn assert_all_answer(machine: &Machine, tcp: &[&str], udp: &[&str]) {
     let text = |octets: Vec<u8>| String::from_utf8(octets).unwrap();
     for ip in tcp {
@@ -189,7 +189,7 @@ pub fn assert_chargen_answers_over_udp(machine: &Machine, ips: &[&str]) {
     }
 }
 
-/// Sends one datagram, and returns the first that comes back.
+/// Sends one datagram, and returns the first answer.
 fn ask_over_udp(machine: &Machine, ip: &str, port: u16) -> Vec<u8> {
     machine.client(&format!(
         "python3 -c \"

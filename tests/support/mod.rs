@@ -1,6 +1,5 @@
-//! What the tests share: the programs as they ship, real sockets as their descriptors, and time limits that only a hang
-//! ever reaches.
-#![allow(dead_code)] // each test file uses its part
+//! Shared by the tests: the programs as installed, real sockets as their descriptors, and time limits that only a hang reaches.
+#![allow(dead_code)] // each test file uses a part of it
 
 pub mod attack;
 pub mod audit;
@@ -22,7 +21,7 @@ use std::{env, fs, thread};
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use small_services::services;
 
-/// How long anything may take before it counts as hung. Not a measure of speed: nothing here comes near it.
+/// The time after which something counts as hung. Not a measure of speed: normally nothing takes nearly as long.
 pub const HUNG: Duration = Duration::from_secs(120);
 
 /// The repository.
@@ -35,25 +34,25 @@ pub fn programs() -> impl Iterator<Item = &'static str> {
     services::all().map(|row| row.program)
 }
 
-/// The versions of systemd that there are drop-ins for.
+/// The versions of systemd that have drop-ins.
 pub fn steps() -> Vec<u32> {
     let entries = fs::read_dir(repository().join("units")).unwrap().map(|entry| entry.unwrap().file_name());
     entries.filter_map(|name| name.to_str()?.parse().ok()).collect()
 }
 
-/// The names of their units, as alternatives of the shell's: `{fortune,echo}`.
+/// The names of their units, in the shell's brace syntax: `{fortune,echo}`.
 pub fn units() -> String {
     format!("{{{}}}", services::all().map(|row| row.unit).collect::<Vec<_>>().join(","))
 }
 
-/// One of the programs: where PROGRAMS says, as `make` built it for installation, else cargo's debug build of it. An absolute
-/// path is taken as it is.
+/// The path of a program: in the folder PROGRAMS, as `make` built it for installation, else cargo's debug build. An absolute path
+/// stays as it is.
 pub fn program(name: &str) -> PathBuf {
     static LUNCHD: LazyLock<PathBuf> = LazyLock::new(|| built(&["--package", "small-services-lunchd"]).join("lunchd"));
     if name.starts_with('/') {
         return name.into();
     }
-    // Of examples/.
+    // From examples/.
     if matches!(name, "finger" | "ident") {
         return helper(name);
     }
@@ -63,19 +62,19 @@ pub fn program(name: &str) -> PathBuf {
     if name == "lunchd" { LUNCHD.clone() } else { Path::new(env!("CARGO_BIN_EXE_qotd")).with_file_name(name) }
 }
 
-/// What a program has to be told so that it serves on every host: some do not know who is logged in.
+/// Additional arguments, with which a program serves on every host: some hosts do not record who is logged in.
 pub fn options(name: &str) -> &'static [&'static str] {
     const TEXT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/LICENSE-MIT");
     if name == "systat" { &["--text", TEXT] } else { &[] }
 }
 
-/// One of the tests' own programs, in tests/helpers.
+/// One of the tests' own programs, from tests/helpers.
 pub fn helper(name: &str) -> PathBuf {
     static EXAMPLES: LazyLock<PathBuf> = LazyLock::new(|| built(&["--examples"]).join("examples"));
     EXAMPLES.join(name)
 }
 
-/// Has cargo build what it builds for no test by itself, and returns the folder that it goes to, which is that of the test.
+/// Has cargo build what it does not build for tests, and returns the folder of the result, which is that of the test.
 fn built(what: &[&str]) -> PathBuf {
     // TARGET/TRIPLE/PROFILE/deps/TEST
     let test = env::current_exe().unwrap();
@@ -89,7 +88,7 @@ fn built(what: &[&str]) -> PathBuf {
     folder.to_owned()
 }
 
-/// A program of the host's. Most tests need some that not every host has.
+/// A program of the host. Most tests need some that not every host has.
 pub fn tool(name: &str) -> Command {
     let path = env::var_os("PATH").unwrap_or_default();
     let there = env::split_paths(&path).any(|folder| folder.join(name).is_file());
@@ -100,15 +99,15 @@ pub fn tool(name: &str) -> Command {
     Command::new(name)
 }
 
-/// Puts a copy of a program where every user may execute it. By another process: were it open for writing in this one, a
-/// child that another test starts meanwhile would inherit that, and the copy could not be executed.
+/// Copies a program to a place where every user may execute it. Another process makes the copy: if this process had it open for
+/// writing, a child of a parallel test could inherit the descriptor, and the copy could not be executed.
 pub fn public_copy(program: &Path, folder: &Folder) -> PathBuf {
     let copy = folder.path().join(program.file_name().unwrap());
     assert!(Command::new("install").args(["-m", "755"]).arg(program).arg(&copy).status().unwrap().success());
     copy
 }
 
-/// Waits for something that is about to happen; the test fails if it never does.
+/// Waits until the condition holds. The test fails if it never does.
 pub fn wait_until(mut happened: impl FnMut() -> bool) {
     let start = Instant::now();
     while !happened() {
@@ -117,7 +116,7 @@ pub fn wait_until(mut happened: impl FnMut() -> bool) {
     }
 }
 
-/// A folder of one test's own, gone with the value.
+/// A folder of a single test, removed with the value.
 pub struct Folder(PathBuf);
 
 impl Folder {
@@ -144,7 +143,7 @@ impl Drop for Folder {
     }
 }
 
-/// A TCP connection on loopback: the client's end, and the end that a super-server would hand to the program.
+/// A TCP connection on loopback: the client's end, and the end that a super-server would pass to the program.
 pub fn connection() -> (TcpStream, OwnedFd) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -153,20 +152,20 @@ pub fn connection() -> (TcpStream, OwnedFd) {
     (client, listener.accept().unwrap().0.into())
 }
 
-/// The three ways to serve connections, which no client can tell apart.
+/// The three ways to serve connections, which clients cannot tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// A process for each: inetd's `nowait`, systemd's `Accept=yes`.
+    /// A process for each connection: inetd's `nowait`, systemd's `Accept=yes`.
     Process,
-    /// The keeper, which makes a process for each: systemd's `Accept=no`, `--listen`.
+    /// The keeper, which creates a process for each connection: systemd's `Accept=no`, `--listen`.
     Keeper,
-    /// The same with `--shared`: one process for all.
+    /// The same with `--shared`: one process for all connections.
     Shared,
 }
 
 pub const MODES: [Mode; 3] = [Mode::Process, Mode::Keeper, Mode::Shared];
 
-/// What makes a daemon serve in this way, even if all its clients are this host.
+/// The options of a daemon for this mode, without limits on this host as the only source.
 pub fn daemon_arguments(mode: Mode) -> &'static [&'static str] {
     match mode {
         Mode::Process => panic!("that is no daemon"),
@@ -175,7 +174,7 @@ pub fn daemon_arguments(mode: Mode) -> &'static [&'static str] {
     }
 }
 
-/// The processes that one has made, and that have not been waited for.
+/// The children of a process that have not been reaped.
 pub fn children(process: u32) -> Vec<u32> {
     let list = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
     list.split_whitespace().map(|child| child.parse().unwrap()).collect()
@@ -189,7 +188,7 @@ pub struct Served {
 }
 
 impl Served {
-    /// Asserts that the connection's end was a good one: its process ended well, or the process of all goes on.
+    /// Asserts that the connection ended well: its process succeeded, or the daemon continues.
     pub fn ended_well(mut self) {
         drop(self.client);
         match self.mode {
@@ -199,7 +198,7 @@ impl Served {
     }
 }
 
-/// The most memory that a process had so far, in KiB.
+/// The peak memory of a process so far, in KiB.
 pub fn resident(process: &Process) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", process.0.id())).unwrap();
     let resident = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -217,7 +216,7 @@ pub fn served(mode: Mode, name: &str, arguments: &[&str]) -> Served {
     }
 }
 
-/// A program that serves all clients of a TCP port.
+/// A daemon on a TCP port.
 pub struct Daemon {
     pub process: Process,
     pub address: SocketAddr,
@@ -258,8 +257,8 @@ pub fn inetd_style(name: &str, arguments: &[&str]) -> Served {
     Served { client, process, mode: Mode::Process }
 }
 
-/// Starts a program the way a systemd unit with `StandardError=` elsewhere does: the connection is descriptors 0 and 1, and
-/// what it logs can be read when it has ended.
+/// Starts a program the way a systemd unit with a separate `StandardError=` does: the connection is descriptors 0 and 1. The log
+/// can be read when the program has ended.
 pub fn logging(name: &str, arguments: &[&str]) -> Served {
     let (client, server) = connection();
     let process = Process::start(
@@ -280,7 +279,7 @@ impl Process {
         Self(command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}")))
     }
 
-    /// Its exit status; the test fails if it hangs.
+    /// Its exit status. The test fails if it hangs.
     pub fn wait(&mut self) -> ExitStatus {
         let mut status = None;
         wait_until(|| {
@@ -290,7 +289,7 @@ impl Process {
         status.expect("it has ended")
     }
 
-    /// The next line that it writes to its piped descriptor 2, but for what this kernel's Landlock cannot forbid.
+    /// The next line on its piped descriptor 2, except the one about what this kernel's Landlock cannot forbid.
     pub fn line(&mut self) -> String {
         let mut line = self.any_line();
         while is_about_landlock(&line) {
@@ -299,7 +298,7 @@ impl Process {
         line
     }
 
-    /// The next line, whatever it says.
+    /// The next line, whatever it is.
     pub fn any_line(&mut self) -> String {
         let log = self.0.stderr.as_mut().expect("descriptor 2 is a pipe");
         let mut line = Vec::new();
@@ -310,7 +309,7 @@ impl Process {
         String::from_utf8(line).unwrap()
     }
 
-    /// The address that it says it serves on, in the next line that it writes to its piped descriptor 2 but for warnings.
+    /// The address that it serves on, from the next line on its piped descriptor 2, except warnings.
     pub fn serving_on(&mut self, scheme: &str) -> SocketAddr {
         let mut line = self.line();
         while !line.is_empty() && !line.contains("serving on ") {
@@ -325,13 +324,13 @@ impl Process {
         assert!(Command::new("kill").args(["-s", name, &self.0.id().to_string()]).status().unwrap().success());
     }
 
-    /// Its exit code and what it wrote to a piped descriptor 2, but for what this kernel's Landlock cannot forbid.
+    /// Its exit code and its output on a piped descriptor 2, except the line about what this kernel's Landlock cannot forbid.
     pub fn log(&mut self) -> (Option<i32>, String) {
         let (code, log) = self.whole_log();
         (code, log.split_inclusive('\n').filter(|line| !is_about_landlock(line)).collect())
     }
 
-    /// Its exit code and all that it wrote.
+    /// Its exit code and all its output.
     pub fn whole_log(&mut self) -> (Option<i32>, String) {
         let mut log = String::new();
         self.0.stderr.take().expect("descriptor 2 is a pipe").read_to_string(&mut log).unwrap();
@@ -339,7 +338,7 @@ impl Process {
     }
 }
 
-/// Whether a daemon says what this kernel's Landlock cannot forbid, which hangs on the kernel.
+/// Whether it is the line about what this kernel's Landlock cannot forbid, which depends on the kernel.
 pub fn is_about_landlock(line: &str) -> bool {
     line.contains("this kernel (Landlock ABI ") && line.contains(" cannot forbid ")
 }
@@ -351,7 +350,7 @@ impl Drop for Process {
     }
 }
 
-/// Starts a program with sockets as descriptors 3 and up, as `sd_listen_fds(3)` describes, and more variables.
+/// Starts a program with sockets as descriptors 3 and up, as in `sd_listen_fds(3)`, and with additional variables.
 pub fn passing<T>(
     program: &Path,
     sockets: &[&OwnedFd],
@@ -371,7 +370,7 @@ pub fn passing<T>(
     start(tool("bash").args(["-c", &script, "bash"]).arg(program).args(arguments))
 }
 
-/// Everything that comes until the other end closes in order; a reset fails the test.
+/// Everything that arrives until the other end closes. A reset fails the test.
 pub fn read_all(client: &mut TcpStream) -> Vec<u8> {
     let mut received = Vec::new();
     client.read_to_end(&mut received).expect("an orderly end, not a reset");
@@ -387,7 +386,7 @@ pub fn send(client: &TcpStream, octets: Vec<u8>) -> thread::JoinHandle<std::io::
     })
 }
 
-/// Octets without a pattern that a mix-up of chunks could hide in.
+/// Octets without a pattern, so that a mix-up of chunks shows.
 pub fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = || {
@@ -399,7 +398,7 @@ pub fn noise(length: usize) -> Vec<u8> {
     (0..length).map(|_| next()).collect()
 }
 
-/// Asserts that the octets are one fortune as RFC 865 wants it, and returns its text.
+/// Asserts that the octets are one fortune as RFC 865 requires, and returns its text.
 pub fn assert_fortune(reply: &[u8]) -> String {
     assert!(!reply.is_empty(), "no reply at all");
     assert!(reply.len() < 512, "RFC 865: fewer than 512 octets, not {}", reply.len());
@@ -410,7 +409,7 @@ pub fn assert_fortune(reply: &[u8]) -> String {
     text.replace("\r\n", "\n")
 }
 
-/// All fortunes of data/, read here without the program's own reader.
+/// All fortunes of data/, read without the program's own reader.
 pub fn built_in_fortunes() -> Vec<String> {
     let data = fs::read_dir(repository().join("data")).unwrap();
     data.flat_map(|entry| fortunes_of(&entry.unwrap().path())).collect()

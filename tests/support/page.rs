@@ -1,4 +1,4 @@
-//! A page of docs/, for the tests that do what it says.
+//! A page of docs/, for the tests that follow its instructions.
 
 use regex_lite::Regex;
 
@@ -20,20 +20,20 @@ pub fn blocks(page: &str) -> Vec<Block<'_>> {
         .collect()
 }
 
-/// A command of a block with prompts, and what the page shows that it prints.
+/// A command in a block with prompts, and the output that the page shows.
 pub struct Shown<'a> {
     pub command: &'a str,
     pub output: &'a str,
 }
 
-/// What a block of a root shell shows: commands after `# `, each with its output below it.
+/// A block of a root shell: commands after `# `, each followed by its output.
 pub fn shown(text: &str) -> Vec<Shown<'_>> {
     let steps = text.strip_prefix("# ").unwrap_or_else(|| panic!("no prompt: {text}")).split("\n# ");
     let parts = steps.map(|step| step.split_once('\n').unwrap_or((step, "")));
     parts.map(|(command, output)| Shown { command, output: output.trim_end() }).collect()
 }
 
-/// Whether a command printed what the page shows, where `...` is any text, of more than one line too, but not nothing.
+/// Whether a command printed what the page shows. `...` stands for any text that is not empty, also over several lines.
 pub fn agrees(output: &str, printed: &str) -> bool {
     let parts: Vec<_> = output.split("...").map(regex_lite::escape).collect();
     Regex::new(&format!("(?s)^{}$", parts.join(".+"))).unwrap().is_match(printed.trim_end())

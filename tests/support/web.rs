@@ -1,4 +1,4 @@
-//! What the tests of lunchd share: certificates by a real openssl, a real curl, and the program with its log.
+//! Shared by the tests of lunchd: certificates by a real openssl, a real curl, and the program with its log.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -16,7 +16,7 @@ use tokio_rustls::rustls::{
 
 use super::{Folder, Process, fortunes_of, program, repository, tool, wait_until};
 
-/// An authority and the certificates that it gave out, for localhost and its addresses.
+/// An authority with the certificates that it issued, for localhost and its addresses.
 pub struct Authority(Folder);
 
 impl Authority {
@@ -35,7 +35,7 @@ impl Authority {
         assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Gives out `name.pem` with the key `name.key`, of a kind that openssl knows, for so many days from now.
+    /// Issues `name.pem` with the key `name.key`, of a kind that openssl knows, valid for this many days from now.
     pub fn certify(&self, name: &str, key: &str, days: i32) {
         self.openssl(&format!("req -newkey {key} -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}"));
         self.openssl(&format!(
@@ -54,10 +54,10 @@ impl Authority {
 
 pub type Tls = StreamOwned<ClientConnection, TcpStream>;
 
-/// A key that is made in no time.
+/// A key that is generated quickly.
 pub const EC: &str = "ec -pkeyopt ec_paramgen_curve:P-256";
 
-/// Runs curl, and returns what it prints; the test fails if curl does.
+/// Runs curl, and returns its output. The test fails if curl does.
 pub fn curl(arguments: &[&str]) -> String {
     let output = try_curl(arguments);
     let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
@@ -69,8 +69,8 @@ pub fn try_curl(arguments: &[&str]) -> Output {
     tool("curl").args(["--silent", "--show-error", "--max-time", "120"]).args(arguments).output().unwrap()
 }
 
-/// TLS over a connection, from a client that trusts just this authority and speaks one protocol or none by name. Nothing is sent
-/// before somebody reads or writes.
+/// TLS over a connection, from a client that trusts only this authority, and offers one protocol by ALPN or none. Nothing is sent
+/// before the first read or write.
 pub fn tls(authority: &Authority, stream: TcpStream, protocol: Option<&str>) -> Tls {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(authority.path("ca.pem")).unwrap()).unwrap();
@@ -82,14 +82,14 @@ pub fn tls(authority: &Authority, stream: TcpStream, protocol: Option<&str>) -> 
     StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), stream)
 }
 
-/// A request over TLS, and the answer to it as it comes.
+/// Sends a request over TLS, and returns everything that arrives.
 pub fn over_tls(authority: &Authority, stream: TcpStream, request: &[u8]) -> impl Read + use<> {
     let mut stream = tls(authority, stream, None);
     stream.conn.writer().write_all(request).unwrap();
     stream
 }
 
-/// What there is for lunch.
+/// The lunch dishes.
 pub fn dishes() -> Vec<String> {
     fortunes_of(&repository().join("crates/lunchd/data/lunch"))
 }
@@ -98,7 +98,7 @@ pub fn assert_dish(text: &str) {
     assert!(dishes().iter().any(|dish| dish == text), "{text:?} is no dish");
 }
 
-/// lunchd and what it has logged so far.
+/// lunchd and its log so far.
 pub struct Lunchd {
     pub process: Process,
     log: Arc<Mutex<String>>,
@@ -139,7 +139,7 @@ impl Lunchd {
         wait_until(|| self.log().contains(words));
     }
 
-    /// Where it serves a scheme that `--listen` asked for.
+    /// The address of a scheme that `--listen` requested.
     pub fn address(&self, scheme: &str) -> SocketAddr {
         let words = format!("serving on {scheme}://");
         self.wait_for(&words);
@@ -148,7 +148,7 @@ impl Lunchd {
         rest.split(';').next().unwrap().parse().unwrap()
     }
 
-    /// Waits until it serves: what is sent meanwhile waits in the kernel, but /proc does not.
+    /// Waits until it serves. Clients would wait in the kernel, but checks in /proc do not.
     pub fn locked_down(&self) {
         wait_until(|| self.status().contains("Seccomp:\t2\n"));
     }
@@ -157,7 +157,7 @@ impl Lunchd {
         fs::read_to_string(format!("/proc/{}/status", self.process.0.id())).unwrap()
     }
 
-    /// How many descriptors it has open.
+    /// The number of its open descriptors.
     pub fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.process.0.id())).unwrap().count()
     }
@@ -165,7 +165,7 @@ impl Lunchd {
     /// Asserts that it ends by itself with this exit code, and returns its log.
     pub fn ended(mut self, code: i32) -> String {
         assert_eq!(self.process.wait().code(), Some(code), "{}", self.log());
-        // The pipe's end: nobody else holds it.
+        // Closes the other end of the pipe, which nothing else holds.
         wait_until(|| Arc::strong_count(&self.log) == 1);
         self.log()
     }

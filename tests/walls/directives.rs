@@ -8,10 +8,10 @@ use super::support::repository;
 pub struct Group {
     /// Of the page.
     pub section: String,
-    /// Their names, with blanks between them.
+    /// Their names, separated by spaces.
     pub name: String,
     pub promise: String,
-    /// Why some of it changes nothing in the unit for one connection, or is left out there, if so.
+    /// Why some of it changes nothing in the per-connection unit, or is left out there, if so.
     pub idle: Option<String>,
 }
 
@@ -25,18 +25,18 @@ impl Group {
         lines(unit).any(|(name, _)| self.has(name))
     }
 
-    /// Whether the list says why one of them changes nothing.
+    /// Whether the list gives a reason why one of them changes nothing.
     pub fn is_idle(&self, directive: &str) -> bool {
         self.idle.as_ref().is_some_and(|why| why.contains(&format!("`{directive}`")))
     }
 
-    /// As a page shows it.
+    /// As the page shows it.
     pub fn shown(&self) -> String {
         shown(&self.name)
     }
 }
 
-/// The names of a group as a page shows them.
+/// The names of a group as the page shows them.
 pub fn shown(name: &str) -> String {
     name.split(' ').map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

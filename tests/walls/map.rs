@@ -1,24 +1,24 @@
-//! docs/data/acts.csv: what stops each act.
+//! docs/data/acts.csv: what stops each action.
 
 use std::fmt::Write as _;
 use std::fs;
 
 use super::support::repository;
 
-/// An act, and what stops it.
+/// An action, and what stops it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Row {
     pub act: String,
     pub family: String,
-    /// Whether it is done in a unit without any directive, as root. Where it is not, this machine cannot show what stops it.
+    /// Whether it succeeds in a unit without any directive, as root. If not, this machine cannot show what stops it.
     pub open: bool,
     /// Whether the whole unit stops it.
     pub unit: bool,
-    /// The groups of directives that stop it where there is nothing else.
+    /// The groups of directives that stop it on their own.
     pub alone: Vec<String>,
-    /// Those that stop it so where the user is not root, and did not for root.
+    /// Those that do so if the user is not root, but did not for root.
     pub nobody: Vec<String>,
-    /// Those without which the unit does not stop it any more.
+    /// Those without which the unit no longer stops it.
     pub only: Vec<String>,
     /// Whether the program's Landlock alone stops it, and its seccomp alone.
     pub layers: [bool; 2],

@@ -1,10 +1,10 @@
-//! docs/hardening.md: the text of page.md, around tables of what was found.
+//! docs/hardening.md: the text of page.md, around tables of results.
 
 use super::directives::{Group, shown};
 use super::map::Row;
 use super::support::attack::table;
 
-/// The sections of the page, each with the families of acts that it is about.
+/// The sections of the page, each with its families of actions.
 pub const SECTIONS: &[(&str, &[&str])] = &[
     ("files", &["files"]),
     ("execution", &["execution", "executable memory", "other system call tables"]),
@@ -95,7 +95,7 @@ fn idle(rows: &[Row], groups: &[&Group]) -> String {
     format!("{list}\nOf these, {} stop no attack either: removing them loses nothing here.\n", candidates.join(", "))
 }
 
-/// What the unit for one connection does without.
+/// What the per-connection unit leaves out.
 fn left_out(rows: &[Row], groups: &[Group], there: &[&Group]) -> String {
     let left_out = groups.iter().filter(|group| !there.iter().any(|it| it.name == group.name));
     let lines =
@@ -103,7 +103,7 @@ fn left_out(rows: &[Row], groups: &[Group], there: &[&Group]) -> String {
     table(&["directive", "stops alone", "why it is omitted"], &lines.collect::<Vec<_>>())
 }
 
-/// The page, with those of the groups that are in the unit.
+/// The page, with the groups that are in the unit.
 pub fn page(rows: &[Row], groups: &[Group], there: &[&Group]) -> String {
     let count = |is: &dyn Fn(&Row) -> bool| rows.iter().filter(|row| is(row)).count().to_string();
     let several = |row: &&Row| row.open && row.unit && row.only.is_empty();

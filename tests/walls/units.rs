@@ -1,4 +1,4 @@
-//! Units with some of the directives, each around a hijacked program, in one machine.
+//! Units with some of the directives, each with a hijacked program, in one machine.
 
 use std::fmt::Write as _;
 
@@ -8,20 +8,20 @@ use super::support::helper;
 use super::support::machine::Machine;
 use super::surroundings::Outcome;
 
-/// What each unit has, whatever else it has or has not.
+/// What each unit has in any case.
 const NEEDED: &str = "Environment=TCP=4444\n\
                       ExecStart=/usr/local/libexec/small-services/hijacked echo Connection served\nStandardInput=socket\n";
-/// What has to be there for the acts to do no harm, and stops none: their mounts are their own.
+/// Required so that the actions do no harm. It stops none: their mounts are private.
 const OPEN: &str = "PrivateMounts=yes";
 const NOBODY: &str = "User=nobody";
-/// Where acts are refused to everybody, a directive that refuses them shows nothing. So the machine has every capability that this
-/// host has, and the calls that go with them.
+/// If an action always fails, a directive that refuses it shows no effect. So the machine has every capability of this host, and
+/// the calls that need them.
 const MACHINE: [&str; 2] = [
     "--capability=all",
     "--system-call-filter=@clock @module @raw-io @keyring @swap @reboot @privileged @debug perf_event_open bpf syslog kexec_load",
 ];
 
-/// A unit, by what it has of the shipped one's directives.
+/// A unit, by the directives that it has of the shipped one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Unit {
     /// None.
@@ -30,13 +30,13 @@ pub enum Unit {
     Nobody,
     /// All.
     Whole,
-    /// This group, and no other.
+    /// Only this group.
     Alone(String),
-    /// This group and no other, and the user is not root.
+    /// Only this group, and the user is not root.
     NobodyAlone(String),
-    /// All but this group.
+    /// All except this group.
     Without(String),
-    /// All but this one directive.
+    /// All except this directive.
     Lacking(String),
 }
 
@@ -45,7 +45,7 @@ pub struct Units {
     units: Vec<Unit>,
 }
 
-/// `daemon` has what `shipped` does without.
+/// `daemon` has what `shipped` leaves out.
 fn text(unit: &Unit, shipped: &str, daemon: &str, groups: &[Group]) -> String {
     let group = |name: &str| groups.iter().find(|group| group.name == name).unwrap_or_else(|| panic!("no {name}"));
     let own = lines(shipped).filter(|(name, _)| !["ExecStart", "StandardInput"].contains(name));
@@ -82,7 +82,7 @@ impl Units {
     pub fn start(name: &str, groups: &[Group], units: Vec<Unit>) -> Self {
         let machine = Machine::boot_release(name, "bookworm", &MACHINE);
         let repository = super::support::repository();
-        // The journal has each end of a process, however many there are; and who connects where packets are dropped gives up soon.
+        // The journal records each end of a process, however many there are. Connecting gives up soon where packets are dropped.
         machine.shell(&format!(
             "make -C {} install && install -m 755 -s {} /usr/local/libexec/small-services && \
              mkdir -p /run/systemd/journald.conf.d && \
@@ -91,7 +91,7 @@ impl Units {
             repository.display(),
             helper("hijacked").display()
         ));
-        // As they are installed.
+        // As installed.
         let shipped = machine.shell("systemctl cat echo@.service");
         let daemon = machine.shell("systemctl cat echo-daemon.service");
         let started = Self { machine, units };
@@ -117,14 +117,14 @@ impl Units {
         self.units.iter().zip(self.ports()).find(|(known, _)| *known == unit).unwrap().1
     }
 
-    /// What the service manager makes of a unit, with all that directives bring with them and that is so by itself.
+    /// The service manager's properties of a unit, including those that directives imply and defaults.
     pub fn settings(&self, unit: &Unit) -> String {
         let port = self.port(unit);
         let settings = self.machine.shell(&format!("systemctl show wall{port}@1.service | grep -v ^After= | sort"));
         settings.replace(&port.to_string(), "PORT")
     }
 
-    /// Whether each of these acts is done, in its unit.
+    /// Whether each of these actions succeeds, in its unit.
     pub fn are_done(&self, tries: &[(&Unit, &str)]) -> Vec<bool> {
         let tries: Vec<_> = tries.iter().map(|(unit, act)| (self.port(unit), (*act).to_owned())).collect();
         let outcomes = attack(&self.machine, "wall*@*", 4, "none", &tries);

@@ -1,4 +1,4 @@
-//! capabilities(7): none left in any set.
+//! capabilities(7): drops all.
 
 use caps::CapSet;
 use rustix::io::Errno;
@@ -8,13 +8,13 @@ use rustix::thread::{
 
 use crate::LayerError;
 
-/// Empties every capability set; the bounding set only where the process holds `CAP_SETPCAP`, which it takes to do so
-/// (elsewhere `no_new_privs` makes it meaningless).
+/// Empties every capability set. Emptying the bounding set requires `CAP_SETPCAP`; without it, `no_new_privs` makes the bounding set
+/// meaningless.
 ///
-/// The ambient set needs no call of its own: it holds nothing that is not both permitted and inheritable.
+/// The ambient set needs no call: it holds only capabilities that are both permitted and inheritable.
 pub(crate) fn drop_all() -> Result<(), LayerError> {
     let held = capabilities(None)?;
-    // First the bounding set: emptying it takes a capability that the next step gives away.
+    // The bounding set first: emptying it requires a capability that the next step drops.
     if held.effective.contains(CapabilitySet::SETPCAP) {
         empty_bounding_set()?;
     }
@@ -29,13 +29,13 @@ pub(crate) fn drop_all() -> Result<(), LayerError> {
     Ok(())
 }
 
-/// Not by `caps::clear`: it asks for each capability before it drops it, which doubles the calls.
+/// Without `caps::clear`, which doubles the calls: it queries each capability before it drops it.
 fn empty_bounding_set() -> Result<(), LayerError> {
     let known = caps::all();
     for &capability in &known {
         caps::drop(None, CapSet::Bounding, capability)?;
     }
-    // Those of a newer kernel, which says which is the last by refusing the next.
+    // Capabilities of newer kernels, up to the first number that the kernel refuses.
     for number in known.len()..64 {
         match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
             Ok(()) => {}

@@ -1,22 +1,22 @@
-//! The compiler from rules to BPF, run by Rust's.
+//! The compiler from rules to BPF. It runs at compile time.
 //!
-//! The kernel's cost of attaching a filter grows with its length, and that of a system call with the steps to its rule. So
-//! numbers are found by halves, and every verdict stands in the program once. seccompiler, which lists one number after the
-//! other, takes nearly twice the instructions for the same rules (its programs are the tests' yardstick).
+//! The cost of attaching a filter grows with its length. The cost of a system call grows with the steps to its rule. So a binary
+//! search finds call numbers, and each verdict stands in the program once. seccompiler lists numbers one after the other and needs
+//! nearly twice as many instructions for the same rules. The tests compare with its programs.
 
 use crate::{Architecture, Pin, Rule, Syscall};
 
-/// An instruction, as the kernel's `struct sock_filter` has it.
+/// An instruction: the kernel's `struct sock_filter`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Instruction {
-    /// What to do.
+    /// The operation.
     pub code: u16,
-    /// How many instructions to skip if a comparison holds.
+    /// The number of instructions to skip if a comparison holds.
     pub jt: u8,
-    /// And if it does not.
+    /// The number of instructions to skip if it does not.
     pub jf: u8,
-    /// What to load or to compare with.
+    /// The operand: what to load, compare with or return.
     pub k: u32,
 }
 
@@ -31,21 +31,20 @@ const RETURN: u16 = 0x06;
 
 /// `SECCOMP_RET_ALLOW`
 pub(crate) const ALLOW: u32 = 0x7fff_0000;
-/// `SECCOMP_RET_KILL_PROCESS`; in debug builds `SECCOMP_RET_TRAP`, which kills by the same signal but lets sys.rs name the call
-/// first.
+/// `SECCOMP_RET_KILL_PROCESS`. In debug builds `SECCOMP_RET_TRAP`: the same signal, but sys.rs names the call first.
 pub(crate) const KILL: u32 = if cfg!(debug_assertions) { 0x0003_0000 } else { 0x8000_0000 };
 
-// Where `struct seccomp_data` has them.
+// Offsets in `struct seccomp_data`.
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 /// The low half of the first argument; all architectures here are little endian.
 const ARGUMENTS: u32 = 16;
 
-/// So many numbers are compared one by one rather than halved again.
+/// Up to this many numbers are compared one by one instead of by binary search.
 const FEW: usize = 4;
-/// How many instructions a policy holds.
+/// The maximum number of instructions of a policy.
 const MAX_INSTRUCTIONS: usize = 160;
-/// How many rules.
+/// The maximum number of rules of a policy.
 const MAX_RULES: usize = 64;
 
 /// A program of at most [`MAX_INSTRUCTIONS`].
@@ -65,7 +64,7 @@ impl Program {
         let mut assembler = Assembler {
             code: [Step { code: 0, k: 0, then: NEXT, otherwise: NEXT }; MAX_INSTRUCTIONS],
             length: 0,
-            places: [0; 2 * MAX_INSTRUCTIONS],
+            positions: [0; 2 * MAX_INSTRUCTIONS],
             labels: 2,
         };
         assembler.push(LOAD, ARCHITECTURE, NEXT, NEXT);
@@ -76,13 +75,13 @@ impl Program {
     }
 }
 
-/// The rules in the order of their numbers, those of one number as they came.
+/// The rules, ordered by call number. Rules for the same call keep their order.
 struct Calls {
     rules: [Rule; MAX_RULES],
     numbers: [u32; MAX_RULES],
-    /// Where each call's rules begin, and where the last one's end.
+    /// Where the rules of each call begin, and where the last call's rules end.
     starts: [usize; MAX_RULES + 1],
-    /// How many calls there are.
+    /// The number of different calls.
     count: usize,
 }
 
@@ -113,7 +112,7 @@ impl Calls {
         calls
     }
 
-    /// Inserts a rule behind those of lower and equal numbers, and returns how many there are then.
+    /// Inserts a rule after those of lower and equal numbers. Returns the new number of rules.
     const fn insert(&mut self, rule: &Rule, length: usize, architecture: Architecture) -> usize {
         check(rule);
         let Some(number) = rule.call.number(architecture) else {
@@ -126,7 +125,7 @@ impl Calls {
                     return length;
                 }
                 if rule.pins.is_empty() {
-                    // Free, so pinned no longer: it takes the first one's place, and the others go.
+                    // Without pins, it replaces all pinned rules for this call.
                     self.rules[index] = *rule;
                     return self.remove_others(index, length);
                 }
@@ -145,7 +144,7 @@ impl Calls {
         length + 1
     }
 
-    /// Removes the rules after `kept` that have its number.
+    /// Removes the rules after `kept` with the same call number.
     const fn remove_others(&mut self, kept: usize, length: usize) -> usize {
         let mut index = kept + 1;
         let mut remaining = index;
@@ -167,10 +166,10 @@ const fn check(rule: &Rule) {
     while index < rule.pins.len() {
         let pin = rule.pins[index];
         if pin.position > 5 {
-            refuse(rule, "pins an argument that no call has: the last one is 5");
+            refuse(rule, "pins an argument that no call has: the last position is 5");
         }
         if pin.min > pin.max {
-            refuse(rule, "pins an argument to no value: the least is greater than the greatest");
+            refuse(rule, "pins an argument to no value: the minimum is greater than the maximum");
         }
         let mut other = 0;
         while other < index {
@@ -200,7 +199,7 @@ const fn is_same(one: &[Pin], other: &[Pin]) -> bool {
 
 /// Ends the compilation with a message that names the call.
 pub(crate) const fn refuse(rule: &Rule, reason: &str) -> ! {
-    // The compiler shows one text, and does not format: so the text is put together here.
+    // A panic at compile time cannot format its message, so the message is assembled here.
     let mut message = Message { octets: [0; 160], length: 0 };
     message.append("a rule for ");
     message.append(rule.call.name());
@@ -229,7 +228,7 @@ impl Message {
     }
 }
 
-/// Where a jump goes: the next instruction, or a label, whose place is known once the program is complete.
+/// The target of a jump: the next instruction, or a label, whose position is known once the program is complete.
 const NEXT: usize = usize::MAX;
 // The first two labels are the verdicts.
 const ALLOWED: usize = 0;
@@ -243,11 +242,12 @@ struct Step {
     otherwise: usize,
 }
 
-/// A program in the making.
+/// An unfinished program.
 struct Assembler {
     code: [Step; MAX_INSTRUCTIONS],
     length: usize,
-    places: [usize; 2 * MAX_INSTRUCTIONS],
+    /// The position of each label.
+    positions: [usize; 2 * MAX_INSTRUCTIONS],
     labels: usize,
 }
 
@@ -265,10 +265,10 @@ impl Assembler {
     }
 
     const fn place(&mut self, label: usize) {
-        self.places[label] = self.length;
+        self.positions[label] = self.length;
     }
 
-    /// Goes from a number to its rules; it is one of the calls from `from` to before `to`.
+    /// Finds the rules of a call number by binary search among the calls `from..to`.
     const fn find(&mut self, calls: &Calls, from: usize, to: usize) {
         if to - from > FEW {
             let middle = from + (to - from) / 2;
@@ -302,7 +302,7 @@ impl Assembler {
         }
     }
 
-    /// Compares the arguments with each rule's.
+    /// Compares the arguments with the pins of each rule.
     const fn pinned(&mut self, calls: &Calls, from: usize, to: usize) {
         /// No argument.
         const NONE: u8 = u8::MAX;
@@ -318,7 +318,7 @@ impl Assembler {
                 if loaded != position {
                     self.push(LOAD, ARGUMENTS + 8 * position as u32, NEXT, NEXT);
                 }
-                // What the next rule finds loaded depends on where this one failed; with one argument it is certain.
+                // With one pin, the next rule always finds this argument loaded. With more, that depends on which one failed.
                 loaded = if pins.len() == 1 { position } else { NONE };
                 let then = if pin + 1 == pins.len() { ALLOWED } else { NEXT };
                 if min == max {
@@ -336,7 +336,7 @@ impl Assembler {
         }
     }
 
-    /// Adds the verdicts, and turns labels into distances.
+    /// Adds the verdicts and resolves the labels.
     const fn finish(mut self) -> Program {
         self.place(ALLOWED);
         self.push(RETURN, ALLOW, NEXT, NEXT);
@@ -355,9 +355,9 @@ impl Assembler {
         program
     }
 
-    /// How far a jump goes. It fits: a program is no longer than 160.
+    /// The distance of a jump. It fits: a program has at most 160 instructions.
     #[allow(clippy::cast_possible_truncation)] // no other conversion is const
     const fn distance(&self, from: usize, to: usize) -> u8 {
-        if to == NEXT { 0 } else { (self.places[to] - from - 1) as u8 }
+        if to == NEXT { 0 } else { (self.positions[to] - from - 1) as u8 }
     }
 }

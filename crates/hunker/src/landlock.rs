@@ -1,5 +1,5 @@
-//! landlock(7): every right that the running kernel can forbid is forbidden. The exceptions are to read files that are named, to
-//! read and to list what is beneath directories that are, and to send datagrams where the policy has a call for it.
+//! landlock(7): forbids every right that the running kernel can forbid. Exceptions: reading named files, reading and listing what is
+//! beneath named directories, and sending datagrams if the policy has a call for it.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -12,50 +12,50 @@ use rustix::io::Errno;
 
 use crate::{LayerError, Mode, Policy, Rights, sys};
 
-/// How much of what a lock-down asks for the kernel's Landlock can forbid.
+/// The kernel's Landlock, compared with what a lock-down asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Landlock {
-    /// Its version: 0 where there is none.
+    /// Its version; 0 if there is none.
     pub abi: u32,
-    /// The rights that it does not know, and so does not forbid.
+    /// The rights that it does not know and so does not forbid.
     pub missing: Rights,
 }
 
 impl Landlock {
-    /// Asks the kernel, and changes nothing.
+    /// Asks the kernel, without changing anything.
     ///
     /// # Errors
     ///
-    /// Why there is none.
+    /// Why Landlock is unavailable.
     pub fn of_kernel() -> Result<Self, LayerError> {
         let abi = sys::landlock_abi().map_err(no_landlock)?;
         Ok(Self::of(abi, Rights::all()))
     }
 
     fn of(abi: u32, asked: Rights) -> Self {
-        Self { abi, missing: asked.but(Rights::known_by(abi)) }
+        Self { abi, missing: asked.without(Rights::known_by(abi)) }
     }
 }
 
-/// Why the kernel, or what stands between it and the program, has no Landlock. Its release would tell an old one from one that was
-/// built without, but a unit's filter may kill whoever asks for it.
+/// Why Landlock is unavailable. uname(2) would tell an old kernel from one built without Landlock, but a unit's filter may kill the
+/// process for that call.
 fn no_landlock(answer: Errno) -> LayerError {
     match answer {
-        // A kernel answers nobody so.
+        // A filter: the kernel never answers so.
         Errno::PERM | Errno::ACCESS => LayerError::ForbiddenLandlock,
         Errno::OPNOTSUPP => LayerError::DisabledLandlock,
         _ => LayerError::NoLandlock,
     }
 }
 
-/// Forbids what a policy does not need, as far as the kernel knows it, and returns what it knows. Where the mode demands more it is
-/// an error.
+/// Forbids the rights that a policy does not need, as far as the kernel knows them. Returns what the kernel knows, or an error if
+/// the mode requires more.
 pub(crate) fn forbid(policy: &Policy, readable: &[PathBuf], mode: Mode) -> Result<Landlock, LayerError> {
     let asked = Rights::asked_with(policy);
-    // A denied access is logged where the kernel audits (from version 7 on). That is its default, and so it stays: a program
-    // that keeps to its files causes none.
+    // By default the kernel logs denied accesses where it audits (version 7 and later). Keep the default: a program that uses only
+    // its own files causes none.
     let status = ruleset(asked, readable)?
-        .no_new_privs(false) // a layer of its own
+        .no_new_privs(false) // a separate layer
         .restrict_self()?;
     let LandlockStatus::Available { effective_abi, kernel_abi } = status.landlock else {
         return Err(unavailable());
@@ -64,33 +64,33 @@ pub(crate) fn forbid(policy: &Policy, readable: &[PathBuf], mode: Mode) -> Resul
     enough(Landlock::of(abi, asked), policy, !readable.is_empty(), mode)
 }
 
-/// Why there is no Landlock: the crate does not tell.
+/// Why Landlock is unavailable: the landlock crate does not say.
 fn unavailable() -> LayerError {
     Landlock::of_kernel().err().unwrap_or(LayerError::NoLandlock)
 }
 
-/// Whether the kernel can forbid what a mode demands.
+/// Checks that the kernel can forbid what a mode requires.
 fn enough(landlock: Landlock, policy: &Policy, opens_files: bool, mode: Mode) -> Result<Landlock, LayerError> {
     let reached = policy.reached(opens_files);
     let may_lack = match mode {
         Mode::Full => Rights::default(),
-        // Signals go to processes of its own user only: they are no reason to do without a service.
+        // Signals reach only processes of the same user: no reason to refuse to serve.
         Mode::Strict => {
-            let demanded = Rights { scopes: reached.scopes & !Scope::Signal, ..reached };
-            Rights::all().but(Rights::floor()).but(demanded)
+            let required = Rights { scopes: reached.scopes & !Scope::Signal, ..reached };
+            Rights::all().without(Rights::floor()).without(required)
         }
         Mode::BestEffort => Rights::all(),
     };
-    let rights = landlock.missing.but(may_lack);
+    let rights = landlock.missing.without(may_lack);
     if rights.is_empty() { Ok(landlock) } else { Err(LayerError::UnknownRights { abi: landlock.abi, rights }) }
 }
 
-/// A domain of these rights, but to read and to list these, for a process that can open nothing any more.
+/// A ruleset that forbids these rights, except reading and listing `readable`, for a process that will not be able to open files.
 pub(crate) fn prepared(asked: Rights, readable: &[PathBuf]) -> Result<OwnedFd, LayerError> {
     Option::from(ruleset(asked, readable)?).ok_or_else(unavailable)
 }
 
-/// These rights, but to read and to list these.
+/// A ruleset that forbids these rights, except reading and listing `readable`.
 fn ruleset(asked: Rights, readable: &[PathBuf]) -> Result<RulesetCreated, LayerError> {
     let opened: Vec<_> = readable.iter().map(|it| open(it)).collect::<Result<_, _>>()?;
     let created = Ruleset::default()
@@ -102,15 +102,15 @@ fn ruleset(asked: Rights, readable: &[PathBuf]) -> Result<RulesetCreated, LayerE
     Ok(created)
 }
 
-/// Opens a file or directory to name it in a rule, with what stays allowed there: any but the root, beneath which is everything.
+/// Opens a file or directory for a rule, and returns what stays allowed there. Refuses the root directory, which holds everything.
 fn open(path: &Path) -> Result<(OwnedFd, BitFlags<AccessFs>), LayerError> {
     let open = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Bits::empty())?;
     let (one, root) = (fstat(&open)?, stat("/")?);
     if (one.st_dev, one.st_ino) == (root.st_dev, root.st_ino) {
-        return Err(LayerError::Everything(path.to_owned()));
+        return Err(LayerError::RootDirectory(path.to_owned()));
     }
     let is_directory = FileType::from_raw_mode(one.st_mode).is_dir();
-    // The kernel knows no listing of a file, and refuses a rule that allows it.
+    // The kernel refuses a rule that allows listing a file.
     Ok((open, if is_directory { AccessFs::ReadFile | AccessFs::ReadDir } else { AccessFs::ReadFile.into() }))
 }
 
@@ -120,7 +120,7 @@ mod tests {
     use crate::{Pin, Rule, Syscall};
 
     #[test]
-    fn why_there_is_no_landlock_is_told_by_the_answer() {
+    fn the_error_number_says_why_landlock_is_unavailable() {
         assert!(matches!(no_landlock(Errno::NOSYS), LayerError::NoLandlock));
         assert!(matches!(no_landlock(Errno::OPNOTSUPP), LayerError::DisabledLandlock));
         for answer in [Errno::PERM, Errno::ACCESS] {
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn strict_demands_files_and_what_the_policy_has_a_call_for_and_full_everything() {
+    fn strict_requires_the_rights_on_files_and_those_the_policy_uses_and_full_requires_all() {
         let policy = |call, pins| Policy::new(&[&[Rule::new(call, pins, "")]]);
         let first = |policy: &Policy, opens_files, mode| {
             let asked = Rights::asked_with(policy);
@@ -156,9 +156,9 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_sends_datagrams_may_send_them() {
+    fn landlock_does_not_stop_the_datagrams_of_a_policy_that_sends_them() {
         let sends = Policy::new(&[&[Rule::new(Syscall::SENDMMSG, &[], "")]]);
-        let asked = Rights::all().but(Rights::asked_with(&sends));
+        let asked = Rights::all().without(Rights::asked_with(&sends));
         assert_eq!(asked.to_string(), "sending UDP datagrams");
         assert_eq!(Landlock::of(9, Rights::asked_with(&sends)).missing.to_string(), "binding UDP ports");
     }

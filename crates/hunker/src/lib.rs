@@ -24,7 +24,7 @@ pub use policy::{Narrower, Pin, Policy, Rule};
 pub use rights::{Right, Rights, kernel_of};
 pub use syscall::Syscall;
 
-/// An architecture that policies are compiled for. Both are little endian, and have numbers of system calls of their own.
+/// An architecture that policies are compiled for. Both are little endian. Each has its own system call numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Architecture {
     /// `x86_64`
@@ -34,10 +34,10 @@ pub enum Architecture {
 }
 
 impl Architecture {
-    /// The one that is compiled for, which is not always the one that compiles.
+    /// The architecture that the program is compiled for.
     #[cfg(target_arch = "x86_64")]
     pub const TARGET: Self = Self::X86_64;
-    /// The one that is compiled for, which is not always the one that compiles.
+    /// The architecture that the program is compiled for.
     #[cfg(target_arch = "aarch64")]
     pub const TARGET: Self = Self::Aarch64;
 
@@ -55,33 +55,33 @@ compile_error!(
     "hunker has numbers of system calls for Linux on x86_64 and aarch64 only: add a column to src/syscall.rs"
 );
 
-/// What to do where the kernel lacks a layer.
+/// What to do if the kernel lacks a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Fail, unless every layer holds, and the kernel's Landlock knows every right that this crate asks it to forbid. A newer
-    /// version of this crate may ask for more.
+    /// Fail unless every layer holds and the kernel's Landlock knows every right that this crate asks it to forbid. A newer
+    /// version of this crate may ask for more rights.
     Full,
-    /// Fail, unless every layer holds. Landlock has to know the rights on files that its first version has ([`Rights::floor`]), and
-    /// of what later ones know all that the policy has a call for, but to signal. What else it does not know is in the report.
+    /// Fail unless every layer holds. Landlock must know the rights on files of its first version ([`Rights::floor`]), and every
+    /// later right that the policy has a call for, except signals. The report lists the other rights that it lacks.
     Strict,
-    /// Apply the layers that the kernel has, and report the others.
+    /// Apply the layers that the kernel has. Report the others.
     BestEffort,
 }
 
 /// One layer of the lock-down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layer {
-    /// No capability in any set: effective, permitted, inheritable, ambient; bounding too where it may be changed.
+    /// No capability in any set: effective, permitted, inheritable, ambient, and bounding if the process may change it.
     Capabilities,
     /// No new process, no core file, no growing file.
     Limits,
     /// Not dumpable: no ptrace(2) by the same user, /proc/self owned by root.
     NotDumpable,
-    /// execve(2) grants nothing, for ever.
+    /// execve(2) never grants a privilege again.
     NoNewPrivileges,
-    /// No file, no port, no Unix-domain socket or process outside: every right that the kernel's Landlock knows.
+    /// Access to no file, port, Unix-domain socket or other process: forbids every right that the kernel's Landlock knows.
     Landlock,
-    /// Only the system calls of the policy, with its arguments; any other kills the process.
+    /// Only the system calls of the policy, with its arguments. Any other call kills the process.
     Seccomp,
 }
 
@@ -90,17 +90,17 @@ impl Layer {
     pub const ALL: [Self; 6] =
         [Self::Capabilities, Self::Limits, Self::NotDumpable, Self::NoNewPrivileges, Self::Landlock, Self::Seccomp];
 
-    /// Applies this layer alone: for tests of what it stops without the others.
+    /// Applies this layer alone, to test what it stops without the others.
     ///
     /// # Errors
     ///
-    /// What the kernel answered when it did not take the layer.
+    /// The error with which the kernel refused the layer.
     pub fn apply(self, policy: &Policy) -> Result<(), LayerError> {
-        self.apply_but(policy, &[], Mode::BestEffort).map(drop)
+        self.apply_except(policy, &[], Mode::BestEffort).map(drop)
     }
 
-    /// Of Landlock, returns what the kernel has.
-    fn apply_but(self, policy: &Policy, readable: &[PathBuf], mode: Mode) -> Result<Option<Landlock>, LayerError> {
+    /// Applies this layer, except to the `readable` directories. For Landlock, returns what the kernel supports.
+    fn apply_except(self, policy: &Policy, readable: &[PathBuf], mode: Mode) -> Result<Option<Landlock>, LayerError> {
         match self {
             Self::Capabilities => capabilities::drop_all()?,
             Self::Limits => {
@@ -136,44 +136,43 @@ impl fmt::Display for Layer {
 /// What the kernel answered when it did not take a layer.
 #[derive(Debug, thiserror::Error)]
 pub enum LayerError {
-    /// To a plain system call.
+    /// A plain system call failed.
     #[error(transparent)]
     System(#[from] Errno),
-    /// To a change of the bounding set.
+    /// Changing the bounding set failed.
     #[error(transparent)]
     Capabilities(#[from] caps::errors::CapsError),
-    /// To a Landlock call.
+    /// A Landlock call failed.
     #[error(transparent)]
     Landlock(#[from] ::landlock::RulesetError),
-    /// That there is no such call.
+    /// The kernel has no Landlock calls.
     #[error(
         "this kernel has no Landlock, being older than 5.13 or built without it, or a filter outside of the program hides it"
     )]
     NoLandlock,
-    /// That it is switched off.
+    /// Landlock is disabled.
     #[error("this kernel's Landlock was not enabled at boot")]
     DisabledLandlock,
-    /// That nobody may ask: a kernel never answers so.
+    /// A filter forbids the Landlock calls. The kernel itself never answers so.
     #[error(
-        "a filter outside of the program forbids the Landlock calls, that of a container or a service manager perhaps"
+        "a filter outside of the program forbids the Landlock calls, for example that of a container or a service manager"
     )]
     ForbiddenLandlock,
-    /// That it does not know rights that the mode demands.
+    /// The kernel's Landlock lacks rights that the mode requires.
     #[error("this kernel, Landlock ABI {abi}, cannot forbid {rights}")]
     UnknownRights {
-        /// The version.
+        /// Its version.
         abi: u32,
-        /// The rights.
+        /// The missing rights.
         rights: Rights,
     },
-    /// Not asked: a directory that is to stay readable is the root, beneath which is every file of the host.
+    /// A directory that is to stay readable is the root directory, which holds every file of the host.
     #[error("{} is the root directory", .0.display())]
-    Everything(PathBuf),
+    RootDirectory(PathBuf),
 }
 
 impl LayerError {
-    /// Whether the kernel, or the container around the program, does not have the layer. Otherwise it has it, and applying
-    /// it failed for a reason of the moment.
+    /// Whether the kernel, or the container around the program, lacks the layer. If not, the layer exists but could not be applied.
     #[must_use]
     pub fn is_missing(&self) -> bool {
         let missing = |errno| matches!(errno, Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL | Errno::PERM);
@@ -181,13 +180,11 @@ impl LayerError {
             Self::System(errno) => missing(*errno),
             Self::NoLandlock | Self::DisabledLandlock | Self::ForbiddenLandlock | Self::UnknownRights { .. } => true,
             Self::Landlock(error) => os_error(error).map(Errno::from_raw_os_error).is_some_and(missing),
-            Self::Capabilities(_) | Self::Everything(_) => false,
+            Self::Capabilities(_) | Self::RootDirectory(_) => false,
         }
     }
-}
 
-impl LayerError {
-    /// Whether the answer was that nobody may: what stands between the program and the kernel says so, a filter as a rule.
+    /// Whether the call was forbidden, usually by a filter between the program and the kernel.
     #[must_use]
     pub fn is_forbidden(&self) -> bool {
         let errno = match self {
@@ -208,7 +205,7 @@ impl LayerError {
     }
 }
 
-/// The system's answer at the bottom of an error.
+/// The system's error number at the root of an error.
 fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
     match error.downcast_ref::<std::io::Error>() {
         Some(error) => error.raw_os_error(),
@@ -216,35 +213,35 @@ fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
     }
 }
 
-/// A layer is unavailable, and the process is not locked down.
+/// A layer could not be applied. The process is not locked down.
 #[derive(Debug, thiserror::Error)]
 #[error("the sandbox layer {layer} {} ({reason})", reason.verdict())]
 pub struct Error {
-    /// Which.
+    /// The layer.
     pub layer: Layer,
-    /// Why.
+    /// Why it could not be applied.
     pub reason: LayerError,
 }
 
-/// What the kernel could not do.
+/// What the kernel lacks.
 #[derive(Debug, Default)]
-#[must_use = "what is missing belongs on the log"]
+#[must_use = "the log should say what is missing"]
 pub struct Report {
-    /// The layers that it does not have: some with [`Mode::BestEffort`] only.
+    /// The missing layers: none, except with [`Mode::BestEffort`].
     pub missing: Vec<Error>,
-    /// Its Landlock, and the rights that this does not know, and so does not forbid: none with [`Mode::Full`].
+    /// The kernel's Landlock, with the rights that it does not know and so does not forbid: none with [`Mode::Full`].
     pub landlock: Landlock,
-    /// Those of them that the policy does not forbid either: with [`Mode::Strict`] to signal, at most.
+    /// The rights of these that the policy does not forbid either: at most signals with [`Mode::Strict`].
     pub unstopped: Rights,
 }
 
 impl Report {
-    fn tell(&mut self, landlock: Landlock, policy: &Policy, readable: &[PathBuf]) {
+    fn add_landlock(&mut self, landlock: Landlock, policy: &Policy, readable: &[PathBuf]) {
         self.landlock = landlock;
-        self.unstopped = landlock.missing.within(policy.reached(!readable.is_empty()));
+        self.unstopped = landlock.missing.intersection(policy.reached(!readable.is_empty()));
     }
 
-    fn lack(&mut self, error: Error) {
+    fn add_missing(&mut self, error: Error) {
         if error.layer == Layer::Seccomp {
             self.unstopped = self.landlock.missing;
         }
@@ -252,23 +249,23 @@ impl Report {
     }
 }
 
-/// Locks this process down, for good: applies every layer. Do this before the first byte from outside is read.
+/// Locks this process down irrevocably: applies every layer. Call it before reading the first byte from outside.
 ///
-/// What is beneath the directories in `readable` can still be opened to read it, and listed, as far as the policy allows these
-/// calls. Where it [sends datagrams](Policy::sends_datagrams), Landlock does not stop these.
+/// The process can still read and list what is beneath the `readable` directories, as far as the policy allows these calls. If the
+/// policy [sends datagrams](Policy::sends_datagrams), Landlock does not stop them.
 ///
 /// # Errors
 ///
-/// The first layer that could not be applied. With [`Mode::BestEffort`] those that the kernel does not have are in the report
-/// instead. After an error the process is locked down in part: end it.
+/// The first layer that could not be applied. With [`Mode::BestEffort`], layers that the kernel lacks are in the report instead.
+/// After an error the process is partly locked down: exit.
 pub fn down(policy: &Policy, readable: &[PathBuf], mode: Mode) -> Result<Report, Error> {
     let mut report = Report::default();
     for layer in Layer::ALL {
-        match layer.apply_but(policy, readable, mode) {
+        match layer.apply_except(policy, readable, mode) {
             Ok(None) => {}
-            Ok(Some(landlock)) => report.tell(landlock, policy, readable),
+            Ok(Some(landlock)) => report.add_landlock(landlock, policy, readable),
             Err(reason) if mode == Mode::BestEffort && reason.is_missing() => {
-                report.lack(Error { layer, reason });
+                report.add_missing(Error { layer, reason });
             }
             Err(reason) => return Err(Error { layer, reason }),
         }
@@ -276,30 +273,30 @@ pub fn down(policy: &Policy, readable: &[PathBuf], mode: Mode) -> Result<Report,
     Ok(report)
 }
 
-/// The same for a process that will fork one child after the other, each of which is locked down once more: it may make
-/// processes, and it keeps what its children need to forbid themselves what is left.
+/// Like [`down`], for a process that forks children and locks each down further. It may create processes, and it keeps what its
+/// children need to drop the remaining privileges.
 ///
 /// # Errors
 ///
-/// As [`down`].
+/// As for [`down`].
 pub fn down_to_fork(policy: &Policy, readable: &[PathBuf], mode: Mode) -> Result<(Report, Children), Error> {
     let mut report = Report::default();
     let mut children = Children { forbidding_all: None, as_parent: None, seccomp: true };
     for layer in Layer::ALL {
         let applied = match layer {
             Layer::Limits => limits::set().map(|()| None),
-            // Made first: afterwards nothing can be opened for a rule.
+            // Before the layer: afterwards no directory can be opened for a rule.
             Layer::Landlock => {
-                children.prepare(policy, readable).and_then(|()| layer.apply_but(policy, readable, mode))
+                children.prepare(policy, readable).and_then(|()| layer.apply_except(policy, readable, mode))
             }
-            _ => layer.apply_but(policy, readable, mode),
+            _ => layer.apply_except(policy, readable, mode),
         };
         match applied {
             Ok(None) => {}
-            Ok(Some(landlock)) => report.tell(landlock, policy, readable),
+            Ok(Some(landlock)) => report.add_landlock(landlock, policy, readable),
             Err(reason) if mode == Mode::BestEffort && reason.is_missing() => {
                 children.seccomp &= layer != Layer::Seccomp;
-                report.lack(Error { layer, reason });
+                report.add_missing(Error { layer, reason });
             }
             Err(reason) => return Err(Error { layer, reason }),
         }
@@ -307,7 +304,8 @@ pub fn down_to_fork(policy: &Policy, readable: &[PathBuf], mode: Mode) -> Result
     Ok((report, children))
 }
 
-/// What the children of a process need to lock themselves down, made before it was locked down itself: see [`down_to_fork`].
+/// What the children of a process need to lock themselves down. It is made before the process itself is locked down: see
+/// [`down_to_fork`].
 #[derive(Debug)]
 pub struct Children {
     forbidding_all: Option<OwnedFd>,
@@ -322,32 +320,32 @@ impl Children {
         Ok(())
     }
 
-    /// To be called in a child, first: a Landlock domain of its own, so that it can do nothing to its siblings. `as_parent`
-    /// leaves it what its parent's leaves: to read its files, and to send datagrams.
+    /// The first step in a child: enters its own Landlock domain, so that it cannot affect its siblings. With `as_parent` the
+    /// child keeps what its parent keeps: reading its files, and sending datagrams.
     ///
-    /// It takes `landlock_restrict_self`. The descriptor for it may be closed afterwards.
+    /// This requires `landlock_restrict_self`. The descriptors may be closed afterwards.
     ///
     /// # Errors
     ///
-    /// What the kernel answered: then the child must not go on.
+    /// The kernel's error. The child must exit then.
     #[inline]
-    pub fn part(&self, as_parent: bool) -> Result<(), LayerError> {
+    pub fn enter_domain(&self, as_parent: bool) -> Result<(), LayerError> {
         let ruleset = if as_parent { &self.as_parent } else { &self.forbidding_all };
         ruleset.as_ref().map_or(Ok(()), |ruleset| Ok(sys::restrict_self(ruleset)?))
     }
 
-    /// The descriptors that this holds, to close them in a child that goes on with others.
+    /// The descriptors that this holds, for the child to close.
     pub fn descriptors(&self) -> impl Iterator<Item = RawFd> {
         [&self.forbidding_all, &self.as_parent].into_iter().flatten().map(AsRawFd::as_raw_fd)
     }
 
-    /// To be called in a child, last: no process of its own, and only the calls of its policy.
+    /// The last step in a child: forbids it new processes, and all calls except those of its policy.
     ///
-    /// It takes `prlimit64` and `seccomp`.
+    /// This requires `prlimit64` and `seccomp`.
     ///
     /// # Errors
     ///
-    /// What the kernel answered: then the child must not go on. Its memory for filters is limited for the whole system.
+    /// The kernel's error. The child must exit then. The kernel limits the memory for filters across the whole system.
     #[inline]
     pub fn narrow(&self, child: &Narrower) -> Result<(), LayerError> {
         limits::forbid_processes()?;
@@ -355,13 +353,13 @@ impl Children {
     }
 }
 
-/// Attaches one more filter to a process that is locked down already: a child that needs less than its parent, or the next
-/// stage of a program's life. The policy around it has to allow the call for it:
+/// Attaches a further filter to a process that is already locked down: a child that needs less than its parent, or the next
+/// stage of a program. The outer policy must allow the call:
 /// `Rule::new(Syscall::SECCOMP, &[Pin::is(0, 1)], "narrow")`.
 ///
 /// # Errors
 ///
-/// What the kernel answered.
+/// The kernel's error.
 #[inline]
 pub fn narrow(child: &Narrower) -> Result<(), LayerError> {
     Ok(sys::attach(child.policy.instructions())?)

@@ -1,4 +1,4 @@
-//! getrlimit(2) and `PR_SET_DUMPABLE`: no new process, no growing file, no core.
+//! setrlimit(2) and `PR_SET_DUMPABLE`: no new processes, no growing files, no core files.
 
 use rustix::fs::{FileType, fstat};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
@@ -10,7 +10,7 @@ const NONE: Rlimit = Rlimit { current: Some(0), maximum: Some(0) };
 
 pub(crate) fn set() -> Result<(), LayerError> {
     setrlimit(Resource::Core, NONE)?;
-    // A filter's output or log may be a file of the user's, which has to grow.
+    // The output or the log may be a file, which must be able to grow.
     let writes_a_file = [stdout(), stderr()]
         .iter()
         .any(|descriptor| fstat(descriptor).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file()));
@@ -20,7 +20,7 @@ pub(crate) fn set() -> Result<(), LayerError> {
     Ok(())
 }
 
-/// Of this user, which for a service's own is as much as of this process.
+/// The limit counts the processes of the user. For a service with its own user that is this process.
 #[inline]
 pub(crate) fn forbid_processes() -> Result<(), LayerError> {
     Ok(setrlimit(Resource::Nproc, NONE)?)
@@ -30,12 +30,12 @@ pub(crate) fn forbid_dumping() -> Result<(), LayerError> {
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
-/// The opposite of that layer, for a debugger: where a process that is not to be locked down made itself undumpable before it
-/// knew.
+/// Reverts [`Layer::NotDumpable`](crate::Layer::NotDumpable), for a process that made itself undumpable at its start and is then
+/// started without a lock-down, so that a debugger can attach.
 ///
 /// # Errors
 ///
-/// What the kernel answered.
+/// The kernel's error.
 pub fn allow_dumping() -> Result<(), LayerError> {
     Ok(set_dumpable_behavior(DumpableBehavior::Dumpable)?)
 }

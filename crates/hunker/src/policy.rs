@@ -4,9 +4,9 @@ use crate::compile::{Instruction, Program};
 use crate::reach::Reach;
 use crate::{Architecture, Rights, Syscall};
 
-/// The values that are allowed for one argument of a call: of its low 32 bits, which is all that the kernel reads of a
-/// descriptor, a flag or a length of type `int`. Do not pin what is wider, and pointers never: what they lead to may change
-/// after the filter looked.
+/// The allowed values of one argument of a call. A pin compares the low 32 bits, which are all that the kernel reads of a
+/// descriptor, a flag or a length of type `int`. Do not pin wider arguments. Never pin pointers: the memory that they point to may
+/// change after the filter has run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pin {
     pub(crate) position: u8,
@@ -15,7 +15,7 @@ pub struct Pin {
 }
 
 impl Pin {
-    /// One value, for the argument at this position. The first is 0.
+    /// A single value for the argument at this position. The first position is 0.
     #[must_use]
     pub const fn is(position: u8, value: u32) -> Self {
         Self { position, min: value, max: value }
@@ -27,19 +27,19 @@ impl Pin {
         Self { position, min, max }
     }
 
-    /// Which argument.
+    /// The argument's position.
     #[must_use]
     pub const fn position(&self) -> u8 {
         self.position
     }
 
-    /// The least value.
+    /// The minimum value.
     #[must_use]
     pub const fn min(&self) -> u32 {
         self.min
     }
 
-    /// The greatest.
+    /// The maximum value.
     #[must_use]
     pub const fn max(&self) -> u32 {
         self.max
@@ -55,7 +55,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Allows a call where each of its pinned arguments has an allowed value. Without pins it is allowed with all arguments.
+    /// Allows a call if each pinned argument has an allowed value. Without pins, allows it with any arguments.
     #[must_use]
     pub const fn new(call: Syscall, pins: &'static [Pin], reason: &'static str) -> Self {
         Self { call, pins, reason }
@@ -79,7 +79,7 @@ impl Rule {
         self.reason
     }
 
-    /// Whether every call that this rule allows is allowed by the other rule.
+    /// Whether the other rule allows every call that this rule allows.
     pub(crate) const fn is_within(&self, other: &Self, architecture: Architecture) -> bool {
         match (self.call.number(architecture), other.call.number(architecture)) {
             (Some(one), Some(number)) if one == number => {}
@@ -88,7 +88,7 @@ impl Rule {
         let mut index = 0;
         while index < other.pins.len() {
             let outer = other.pins[index];
-            // A pin that allows every value asks for none.
+            // A pin that allows every value requires none.
             let mut holds = outer.min == 0 && outer.max == u32::MAX;
             let mut own = 0;
             while own < self.pins.len() {
@@ -105,9 +105,9 @@ impl Rule {
     }
 }
 
-/// A policy, compiled to a BPF program for seccomp(2): what is not allowed kills the process.
+/// A policy, compiled to a BPF program for seccomp(2). A call that it does not allow kills the process.
 ///
-/// Make it a constant, and the compiler does the work:
+/// If the policy is a constant, the Rust compiler compiles it:
 ///
 /// ```
 /// use hunker::{Pin, Policy, Rule, Syscall};
@@ -120,15 +120,15 @@ impl Rule {
 /// assert!(POLICY.instructions().len() < 12);
 /// ```
 ///
-/// A process may do what any of its rules allows. So identical rules are one, and a call that is allowed both freely and with
-/// pinned arguments is free. What contradicts itself does not compile:
+/// A process may do what any of its rules allows. Identical rules are merged, and a rule without pins overrides pinned rules for the
+/// same call. A rule that contradicts itself does not compile:
 ///
 /// ```compile_fail
 /// # use hunker::{Pin, Policy, Rule, Syscall};
 /// static POLICY: Policy = Policy::new(&[&[Rule::new(Syscall::WRITE, &[Pin::within(0, 2, 1)], "never")]]);
 /// ```
 ///
-/// Reasons are not part of it: a constant without an address in it needs no relocation when the program starts.
+/// A policy does not contain the reasons: a constant without addresses needs no relocation when the program starts.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
     program: Program,
@@ -136,50 +136,49 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The policy that allows what one of the rules allows. Rules come in lists, so that each can stand beside the code that
-    /// makes its calls.
+    /// Compiles the policy that allows what any of the rules allows. Rules come in several lists, so that each list can stand
+    /// beside the code that makes its calls.
     ///
     /// # Panics
     ///
-    /// With the name of the call: if a rule pins an argument twice, to no value, or one that a call does not have; if its call
-    /// does not exist on the architecture. Without one if there are more rules or instructions than a policy holds.
+    /// If a rule pins an argument twice, to no value, or at a position that no call has, or if its call does not exist on the
+    /// architecture. The message names the call. Also if there are more rules or instructions than a policy holds.
     #[must_use]
     pub const fn new(rules: &[&[Rule]]) -> Self {
         Self::for_architecture(rules, Architecture::TARGET)
     }
 
-    /// The same for another architecture than the one that is compiled for.
+    /// Compiles the policy for another architecture than [`Architecture::TARGET`].
     ///
     /// # Panics
     ///
-    /// As [`new`](Self::new).
+    /// As for [`new`](Self::new).
     #[must_use]
     pub const fn for_architecture(rules: &[&[Rule]], architecture: Architecture) -> Self {
         Self { program: Program::compile(rules, architecture), reach: Reach::of(rules, architecture) }
     }
 
-    /// Whether a rule allows to send datagrams to an address: `sendmsg`, `sendmmsg`, or `sendto` with more than 0 for the length of
-    /// one.
+    /// Whether a rule allows sending datagrams to an address: `sendmsg`, `sendmmsg`, or `sendto` with an address longer than 0.
     #[must_use]
     pub const fn sends_datagrams(&self) -> bool {
         self.reach.sends()
     }
 
-    /// The rights that its calls take, of those that Landlock learned after its first version: what an older one leaves to the
-    /// process. It is told whether the process may open files.
+    /// The rights of later Landlock versions than the first that the policy's calls can use: an older Landlock leaves them to the
+    /// process. `opens_files` says whether the process may open files.
     #[must_use]
     pub fn reached(&self, opens_files: bool) -> Rights {
         self.reach.rights(opens_files)
     }
 
-    /// The program.
+    /// The BPF program.
     #[must_use]
     pub const fn instructions(&self) -> &[Instruction] {
         self.program.instructions()
     }
 }
 
-/// A policy for a process that is locked down already: see [`narrow`](crate::narrow).
+/// A policy for a process that is already locked down: see [`narrow`](crate::narrow).
 ///
 /// ```
 /// # use hunker::{Narrower, Pin, Rule, Syscall};
@@ -191,8 +190,8 @@ impl Policy {
 /// static NARROWER: Narrower = Narrower::new(&[CHILD], &[PARENT]);
 /// ```
 ///
-/// Filters add up: a call passes only if every one of them allows it. A call that the first policy forbids would be a rule
-/// that means nothing, so it does not compile:
+/// A process can make a call only if all its filters allow it. A rule for a call that the outer policy forbids would be useless,
+/// so it does not compile:
 ///
 /// ```compile_fail
 /// # use hunker::{Narrower, Rule, Syscall};
@@ -206,11 +205,11 @@ pub struct Narrower {
 }
 
 impl Narrower {
-    /// The policy of these rules, within another one's.
+    /// Compiles the policy of `rules`, within the policy of `outer`.
     ///
     /// # Panics
     ///
-    /// As [`Policy::new`], and with the name of the call if a rule allows what no rule of the outer policy allows.
+    /// As for [`Policy::new`]. Also if a rule allows what no outer rule allows. The message names the call.
     #[must_use]
     pub const fn new(rules: &[&[Rule]], outer: &[&[Rule]]) -> Self {
         let mut list = 0;
@@ -219,7 +218,7 @@ impl Narrower {
             while index < rules[list].len() {
                 let rule = &rules[list][index];
                 if !is_allowed(rule, outer, Architecture::TARGET) {
-                    crate::compile::refuse(rule, "is allowed, but not by the policy around it");
+                    crate::compile::refuse(rule, "is not within the outer policy");
                 }
                 index += 1;
             }

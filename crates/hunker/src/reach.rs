@@ -1,10 +1,10 @@
-//! What a policy leaves to a process of the acts that Landlock learned to forbid after its first version.
+//! Which rights of later Landlock versions than the first a policy's calls can use.
 
 use landlock::{Access, AccessFs, AccessNet, BitFlags, Scope};
 
 use crate::{Architecture, Pin, Rights, Rule, Syscall};
 
-/// Sets of acts.
+/// A set of actions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reach(u8);
 
@@ -17,7 +17,7 @@ const SENDS: u8 = 1 << 4;
 const MAKES_SOCKETS: u8 = 1 << 5;
 const SIGNALS: u8 = 1 << 6;
 
-/// The calls for them.
+/// The calls for each action.
 const CALLS: [(u8, &[Syscall]); 8] = [
     (
         TRUNCATES,
@@ -39,7 +39,7 @@ const CALLS: [(u8, &[Syscall]); 8] = [
             Syscall::PIDFD_SEND_SIGNAL,
         ],
     ),
-    // It makes other calls.
+    // It can make other calls.
     (u8::MAX, &[Syscall::IO_URING_ENTER]),
 ];
 
@@ -62,10 +62,10 @@ impl Reach {
         self.0 & SENDS != 0
     }
 
-    /// The rights that these acts take. Without a file that it may open, a process has no device but those that were open before,
-    /// and about these Landlock says nothing.
+    /// The rights that these actions need. A process that cannot open files has only the devices that were open before, and
+    /// Landlock does not restrict those.
     pub(crate) fn rights(self, opens_files: bool) -> Rights {
-        let has = |acts: u8| self.0 & acts != 0;
+        let has = |actions: u8| self.0 & actions != 0;
         let connects = has(CONNECTS) || has(SENDS) && has(MAKES_SOCKETS);
         let files = [
             (has(TRUNCATES), AccessFs::Truncate),
@@ -79,23 +79,23 @@ impl Reach {
             (has(SENDS) || connects, AccessNet::ConnectSendUdp),
         ];
         let scopes = [(connects, Scope::AbstractUnixSocket), (has(SIGNALS), Scope::Signal)];
-        Rights { files: those(files), network: those(network), scopes: those(scopes) }
+        Rights { files: held(files), network: held(network), scopes: held(scopes) }
     }
 }
 
-/// Those that hold.
-fn those<T: Access, const N: usize>(rights: [(bool, T); N]) -> BitFlags<T> {
+/// The rights whose condition holds.
+fn held<T: Access, const N: usize>(rights: [(bool, T); N]) -> BitFlags<T> {
     rights.into_iter().filter_map(|(holds, right)| holds.then_some(right)).collect()
 }
 
 const fn reach_of(rule: &Rule, architecture: Architecture) -> u8 {
     let mut set = 0;
     while set < CALLS.len() {
-        let (acts, calls) = CALLS[set];
+        let (actions, calls) = CALLS[set];
         let mut call = 0;
         while call < calls.len() {
             if is_call(rule, calls[call], architecture) {
-                return if is_harmless(rule, architecture) { 0 } else { acts };
+                return if is_harmless(rule, architecture) { 0 } else { actions };
             }
             call += 1;
         }
@@ -111,7 +111,7 @@ const fn is_call(rule: &Rule, call: Syscall, architecture: Architecture) -> bool
     }
 }
 
-/// Whether its pins leave no address to send to, or no flag to truncate with.
+/// Whether the pins exclude an address to send to, or the flag to truncate.
 const fn is_harmless(rule: &Rule, architecture: Architecture) -> bool {
     const O_TRUNC: u32 = 0x200;
     const NO_ADDRESS: Rule = Rule::new(Syscall::SENDTO, &[Pin::is(5, 0)], "");
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_reaches_what_its_pins_leave() {
+    fn pins_limit_what_a_call_can_reach() {
         let free = |call| rights(Rule::new(call, &[], ""), false);
         assert_eq!(free(Syscall::READ), "");
         assert_eq!(free(Syscall::FTRUNCATE), "truncating files");
@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(free(Syscall::PIDFD_SEND_SIGNAL), "signals to other processes");
         assert_eq!(free(Syscall::SOCKET), "");
         assert_eq!(free(Syscall::IO_URING_ENTER).split(", ").count(), 7);
-        // What a process has open it may control, and a device that it has not, it cannot open.
+        // Landlock does not restrict devices that are already open. A process that opens no files has no others.
         assert_eq!(
             (free(Syscall::IOCTL).as_str(), rights(Rule::new(Syscall::IOCTL, &[], ""), true).as_str()),
             ("", "ioctl on devices")
@@ -162,7 +162,7 @@ mod tests {
         let pinned = |call, pin: Pin| rights(Rule::new(call, Box::leak(Box::new([pin])), ""), false);
         for (flags, reached) in [(0, ""), (0x8_0000, ""), (0x200, "truncating files"), (0x8_0201, "truncating files")] {
             assert_eq!(pinned(Syscall::OPENAT, Pin::is(2, flags)), reached, "{flags:#x}");
-            // Its mode.
+            // Position 3 is the mode, not the flags.
             assert_eq!(pinned(Syscall::OPENAT, Pin::is(3, flags)), "truncating files");
         }
         assert_eq!(pinned(Syscall::OPENAT, Pin::within(2, 0, 1)), "truncating files");
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_of_its_own_reaches_what_a_connection_does() {
+    fn creating_and_sending_on_a_socket_reaches_what_connecting_does() {
         let of = |calls: &[Syscall]| {
             let rules: Vec<_> = calls.iter().map(|call| Rule::new(*call, &[], "")).collect();
             Reach::of(&[&rules], Architecture::TARGET)

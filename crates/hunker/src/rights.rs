@@ -1,4 +1,4 @@
-//! Landlock's rights by name, and which of them a lock-down asks for.
+//! Landlock's rights by name, and those that a lock-down asks for.
 
 use std::fmt;
 
@@ -8,10 +8,10 @@ use crate::Policy;
 
 /// The newest version whose rights are asked for.
 const NEWEST: ABI = ABI::V10;
-/// The version that [`Mode::Strict`](crate::Mode::Strict) needs at least: a policy cannot tell one path from another. What later
-/// ones forbid, a policy without a call for it does as well.
+/// The minimum version for [`Mode::Strict`](crate::Mode::Strict): a policy cannot tell one path from another. What later versions
+/// forbid, a policy without a call for it forbids as well.
 const FLOOR: ABI = ABI::V1;
-/// The kernels that came with a version.
+/// The first kernel with each version.
 const KERNELS: [&str; 10] = ["5.13", "5.19", "6.2", "6.7", "6.10", "6.12", "6.15", "7.0", "7.1", "7.2"];
 
 /// Rights that Landlock can forbid.
@@ -21,48 +21,48 @@ pub struct Rights {
     pub files: BitFlags<AccessFs>,
     /// On the network.
     pub network: BitFlags<AccessNet>,
-    /// To reach what is outside of the process's domain.
+    /// To reach processes outside the Landlock domain.
     pub scopes: BitFlags<Scope>,
 }
 
-/// One of them.
+/// One right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Right {
-    /// The kernel's name, without `LANDLOCK_ACCESS_` and in small letters: `fs_truncate`, `net_bind_tcp`, `scope_signal`.
+    /// The kernel's name in lower case, without `LANDLOCK_ACCESS_`: `fs_truncate`, `net_bind_tcp`, `scope_signal`.
     pub name: &'static str,
-    /// What one does by it: "truncating files".
-    pub act: &'static str,
+    /// The action that it permits: "truncating files".
+    pub action: &'static str,
     /// The first version of Landlock that knows it.
     pub abi: u32,
 }
 
 impl Rights {
-    /// All that this crate knows.
+    /// All rights that this crate knows.
     #[must_use]
     pub fn all() -> Self {
         Self::of(NEWEST)
     }
 
-    /// Those that [`Mode::Strict`](crate::Mode::Strict) demands, whatever the policy: on files, of the first version.
+    /// The rights that [`Mode::Strict`](crate::Mode::Strict) requires for every policy: those on files of the first version.
     #[must_use]
     pub fn floor() -> Self {
         Self::of(FLOOR)
     }
 
-    /// What a lock-down with a policy asks for.
+    /// The rights that a lock-down with this policy asks Landlock to forbid.
     pub(crate) fn asked_with(policy: &Policy) -> Self {
         let mut asked = Self::all();
-        // The kernel has rules for single ports, and clients have any.
+        // Landlock's rules name single ports, and clients use any port.
         if policy.sends_datagrams() {
             asked.network &= !AccessNet::ConnectSendUdp;
         }
         asked
     }
 
-    /// Those that a version can forbid.
+    /// The rights that a version can forbid.
     pub(crate) fn known_by(abi: u32) -> Self {
         let known = Self::of(ABI::from(i32::try_from(abi).unwrap_or(i32::MAX)));
-        // The first version cannot allow it, so it forbids it, asked or not.
+        // The first version cannot allow moving files, so it always forbids it.
         let refer = if abi > 0 { AccessFs::Refer.into() } else { BitFlags::EMPTY };
         Self { files: known.files | refer, ..known }
     }
@@ -71,9 +71,9 @@ impl Rights {
         Self { files: AccessFs::from_all(abi), network: AccessNet::from_all(abi), scopes: Scope::from_all(abi) }
     }
 
-    /// These without those.
+    /// These rights without `others`.
     #[must_use]
-    pub fn but(self, others: Self) -> Self {
+    pub fn without(self, others: Self) -> Self {
         Self {
             files: self.files & !others.files,
             network: self.network & !others.network,
@@ -81,29 +81,29 @@ impl Rights {
         }
     }
 
-    /// Those that are in both.
+    /// The rights in both sets.
     #[must_use]
-    pub fn within(self, others: Self) -> Self {
-        self.but(self.but(others))
+    pub fn intersection(self, others: Self) -> Self {
+        self.without(self.without(others))
     }
 
-    /// Whether there is none.
+    /// Whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// One after the other.
+    /// Each right.
     pub fn iter(self) -> impl Iterator<Item = Right> {
         let files = self.files.iter().map(|it| (of_files(it), Self { files: it.into(), ..Self::default() }));
         let network = self.network.iter().map(|it| (of_network(it), Self { network: it.into(), ..Self::default() }));
         let scopes = self.scopes.iter().map(|it| (of_scopes(it), Self { scopes: it.into(), ..Self::default() }));
-        files.chain(network).chain(scopes).map(|((name, act), right)| Right { name, act, abi: right.abi() })
+        files.chain(network).chain(scopes).map(|((name, action), right)| Right { name, action, abi: right.abi() })
     }
 
     /// The first version that knows all of these.
     fn abi(self) -> u32 {
-        (0..10).find(|&abi| self.but(Self::of(ABI::from(abi))).is_empty()).map_or(10, i32::unsigned_abs)
+        (0..10).find(|&abi| self.without(Self::of(ABI::from(abi))).is_empty()).map_or(10, i32::unsigned_abs)
     }
 
     /// The first kernel whose Landlock knows all of these.
@@ -113,26 +113,26 @@ impl Rights {
     }
 }
 
-/// What one does by them: "truncating files, binding TCP ports or signals to other processes".
+/// The actions that they permit: "truncating files, binding TCP ports or signals to other processes".
 impl fmt::Display for Rights {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let acts: Vec<_> = self.iter().map(|right| right.act).collect();
-        match acts.as_slice() {
+        let actions: Vec<_> = self.iter().map(|right| right.action).collect();
+        match actions.as_slice() {
             [] => Ok(()),
-            [act] => f.write_str(act),
-            [acts @ .., last] => write!(f, "{} or {last}", acts.join(", ")),
+            [action] => f.write_str(action),
+            [actions @ .., last] => write!(f, "{} or {last}", actions.join(", ")),
         }
     }
 }
 
-/// The first kernel with a version of Landlock, or with the newest that is known here.
+/// The first kernel with a version of Landlock, or with the newest version that this crate knows.
 #[must_use]
 pub fn kernel_of(abi: u32) -> &'static str {
     let index = usize::try_from(abi).map_or(0, |abi| abi.saturating_sub(1));
     KERNELS[index.min(KERNELS.len() - 1)]
 }
 
-/// What this crate does not ask for.
+/// A right that this crate does not ask for.
 const UNKNOWN: (&str, &str) = ("unknown", "what is unknown");
 
 fn of_files(right: AccessFs) -> (&'static str, &'static str) {
@@ -183,29 +183,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_right_has_a_name_of_its_own() {
+    fn every_right_has_its_own_name() {
         let rights: Vec<_> = Rights::all().iter().collect();
-        let (names, acts): (BTreeSet<_>, BTreeSet<_>) = rights.iter().map(|it| (it.name, it.act)).unzip();
-        assert_eq!((names.len(), acts.len()), (23, 23));
+        let (names, actions): (BTreeSet<_>, BTreeSet<_>) = rights.iter().map(|it| (it.name, it.action)).unzip();
+        assert_eq!((names.len(), actions.len()), (23, 23));
         assert!(!names.contains(UNKNOWN.0));
     }
 
     #[test]
     fn a_right_is_known_from_its_version_on() {
         for right in Rights::all().iter() {
-            let lacks = |abi| Rights::all().but(Rights::known_by(abi)).iter().any(|it| it == right);
-            // What the first version cannot allow it forbids.
+            let lacks = |abi| Rights::all().without(Rights::known_by(abi)).iter().any(|it| it == right);
+            // The first version forbids moving files, since it cannot allow it.
             let first = if right.name == "fs_refer" { 1 } else { right.abi };
             assert!(lacks(first - 1) && !lacks(first), "{right:?}");
         }
-        assert!(Rights::all().but(Rights::known_by(u32::MAX)).is_empty());
-        assert!(Rights::floor().but(Rights::known_by(1)).is_empty());
-        assert_eq!(Rights::floor().but(Rights::known_by(0)), Rights::floor());
+        assert!(Rights::all().without(Rights::known_by(u32::MAX)).is_empty());
+        assert!(Rights::floor().without(Rights::known_by(1)).is_empty());
+        assert_eq!(Rights::floor().without(Rights::known_by(0)), Rights::floor());
     }
 
     #[test]
-    fn what_a_kernel_lacks_is_said_in_words() {
-        let lacking = |abi| Rights::all().but(Rights::known_by(abi));
+    fn missing_rights_are_described_in_words() {
+        let lacking = |abi| Rights::all().without(Rights::known_by(abi));
         assert_eq!(lacking(10).to_string(), "");
         assert_eq!(lacking(9).to_string(), "binding UDP ports or sending UDP datagrams");
         assert_eq!(lacking(8).to_string(), format!("connections to Unix-domain sockets by path, {}", lacking(9)));

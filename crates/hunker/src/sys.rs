@@ -1,4 +1,4 @@
-//! The only unsafe code: system calls that no crate here has.
+//! The only unsafe code: system calls that the dependencies lack.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -9,20 +9,20 @@ use rustix::io::Errno;
 
 use crate::Instruction;
 
-/// Attaches a filter to this thread, for good. It takes `no_new_privs`, or `CAP_SYS_ADMIN`.
+/// Attaches a filter to this thread irrevocably. Requires `no_new_privs` or `CAP_SYS_ADMIN`.
 #[inline]
 pub(crate) fn attach(program: &[Instruction]) -> Result<(), Errno> {
     let Ok(len) = u16::try_from(program.len()) else { return Err(Errno::TOOBIG) };
     let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut().cast() };
-    // SAFETY: the kernel copies `len` instructions, which have the layout of its own, and changes none.
+    // SAFETY: the kernel copies `len` instructions, which have the layout of `sock_filter`, and changes none.
     let answer = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0_u32, &raw const program) };
     if answer < 0 { Err(last_error()) } else { Ok(()) }
 }
 
-/// Takes the process into a Landlock domain of its own.
+/// Moves the process into its own Landlock domain.
 #[inline]
 pub(crate) fn restrict_self(ruleset: &OwnedFd) -> Result<(), Errno> {
-    // SAFETY: takes two numbers, and no memory of ours.
+    // SAFETY: the call takes two numbers and no pointer.
     let answer = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0_u32) };
     if answer < 0 { Err(last_error()) } else { Ok(()) }
 }
@@ -30,7 +30,7 @@ pub(crate) fn restrict_self(ruleset: &OwnedFd) -> Result<(), Errno> {
 /// Asks the kernel which version of Landlock it has.
 pub(crate) fn landlock_abi() -> Result<u32, Errno> {
     const VERSION: libc::c_uint = 1;
-    // SAFETY: with this flag, the call takes no memory of ours and changes nothing.
+    // SAFETY: with this flag, the call reads no memory and changes nothing.
     let answer = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, ptr::null::<()>(), 0_usize, VERSION) };
     u32::try_from(answer).map_err(|_| last_error())
 }
@@ -39,7 +39,7 @@ fn last_error() -> Errno {
     Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
-/// Debug builds say which call was forbidden. Their filters raise SIGSYS for it instead of killing the process.
+/// Names the forbidden call, in debug builds. Their filters raise SIGSYS instead of killing the process.
 #[cfg(debug_assertions)]
 pub(crate) mod trap {
     use std::ffi::{c_int, c_long};
@@ -51,8 +51,8 @@ pub(crate) mod trap {
     use crate::{Architecture, Syscall};
 
     pub(crate) fn name_forbidden_calls() -> Result<(), Errno> {
-        // SAFETY: an action of zeros is one without flags and with an empty mask; the handler has the signature that
-        // SA_SIGINFO asks for, and does only what a handler may.
+        // SAFETY: a zeroed action has no flags and an empty mask. The handler has the signature for SA_SIGINFO and is
+        // async-signal-safe.
         let answer = unsafe {
             let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
             action.sa_sigaction = name as *const () as usize;
@@ -62,7 +62,7 @@ pub(crate) mod trap {
         if answer < 0 { Err(super::last_error()) } else { Ok(()) }
     }
 
-    /// The first fields of `siginfo_t` with SIGSYS.
+    /// The first fields of `siginfo_t` for SIGSYS.
     #[repr(C)]
     struct Forbidden {
         _number: c_int,
@@ -73,7 +73,7 @@ pub(crate) mod trap {
     }
 
     extern "C" fn name(_: c_int, info: *const Forbidden, _: *const ()) {
-        // SAFETY: the kernel passes a pointer to this structure, which is valid while the handler runs.
+        // SAFETY: the kernel passes a pointer to this structure. It is valid while the handler runs.
         let number = unsafe { (*info).call };
         let known = Syscall::ALL
             .iter()
@@ -86,11 +86,11 @@ pub(crate) mod trap {
             b"\n",
         ];
         for text in texts {
-            // SAFETY: the memory is ours. If this call is forbidden as well, the process ends here.
+            // SAFETY: the text is valid memory. If this call is forbidden as well, the process ends here.
             unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
         }
-        // To return would give the program the call's number for an answer. SIGSYS is blocked here, so one more call that no policy
-        // has ends the process by it.
+        // Returning would continue the program with the call's number as the result. SIGSYS is blocked here, so another forbidden
+        // call ends the process.
         loop {
             // SAFETY: there is no such call.
             unsafe { libc::syscall(c_long::from(c_int::MAX)) };

@@ -11,7 +11,8 @@ pub struct Syscall {
 }
 
 impl Syscall {
-    /// A call that goes by different names: where the C library makes `epoll_wait` an `epoll_pwait`, say.
+    /// A call without a constant here, or one that differs between architectures: the C library calls `epoll_wait` on `x86_64` and
+    /// `epoll_pwait` on `aarch64`, for example. `None` if an architecture lacks it.
     #[must_use]
     pub const fn new(name: &'static str, x86_64: Option<u32>, aarch64: Option<u32>) -> Self {
         Self { name, x86_64, aarch64 }
@@ -23,7 +24,7 @@ impl Syscall {
         self.name
     }
 
-    /// The number on an architecture. Many of the older calls have none on aarch64.
+    /// The number on an architecture. Many older calls do not exist on aarch64.
     #[must_use]
     pub const fn number(&self, architecture: Architecture) -> Option<u32> {
         match architecture {
@@ -45,7 +46,7 @@ macro_rules! number {
 macro_rules! calls {
     ($($constant:ident $name:literal $x86_64:tt, $aarch64:tt;)*) => {
         impl Syscall {
-            /// Every call that has a constant here.
+            /// All calls that have a constant here.
             pub const ALL: &'static [Self] = &[$(Self::$constant),*];
             $(
                 #[doc = concat!("[", $name, "(2)](https://man7.org/linux/man-pages/man2/", $name, ".2.html)")]
@@ -55,7 +56,7 @@ macro_rules! calls {
     };
 }
 
-// Name, number on x86_64, number on aarch64: those of Linux 6.12. A number never changes.
+// Name, number on x86_64, number on aarch64, from Linux 6.12. Numbers never change.
 #[rustfmt::skip]
 calls! {
     ACCEPT "accept" 43, 202;

@@ -1,7 +1,7 @@
-//! What each layer does to a process, as the kernel shows it, and what is said where the kernel lacks one.
+//! The effect of each layer on a process, as the kernel shows it, and the report if the kernel lacks a layer.
 //!
-//! A layer is for good. So the tests start this program again, as a process that does one thing and says what came of it.
-#![allow(unsafe_code)] // calls that no crate makes
+//! A layer is irrevocable. So each test starts this program again as a process that carries out orders and prints the results.
+#![allow(unsafe_code)] // for raw system calls
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -20,40 +20,40 @@ use seccompiler::{
 };
 
 const SIGSYS: i32 = 31;
-/// The user of most distributions that owns nothing.
+/// The user nobody on most distributions.
 const NOBODY: u32 = 65_534;
 
-/// What the process does once it is locked down: it looks at itself.
+/// What the locked-down process does: it inspects itself.
 const LOOK: &[Rule] = &[
-    Rule::new(Syscall::WRITE, &[], "say what came of it"),
+    Rule::new(Syscall::WRITE, &[], "print the results"),
     Rule::new(Syscall::OPENAT, &[], "look"),
     Rule::new(Syscall::STATX, &[], "look"),
     Rule::new(Syscall::FSTAT, &[], "look"),
     Rule::new(Syscall::LSEEK, &[], "look"),
     Rule::new(Syscall::READ, &[], "look"),
     Rule::new(Syscall::CLOSE, &[], "look"),
-    Rule::new(Syscall::FCNTL, &[], "as debug builds do"),
+    Rule::new(Syscall::FCNTL, &[], "close, in debug builds"),
     Rule::new(Syscall::PRCTL, &[], "look"),
     Rule::new(Syscall::PRLIMIT64, &[], "look"),
-    Rule::new(Syscall::BRK, &[], "have memory"),
-    Rule::new(Syscall::MMAP, &[], "have memory"),
-    Rule::new(Syscall::MREMAP, &[], "have memory"),
-    Rule::new(Syscall::MUNMAP, &[], "have memory"),
-    Rule::new(Syscall::EXIT_GROUP, &[], "end"),
+    Rule::new(Syscall::BRK, &[], "allocate memory"),
+    Rule::new(Syscall::MMAP, &[], "allocate memory"),
+    Rule::new(Syscall::MREMAP, &[], "allocate memory"),
+    Rule::new(Syscall::MUNMAP, &[], "allocate memory"),
+    Rule::new(Syscall::EXIT_GROUP, &[], "exit"),
 ];
 const NARROW: &[Rule] = &[Rule::new(Syscall::SECCOMP, &[Pin::is(0, 1)], "narrow")];
-// Not constants: a compiler of policies that is broken is to fail these tests, not the build.
+// Not constants, so that a broken policy compiler fails these tests and not the build.
 static POLICY: LazyLock<Policy> = LazyLock::new(|| Policy::new(&[LOOK, NARROW]));
 static WRITES: LazyLock<Narrower> = LazyLock::new(|| Narrower::new(&[&[LOOK[0], LOOK[14]]], &[LOOK, NARROW]));
 
 // The process.
 
-/// Says one thing, in a form that the tests find among what the test harness prints.
+/// Prints one result, in a form that the tests can tell from the test harness's output.
 fn say(what: &str, value: &str) {
     eprintln!("={what}={value}");
 }
 
-/// Says what the kernel shows of this process.
+/// Prints the state of this process as the kernel shows it.
 fn look() {
     for (path, keys) in [
         ("/proc/thread-self/status", &["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp"][..]),
@@ -77,7 +77,7 @@ fn look() {
     say("dumpable", &format!("{:?}", dumpable_behavior()));
 }
 
-/// From now on the kernel answers a call like this, if its argument has this value.
+/// Makes a system call fail with `errno` from now on; with `pinned`, only if that argument has that value.
 fn answer(call: i64, pinned: Option<(u8, u64)>, errno: i32) {
     let rules = pinned.map(|(position, value)| {
         let condition = SeccompCondition::new(position, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value);
@@ -92,7 +92,7 @@ fn answer(call: i64, pinned: Option<(u8, u64)>, errno: i32) {
 }
 
 #[test]
-#[ignore = "the other tests start it as a process of its own"]
+#[ignore = "the other tests start it as a separate process"]
 fn process() {
     let Ok(orders) = env::var("ORDERS") else { return };
     for order in orders.lines() {
@@ -136,7 +136,7 @@ fn process() {
             other => panic!("no such order: {other:?}"),
         }
     }
-    // SAFETY: it only ends the process. All else takes calls that the policy does not have.
+    // SAFETY: it only ends the process. Anything else would need calls that the policy does not allow.
     unsafe { libc::_exit(0) }
 }
 
@@ -144,7 +144,7 @@ fn process() {
 
 fn command(orders: &str) -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
-    // With one thread, a test is run by the first.
+    // With one test thread, the main thread runs the test.
     command.args(["--exact", "process", "--include-ignored", "--nocapture", "--test-threads", "1"]);
     command.env("ORDERS", orders).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -158,7 +158,7 @@ fn said(output: &Output) -> Said {
     fields.map(|(what, value)| (what.to_owned(), value.to_owned())).collect()
 }
 
-/// Runs the orders, and returns what the process said.
+/// Runs the orders and returns the results that the process printed.
 fn run(orders: &str) -> Said {
     run_by(command(orders))
 }
@@ -181,7 +181,7 @@ fn landlock() -> i32 {
 }
 
 #[test]
-fn each_layer_alone_does_its_part_and_nothing_else() {
+fn each_layer_alone_changes_only_what_it_should() {
     let none = "0000000000000000";
     let denied = io::Error::from_raw_os_error(libc::EACCES).to_string();
     let zero = "Rlimit { current: Some(0), maximum: Some(0) }";
@@ -190,7 +190,7 @@ fn each_layer_alone_does_its_part_and_nothing_else() {
     let look = |orders: &str, user: Option<u32>| {
         let mut command = command(orders);
         if let Some(user) = user {
-            // Where it may not be read by anybody else.
+            // Its directory may not be accessible to this user.
             command.uid(user).gid(user).env_remove("LLVM_PROFILE_FILE");
         }
         run_by(command)
@@ -219,12 +219,12 @@ fn each_layer_alone_does_its_part_and_nothing_else() {
             }
         }
         let without = look("look", user);
-        assert_eq!(without["NoNewPrivs"], "0", "the tests are run with no_new_privs");
+        assert_eq!(without["NoNewPrivs"], "0", "the test runs with no_new_privs already");
         assert_eq!(without["Seccomp"], before["Seccomp"]);
     }
 }
 
-/// Whether each directory on the way lets anybody through.
+/// Whether everyone may search each directory of the path.
 fn readable_by_all(path: &std::path::Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     path.ancestors().all(|it| fs::metadata(it).is_ok_and(|it| it.permissions().mode() & 0o001 != 0))
@@ -254,16 +254,16 @@ fn a_file_that_is_the_output_or_the_log_may_grow() {
 }
 
 #[test]
-fn dumping_is_allowed_again() {
+fn allow_dumping_reverts_the_layer() {
     assert_eq!(run("layer 2\ndumping\nlook")["dumpable"], "Ok(Dumpable)");
 }
 
 #[test]
-fn a_lock_down_is_all_layers_and_reports_the_rights_that_landlock_lacks() {
+fn a_lock_down_applies_all_layers_and_reports_the_rights_that_landlock_lacks() {
     for how in ["down", "strictly"] {
         let said = run(&format!("{how} /proc\nlook"));
         assert_eq!(said["missing"], "");
-        // What is beneath a named directory is read, and nothing else is.
+        // It can read what is beneath the named directory, and nothing else.
         assert_eq!(said["/proc/thread-self/status"], "read");
         assert_eq!(said["/etc/passwd"], io::Error::from_raw_os_error(libc::EACCES).to_string());
         assert_eq!((said["NoNewPrivs"].as_str(), said["Seccomp"].as_str()), ("1", "2"));
@@ -272,11 +272,11 @@ fn a_lock_down_is_all_layers_and_reports_the_rights_that_landlock_lacks() {
         assert_eq!(said["abi"], landlock().to_string());
         let kernel = Landlock::of_kernel().unwrap();
         assert_eq!(said["lacking"], kernel.missing.to_string());
-        // Its policy opens files as it likes.
+        // The policy allows opening files with any flags.
         let unstopped = if landlock() < 3 { "truncating files" } else { "" };
         assert_eq!(said["unstopped"], unstopped);
     }
-    // With its calls, nothing but Landlock forbids what it lacks.
+    // Without seccomp, nothing forbids the rights that Landlock lacks.
     let said = run(&format!("answer {} {}\ndown", libc::SYS_seccomp, libc::ENOSYS));
     assert_eq!(said["unstopped"], said["lacking"]);
     let full = run("fully");
@@ -289,10 +289,10 @@ fn a_lock_down_is_all_layers_and_reports_the_rights_that_landlock_lacks() {
 }
 
 #[test]
-fn what_is_lacking_are_the_rights_that_came_later() {
+fn the_missing_rights_are_those_of_later_landlock_versions() {
     let lacking = Landlock::of_kernel().unwrap().missing;
     let (all, known) = (ABI::V10, ABI::from(landlock()));
-    // The first version forbids what it cannot allow.
+    // The first version always forbids moving files.
     assert_eq!(lacking.files, AccessFs::from_all(all) & !AccessFs::from_all(known) & !AccessFs::Refer);
     assert_eq!(lacking.network, AccessNet::from_all(all) & !AccessNet::from_all(known));
     assert_eq!(lacking.scopes, Scope::from_all(all) & !Scope::from_all(known));
@@ -301,15 +301,15 @@ fn what_is_lacking_are_the_rights_that_came_later() {
 }
 
 #[test]
-fn what_landlock_denies_is_logged_as_the_kernel_does_by_itself() {
-    // Its flags are the second argument: none switches the log off.
+fn landlock_logs_denied_accesses_by_the_kernels_default() {
+    // The flags are the second argument. With flags 0 the kernel keeps its default.
     let restrict = libc::SYS_landlock_restrict_self;
     let said = run(&format!("answer {restrict} {} 1 0\ndown", libc::EIO));
     assert!(said["error"].starts_with("the sandbox layer Landlock could not be applied"), "{said:?}");
 }
 
 #[test]
-fn what_cannot_stay_readable_is_refused() {
+fn the_root_directory_and_missing_ones_cannot_stay_readable() {
     for (readable, why) in [
         ("/", "/ is the root directory"),
         ("/proc/..", "/proc/.. is the root directory"),
@@ -321,11 +321,10 @@ fn what_cannot_stay_readable_is_refused() {
 }
 
 #[test]
-fn what_a_kernel_lacks_is_reported_and_what_failed_is_an_error() {
+fn a_missing_layer_is_reported_and_a_failed_one_is_an_error() {
     let text = |errno: i32| Errno::from_raw_os_error(errno).to_string();
     let (ruleset, restrict) = (libc::SYS_landlock_create_ruleset, libc::SYS_landlock_restrict_self);
-    let forbidden =
-        "a filter outside of the program forbids the Landlock calls, that of a container or a service manager perhaps";
+    let forbidden = "a filter outside of the program forbids the Landlock calls, for example that of a container or a service manager";
     let none = "this kernel has no Landlock, being older than 5.13 or built without it, or a filter outside of the program hides it";
     let disabled = "this kernel's Landlock was not enabled at boot";
     let prctl = |option: i32| format!(" 0 {option}");
@@ -334,7 +333,7 @@ fn what_a_kernel_lacks_is_reported_and_what_failed_is_an_error() {
         ("Landlock", ruleset, String::new(), libc::EOPNOTSUPP, true, Some(disabled.to_owned())),
         ("Landlock", ruleset, String::new(), libc::EPERM, true, Some(forbidden.to_owned())),
         ("Landlock", ruleset, String::new(), libc::EACCES, true, Some(forbidden.to_owned())),
-        // The version is told, and no ruleset made: flags are the third argument.
+        // With flags 0, the third argument, the call creates a ruleset. Querying the version still works.
         ("Landlock", ruleset, " 2 0".to_owned(), libc::ENOMEM, false, None),
         ("Landlock", restrict, String::new(), libc::EPERM, true, None),
         ("Landlock", restrict, String::new(), libc::E2BIG, false, None),
@@ -349,7 +348,7 @@ fn what_a_kernel_lacks_is_reported_and_what_failed_is_an_error() {
     if is_root() {
         cases.push(("dropped capabilities", libc::SYS_capset, String::new(), libc::EPERM, true, None));
         cases.push(("dropped capabilities", libc::SYS_prctl, prctl(libc::PR_CAPBSET_DROP), libc::EPERM, false, None));
-        // The first that the crate does not know: a newer kernel may have it.
+        // The first capability that the caps crate does not know. A newer kernel may have it.
         cases.push((
             "dropped capabilities",
             libc::SYS_prctl,
@@ -368,7 +367,7 @@ fn what_a_kernel_lacks_is_reported_and_what_failed_is_an_error() {
         let sentence = format!("the sandbox layer {layer} {what} (");
         let (best, strict) = (said("down"), said("strictly"));
         let told = best.get(if is_missing { "missing" } else { "error" }).unwrap_or_else(|| panic!("{best:?}"));
-        // Of the bounding set, another crate tells.
+        // Errors of the bounding set come from the caps crate.
         if reason.is_some() || layer == "Landlock" {
             assert_eq!(
                 strict["forbidden"],
@@ -381,7 +380,7 @@ fn what_a_kernel_lacks_is_reported_and_what_failed_is_an_error() {
             assert!(reason.as_ref().is_none_or(|it| *told == format!("{sentence}{it})")), "{layer}, {errno}: {told}");
         }
     }
-    // No kernel says this of a layer that it has.
+    // EIO does not mean that the layer is missing.
     assert!(!LayerError::System(Errno::IO).is_missing());
 }
 

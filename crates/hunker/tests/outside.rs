@@ -1,5 +1,4 @@
-//! A crate outside of the workspace locks itself down with a policy of its own: the example of the crate's page, and programs that
-//! do what their policies forbid.
+//! Crates outside the workspace that use hunker: the README's example, and programs that make calls which their policies forbid.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -10,14 +9,14 @@ use std::process::{Command, Output, Stdio};
 
 const SIGSYS: i32 = 31;
 
-/// Opens a file, with a policy that has a rule for it or not, and with one that is narrowed.
+/// Opens a file, with a policy that allows it, with one that does not, and after narrowing.
 const OPENS: &str = r#"
 use hunker::{Mode, Narrower, Pin, Policy, Rule, Syscall};
 
 const SHARED: &[Rule] = &[
     Rule::new(Syscall::WRITE, &[Pin::within(0, 1, 2)], "print"),
-    Rule::new(Syscall::EXIT_GROUP, &[], "end"),
-    // A forbidden call must not be taken for one that succeeded where handlers may return.
+    Rule::new(Syscall::EXIT_GROUP, &[], "exit"),
+    // If handlers may return, the program must not mistake a forbidden call for a successful one.
     Rule::new(Syscall::RT_SIGRETURN, &[], "return from a handler"),
 ];
 const OPEN: &[Rule] = &[
@@ -44,7 +43,7 @@ fn main() {
 }
 "#;
 
-/// A policy that means nothing.
+/// A policy whose rule contradicts itself.
 const CONTRADICTS: &str = r#"
 use hunker::{Pin, Policy, Rule, Syscall};
 static POLICY: Policy = Policy::new(&[&[Rule::new(Syscall::OPENAT, &[Pin::is(1, 0), Pin::is(1, 1)], "never")]]);
@@ -64,7 +63,7 @@ impl Scratch {
         let folder = std::env::temp_dir().join(format!("hunker-{name}-{}", std::process::id()));
         fs::create_dir_all(folder.join("src")).unwrap();
         let hunker = Path::new(env!("CARGO_MANIFEST_DIR"));
-        // The versions that are known to work, and are here.
+        // The versions of the workspace, which are available offline.
         fs::copy(hunker.join("../../Cargo.lock"), folder.join("Cargo.lock")).unwrap();
         let manifest = format!(
             "[package]\nname = \"{name}\"\nedition = \"2024\"\n[dependencies]\nhunker.path = {:?}\nlibc = \"0.2\"\n[workspace]\n",
@@ -78,7 +77,7 @@ impl Scratch {
     fn cargo(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO"));
         command.arg("--offline").args(arguments).current_dir(&self.folder);
-        // What they depend on is built once.
+        // A shared target directory: dependencies are built once.
         command.env("CARGO_TARGET_DIR", env!("CARGO_TARGET_TMPDIR")).env_remove("CARGO_BUILD_TARGET").output().unwrap()
     }
 
@@ -88,12 +87,12 @@ impl Scratch {
         let mut command = self.command(profile);
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
-        // It may be gone before it reads.
+        // The process may exit before it reads.
         let _ = process.stdin.take().unwrap().write_all(input.as_bytes());
         process.wait_with_output().unwrap()
     }
 
-    /// Statically: the calls are then those of the program alone.
+    /// Builds statically, so that a loader makes no calls.
     fn build(&self, profile: &str) {
         let triple = triple();
         let flags = ["rustc", "--profile", profile, "--target", &triple, "--", "-C", "target-feature=+crt-static"];
@@ -122,7 +121,7 @@ fn text(octets: &[u8]) -> &str {
 }
 
 #[test]
-fn the_example_of_the_page_works() {
+fn the_example_of_the_readme_works() {
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     let example = page.split("```no_run\n").nth(1).unwrap().split("```").next().unwrap();
     let scratch = Scratch::new("example", example);
@@ -130,17 +129,17 @@ fn the_example_of_the_page_works() {
         let output = scratch.run(profile, &[], "some octets\nand more");
         assert!(output.status.success(), "{profile}: {:?} {}", output.status, text(&output.stderr));
         assert_eq!(text(&output.stdout), "SOME OCTETS\nAND MORE", "{profile}");
-        // Where nobody takes what it prints, it ends with a word.
+        // If it cannot write its output, it fails with a message.
         let mut command = scratch.command(profile);
         let full = fs::File::options().write(true).open("/dev/full").unwrap();
         let output = command.stdin(Stdio::from(fs::File::open("/etc/passwd").unwrap())).stdout(full).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{profile}: {:?} {}", output.status, text(&output.stderr));
-        assert!(text(&output.stderr).starts_with("cannot go on: "), "{profile}: {}", text(&output.stderr));
+        assert!(text(&output.stderr).starts_with("cannot continue: "), "{profile}: {}", text(&output.stderr));
     }
 }
 
 #[test]
-fn what_a_policy_forbids_ends_the_process_and_a_debug_build_says_so() {
+fn a_forbidden_call_kills_the_process_and_a_debug_build_names_it() {
     let scratch = Scratch::new("opens", OPENS);
     for profile in ["dev", "release"] {
         let run = |how: &str| scratch.run(profile, &[how.as_ref()], "");
@@ -150,7 +149,7 @@ fn what_a_policy_forbids_ends_the_process_and_a_debug_build_says_so() {
             let said = if profile == "dev" { "hunker: the policy forbids openat\n" } else { "" };
             assert_eq!(text(&output.stderr), said, "{profile}, {how}");
         }
-        // Allowed by the policy, and forbidden by Landlock, but for a directory that is to stay readable.
+        // The policy allows the call. Landlock denies it, except beneath a directory that stays readable.
         assert_eq!(run("with").status.code(), Some(libc::EACCES), "{profile}");
         assert_eq!(run("readable").status.code(), Some(0), "{profile}");
     }

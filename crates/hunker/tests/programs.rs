@@ -1,5 +1,4 @@
-//! The programs that policies are compiled to: what they decide, beside the rules as they stand there and beside seccompiler's
-//! programs.
+//! The BPF programs of policies: their verdicts, compared with the rules and with seccompiler's programs.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -20,16 +19,16 @@ const ARCHITECTURES: [(Architecture, TargetArch, u32); 2] = [
     (Architecture::Aarch64, TargetArch::aarch64, 0xc000_00b7),
 ];
 
-/// What the kernel looks at (`struct seccomp_data`); of the arguments, their low halves. The high ones are not to be looked at.
+/// The input of a program (`struct seccomp_data`), with the low halves of the arguments. A program must not read the high halves.
 #[derive(Clone, Copy, Debug)]
-struct Made {
+struct Call {
     audit: u32,
     number: u32,
     arguments: [u32; 6],
 }
 
-/// Runs a program, and returns its verdict.
-fn verdict(program: &[Instruction], made: Made) -> u32 {
+/// Runs a program and returns its verdict.
+fn verdict(program: &[Instruction], call: Call) -> u32 {
     let (mut next, mut loaded) = (0, 0);
     loop {
         let Instruction { code, jt, jf, k } = program[next];
@@ -37,11 +36,11 @@ fn verdict(program: &[Instruction], made: Made) -> u32 {
         let taken = match code {
             0x20 => {
                 loaded = match k {
-                    0 => made.number,
-                    4 => made.audit,
-                    place => {
-                        assert_eq!(place % 8, 0, "the high half of an argument is looked at");
-                        made.arguments[(place as usize - 16) / 8]
+                    0 => call.number,
+                    4 => call.audit,
+                    offset => {
+                        assert_eq!(offset % 8, 0, "the program reads the high half of an argument");
+                        call.arguments[(offset as usize - 16) / 8]
                     }
                 };
                 0
@@ -57,18 +56,18 @@ fn verdict(program: &[Instruction], made: Made) -> u32 {
     }
 }
 
-/// What the rules say themselves.
-fn allows(rules: &[Rule], architecture: Architecture, made: Made) -> bool {
+/// The verdict of the rules themselves.
+fn allows(rules: &[Rule], architecture: Architecture, call: Call) -> bool {
     rules.iter().any(|rule| {
-        rule.call().number(architecture) == Some(made.number)
+        rule.call().number(architecture) == Some(call.number)
             && rule
                 .pins()
                 .iter()
-                .all(|pin| (pin.min()..=pin.max()).contains(&made.arguments[usize::from(pin.position())]))
+                .all(|pin| (pin.min()..=pin.max()).contains(&call.arguments[usize::from(pin.position())]))
     })
 }
 
-/// The same rules as seccompiler compiles them. It knows no call that is both free and pinned.
+/// seccompiler's program for the same rules. seccompiler does not merge a rule without pins with pinned ones.
 fn by_seccompiler(rules: &[Rule], architecture: Architecture, target: TargetArch) -> Vec<Instruction> {
     let mut calls: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     let number = |rule: &Rule| i64::from(rule.call().number(architecture).unwrap());
@@ -101,14 +100,14 @@ fn calls() -> Vec<Syscall> {
 }
 
 fn pin() -> impl Strategy<Value = Pin> {
-    // Few values, so that rules meet; and both ends.
+    // Few values, so that rules overlap, and both ends of the range.
     let value = prop_oneof![0_u32..8, Just(0x4000), Just(u32::MAX - 1), Just(u32::MAX)];
     (0_u8..6, value.clone(), value)
         .prop_map(|(position, one, other)| Pin::within(position, one.min(other), one.max(other)))
 }
 
 fn rule() -> impl Strategy<Value = Rule> {
-    // Few calls, so that rules meet; the first number of each architecture is one of them.
+    // Few calls, so that rules overlap. They include call number 0 of each architecture.
     let calls = calls().into_iter().take(10).chain([Syscall::READ, Syscall::IO_SETUP]).collect::<Vec<_>>();
     let call = proptest::sample::select(calls);
     (call, proptest::collection::vec(pin(), 0..4)).prop_map(|(call, mut pins)| {
@@ -139,12 +138,12 @@ proptest! {
                 for (index, value) in values.iter().enumerate() {
                     let arguments = std::array::from_fn(|position| values[(index * (position + 1)) % values.len()]);
                     for arguments in [arguments, [*value; 6]] {
-                        let made = Made { audit, number, arguments };
-                        let expected = if allows(&rules, architecture, made) { ALLOW } else { KILL };
-                        prop_assert_eq!(verdict(ours.instructions(), made), expected, "{:?}", made);
-                        prop_assert_eq!(verdict(&theirs, made), expected, "seccompiler: {:?}", made);
+                        let call = Call { audit, number, arguments };
+                        let expected = if allows(&rules, architecture, call) { ALLOW } else { KILL };
+                        prop_assert_eq!(verdict(ours.instructions(), call), expected, "{:?}", call);
+                        prop_assert_eq!(verdict(&theirs, call), expected, "seccompiler: {:?}", call);
                         for audit in [0, 0x4000_0003, !audit] {
-                            prop_assert_eq!(verdict(ours.instructions(), Made { audit, ..made }), KILL);
+                            prop_assert_eq!(verdict(ours.instructions(), Call { audit, ..call }), KILL);
                         }
                     }
                 }
@@ -153,15 +152,15 @@ proptest! {
     }
 
     #[test]
-    fn what_is_not_within_does_not_compile(outer in proptest::collection::vec(rule(), 1..8), inner in rule()) {
+    fn a_rule_outside_the_outer_policy_does_not_compile(outer in proptest::collection::vec(rule(), 1..8), inner in rule()) {
         let (outer, inner) = (outer.leak(), vec![inner].leak());
         let narrower = std::panic::catch_unwind(|| Narrower::new(&[inner], &[outer]));
         let fits = narrower.is_ok();
         if let Err(panic) = narrower {
             let name = inner[0].call().name();
-            prop_assert_eq!(message(panic), format!("a rule for {name} is allowed, but not by the policy around it"));
+            prop_assert_eq!(message(panic), format!("a rule for {name} is not within the outer policy"));
         }
-        // Exact for one outer rule of the call; several together may allow what none allows alone, which is refused too.
+        // A single outer rule must allow the whole inner rule. What only several outer rules together allow is refused, too.
         let (architecture, _, audit) = ARCHITECTURES[usize::from(cfg!(target_arch = "aarch64"))];
         let number = inner[0].call().number(architecture).unwrap();
         let corners = (0..64_usize).map(|corner| {
@@ -171,14 +170,14 @@ proptest! {
                 if corner >> position & 1 == 0 { min } else { max }
             })
         });
-        let corners: Vec<_> = corners.map(|arguments| Made { audit, number, arguments }).collect();
-        let one_allows_all = outer.iter().any(|rule| corners.iter().all(|made| allows(&[*rule], architecture, *made)));
+        let corners: Vec<_> = corners.map(|arguments| Call { audit, number, arguments }).collect();
+        let one_allows_all = outer.iter().any(|rule| corners.iter().all(|call| allows(&[*rule], architecture, *call)));
         prop_assert_eq!(fits, one_allows_all);
     }
 }
 
 #[test]
-fn a_pin_of_every_value_around_asks_for_none() {
+fn an_outer_pin_that_allows_every_value_requires_no_inner_pin() {
     const FREE: &[Rule] = &[Rule::new(Syscall::WRITE, &[], "write")];
     let fits = |min, max| {
         let pins: &[Pin] = vec![Pin::within(0, min, max)].leak();
@@ -190,10 +189,10 @@ fn a_pin_of_every_value_around_asks_for_none() {
 }
 
 #[test]
-fn identical_rules_are_one_and_a_free_call_needs_no_pins() {
+fn identical_rules_are_merged_and_a_rule_without_pins_overrides_pinned_ones() {
     const PINNED: Rule = Rule::new(Syscall::WRITE, &[Pin::is(0, 1)], "print");
     const FREE: Rule = Rule::new(Syscall::WRITE, &[], "write anywhere");
-    const END: Rule = Rule::new(Syscall::EXIT_GROUP, &[], "end");
+    const END: Rule = Rule::new(Syscall::EXIT_GROUP, &[], "exit");
     let program = |rules: &[Rule]| Policy::new(&[rules]).instructions().to_vec();
     assert_eq!(program(&[PINNED, END, PINNED]), program(&[PINNED, END]));
     let free = program(&[FREE, END]);
@@ -203,13 +202,13 @@ fn identical_rules_are_one_and_a_free_call_needs_no_pins() {
     assert_eq!(Policy::new(&[&[END], &[], &[FREE]]).instructions(), free);
 }
 
-/// What a panic says.
+/// The message of a panic.
 fn message(panic: Box<dyn Any + Send>) -> String {
     panic.downcast::<String>().map_or_else(|panic| (*panic.downcast::<&str>().expect("a text")).to_owned(), |it| *it)
 }
 
 #[test]
-fn a_rule_keeps_what_it_was_made_of() {
+fn a_rule_returns_its_call_pins_and_reason() {
     let rule = Rule::new(Syscall::WRITE, const { &[Pin::within(0, 1, 2)] }, "print");
     assert_eq!((rule.call(), rule.reason()), (Syscall::WRITE, "print"));
     assert_eq!((rule.pins()[0].position(), rule.pins()[0].min(), rule.pins()[0].max()), (0, 1, 2));
@@ -218,15 +217,15 @@ fn a_rule_keeps_what_it_was_made_of() {
 #[test]
 fn a_policy_for_aarch64_is_these_instructions() {
     const RULES: &[Rule] = &[
-        Rule::new(Syscall::READ, &[Pin::is(0, 0)], "take the input"),
-        Rule::new(Syscall::READ, &[Pin::is(0, 5)], "take what was opened"),
+        Rule::new(Syscall::READ, &[Pin::is(0, 0)], "read the input"),
+        Rule::new(Syscall::READ, &[Pin::is(0, 5)], "read an opened file"),
         Rule::new(Syscall::WRITE, &[Pin::within(0, 1, 2)], "print"),
         // AT_FDCWD and aarch64's O_DIRECTORY, which is another number on x86_64.
         Rule::new(Syscall::OPENAT, &[Pin::is(0, 0xffff_ff9c), Pin::is(2, 0x4000)], "open a directory"),
         Rule::new(Syscall::CLOSE, &[], "close it"),
-        Rule::new(Syscall::EXIT_GROUP, &[], "end"),
+        Rule::new(Syscall::EXIT_GROUP, &[], "exit"),
     ];
-    // As the kernel reads them: what to do, how far to go if it holds and if not, and the value.
+    // Operation, jump if the comparison holds, jump if not, operand.
     let expected = [
         (0x20, 0, 0, 4),            // 0: the architecture
         (0x15, 0, 18, 0xc000_00b7), // AUDIT_ARCH_AARCH64, or to 20
@@ -251,29 +250,29 @@ fn a_policy_for_aarch64_is_these_instructions() {
         (0x06, 0, 0, KILL),         // 20
     ];
     let expected = expected.map(|(code, jt, jf, k)| Instruction { code, jt, jf, k });
-    // Not a constant: a compiler that is broken is to fail this test, not the build.
+    // Not a constant, so that a broken compiler fails this test and not the build.
     assert_eq!(Policy::for_architecture(&[RULES], Architecture::Aarch64).instructions(), expected);
 }
 
 #[test]
-fn four_calls_are_compared_one_by_one_and_five_by_halves() {
+fn four_calls_are_compared_one_by_one_and_five_by_binary_search() {
     let length = |count| {
         let rules: Vec<_> = calls()[..count].iter().map(|call| Rule::new(*call, &[], "")).collect();
         Policy::new(&[&rules]).instructions().len()
     };
-    // Three come first, and two verdicts last.
+    // Three instructions come first, and two verdicts last.
     assert_eq!((length(4), length(5)), (3 + 4 + 2, 3 + 1 + 5 + 2));
 }
 
 #[test]
-fn what_means_nothing_is_refused_with_the_name_of_its_call() {
+fn an_invalid_rule_is_refused_and_its_call_named() {
     let refused = |rule: Rule| {
         let panic = std::panic::catch_unwind(|| Policy::new(&[&[rule]])).expect_err("refused");
         message(panic)
     };
     for (pins, why) in [
         (vec![Pin::within(0, 2, 1)], "to no value"),
-        (vec![Pin::is(6, 0)], "the last one is 5"),
+        (vec![Pin::is(6, 0)], "the last position is 5"),
         (vec![Pin::is(1, 0), Pin::is(1, 1)], "twice"),
     ] {
         let message = refused(Rule::new(Syscall::OPENAT, pins.leak(), ""));
@@ -281,24 +280,24 @@ fn what_means_nothing_is_refused_with_the_name_of_its_call() {
     }
     let message = refused(Rule::new(Syscall::new("nonesuch", None, None), &[], ""));
     assert!(message.contains("nonesuch does not exist on this architecture"), "{message}");
-    // As much of it as there is room for.
+    // A long name is truncated.
     let message = refused(Rule::new(Syscall::new("x".repeat(200).leak(), None, None), &[], ""));
     assert_eq!(message, format!("a rule for {}", "x".repeat(149)));
 }
 
 #[test]
-fn a_policy_holds_what_fits_and_refuses_more() {
+fn a_policy_with_too_many_rules_or_instructions_is_refused() {
     const PINS: &[Pin] = &[Pin::is(0, 1), Pin::is(1, 1), Pin::is(2, 1)];
     let many = |count| calls()[..count].iter().map(|call| Rule::new(*call, &[], "")).collect::<Vec<_>>();
     assert_eq!(Policy::new(&[&many(64)]).instructions().last().map(|it| it.k), Some(KILL));
     assert!(std::panic::catch_unwind(|| Policy::new(&[&many(65)])).is_err());
-    // Pinned three times each, they need more than 160 instructions.
+    // With three pins each, they need more than 160 instructions.
     let pinned: Vec<_> = calls()[..30].iter().map(|call| Rule::new(*call, PINS, "")).collect();
     assert!(std::panic::catch_unwind(|| Policy::new(&[&pinned])).is_err());
 }
 
 #[test]
-fn the_numbers_are_those_of_the_names() {
+fn each_name_has_its_number() {
     for (architecture, target, _) in ARCHITECTURES {
         for call in Syscall::ALL {
             let json = format!(

@@ -1,17 +1,17 @@
-//! What a hijacked service would try, by family. Every act is bare system calls, so that only the act itself meets the
-//! lock-down; what it takes is prepared before. Where everything is allowed the acts do no harm.
+//! What a hijacked service would try, by family. Every action is a bare system call, so that only the action itself meets the
+//! lock-down. Everything that it needs is prepared before. If everything is allowed, the actions do no harm.
 
 use std::ffi::{CString, c_long, c_ulong};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// An act, ready to be done.
+/// A prepared action.
 pub type Ready = Box<dyn FnOnce() -> io::Result<()>>;
 /// Its name, and its preparation.
 pub type Act = (&'static str, fn() -> Ready);
 
-/// All acts, by family.
+/// All actions, by family.
 pub const FAMILIES: &[(&str, &[Act])] = &[
     ("files", super::files::FILES),
     ("execution", super::processes::EXECUTION),
@@ -38,7 +38,7 @@ pub fn named(name: &str) -> Option<Ready> {
     FAMILIES.iter().flat_map(|(_, acts)| *acts).find(|(known, _)| *known == name).map(|(_, prepare)| prepare())
 }
 
-/// One system call, with the answer of the kernel.
+/// One system call, with the kernel's result.
 pub fn call<const N: usize>(number: c_long, arguments: [c_long; N]) -> io::Result<c_long> {
     let mut all = [0; 6];
     all[..N].copy_from_slice(&arguments);
@@ -47,12 +47,12 @@ pub fn call<const N: usize>(number: c_long, arguments: [c_long; N]) -> io::Resul
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
 }
 
-/// An act that is one system call.
+/// An action that is one system call.
 pub fn one<const N: usize>(number: c_long, arguments: [c_long; N]) -> Ready {
     Box::new(move || call(number, arguments).map(drop))
 }
 
-/// The same where an error besides shows that it was allowed: the arguments make it harmless.
+/// The same if another error also shows that the call was allowed: the arguments make it harmless.
 pub fn one_or<const N: usize>(number: c_long, arguments: [c_long; N], allowed: i32) -> Ready {
     Box::new(move || match call(number, arguments) {
         Err(error) if error.raw_os_error() != Some(allowed) => Err(error),
@@ -60,17 +60,17 @@ pub fn one_or<const N: usize>(number: c_long, arguments: [c_long; N], allowed: i
     })
 }
 
-/// An act with a descriptor that may not even be had.
+/// An action with a descriptor that may not be available.
 pub fn with(descriptor: io::Result<c_long>, act: impl FnOnce(c_long) -> io::Result<c_long> + 'static) -> Ready {
     Box::new(move || act(descriptor?).map(drop))
 }
 
-/// A string for a system call, for ever.
+/// A string for a system call, never freed.
 pub fn text(text: impl Into<Vec<u8>>) -> c_long {
     CString::new(text).expect("no zero octet").into_raw() as c_long
 }
 
-/// Anything for a system call, for ever.
+/// Any value for a system call, never freed.
 pub fn memory<T>(value: T) -> c_long {
     Box::into_raw(Box::new(value)) as c_long
 }
@@ -84,13 +84,13 @@ pub fn open(path: &str, how: i32) -> io::Result<c_long> {
     call(libc::SYS_openat, [libc::AT_FDCWD.into(), text(path), how.into(), 0o600])
 }
 
-/// A path of this process's own in the folder where it may write.
+/// A path that only this process uses, in the folder where it may write.
 pub fn scratch(name: &str) -> String {
     let folder = std::env::var_os("SCRATCH").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
     folder.join(format!("{name}-{}", std::process::id())).display().to_string()
 }
 
-/// A file there, if it can be had.
+/// A file there, if it can be opened.
 pub fn file() -> c_long {
     let path = scratch("file");
     let _ = open(&path, libc::O_CREAT | libc::O_WRONLY);
@@ -108,7 +108,7 @@ pub fn client() -> c_long {
     CLIENT.load(Ordering::Relaxed)
 }
 
-/// Memory of one page, to read and write.
+/// A page of memory, to read and write.
 pub fn page(extra: i32) -> io::Result<c_long> {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | extra;

@@ -8,12 +8,12 @@ use super::acts::{Act, Ready, call, file, flags, memory, one, open, scratch, tex
 
 const HERE: c_long = libc::AT_FDCWD as c_long;
 
-/// An act that opens a file.
+/// An action that opens a file.
 fn opens(path: &str, how: i32) -> Ready {
     one(libc::SYS_openat, [HERE, text(path), how.into(), 0o600])
 }
 
-/// An act that opens a file through a directory that was left open.
+/// An action that opens a file through an inherited directory.
 fn opens_through(directory: &str, name: &str, how: i32) -> Ready {
     let name = text(name);
     with(open(directory, O_RDONLY | O_DIRECTORY), move |directory| {

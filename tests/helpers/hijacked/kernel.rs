@@ -64,7 +64,7 @@ pub const PARTS: &[Act] = &[
     ("watch all files", || one(libc::SYS_fanotify_init, [0, 0])),
     ("watch a file", || one(libc::SYS_inotify_init1, [0])),
     ("read the kernel's log", || one(libc::SYS_syslog, [10, 0, 0])),
-    // Where it may, what it asks for is wrong.
+    // If the call is allowed, what it asks for is wrong.
     ("load a module", || one_or(libc::SYS_init_module, [text("x"), 1, text("")], libc::ENOEXEC)),
     ("reboot", || one_or(libc::SYS_reboot, [0, 0, 0, 0], libc::EINVAL)),
     ("set the clock", || one(libc::SYS_settimeofday, [0, memory([0_i32; 2])])),
@@ -78,7 +78,7 @@ fn limit(of: c_long, resource: libc::__rlimit_resource_t) -> Ready {
     one(libc::SYS_prlimit64, [of, resource.into(), most, 0])
 }
 
-/// Every capability, as capset(2) takes them.
+/// Every capability, in the format of capset(2).
 fn capabilities() -> [c_long; 2] {
     [memory([0x2008_0522_u32, 0]), memory([0xffff_ffff_u32, 0xffff_ffff, 0, 0x1ff, 0x1ff, 0])]
 }
@@ -111,7 +111,7 @@ pub const LIMITS: &[Act] = &[
         })
     }),
     ("leave its session", || {
-        // Fails for the leader of a process group, where it is allowed.
+        // Fails for the leader of a process group, if it is allowed.
         one_or(libc::SYS_setsid, [], libc::EPERM)
     }),
 ];

@@ -1,5 +1,4 @@
-//! The lock-down, as a whole or layer by layer, of whoever there is: of a process that the keeper made, first the keeper's and then
-//! its own.
+//! Applies the lock-down, as a whole or layer by layer. In a process that the keeper created: first the keeper's, then its own.
 
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -10,14 +9,14 @@ use small_services::policy::Io;
 
 use crate::audit;
 
-/// Of a process for one connection: all layers, where the keeper made it.
+/// For a process for one connection: all layers, as if the keeper had created it.
 const FORKED: &str = "forked";
 
 pub fn is_keeper(peer: Io) -> bool {
     matches!(peer, Io::Keeper | Io::KeeperAndFiles)
 }
 
-/// Who made the process, if it was the keeper.
+/// Whether the keeper created the process.
 fn keeper_of(peer: Io, layers: &str) -> Option<Io> {
     match peer {
         Io::Connection if layers == FORKED => Some(Io::Keeper),
@@ -27,12 +26,12 @@ fn keeper_of(peer: Io, layers: &str) -> Option<Io> {
     }
 }
 
-/// Whether a layer is one of `all`, `none`, or those with names, with commas between them.
+/// Whether a layer is in `all`, `none`, or a list of names separated by commas.
 fn has(layers: &str, layer: Layer) -> bool {
     ["all", FORKED].contains(&layers) || layers.split(',').any(|name| name == format!("{layer:?}"))
 }
 
-/// Applies layers to this process. What is beneath `readable` stays so.
+/// Applies layers to this process. `readable` stays readable.
 pub fn apply(service: &str, peer: Io, layers: &str, readable: &[PathBuf]) {
     let policy = |peer| audit::policy(service, peer);
     if let Some(keeper) = keeper_of(peer, layers) {
@@ -40,7 +39,7 @@ pub fn apply(service: &str, peer: Io, layers: &str, readable: &[PathBuf]) {
     } else if is_keeper(peer) {
         Keeper::new(service, peer, layers, readable);
     } else if layers == "all" {
-        // What is missing is nothing: the mode is strict.
+        // No layer is missing: the mode is strict.
         let _ = hunker::down(&policy(peer), readable, Mode::Strict).expect("a kernel with every layer");
     } else {
         for layer in Layer::ALL.into_iter().filter(|&layer| has(layers, layer)) {
@@ -49,7 +48,7 @@ pub fn apply(service: &str, peer: Io, layers: &str, readable: &[PathBuf]) {
     }
 }
 
-/// A process that has the keeper's layers, and what its processes need for theirs.
+/// A process with the keeper's layers, and what its children need for theirs.
 pub struct Keeper<'a> {
     service: &'a str,
     io: Io,
@@ -58,12 +57,12 @@ pub struct Keeper<'a> {
 }
 
 impl<'a> Keeper<'a> {
-    /// Makes this process one.
+    /// Turns this process into a keeper.
     pub fn new(service: &'a str, io: Io, layers: &'a str, readable: &[PathBuf]) -> Self {
         let policy = audit::policy(service, io);
         let mut children = None;
         if has(layers, Layer::Limits) {
-            // All of them. What it holds has a number that means nothing.
+            // All of them. The descriptors that it holds have numbers without a meaning.
             let root = unsafe { libc::open(c"/".as_ptr(), libc::O_PATH) };
             let mut number: RawFd = root;
             while number < FIRST_FREE - 1 {
@@ -79,25 +78,25 @@ impl<'a> Keeper<'a> {
         Self { service, io, layers, children }
     }
 
-    /// Makes this process one of its processes, by the same layers.
+    /// Turns this process into one of the keeper's processes, with the same layers.
     pub fn narrow(&self, child: Io) {
         let narrower = audit::narrower(self.service, child, self.io);
         if let Some(children) = &self.children {
-            children.part(child != Io::Connection).expect("a domain of its own");
-            children.narrow(&narrower).expect("a policy of its own");
+            children.enter_domain(child != Io::Connection).expect("its own domain");
+            children.narrow(&narrower).expect("its own policy");
             return;
         }
         if has(self.layers, Layer::Landlock) {
-            Layer::Landlock.apply(&audit::policy(self.service, child)).expect("a domain of its own");
+            Layer::Landlock.apply(&audit::policy(self.service, child)).expect("its own domain");
         }
         if has(self.layers, Layer::Seccomp) {
-            hunker::narrow(&narrower).expect("a policy of its own");
+            hunker::narrow(&narrower).expect("its own policy");
         }
     }
 }
 
 impl Drop for Keeper<'_> {
     fn drop(&mut self) {
-        std::mem::forget(self.children.take()); // closing takes a call
+        std::mem::forget(self.children.take()); // closing requires a call
     }
 }

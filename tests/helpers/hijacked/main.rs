@@ -1,16 +1,17 @@
-//! A program in the place of a hijacked service: it applies layers of the lock-down, then tries what an attacker would.
+//! A program in place of a hijacked service: it applies layers of the lock-down, then tries what an attacker would.
 //!
-//! - `hijacked list` prints every act behind its family.
-//! - `hijacked SERVICE PEER LAYERS ACT`, with LAYERS `all`, `none` or names joined by commas; or `forked`, which is all of a process
-//!   for one connection that the keeper made. The exit code says how the act ended: 0 if it was done, else the errno it was refused with; a signal if it killed the process.
-//! - `hijacked SERVICE PEER served` is a service's program in its unit: the client sends LAYERS and ACT on a line, and gets
-//!   `begun` with systemd's name for this run of the unit, and then that code, if the process lives to say it and the client
-//!   can still be told. It is the exit code too, 255 in place of 0: systemd keeps nothing about a success.
+//! - `hijacked list` prints every action with its family.
+//! - `hijacked SERVICE PEER LAYERS ACT`, with LAYERS `all`, `none` or names joined by commas, or `forked` for all layers of a
+//!   process for one connection that the keeper created. The exit code is the outcome of the action: 0 if it succeeded, else the
+//!   error number. A signal means that the action killed the process.
+//! - `hijacked SERVICE PEER served` is a service's program in its unit. The client sends LAYERS and ACT on a line, and receives
+//!   `begun` with systemd's name for this run of the unit, and then that code, if the process survives and can still reach the
+//!   client. The exit code is the same, but 255 instead of 0: systemd does not record successes.
 //! - `hijacked SERVICE LAYERS siblings` prints what processes of a keeper with these layers can do to each other.
 //! - `hijacked SERVICE PEER Seccomp survivors` prints the numbers of the system calls that do not kill.
-//! - `hijacked SERVICE PEER LAYERS reach` prints what can be done with each call that is allowed, on each kind of descriptor;
-//!   `hijacked SERVICE PEER numbers` prints what numbers these have.
-#![allow(unsafe_code)] // an attacker is not bound to safe calls
+//! - `hijacked SERVICE PEER LAYERS reach` prints what each allowed call can do, on each kind of descriptor. `hijacked SERVICE PEER
+//!   numbers` prints the numbers of these descriptors.
+#![allow(unsafe_code)] // an attacker is not limited to safe calls
 
 mod acts;
 #[allow(dead_code)] // the tests use the rest
@@ -39,7 +40,7 @@ fn main() {
                 acts.iter().for_each(|(act, _)| println!("{family}\t{act}"));
             }
         }
-        // Executed by an act.
+        // Executed by an action.
         ["say-done"] => say("0\n"),
         [service, peer, "Seccomp", "survivors"] => survivors::print(service, peer_named(peer)),
         [service, peer, layers, "reach"] => reach::print(service, peer_named(peer), layers),
@@ -57,7 +58,7 @@ fn peer_named(name: &str) -> Io {
 
 fn done(service: &str, peer: Io, layers: &str, name: &str) -> i32 {
     let act: acts::Ready = match name {
-        // Done while the process is dumpable: another process of the same user may then read and steer it.
+        // Done while the process is dumpable: another process of the same user may then read and control it.
         "be dumpable" => Box::new(|| match unsafe { libc::prctl(libc::PR_GET_DUMPABLE) } {
             1 => Ok(()),
             _ => Err(io::Error::from_raw_os_error(libc::EPERM)),
@@ -72,7 +73,7 @@ fn done(service: &str, peer: Io, layers: &str, name: &str) -> i32 {
     act().err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EINVAL))
 }
 
-/// No destructors, no runtime: they need system calls that the policy does not have.
+/// Without destructors and the runtime: they need system calls that the policy does not allow.
 fn end(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
@@ -82,7 +83,7 @@ fn say(what: &str) {
     unsafe { libc::write(2, what.as_ptr().cast(), what.len()) };
 }
 
-/// A service's process that an attacker has got hold of, and steers through the connection.
+/// A service's process that an attacker controls through the connection.
 fn served(service: &str, peer: Io) -> ! {
     unsafe {
         let client = match peer {

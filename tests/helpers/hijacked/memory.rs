@@ -1,4 +1,4 @@
-//! Memory made executable, and the system call tables of other architectures.
+//! Executable memory, and the system call tables of other architectures.
 
 use std::ffi::c_long;
 
@@ -14,7 +14,7 @@ fn protects(number: c_long, what: std::io::Result<c_long>, protection: i32) -> R
     with(what, move |page| call(number, [page, 4096, protection.into(), -1]))
 }
 
-/// The page that this function is on.
+/// The page that contains this function.
 fn code() -> c_long {
     address(code as fn() -> c_long as *const ()) & !4095
 }
@@ -57,7 +57,7 @@ mod x86 {
 
     use super::super::acts::{Act, Ready, one, page};
 
-    /// A call through the 32-bit gate. Its pointers have to be within 4 GiB.
+    /// A call through the 32-bit gate. Its pointers must be below 4 GiB.
     fn gate(number: u32, arguments: [u32; 3]) -> io::Result<i32> {
         let mut answer = i64::from(number);
         let [first, second, third] = arguments.map(u64::from);
@@ -73,7 +73,7 @@ mod x86 {
                 out("r8") _, out("r9") _, out("r10") _, out("r11") _,
             );
         }
-        #[allow(clippy::cast_possible_truncation)] // the low half is the answer
+        #[allow(clippy::cast_possible_truncation)] // the low half is the result
         let answer = answer as i32;
         if (-4095..0).contains(&answer) { Err(io::Error::from_raw_os_error(-answer)) } else { Ok(answer) }
     }
@@ -82,7 +82,7 @@ mod x86 {
         Box::new(move || gate(number, arguments).map(drop))
     }
 
-    /// A string where 32 bits reach it.
+    /// A string at an address below 4 GiB.
     fn low(text: &[u8]) -> u32 {
         let Ok(page) = page(libc::MAP_32BIT) else { return 0 };
         unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), page as *mut u8, text.len()) };

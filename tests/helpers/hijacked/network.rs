@@ -49,7 +49,7 @@ pub const NEW: &[Act] = &[
     }),
 ];
 
-/// 127.0.0.1 with a port, as the kernel wants it, and its length.
+/// 127.0.0.1 with a port, in the kernel's format, and its length.
 pub fn loopback(port: u16) -> [c_long; 2] {
     let address = libc::sockaddr_in {
         sin_family: 2,
@@ -60,18 +60,18 @@ pub fn loopback(port: u16) -> [c_long; 2] {
     [memory(address), 16]
 }
 
-/// Somebody who listens on TCP, in this process: whom the test starts beside it, or itself.
+/// A TCP listener that the test starts beside this process, or in this process itself.
 fn listener() -> u16 {
     let beside = std::env::var("TCP").ok().and_then(|port| port.parse().ok());
     beside.unwrap_or(1)
 }
 
-/// An address without a family: connecting to it ends a connection.
+/// An address without a family: connecting to it dissolves a connection.
 fn nowhere() -> [c_long; 2] {
     [memory([0_u8; 16]), 16]
 }
 
-/// The same where the socket is for both IP versions.
+/// The same if the socket is for both IP versions.
 fn loopback_for_both(port: u16) -> [c_long; 2] {
     let mut mapped = [0; 16];
     mapped[10..].copy_from_slice(&[0xff, 0xff, 127, 0, 0, 1]);
@@ -85,8 +85,8 @@ fn loopback_for_both(port: u16) -> [c_long; 2] {
     [memory(address), 28]
 }
 
-/// A connection that the outcome is not told on: another one, where more come. Where none does, nothing is called that the
-/// act itself would not need: it could be killed for that.
+/// A connection other than the one that reports the outcome, if more clients can connect. Otherwise no additional call is made: the
+/// process could be killed for it.
 fn connection() -> c_long {
     if client() == 0 { 0 } else { call(libc::SYS_accept4, [3, 0, 0, 0]).expect("another connection") }
 }
@@ -134,7 +134,7 @@ pub const CONNECTIONS: &[Act] = &[
     }),
 ];
 
-/// The address of a Unix-domain socket and its length; an abstract name starts with a zero octet.
+/// The address of a Unix-domain socket and its length. An abstract name starts with a zero octet.
 pub fn local(name: &[u8]) -> [c_long; 2] {
     let mut address = [0_u8; 110];
     address[0] = 1;
@@ -162,14 +162,14 @@ pub const LOCAL: &[Act] = &[
     }),
 ];
 
-/// The same under the lowest free number from another one on.
+/// A duplicate with the lowest free number from the given one on.
 fn from(number: c_long, descriptor: c_long) -> io::Result<c_long> {
     call(libc::SYS_fcntl, [descriptor, libc::F_DUPFD.into(), number])
 }
 
-/// A number that connections have in one process for all.
+/// A number of connections in a daemon with `--shared`.
 const CONNECTION: c_long = numbers::FIRST_FREE as c_long;
-/// A number that is for datagram sockets there.
+/// A number of datagram sockets there.
 const DATAGRAMS: c_long = numbers::LAST_DATAGRAMS as c_long;
 
 fn set(level: c_int, option: c_int, value: c_long, length: c_long) -> Ready {
@@ -221,7 +221,7 @@ pub const OWN: &[Act] = &[
         let mut ends = [0; 2];
         let answer = unsafe { libc::pipe(ends.as_mut_ptr()) };
         let pipe = if answer == 0 { Ok(ends[1].into()) } else { Err(io::Error::last_os_error()) };
-        // Nothing to splice is allowed wherever something is.
+        // Splicing nothing is allowed wherever splicing something is.
         let socket = client();
         with(pipe, move |pipe| call(libc::SYS_splice, [socket, 0, pipe, 0, 0, 0]))
     }),
@@ -231,12 +231,12 @@ fn variable(name: &str, otherwise: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| otherwise.to_owned())
 }
 
-/// A local service that takes datagrams, and that the process has nothing to do with: the journal, if the test has none.
+/// A local datagram service that the process does not use: the journal, if the test has none.
 fn another_service() -> [c_long; 2] {
     local(variable("OTHER", "/run/systemd/journal/socket").as_bytes())
 }
 
-/// A socket to the service manager, as one process for all has it on descriptor 1; and so it has one to syslog on 2.
+/// A socket to the service manager, as a daemon with `--shared` has on descriptor 1, and to syslog on 2.
 fn to_manager(number: c_long) -> io::Result<c_long> {
     let [address, length] = local(variable("MANAGER", "/run/systemd/notify").as_bytes());
     let socket = socket(AF_UNIX, SOCK_DGRAM)?;
@@ -244,7 +244,7 @@ fn to_manager(number: c_long) -> io::Result<c_long> {
     call(libc::SYS_dup3, [socket, number, 0])
 }
 
-/// A connection to a local service, under the number of one in one process for all.
+/// A connection to a local service, under the number of a connection in a daemon with `--shared`.
 fn to_service() -> io::Result<c_long> {
     let [address, length] = local(variable("SERVICE", "/run/systemd/journal/stdout").as_bytes());
     let socket = socket(AF_UNIX, SOCK_STREAM)?;
@@ -252,10 +252,10 @@ fn to_service() -> io::Result<c_long> {
     from(CONNECTION, socket)
 }
 
-/// What it says there: a line that says who wrote it, and lies.
+/// The forged line that it writes there.
 const LINE: &str = "MESSAGE=hijacked\nSYSLOG_IDENTIFIER=sshd\nPRIORITY=7\n";
 
-/// One message for sendmmsg(2) or recvmmsg(2): to an address, with a control message, or with neither.
+/// One message for sendmmsg(2) or recvmmsg(2): with an address, a control message, or neither.
 pub fn message(octets: &str, [address, length]: [c_long; 2], control: &[u64]) -> c_long {
     let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
     let octets = octets.as_bytes().to_vec().leak();
@@ -287,10 +287,10 @@ fn sends_message(socket: io::Result<c_long>, message: c_long) -> Ready {
     with(socket, move |socket| call(libc::SYS_sendmmsg, [socket, message, 1, libc::MSG_DONTWAIT.into()]))
 }
 
-/// A Unix-domain socket that somebody passes descriptors to: itself, and the descriptor is its own.
+/// A Unix-domain socket to which the process passes descriptors: it is both ends, and the descriptor is its own.
 fn mailbox() -> io::Result<c_long> {
     let socket = socket(AF_UNIX, SOCK_DGRAM)?;
-    // Units allow no bind(2). A socket that wants to know who sends gets a name when it connects, and keeps it.
+    // Units do not allow bind(2). A socket with SO_PASSCRED gets a name when it connects, and keeps it.
     let know_senders = |value: i32| {
         call(libc::SYS_setsockopt, [socket, libc::SOL_SOCKET.into(), libc::SO_PASSCRED.into(), memory(value), 4])
     };
@@ -306,7 +306,7 @@ fn mailbox() -> io::Result<c_long> {
     from(CONNECTION, socket)
 }
 
-/// Takes what was passed, if anything was.
+/// Receives a passed descriptor, if there is one.
 fn is_passed_one(socket: c_long, message: c_long) -> io::Result<c_long> {
     call(libc::SYS_recvmmsg, [socket, message, 1, libc::MSG_DONTWAIT.into(), 0])?;
     let truncated = unsafe { (*(message as *const libc::mmsghdr)).msg_hdr.msg_flags } & libc::MSG_CTRUNC != 0;
@@ -318,10 +318,10 @@ fn room() -> c_long {
     message("  ", NO_ADDRESS, &[0; 16])
 }
 
-/// Puts a descriptor where one process for all has datagram sockets only, in the place of what is there.
+/// Moves a descriptor to a number that only datagram sockets have in a daemon with `--shared`, and replaces what is there.
 fn under_number_for_datagrams(socket: c_long) -> io::Result<c_long> {
     call(libc::SYS_close, [DATAGRAMS])?;
-    call(libc::SYS_dup3, [socket, DATAGRAMS, 0]) // accept4 gives the lowest free number, to the same effect
+    call(libc::SYS_dup3, [socket, DATAGRAMS, 0]) // accept4 returns the lowest free number, with the same effect
 }
 
 pub const GIVEN: &[Act] = &[

@@ -1,4 +1,4 @@
-//! Executing programs, making processes and threads, and reaching into others.
+//! Executing programs, creating processes and threads, and accessing other processes.
 
 use std::ffi::{c_long, c_void};
 use std::io;
@@ -7,7 +7,7 @@ use libc::{O_RDONLY, O_RDWR};
 
 use super::acts::{Act, Ready, call, memory, one, one_or, open, page, parent, text, with};
 
-/// What is executed says by itself that it was: on the log, where the outcome of an act goes.
+/// The executed program itself reports its start, on the log, where the outcome of an action goes.
 fn shell() -> [c_long; 2] {
     let arguments = [text("sh"), text("-c"), text("echo 0 >&2"), 0];
     [memory(arguments), memory([0 as c_long])]
@@ -24,7 +24,7 @@ fn executes_open(descriptor: io::Result<c_long>) -> Ready {
     })
 }
 
-/// A program in memory that has no file.
+/// A program in memory without a file.
 fn program_in_memory() -> io::Result<c_long> {
     let program = std::fs::read("/bin/sh")?;
     let descriptor = call(libc::SYS_memfd_create, [text("x"), 0])?;
@@ -53,7 +53,7 @@ pub const EXECUTION: &[Act] = &[
     }),
 ];
 
-/// A call that returns twice, the second time in a process that ends at once.
+/// A call that returns twice, the second time in a process that exits at once.
 fn twice<const N: usize>(number: c_long, arguments: [c_long; N]) -> Ready {
     Box::new(move || match call(number, arguments)? {
         0 => unsafe { libc::_exit(0) },
@@ -88,7 +88,7 @@ fn pidfd() -> io::Result<c_long> {
     call(libc::SYS_pidfd_open, [parent(), 0])
 }
 
-/// Signal 0 does nothing, and is allowed where any other is.
+/// Signal 0 does nothing, and is allowed if any signal is.
 pub const SIGNALS: &[Act] = &[
     ("signal another process", || one(libc::SYS_kill, [parent(), 0])),
     ("signal every process", || one(libc::SYS_kill, [-1, 0])),
@@ -106,7 +106,7 @@ pub const SIGNALS: &[Act] = &[
 pub const TRACING: &[Act] = &[
     ("trace another process", || one(libc::SYS_ptrace, [libc::PTRACE_SEIZE.into(), parent(), 0, 0])),
     ("be traced", || one(libc::SYS_ptrace, [libc::PTRACE_TRACEME.into(), 0, 0, 0])),
-    // Where it may, the address is the only thing wrong.
+    // If the call is allowed, only the address is wrong.
     ("read another process's memory", || {
         let (here, there) = (memory([memory(0_u8), 1]), memory([1 as c_long, 1]));
         one_or(libc::SYS_process_vm_readv, [parent(), here, 1, there, 1, 0], libc::EFAULT)

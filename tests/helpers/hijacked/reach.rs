@@ -1,5 +1,5 @@
-//! What a hijacked process can still do: every call that its policy allows, on every kind of descriptor that it has, at the
-//! number that it has it at; and with what an attacker would put into the arguments that are not pinned, or into one that is.
+//! What a hijacked process can still do: every call that its policy allows, on every kind of descriptor that it has, at that
+//! descriptor's number; with an attacker's values for the arguments that are not pinned, or for one that is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{c_int, c_long};
@@ -22,13 +22,13 @@ use super::layers::{self, is_keeper};
 use super::network::{NO_ADDRESS, RIGHTS, local, loopback, message};
 use super::survivors::{native, pinned};
 
-/// What a descriptor is, and its number.
+/// The kind of a descriptor, and its number.
 type Descriptor = (&'static str, RawFd);
 
-/// What this program itself has open is from here on.
+/// This program's own descriptors are from here on.
 const ELSEWHERE: RawFd = 64;
 
-/// The descriptors of a process, in each of the ways that it can have them. What is there twice is the same.
+/// The descriptors of a process, for each way to start it. Duplicates are the same.
 fn layouts(service: &str, peer: Io) -> Vec<Vec<Descriptor>> {
     const TCP: &str = "the connection over TCP";
     const UNIX: &str = "the connection over a Unix-domain socket";
@@ -43,7 +43,7 @@ fn layouts(service: &str, peer: Io) -> Vec<Vec<Descriptor>> {
             numbered(["a socket as input", "a socket as output", "the journal"]),
             numbered(["a socket as input", "a socket as output", "syslog"]),
         ],
-        // A socket for datagrams, or with files, what a daemon has besides under its own numbers.
+        // With a datagram socket or files: what a daemon also has, under the daemon's numbers.
         Io::Datagrams => vec![numbered(["a UDP socket", "a UDP socket", "the journal"])]
             .into_iter()
             .chain(LOGS.map(|log| numbered(["a UDP socket", "a UDP socket", log])))
@@ -59,14 +59,14 @@ fn layouts(service: &str, peer: Io) -> Vec<Vec<Descriptor>> {
             .into(),
         _ => {
             let mut outputs = vec![
-                // A unit that tells the manager, and one that does not.
+                // A unit that notifies the manager, and one that does not.
                 ("the service manager", "the journal"),
                 ("the journal", "the journal"),
-                // A person.
+                // Started by a person.
                 ("a terminal as output", "a terminal as log"),
                 ("a pipe as output", "a pipe as log"),
                 ("a file as output", "a file as log"),
-                // inetd.
+                // Started by inetd.
                 ("a listening TCP socket", "syslog"),
             ];
             if has_datagrams(peer) {
@@ -75,7 +75,7 @@ fn layouts(service: &str, peer: Io) -> Vec<Vec<Descriptor>> {
             let all = outputs.into_iter().map(|(output, log)| for_all(service, peer, output, log));
             let mut all: Vec<_> = all.collect();
             if is_keeper(peer) {
-                // And what it can put on descriptors 0 and 1 itself.
+                // And what it can move to descriptors 0 and 1 itself.
                 let movable: Vec<_> = all[0].iter().filter(|(_, number)| *number > EVENTS).map(|it| it.0).collect();
                 for moved in movable.into_iter().collect::<BTreeSet<_>>() {
                     let mut layout = for_all(service, peer, moved, "the journal");
@@ -121,7 +121,7 @@ fn reads_files(peer: Io) -> bool {
     matches!(peer, Io::ListenersAndFiles | Io::SocketsAndFiles | Io::KeeperAndFiles | Io::DatagramsAndFiles)
 }
 
-/// What is at the other ends, outside of the process.
+/// The other ends, outside the process.
 struct Ends {
     manager: UnixDatagram,
     other: UnixDatagram,
@@ -154,7 +154,7 @@ impl Ends {
         })
     }
 
-    /// Takes what came, and tells whether a descriptor was passed with it.
+    /// Receives the data, and returns whether a descriptor was passed with it.
     fn were_passed_a_descriptor(&self) -> bool {
         let logs: Vec<_> = std::iter::from_fn(|| self.journal.accept().ok()).collect();
         let mut ends: Vec<_> = logs.iter().map(|(log, _)| log.as_raw_fd()).collect();
@@ -173,7 +173,7 @@ impl Ends {
         passed
     }
 
-    /// A new descriptor of a kind, with something to read or somebody to accept. Other ends stay open.
+    /// A new descriptor of a kind, with data to read or a connection to accept. The other ends stay open.
     fn open(&self, kind: &str) -> io::Result<OwnedFd> {
         let datagrams_to = |name: &str| {
             let socket = UnixDatagram::unbound()?;
@@ -219,7 +219,7 @@ impl Ends {
                 client.write_all(b"octets")?;
                 std::mem::forget(client);
                 let (connection, _) = listener.accept()?;
-                connection.peek(&mut [0])?; // they are there
+                connection.peek(&mut [0])?; // they exist
                 connection.set_nonblocking(what.starts_with("a "))?;
                 connection.into()
             }
@@ -293,12 +293,12 @@ fn owned(descriptor: RawFd) -> io::Result<OwnedFd> {
     if descriptor < 0 { Err(io::Error::last_os_error()) } else { Ok(unsafe { OwnedFd::from_raw_fd(descriptor) }) }
 }
 
-/// One thing to try: how, on what, and with which arguments.
+/// One attempt: how, on what, and with which arguments.
 type Attempt = (&'static str, &'static str, [c_long; 6]);
 
 const PLAIN: &str = "";
-/// What stands for numbers that are known only once there is a process to try it: of one that it made itself, of another one, and
-/// of the clocks of both.
+/// Placeholders for numbers that are known only once there is a process to try them: of a process that it created itself, of
+/// another one, and of the clocks of both.
 const MADE: c_long = 0x7a11_0001;
 const OTHER: c_long = 0x7a11_0002;
 const CLOCK_OF_MADE: c_long = 0x7a11_0003;
@@ -307,8 +307,8 @@ const ITS_OWN: &str = "a process that it made";
 const ANOTHERS: &str = "another process";
 const WITH_A_DESCRIPTOR: &str = "with a descriptor";
 
-/// What to try of a rule, on all of these descriptors. What is pinned is as the policy wants it, but for the descriptor and for
-/// what the words say.
+/// The attempts for a rule, on all of these descriptors. Pinned arguments are as in the policy, except the descriptor and those
+/// that the words name.
 #[allow(clippy::too_many_lines)] // a table
 fn attempts(rule: &Rule, layout: &[Descriptor], ends: &Ends) -> Vec<Attempt> {
     let room = memory([0_u8; 4096]);
@@ -317,7 +317,7 @@ fn attempts(rule: &Rule, layout: &[Descriptor], ends: &Ends) -> Vec<Attempt> {
     let [ip, ip_length] = loopback(ends.udp.local_addr().map_or(0, |address| address.port()));
     let path = |name: &str| text(ends.folder.join(name).as_os_str().as_bytes());
     let [service, service_length] = local(ends.folder.join("other").as_os_str().as_bytes());
-    // The low half of each pinned argument is all that is looked at, and all that the kernel takes.
+    // The kernel and the filter look only at the low half of each pinned argument.
     let fixed = pinned(rule);
     let mut all: Vec<Attempt> = Vec::new();
     // The same on each descriptor.
@@ -426,18 +426,18 @@ fn attempts(rule: &Rule, layout: &[Descriptor], ends: &Ends) -> Vec<Attempt> {
         "ppoll" if fixed[1] == 0 => all.push((PLAIN, "a while", [0, 0, zero, 0, 0, 0])),
         "ppoll" => {
             let events = c_long::from(libc::POLLIN | libc::POLLOUT) << 32;
-            // A time of nothing, where the policy wants one.
+            // A time of zero, if the policy requires a time.
             let time = if fixed[2] == 0 { 0 } else { zero };
             on_each(PLAIN, &|it| [memory(it | events), 1, time, 0, 0, 0]);
         }
-        "fcntl" if cfg!(debug_assertions) => {} // in no policy of what is installed
+        "fcntl" if cfg!(debug_assertions) => {} // in no policy of an installed program
         "exit_group" => all.push((PLAIN, "the process", [0; 6])),
         call => panic!("tests/helpers/hijacked/reach.rs: say what to try of {call}"),
     }
     all
 }
 
-/// How an attempt ended.
+/// The outcome of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Outcome {
     Killed,
@@ -445,12 +445,12 @@ enum Outcome {
     Done,
 }
 
-/// Prints the number and the kind of each descriptor, in a unit that tells the service manager.
+/// Prints the number and the kind of each descriptor, in a unit that notifies the service manager.
 pub fn print_numbers(service: &str, peer: Io) {
     layouts(service, peer)[0].iter().for_each(|(kind, number)| println!("{number}\t{kind}"));
 }
 
-/// Prints of every call, how and on what it was tried, and how that ended at best; tab-separated.
+/// Prints for every call how and on what it was tried, and the best outcome, separated by tabs.
 pub fn print(service: &str, peer: Io, layers: &str) {
     let root = File::open("/").expect("a root directory");
     while unsafe { libc::dup(root.as_raw_fd()) } < ELSEWHERE {}
@@ -460,12 +460,12 @@ pub fn print(service: &str, peer: Io, layers: &str) {
     let mut outcomes = BTreeMap::new();
     let mut tried = Vec::new();
     for layout in layouts(service, peer) {
-        // Some are tried in another layout already.
+        // Some have been tried in another layout already.
         let new: Vec<_> = layout.iter().filter(|it| !tried.contains(*it)).copied().collect();
         for rule in audit::rules(service, peer) {
             for (how, on, arguments) in attempts(rule, &new, &ends) {
                 ends.unix = UnixStream::pair().expect("a connection");
-                // Outside: where it is to be reached, nothing else is. (The signal that it would have from one that is locked down
+                // A process outside: where it can be reached, no other process can. (The signal that a locked-down one would send
                 // is forbidden, too.)
                 let other = waiting(std::process::id(), || unsafe { libc::pause() });
                 let arguments = arguments.map(|it| match it {
@@ -483,7 +483,7 @@ pub fn print(service: &str, peer: Io, layers: &str) {
                 }
                 let passed = ends.were_passed_a_descriptor();
                 if how == WITH_A_DESCRIPTOR && outcome == Outcome::Done && !passed {
-                    outcome = Outcome::Refused(libc::ENOMSG); // it was sent, and the descriptor was not
+                    outcome = Outcome::Refused(libc::ENOMSG); // it was sent, but not the descriptor
                 }
                 let best = outcomes.entry((rule.call().name(), how, on)).or_insert(outcome);
                 *best = outcome.max(*best);
@@ -513,12 +513,12 @@ fn start(
                 let _ = writeln!(&log, "{panic}");
                 std::process::abort()
             }));
-            unsafe { libc::alarm(100) }; // a call that waits for ever ends by a signal
+            unsafe { libc::alarm(100) }; // a call that would wait for ever ends by a signal
             let own = std::process::id();
             ends.arrange(layout).expect("its descriptors");
             let followed = reads_files(peer).then(|| ends.folder.join("followed"));
             layers::apply(service, peer, layers, followed.as_slice());
-            // Made with the calls that its policy has for that, as the keeper makes them.
+            // Created with the calls that its policy has for that, as the keeper does it.
             let made = if is_keeper(peer) { waiting(own, wait_for_ever) } else { 0 };
             let [a, b, c, rest @ ..] = arguments.map(|it| match it {
                 MADE => made.into(),
@@ -534,7 +534,7 @@ fn start(
     }
 }
 
-/// As `clock_getcpuclockid(3)` makes it.
+/// As `clock_getcpuclockid(3)` computes it.
 fn clock_of(process: libc::pid_t) -> c_long {
     !c_long::from(process) << 3 | 2
 }
@@ -554,7 +554,7 @@ fn waiting(parent: u32, wait: fn() -> c_int) -> libc::pid_t {
     }
 }
 
-/// In an event loop with nothing in it: what a process of the keeper's may do before it has a policy of its own.
+/// In an empty event loop: what a process of the keeper may do before it has its own policy.
 fn wait_for_ever() -> c_int {
     let mut event = libc::epoll_event { events: 0, u64: 0 };
     unsafe { libc::epoll_pwait(EVENTS, &raw mut event, 1, -1, std::ptr::null()) }

@@ -1,4 +1,4 @@
-//! What one process of the keeper's can do to another one, to the keeper, and the keeper to it.
+//! What a process of the keeper can do to another one and to the keeper, and the keeper to its processes.
 
 use std::ffi::{c_int, c_long};
 
@@ -7,14 +7,14 @@ use small_services::policy::Io;
 use super::acts::{call, memory};
 use super::layers::Keeper;
 
-/// Where an act is for the sibling, and where it is for the keeper.
+/// Which number of an action is the sibling, and which the keeper.
 #[derive(Clone, Copy)]
 enum Whom {
     Sibling,
     Keeper,
 }
 
-/// Its name, whom it is done to, and how.
+/// Its name, its target, and the action.
 type Act = (&'static str, Whom, fn(c_long) -> std::io::Result<c_long>);
 
 const ACTS: &[Act] = &[
@@ -38,8 +38,8 @@ fn read(whom: c_long) -> std::io::Result<c_long> {
     call(libc::SYS_process_vm_readv, [whom, here, 1, there, 1, 0])
 }
 
-/// Becomes the keeper, with these layers, and makes pairs of processes: the second does something. Prints, on descriptor 2, whom it
-/// was done to, what, and how that ended.
+/// Becomes the keeper, with these layers, and creates pairs of processes: the second one acts. Prints the target, the action and
+/// the outcome on descriptor 2.
 pub fn print(service: &str, layers: &str) {
     let abi = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, 0_usize, 0_usize, 1_u32) };
     say(&format!("kernel\tLandlock\t{abi}\n"));
@@ -74,7 +74,7 @@ fn say(what: &str) {
     unsafe { libc::write(2, what.as_ptr().cast(), what.len()) };
 }
 
-/// With the one call that the keeper has for it.
+/// With the only call that the keeper has for it.
 fn fork(child: impl FnOnce() -> i32) -> c_long {
     match unsafe { libc::syscall(libc::SYS_clone, c_long::from(libc::SIGCHLD), 0_usize, 0_usize, 0_usize, 0_usize) } {
         0 => unsafe {

@@ -1,4 +1,4 @@
-//! Every system call number, tried one by one.
+//! Tries every system call number, one by one.
 
 use std::ffi::c_long;
 
@@ -6,12 +6,12 @@ use crate::audit;
 use hunker::{Architecture, Layer, Pin, Policy, Rule};
 use small_services::policy::Io;
 
-/// `uretprobe` and `uprobe`: the kernel shows them to no filter (from 6.14 and 6.18 on), and refuses them (`SIGILL`, `ENXIO`)
-/// to everybody but a trampoline that it has put into the process itself.
+/// `uretprobe` and `uprobe`: the kernel hides them from filters (from 6.14 and 6.18 on), and refuses them (`SIGILL`, `ENXIO`)
+/// except to a trampoline that it has put into the process itself.
 const SHOWN_TO_NO_FILTER: &[c_long] = if cfg!(target_arch = "x86_64") { &[335, 336] } else { &[] };
 
-/// Arguments that are harmless or hostile: zeros, addresses where nothing is, and what a comparison of half a number would
-/// miss. The first few are enough to tell whether a number is allowed, where time is short the first; all of them take `ATTACK=full`.
+/// Harmless and hostile arguments: zeros, unmapped addresses, and values that a comparison of half a number would miss. If time is
+/// short, the first few suffice to tell whether a number is allowed. `ATTACK=full` tries all.
 const HOSTILE: [[c_long; 6]; 7] = [
     [0; 6],
     [-1; 6],
@@ -22,7 +22,7 @@ const HOSTILE: [[c_long; 6]; 7] = [
     [0x1_0000_0000; 6],
 ];
 
-/// Tries every number in a process of its own, with hostile arguments and with those that the policy wants.
+/// Tries every number in a separate process, with hostile arguments and with those of the policy.
 pub fn print(service: &str, peer: Io) {
     let policy = audit::policy(service, peer);
     let hostile = match std::env::var("ATTACK").as_deref() {
@@ -36,7 +36,7 @@ pub fn print(service: &str, peer: Io) {
             println!("{number}");
         }
     }
-    // Of the calls in the table, with one pinned argument wrong.
+    // The calls in the table, with one wrong pinned argument.
     for rule in audit::rules(service, peer) {
         for pin in rule.pins() {
             let (min, max) = (c_long::from(pin.min()), c_long::from(pin.max()));
@@ -58,13 +58,13 @@ pub fn print(service: &str, peer: Io) {
     }
 }
 
-/// Whether an argument is what the policy wants, as the kernel's half of it has it: a range up to the greatest number ends nowhere.
+/// Whether an argument satisfies a pin, compared by the kernel's half. A range up to the maximum has no upper limit.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn is_within(pin: Pin, arguments: [c_long; 6]) -> bool {
     (pin.min()..=pin.max()).contains(&(arguments[usize::from(pin.position())] as u32))
 }
 
-/// What the policy wants of a call's arguments; the others are zero.
+/// The arguments that the policy requires; the others are zero.
 pub fn pinned(rule: &Rule) -> [c_long; 6] {
     let mut arguments = [0; 6];
     rule.pins().iter().for_each(|pin| arguments[usize::from(pin.position())] = pin.min().into());
@@ -78,7 +78,7 @@ pub fn native(rule: &Rule) -> c_long {
 fn survives(policy: &Policy, number: c_long, arguments: [c_long; 6]) -> bool {
     match unsafe { libc::fork() } {
         0 => {
-            // In a process group of its own: 0 in place of a process's number means all of these.
+            // In a separate process group: the process number 0 means all processes of the group.
             assert_eq!(unsafe { libc::setpgid(0, 0) }, 0);
             Layer::Seccomp.apply(policy).expect("a kernel with seccomp");
             unsafe {
@@ -90,7 +90,7 @@ fn survives(policy: &Policy, number: c_long, arguments: [c_long; 6]) -> bool {
         child => {
             let mut status = 0;
             assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-            // By kill(2), it ends itself.
+            // It ends itself by kill(2).
             !libc::WIFSIGNALED(status) || libc::WTERMSIG(status) == libc::SIGKILL
         }
     }

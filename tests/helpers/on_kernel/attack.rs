@@ -1,5 +1,5 @@
-//! The hijacked program: what it gets with Landlock alone and with all layers, which system calls survive, and what can be done with
-//! those.
+//! The hijacked program: what it achieves with Landlock alone and with all layers, which system calls survive, and what these can
+//! do.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,11 +15,11 @@ use crate::surroundings::{Outcome, SIGSYS, Surroundings, acts};
 use crate::{audit, named, say};
 
 pub const LANDLOCK: &str = "NoNewPrivileges,Landlock";
-/// Where there is none. (The limits of a keeper's processes ask for it.)
+/// If Landlock is unavailable. (The limits of a keeper's processes require it.)
 const WITHOUT_LANDLOCK: &str = "NoNewPrivileges,Seccomp";
 
-/// Processes of each way to serve: of a connection, whoever made it, and what makes it; and in `make attack` also its sibling for
-/// datagrams, and one process for all, with and without files.
+/// Processes of each way to serve: for a connection, however created, and its parent; in `make attack` also its sibling for
+/// datagrams, and a daemon with `--shared`, with and without files.
 const PROCESSES: [(&str, Io); 5] = [
     ("echo", Io::Connection),
     ("echo", Io::Keeper),
@@ -36,7 +36,7 @@ pub fn all(programs: &Path, abi: u32, full: bool) {
     let surroundings = Surroundings::new(hijacked.clone(), "kernel", folder);
     let every = acts(&hijacked);
     for (_, act) in every.iter().filter(|(family, _)| FILES_AND_NETWORKS.contains(&family.as_str())) {
-        // Without the lock-down, some kernels and machines do not have it for anybody.
+        // Some kernels and machines do not have it even without the lock-down.
         let is_done = |layers| surroundings.outcome("qotd", "Connection", layers, act) == Outcome::Done;
         let outcome = match abi > 0 && is_done(LANDLOCK) {
             true => "**done**",
@@ -68,7 +68,7 @@ fn layers(abi: u32) -> &'static str {
     if abi == 0 { WITHOUT_LANDLOCK } else { "all" }
 }
 
-/// What processes of a keeper with these layers can do to each other, and to it.
+/// What processes of a keeper with these layers can do to each other and to the keeper.
 fn siblings(hijacked: &Path, layers: &str) {
     let output = Command::new(hijacked).args(["echo", layers, "siblings"]).output().expect("the program");
     let said = String::from_utf8_lossy(&output.stderr);
@@ -86,7 +86,7 @@ fn siblings(hijacked: &Path, layers: &str) {
     }
 }
 
-/// What all layers together leave of the acts: of those that some process is left, and of every so many others.
+/// The actions that all layers together leave: all that some process may do, and every n-th of the others.
 fn stopped(
     surroundings: &Surroundings,
     service: &str,
@@ -102,7 +102,7 @@ fn stopped(
         let outcome = surroundings.outcome(service, &format!("{io:?}"), layers(abi), act);
         match outcome {
             Outcome::Killed(SIGSYS) => {}
-            // Where files are read again, Landlock says which.
+            // Landlock decides which files can be reread.
             Outcome::Refused(_) if reads => {}
             Outcome::Done => left.push(act.clone()),
             other => left.push(format!("{act}: {other:?}")),
@@ -132,7 +132,7 @@ fn survivors(hijacked: &Path, service: &str, io: Io) -> String {
     format!("**more**: {}; **fewer**: {}", more.join(" "), fewer.join(" "))
 }
 
-/// Whether what can be done with these is what docs/escapes.md lists, and with what this kernel's Landlock does not know.
+/// Whether these can do what docs/escapes.md lists, and what this kernel's Landlock does not know.
 fn reached(hijacked: &Path, service: &str, io: Io, abi: u32) -> String {
     let folder = format!("/tmp/reach-{service}-{io:?}");
     fs::create_dir_all(&folder).expect("a folder");
@@ -144,7 +144,7 @@ fn reached(hijacked: &Path, service: &str, io: Io, abi: u32) -> String {
     let printed = String::from_utf8_lossy(&output.stdout);
     let done: BTreeSet<_> = printed.lines().filter_map(|line| line.strip_suffix("\tDone").map(str::to_owned)).collect();
     let listed = listed(LIST, service, io);
-    // Without a right for it, what Landlock stops where it has one.
+    // Without a right for it, what Landlock stops if it has one.
     let by_landlock = listed_by_landlock(service, io, abi);
     let open: Vec<_> = by_landlock.iter().filter(|it| done.contains(*it)).cloned().collect();
     let more: Vec<_> = done.difference(&listed).filter(|it| !by_landlock.contains(*it)).cloned().collect();

@@ -1,4 +1,4 @@
-//! Clients that look at every octet of a reply.
+//! Clients that check every octet of a reply.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream, UdpSocket};
@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Only a hang ever reaches it.
 const HUNG: Duration = Duration::from_secs(60);
 
-/// What systat is told to say.
+/// The text for systat.
 pub const TEXT: &str = "nobody is here\nbut for a machine\n";
 
-/// A whole connection: what was wrong, if anything was.
+/// A whole connection: returns what was wrong, if anything.
 pub fn talk(service: &str, mut client: TcpStream) -> Result<(), String> {
     let io = |error: std::io::Error| format!("{service}: {error}");
     client.set_read_timeout(Some(HUNG)).map_err(io)?;
@@ -33,7 +33,7 @@ pub fn talk(service: &str, mut client: TcpStream) -> Result<(), String> {
             client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").map_err(io)?;
             client.read_to_end(&mut got).map_err(io)?
         }
-        // It has to reply in order to one that talks first, too.
+        // It must also reply in order to a client that sends first.
         _ => {
             client.write_all(&octets[..100]).map_err(io)?;
             client.read_to_end(&mut got).map_err(io)?
@@ -42,7 +42,7 @@ pub fn talk(service: &str, mut client: TcpStream) -> Result<(), String> {
     is_reply(service, &got, "\r\n")
 }
 
-/// A datagram and its answer, where there is one.
+/// A datagram and its answer, if there is one.
 pub fn datagram(service: &str, port: u16) -> Result<(), String> {
     let io = |error: std::io::Error| format!("{service}, by a datagram: {error}");
     let socket = UdpSocket::bind("127.0.0.1:0").map_err(io)?;
@@ -66,7 +66,7 @@ pub fn datagram(service: &str, port: u16) -> Result<(), String> {
     is_reply(service, &got[..length], "\r\n")
 }
 
-/// Whether this is all of a reply, with such line ends.
+/// Whether this is a complete reply, with these line ends.
 pub fn is_reply(service: &str, got: &[u8], line_end: &str) -> Result<(), String> {
     let text = String::from_utf8_lossy(got);
     let printing = text.replace(line_end, "").chars().all(|it| it == ' ' || it.is_ascii_graphic());

@@ -1,6 +1,6 @@
-//! `on_kernel bounded|full [FOLDER]`: what is true on the kernel that it runs on, as root, with the programs in a folder (/programs). It
-//! prints lines of a section, a row and what is in it, with tabs between: tests/kernels.rs has this run in virtual machines, compares
-//! it with what ought to be, and makes docs/kernels.md from it.
+//! `on_kernel bounded|full [FOLDER]`: tests the kernel that it runs on, as root, with the programs in a folder (/programs). It
+//! prints lines of a section, a row and its content, separated by tabs. tests/kernels.rs runs it in virtual machines, compares the
+//! results with what is expected, and makes docs/kernels.md from them.
 #![allow(unsafe_code)] // the attacks' helpers share files with those that need it
 
 mod attack;
@@ -44,7 +44,7 @@ fn say(section: &str, row: &str, cell: &str) {
     println!("{section}\t{row}\t{}", cell.replace('\n', "\\n"));
 }
 
-/// A process of a service's, by the name of its kind.
+/// A process of a service, by the name of its kind.
 fn named(service: &str, io: Io) -> String {
     format!("{service}, {io:?}")
 }

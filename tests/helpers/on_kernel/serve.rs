@@ -1,4 +1,4 @@
-//! Every service, in each way to serve and with each demand on the lock-down.
+//! Every service, in each way to serve and with each mode of the lock-down.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -17,7 +17,7 @@ use crate::{client, say};
 enum Way {
     /// A super-server starts a process for a connection.
     Connection,
-    /// It makes one itself.
+    /// The keeper creates one itself.
     Keeper,
     Shared,
     /// On a pipe.
@@ -31,21 +31,21 @@ const WAYS: [(Way, &str); 4] = [
     (Way::Filter, "filter"),
 ];
 
-/// What came of one.
+/// The outcome of one.
 enum Outcome {
-    /// And how it said what it lacks.
+    /// And how it reported what it lacks.
     Served(Vec<String>),
     Refused(String),
 }
 
-/// Prints for each service and way what came of it. Where `strict` does not serve, `best-effort` is asked as well.
+/// Prints the outcome for each service and way. Where `strict` does not serve, `best-effort` is tried as well.
 pub fn all(programs: &Path, full: bool) {
-    std::fs::write("/text", client::TEXT).expect("a place for a text");
+    std::fs::write("/text", client::TEXT).expect("a path for the text");
     let mut refused = false;
     for mode in ["strict", "best-effort", "full"] {
         let mut outcomes = Vec::new();
         for service in services::all().map(|row| row.program).chain(["lunchd"]) {
-            // One tells what the mode does here; which services are served is for the mode that serves.
+            // One service shows what the mode does here. Which services work is tested in the mode that serves.
             let wanted = full || mode == "strict" || mode == "best-effort" && refused || service == "echo";
             let ways = WAYS.iter().filter(|(way, _)| wanted && has(service, *way));
             for (way, name) in ways {
@@ -93,14 +93,14 @@ fn served(programs: &Path, service: &str, way: Way, mode: &str) -> Result<Outcom
     }
 }
 
-/// What inetd does with each connection.
+/// As inetd does with each connection.
 fn connection(command: &mut Command, service: &str) -> Result<Outcome, String> {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");
     let server: OwnedFd = listener.accept().expect("a connection").0.into();
     let again = server.try_clone().expect("a descriptor");
     let process = command.stdin(server).stdout(again).spawn().expect("the program");
-    // This process has it no more: the connection ends when the service says so.
+    // This process closes its copy, so that the connection ends when the service closes it.
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let told = client::talk(service, client);
     end(process, &[], told)
@@ -116,7 +116,7 @@ fn filter(command: &mut Command, service: &str) -> Result<Outcome, String> {
     if service == "chargen" {
         output.by_ref().take(73 * 95).read_to_end(&mut got).expect("a pipe");
         let told = client::is_reply(service, &got, "\n");
-        // Whoever reads no more ends it, as `head` does.
+        // Closes the pipe early, as `head` does.
         drop(output);
         let mut log = String::new();
         process.stderr.take().expect("a pipe").read_to_string(&mut log).expect("a pipe");
@@ -172,7 +172,7 @@ fn daemon(command: &mut Command, service: &str, shared: bool) -> Result<Outcome,
     end(process, &lines, told)
 }
 
-/// What comes of one whose client was told this, and that has said these lines before.
+/// The outcome for one whose client received this, and that has logged these lines before.
 fn end(mut process: Child, lines: &[String], told: Result<(), String>) -> Result<Outcome, String> {
     let mut log = lines.concat();
     if let Some(mut rest) = process.stderr.take() {

@@ -1,4 +1,4 @@
-//! The layers without a library around them, as the pages of these crates show them.
+//! The layers without a library around them, as the documentation of these crates shows them.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -11,7 +11,7 @@ use seccompiler::{
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Empties every capability set, the bounding set as far as it may be changed.
+/// Empties every capability set, and the bounding set as far as it may be changed.
 pub fn capabilities() -> Result<()> {
     if caps::has_cap(None, CapSet::Effective, caps::Capability::CAP_SETPCAP)? {
         caps::clear(None, CapSet::Bounding)?;
@@ -22,7 +22,7 @@ pub fn capabilities() -> Result<()> {
     Ok(())
 }
 
-/// No new process, no core, no growing file; not dumpable.
+/// No new process, no core file, no growing file; not dumpable.
 pub fn limits() -> bool {
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the kernel reads the structure.
@@ -32,7 +32,7 @@ pub fn limits() -> bool {
     }
 }
 
-/// Every right of the newest version; the crate leaves out what the kernel does not know.
+/// Every right of the newest version. The crate leaves out those that the kernel does not know.
 pub fn landlock() -> Result<()> {
     let newest = ABI::V9;
     Ruleset::default()

@@ -1,4 +1,4 @@
-//! It locks down what it starts: `nothing`, beside this program.
+//! It locks down the program that it starts: `nothing`, in the same folder.
 
 use birdcage::process::Command;
 use birdcage::{Birdcage, Exception, Sandbox};

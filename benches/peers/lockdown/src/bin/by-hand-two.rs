@@ -1,4 +1,4 @@
-//! landlock and seccompiler, as their own pages show it.
+//! landlock and seccompiler, as their own documentation shows it.
 
 fn main() {
     let landlock = lockdown::by_hand::landlock().is_ok();

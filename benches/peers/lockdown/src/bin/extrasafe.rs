@@ -1,4 +1,4 @@
-//! Two contexts: as its page says, the first is Landlock without any path, the second seccomp.
+//! Two contexts, as in its documentation: the first is Landlock without any path, the second seccomp.
 
 use extrasafe::SafetyContext;
 use extrasafe::builtins::{BasicCapabilities, SystemIO};

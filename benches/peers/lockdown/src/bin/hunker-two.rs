@@ -1,4 +1,4 @@
-//! Landlock and seccomp alone, with what they need.
+//! Only Landlock and seccomp, with what they require.
 
 use hunker::{Layer, Pin, Policy, Rule, Syscall};
 
