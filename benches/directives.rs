@@ -1,6 +1,6 @@
 //! What each directive of `fortune@.service` costs at each start of an instance, in the systemd of each Debian release: added to a
 //! unit with none, and taken from the whole one. docs/data/directives says which belong together; docs/data and docs/costs.md get
-//! the results, and docs/hardening.md is made from them.
+//! the results. With `RELEASE=none` it measures nothing, and writes the page from docs/data.
 //!
 //! `make bench-units` runs this as root. A cost is the median of the differences of each round, in processor time of the whole
 //! machine, its systemd included; the interval is a bootstrap's. What does not know noise is counted beside it: system calls,
