@@ -119,8 +119,9 @@ fn table(versions: &[Version], way: &str, sentence: &str) -> Result<String> {
         of_this.filter_map(|it| it.cost).map(|cost| cost[0]).fold(f64::MIN, f64::max)
     };
     names.sort_by(|one, other| median(other).total_cmp(&median(one)));
-    let heads: String = versions.iter().map(|it| format!(" systemd {} |", it.number)).collect();
-    let mut text = format!("\n{sentence}\n\n| directives |{heads}\n|---|{}\n", "--:|".repeat(versions.len()));
+    let heads: Vec<_> = versions.iter().map(|it| format!("systemd {}", it.number)).collect();
+    let (heads, line) = (heads.join(" | "), "--:|".repeat(versions.len()));
+    let mut text = format!("\n{sentence}\n\n| directives | {heads} |\n|---|{line}\n");
     let mut others = Vec::new();
     for row in names {
         let costs = versions.iter().map(|version| version.cost(&row.name, way)).collect::<Result<Vec<_>>>()?;
