@@ -9,8 +9,7 @@
 # make pictures   docs/three-ways.svg, from the table in docs/benchmarks.md
 # make lint       format, lints, documentation, scripts
 # make bench      the benchmarks, beside their peers; PLOTS=yes writes docs/benchmarks.md as well
-# make bench-units   what each directive costs at each start of a unit, for three versions of systemd: writes docs/costs.md, and
-#                 the costs in docs/hardening.md
+# make bench-units   what each directive costs at each start of a unit, for three versions of systemd: writes docs/costs.md
 # make bench-layers  what Landlock, seccomp and the other layers cost by themselves: writes docs/costs.md as well
 # make fuzz       the fuzz targets, RUNS=10000000 times each
 # make attack     the long versions of the tests of attacks, and two builds that have to be the same; writes docs/escapes.md,

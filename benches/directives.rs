@@ -1,10 +1,10 @@
-//! The cost of each directive of `fortune@.service` at each start of an instance, in the systemd of each Debian release: added to a
-//! unit with none, and removed from the whole one. docs/data/directives says which belong together. The results go to docs/data and
-//! docs/costs.md, and docs/hardening.md is made from them.
+//! What each directive of `fortune@.service` costs at each start of an instance, in the systemd of each Debian release: added to a
+//! unit with none, and taken from the whole one. docs/data/directives says which belong together; docs/data and docs/costs.md get
+//! the results. With `RELEASE=none` it measures nothing, and writes the page from docs/data.
 //!
-//! `make bench-units` runs this as root. A cost is the median of the differences in each round, in processor time of the whole
-//! machine, including its systemd. The interval is a bootstrap's. Also counted are things without noise: system calls, mounts and
-//! the like, from the fork of the manager to the service's own first call.
+//! `make bench-units` runs this as root. A cost is the median of the differences of each round, in processor time of the whole
+//! machine, its systemd included; the interval is a bootstrap's. What does not know noise is counted beside it: system calls,
+//! mounts and the like, from the fork of the manager to the service's own first call.
 
 #[path = "directives/page.rs"]
 mod page;
@@ -24,28 +24,28 @@ use support::machine::{address, boot, measure_inside, run, serve, settle};
 use support::{Result, as_f64, connect_and_read, given, interval, median, this_host, wait_for};
 
 const RELEASES: [&str; 3] = ["bookworm", "trixie", "sid"];
-/// How often the baselines are measured in a round: their mean is less noisy.
+/// So often is what others are compared with measured in a round: their mean is less noisy.
 const BASES: usize = 4;
-/// The service does not work without these. The last saves the manager two log lines for each connection.
+/// Without these there is no such service; the last saves the manager two lines of the log for each connection.
 const NEEDED: [&str; 5] = ["ExecStart", "StandardInput", "StandardOutput", "StandardError", "LogLevelMax"];
-/// The base for added directives: as root, the program makes calls that they forbid.
+/// What directives are added to: as root, the program makes calls that they forbid.
 const BARE: &str = "User=nobody";
-/// The program drops the capabilities that it would inherit. In the shipped unit other directives have already removed them.
+/// The program gives up the capabilities that it would inherit, which other directives have taken from it in the shipped unit.
 const ALONE: &str = "SystemCallFilter=capset";
-/// The usual way to write it.
+/// How most would write it.
 const PLAIN: &str = "DynamicUser=yes\nProtectHome=yes\nPrivateUsers=yes\n";
-/// What is not in the unit, each with the first version that supports it.
+/// What is not in the unit, each with the version that it is known from.
 const NEWER: &str = "benches/units/newer";
 const GROUPS: &str = "docs/data/directives";
 
-/// The baseline of a variant, and the direction of the comparison.
+/// What a variant is compared with, and which way round.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Way {
-    /// Added to a unit with none.
+    /// To a unit with none.
     Added,
-    /// Removed from the whole unit.
+    /// From the whole unit.
     Taken,
-    /// Added to the whole unit: what newer systemds support and the unit does not have.
+    /// To the whole unit: what newer systemds have, and it does not.
     Tried,
 }
 
@@ -60,7 +60,7 @@ impl Way {
 }
 
 struct Variant {
-    /// A line of the list, or one of the baselines.
+    /// A line of the list, or one of the units that others are compared with.
     name: String,
     way: Way,
     is_base: bool,
@@ -98,11 +98,11 @@ fn variants(folder: &Path, version: &str) -> Result<Vec<Variant>> {
         for _ in 0..BASES {
             variants.push(Variant { name: format!("{way:?}"), way, is_base: true, unit: whole() });
         }
-        // The baseline once more: its apparent cost is the cost of nothing.
+        // The same once more: what this seems to cost is what nothing costs.
         variants.push(Variant { name: "nothing".to_owned(), way, is_base: false, unit: whole() });
         for group in groups(&list) {
             let is_in = |name: &&str| group.contains(name);
-            // What the unit leaves out is measured as in the daemon's unit.
+            // What the unit does without is measured as the daemon's has it.
             let shipped_has = lines(&shipped).any(|(name, _)| is_in(&name));
             let of_group = || lines(if shipped_has { &shipped } else { &daemon }).filter(|(name, _)| is_in(name));
             let unit = match way {
@@ -118,7 +118,7 @@ fn variants(folder: &Path, version: &str) -> Result<Vec<Variant>> {
                 }
                 _ => unit(lines(&shipped).chain(of_group()).map(|(_, line)| line)),
             };
-            // This systemd may not support it.
+            // This systemd may not have it.
             if unit != whole() {
                 let way = if shipped_has || way == Way::Added { way } else { Way::Tried };
                 variants.push(Variant { name: group.join(" "), way, is_base: false, unit });
@@ -140,7 +140,7 @@ fn variants(folder: &Path, version: &str) -> Result<Vec<Variant>> {
 }
 
 fn main() -> Result<()> {
-    // Second run: in the machine's network.
+    // Second life: in the machine's network.
     if let Ok(folder) = env::var("MACHINE") {
         return measure(Path::new(&folder));
     }
@@ -163,7 +163,7 @@ fn main() -> Result<()> {
     page::write()
 }
 
-/// The time of a variant in each round, and what it does in one start.
+/// What a variant took in each round, and what it does in one start.
 struct Measured {
     name: String,
     way: Way,
@@ -186,7 +186,7 @@ fn measure(folder: &Path) -> Result<()> {
         all.push(Measured { name, way, is_base, starts: true, processor: Vec::new(), counts });
     }
     wait_for(address(0))?;
-    // Each time in another order: the clean-up of one falls on the next.
+    // Each time in another order: what one leaves to clean up falls on the next.
     let seed = u64::from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.subsec_nanos());
     let mut random = SmallRng::seed_from_u64(seed);
     let mut order: Vec<_> = (0..all.len()).collect();
@@ -199,7 +199,7 @@ fn measure(folder: &Path) -> Result<()> {
             let served = connect_and_read(address(index), b"");
             let after = settle(folder)?;
             match served {
-                // (Without a SystemCallFilter=, systemd 257 fails at locked SecureBits=.)
+                // (systemd 257 without a SystemCallFilter= does not get over locked SecureBits=.)
                 Err(_) if round == 0 => all[index].starts = false,
                 Err(error) => return Err(format!("{name}: {error}").into()),
                 Ok(()) if round > 0 => all[index].processor.push(after - before),
@@ -218,12 +218,12 @@ fn measure(folder: &Path) -> Result<()> {
 struct Counts {
     calls: usize,
     mounts: usize,
-    /// Reads of the table of mounts.
+    /// Of the table of mounts.
     reads: usize,
     filters: usize,
     /// In all filters.
     instructions: usize,
-    /// BPF programs for its control group.
+    /// Programs of BPF for its control group.
     bpf: usize,
 }
 
@@ -256,7 +256,7 @@ fn count(folder: &Path, index: usize) -> Result<Counts> {
         if call.starts_with("bpf(BPF_PROG_LOAD") {
             counts.bpf += 1;
         }
-        // The second half of a call that another process interrupted; or after the start of the service's own program.
+        // The second half of a call that another process interrupted; or after the service's own program has begun.
         if process == leader || begun.contains(process) || !call.starts_with(|first: char| first.is_ascii_lowercase()) {
             continue;
         }

@@ -1,6 +1,5 @@
 //! docs/data/layers.csv, and the part of docs/costs.md that is made from it.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 
@@ -29,39 +28,13 @@ const ROUNDS: &str = "docs/data/layers-rounds.csv";
 const BEGIN: &str = "<!-- make bench-layers writes from here -->\n";
 const END: &str = "<!-- make bench-layers writes to here -->\n";
 
-/// The tables, each with its first column and its text.
-const TABLES: [(&str, &str, &str); 8] = [
-    (
-        "attach",
-        "instructions",
-        "To attach a filter, by its length: two instructions a rule, and each system call that there is passes nearly all of them. Where there is \
-         nothing for the cache, there is one more in front, which loads an argument.",
-    ),
-    (
-        "call",
-        "place",
-        "A call after it, by the place of its rule in a filter of 2,040 rules: what it takes more than without a filter.",
-    ),
-    ("length", "instructions", "The same by the length of the filter; the call's rule is the second."),
-    ("stack", "filters", "The same by the number of filters, each of 65 instructions; the call's rule is the 16th."),
-    (
-        "domain",
-        "rules",
-        "To enter a Landlock domain, by its rules, each for a directory that is open already: to make the ruleset, to add its rules, and \
-         to restrict the process.",
-    ),
-    (
-        "open",
-        "number",
-        "open(2) and close(2) in a domain, by its rules, by how many directories up from the file the one with the rule is, and by \
-         domains: what they take more than without Landlock.",
-    ),
+/// The tables, each with a sentence. The plot and docs/data have the others.
+const TABLES: [(&str, &str); 2] = [
     (
         "layer",
-        "layer",
-        "The layers of a service that replies and ends, each alone. Its policy has one rule more here, for the clock.",
+        "Each layer of a service that replies and ends, alone. Its policy has one more rule here, for the clock.",
     ),
-    ("process", "process", "Processes: what they take in all."),
+    ("process", "Whole processes:"),
 ];
 
 fn holds_zero(row: &Row) -> bool {
@@ -85,7 +58,7 @@ fn time(row: &Row) -> String {
     let [median, from, to] = [row.median, row.from, row.to].map(|it| figure(it * factor));
     // Adding something never saves time: an interval below zero is one of the few that miss.
     if row.is_difference && row.from <= 0.0 {
-        format!("nothing that shows ({from} to {to} {unit})")
+        format!("nothing measurable ({from} to {to} {unit})")
     } else {
         format!("{median} {unit} ({from} to {to})")
     }
@@ -97,42 +70,15 @@ fn share(row: &Row, process: f64) -> String {
 
 fn cell(row: &Row, process: f64) -> String {
     if row.is_difference && holds_zero(row) {
-        return "not told apart from nothing".to_owned();
+        return "–".to_owned();
     }
     let [median, from, to] = [row.median, row.from, row.to].map(figure);
     format!("{median} ({from} to {to}), {} %", share(row, process))
 }
 
-/// A table: several alternatives side by side, each in microseconds and as a share of a process.
 fn table(rows: &[&Row], first: &str, process: f64) -> String {
-    let mut series: Vec<&str> = Vec::new();
-    for row in rows.iter().filter(|row| row.at.is_some()) {
-        if !series.contains(&&*row.name) {
-            series.push(&row.name);
-        }
-    }
-    let mut table = String::new();
-    if series.is_empty() {
-        let _ = write!(table, "| {first} | µs |\n|---|--:|\n");
-        for row in rows {
-            let _ = writeln!(table, "| {} | {} |", row.name, cell(row, process));
-        }
-        return table;
-    }
-    let heads = if series.len() == 1 { "µs".to_owned() } else { series.join(", µs | ") + ", µs" };
-    let _ = write!(table, "| {first} | {heads} |\n|--:|{}\n", "--:|".repeat(series.len()));
-    for at in rows.iter().filter_map(|row| row.at).collect::<BTreeSet<_>>() {
-        let _ = write!(table, "| {at} |");
-        for name in &series {
-            let row = rows.iter().find(|row| row.name == *name && row.at == Some(at));
-            let _ = write!(table, " {} |", row.map_or(String::new(), |row| cell(row, process)));
-        }
-        table.push('\n');
-    }
-    for row in rows.iter().filter(|row| row.at.is_none()) {
-        let _ = write!(table, "\n*{}*: {}.\n", row.name, cell(row, process));
-    }
-    table
+    let lines = rows.iter().map(|row| format!("| {} | {} |\n", row.name, cell(row, process)));
+    format!("| {first} | µs |\n|---|--:|\n{}", lines.collect::<String>())
 }
 
 /// The unit costs in docs/data: name, milliseconds, from and to. Another run measured them, `make bench-units`.
@@ -177,12 +123,12 @@ fn compiler() -> Result<String> {
             .map_err(|error| format!("{SWITCH} was {value}, and now is 0: write it back ({error})"))?;
     }
     let more = if refused {
-        "the kernel refuses to switch that off, as `CONFIG_BPF_JIT_ALWAYS_ON` has it"
+        "the kernel refuses to switch that off (`CONFIG_BPF_JIT_ALWAYS_ON`)"
     } else {
-        "the kernel would let root switch that off"
+        "root could switch that off"
     };
     Ok(format!(
-        "Filters are compiled (`net.core.bpf_jit_enable` is {value}), and {more}: filters that are interpreted are not measured."
+        "Filters are compiled (`net.core.bpf_jit_enable` is {value}), and {more}. Interpreted filters are not measured."
     ))
 }
 
@@ -212,17 +158,16 @@ fn lessons(rows: &[Row], process: f64) -> Result<String> {
     let fork = of("process", FORK, None)?;
     let lines = [
         format!(
-            "A call that the kernel's cache knows, since the filter allows it whatever its arguments, takes {} more than without a filter \
-             as the 2nd rule of 2,040, and {} as the last. Each rule before it adds {} up to the 256th, and {} on average from there on.",
+            "The kernel caches calls that the filter allows whatever their arguments. Such a call takes {} longer than without a filter \
+             as the 2nd rule of 2,040, and {} as the last. Each rule before it adds {} up to the 256th, and {} on average beyond.",
             took("call", CACHED, 2)?,
             took("call", CACHED, 2040)?,
             to_256(CACHED)?,
             on(CACHED)?
         ),
         format!(
-            "A call with a pinned argument is not in the cache, so the filter runs each time. It takes {} more as the 2nd rule, {} as the \
-             256th and {} as the last: {} for each rule before it up to the 256th, and {} on average from there on. Put the pinned rules of frequent \
-             calls first.",
+            "For a call with a pinned argument the filter runs each time. It takes {} longer as the 2nd rule, {} as the 256th and {} as \
+             the last. Each rule before it adds {} up to the 256th, and {} on average beyond. Put the pinned rules of frequent calls first.",
             took("call", PINNED, 2)?,
             took("call", PINNED, 256)?,
             took("call", PINNED, 2040)?,
@@ -230,44 +175,43 @@ fn lessons(rows: &[Row], process: f64) -> Result<String> {
             on(PINNED)?
         ),
         format!(
-            "A filter that loads an argument before all else leaves nothing to the cache. Then a call without pins pays for each rule before \
-             it as well: {} up to the 256th, and {} on average from there on. Load the call's number first.",
+            "A filter that loads an argument first prevents all caching. Then each rule before any call adds {} up to the 256th, and {} \
+             on average beyond. Load the call's number first.",
             to_256(UNCACHED)?,
             on(UNCACHED)?
         ),
         format!(
-            "What is behind the call's rule, the 2nd: each instruction adds {} to a call that the cache knows, and {} to one with a pin.",
+            "Each instruction after the call's rule, the 2nd, adds {} to a cached call, and {} to a pinned one.",
             behind(CACHED)?,
             behind(PINNED)?
         ),
         format!(
-            "To attach a filter takes {} with 7 instructions and {} with 4,085: {} an instruction. While it attaches, the kernel asks \
-             the filter about every system call that there is, to fill the cache. Where there is nothing for the cache, an instruction \
-             takes {}.",
+            "Attaching a filter takes {} with 7 instructions and {} with 4,085: {} per instruction. To fill its cache, the kernel then \
+             runs the filter for every system call. Where nothing can be cached, an instruction takes {}.",
             took("attach", PREPARED, 7)?,
             took("attach", PREPARED, 4085)?,
             each("instruction to attach", PREPARED)?,
             each("instruction to attach", UNPREPARED)?
         ),
         format!(
-            "One more filter adds {} to a call that the caches of all know, and {} to one that all of them pin.",
+            "Each further filter adds {} to a call that all of them cache, and {} to one that all of them pin.",
             filter(CACHED)?,
             filter(PINNED)?
         ),
         format!(
-            "To enter a Landlock domain takes {} without a rule, and each rule adds {}.",
+            "Entering a Landlock domain takes {} without a rule, and each rule adds {}.",
             took("domain", DOMAIN, 0)?,
             each("rule to enter a domain", DOMAIN)?
         ),
         format!(
-            "In a domain, open(2) pays {} for each directory between the file and the one that a rule names, {} for each further domain, \
-             and {} for each further rule.",
+            "In a domain, open(2) takes {} longer for each directory between the file and the one that a rule names, {} for each further \
+             domain, and {} for each further rule.",
             open(LEVELS)?,
             open(DOMAINS)?,
             open(RULES)?
         ),
         format!(
-            "All six layers take {}{}. As root they take {}{}: the bounding set is given up one capability a call, and capabilities \
+            "All six layers take {}{}. As root they take {}{}: one call drops each capability of the bounding set, and capabilities \
              alone take {}.",
             time(all),
             part(all),
@@ -276,7 +220,7 @@ fn lessons(rows: &[Row], process: f64) -> Result<String> {
             time(capabilities)
         ),
         format!(
-            "A fork of the benchmark, without another program, takes {}{}. What a fork costs grows with the memory of the one who forks.",
+            "A fork of the benchmark, without executing a program, takes {}{}. The cost of a fork grows with the process's memory.",
             time(fork),
             part(fork)
         ),
@@ -284,7 +228,7 @@ fn lessons(rows: &[Row], process: f64) -> Result<String> {
     Ok(lines.map(|line| format!("- {line}\n")).concat())
 }
 
-/// What each case took in each round, in microseconds: with it, whoever doubts a row can compute it anew.
+/// What each case took in each round, in microseconds, so that readers can compute the rows themselves.
 pub fn write_rounds(cases: &[Case]) -> Result<()> {
     let mut data = "group,what,number,us of each round\n".to_owned();
     for Case { group, name, at, took, .. } in cases {
@@ -295,7 +239,7 @@ pub fn write_rounds(cases: &[Case]) -> Result<()> {
     Ok(fs::write(ROUNDS, data)?)
 }
 
-pub fn write(rows: &[Row], units: &[Row], process: f64, rounds: usize) -> Result<()> {
+pub fn write(rows: &[Row], process: f64, rounds: usize) -> Result<()> {
     let machine = machine(rounds)?;
     let mut data = format!("# {machine}\ngroup,what,number,kind,us,from,to,percent of a process,rounds\n");
     for row in rows {
@@ -315,22 +259,46 @@ pub fn write(rows: &[Row], units: &[Row], process: f64, rounds: usize) -> Result
     print!("{data}");
     fs::create_dir_all("docs/data")?;
     fs::write(DATA, data)?;
+    write_page(rows, process, &format!("Measured on {machine}. {}", compiler()?))
+}
 
-    let mut text = format!("Measured on {machine}. {}\n\n{}", compiler()?, lessons(rows, process)?);
-    for (group, first, what) in TABLES {
-        let mut of: Vec<_> = rows.iter().filter(|row| row.group == group).collect();
-        if group == "process" {
-            of.extend(units);
-        }
-        let _ = write!(text, "\n{what}\n\n{}", table(&of, first, process));
+/// The page from what docs/data has, without measuring; of the page, what it says of that run stays.
+pub fn write_again() -> Result<()> {
+    let mut rows = Vec::new();
+    for line in fs::read_to_string(DATA)?.lines().skip(2) {
+        let wrong = || format!("{DATA}: {line}");
+        let (group, rest) = line.split_once(",\"").ok_or_else(wrong)?;
+        let (name, rest) = rest.split_once("\",").ok_or_else(wrong)?;
+        let [at, kind, median, from, to, ..] = rest.split(',').collect::<Vec<_>>()[..] else {
+            return Err(wrong().into());
+        };
+        rows.push(Row {
+            group: group.to_owned().leak(),
+            name: name.to_owned(),
+            at: at.parse().ok(),
+            is_difference: kind == "difference",
+            median: median.parse()?,
+            from: from.parse()?,
+            to: to.parse()?,
+        });
     }
-    text += if units.is_empty() {
-        "\nWhat a unit takes is not here yet: `make bench-units` measures it, and this page takes it from there.\n"
-    } else {
-        "\nThe figures of units are those of the tables above, of another run: processor time of the whole machine.\n"
-    };
-    let of: Vec<_> = rows.iter().filter(|row| row.group == "without").collect();
-    let _ = write!(text, "\nWhat others are compared with:\n\n{}", table(&of, "control", process));
+    let process = rows.iter().find(|row| row.name == PROCESS).ok_or("no process")?.median;
+    let page = fs::read_to_string(PAGE)?;
+    let measured = page.split(BEGIN).nth(1).and_then(|rest| rest.trim_start().split("\n\n").next());
+    write_page(&rows, process, measured.ok_or_else(|| format!("{PAGE} has no place for the layers"))?)
+}
+
+fn write_page(rows: &[Row], process: f64, measured: &str) -> Result<()> {
+    let mut text = format!("{measured}\n\n{}", lessons(rows, process)?);
+    let units = units()?;
+    for (group, what) in TABLES {
+        let mut of: Vec<_> = rows.iter().filter(|row| row.group == group && row.name != ONCE_MORE).collect();
+        if group == "process" {
+            of.extend(&units);
+        }
+        let _ = write!(text, "\n{what}\n\n{}", table(&of, group, process));
+    }
+    text += "\nThe rows of units come from the tables above: another run, and processor time of the whole machine.\n";
     let page = fs::read_to_string(PAGE)?;
     let (before, rest) = page.split_once(BEGIN).ok_or_else(|| format!("{PAGE} has no place for the layers"))?;
     let (_, after) = rest.split_once(END).ok_or_else(|| format!("{PAGE} has no end of the layers"))?;

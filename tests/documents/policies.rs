@@ -1,6 +1,7 @@
 //! docs/policies.md and docs/data/policies.csv, from the rules that the programs have.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 
 use hunker::Rule;
@@ -128,13 +129,15 @@ fn list() -> String {
     for (service, io) in audit::combinations() {
         for rule in rules(service, io) {
             let (call, arguments) = (rule.call().name(), arguments(rule));
-            list += &format!("{service},\"{}\",{call},\"{arguments}\",\"{}\"\n", process(io), rule.reason());
+            writeln!(list, "{service},\"{}\",{call},\"{arguments}\",\"{}\"", process(io), rule.reason()).unwrap();
         }
     }
     list
 }
 
 type Program = (&'static str, Io);
+/// Some kinds of processes, with words for them.
+type Condition = (&'static str, fn(Io) -> bool);
 
 /// Which programs of a section have a rule. Nothing: all.
 fn programs(there: &[Program], all: &[Program]) -> String {
@@ -143,7 +146,7 @@ fn programs(there: &[Program], all: &[Program]) -> String {
         services.dedup();
         services
     };
-    let conditions: [(&str, fn(Io) -> bool); 3] = [("", |_| true), ("with UDP", has_udp), ("with files", has_files)];
+    let conditions: [Condition; 3] = [("", |_| true), ("with UDP", has_udp), ("with files", has_files)];
     let mut left: Vec<_> = there.iter().map(|it| it.0).collect();
     left.dedup();
     let mut words = Vec::new();
@@ -187,6 +190,8 @@ fn section(at: usize) -> BTreeMap<[String; 3], Vec<Program>> {
     having
 }
 
+const HEAD: &str = "| call | arguments | purpose | services |\n|---|---|---|---|\n";
+
 /// The page: of each section, every rule once.
 fn page() -> String {
     let mut page = include_str!("../policies.md").to_owned();
@@ -197,10 +202,9 @@ fn page() -> String {
             let children = [section(CONNECTION), section(DATAGRAMS)];
             having.retain(|line, _| children.iter().all(|child| !child.contains_key(line)));
         }
-        page +=
-            &format!("\n## {heading}\n\n{sentence}\n\n| call | arguments | purpose | services |\n|---|---|---|---|\n");
+        write!(page, "\n## {heading}\n\n{sentence}\n\n{HEAD}").unwrap();
         for ([call, arguments, reason], there) in &having {
-            page += &format!("| `{call}` | {arguments} | {reason} | {} |\n", programs(there, &all));
+            writeln!(page, "| `{call}` | {arguments} | {reason} | {} |", programs(there, &all)).unwrap();
         }
     }
     page

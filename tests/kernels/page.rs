@@ -1,5 +1,6 @@
 //! docs/data/kernels.tsv, what every kernel says, and docs/kernels.md, a summary of it.
 
+use std::fmt::Write as _;
 use std::fs;
 
 use super::support::attack::table;
@@ -87,7 +88,7 @@ impl Data {
             for (cell, titles) in &distinct {
                 let kernels = (distinct.len() > 1).then(|| titles.join("; "));
                 let names: Vec<_> = names.iter().cloned().chain(kernels).collect();
-                list += &format!("- {}: {cell}\n", names.join(", on "));
+                writeln!(list, "- {}: {cell}", names.join(", on ")).unwrap();
             }
         }
         list
