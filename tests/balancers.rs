@@ -1,4 +1,4 @@
-//! lunchd behind balancers: whom it believes about where clients come from, alone and with Debian's `HAProxy` in front of it.
+//! lunchd behind balancers: which ones it trusts for the addresses of clients, alone and behind Debian's `HAProxy`.
 
 mod support;
 
@@ -14,10 +14,10 @@ use support::web::{Authority, EC, Lunchd, assert_dish, curl, try_curl};
 use support::{Folder, HUNG, Process, passing, repository, wait_until};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
-/// Nobody is let go for doing nothing meanwhile.
+/// Long enough that no connection is closed for being idle.
 const PATIENT: [&str; 2] = ["--idle-timeout", "1000"];
 
-/// lunchd with HTTP and HTTPS, where connections from 127.0.0.1 are a balancer's.
+/// lunchd with HTTP and HTTPS. Connections from 127.0.0.1 are from a balancer.
 fn lunchd(authority: &Authority, more: &[&str]) -> (Lunchd, SocketAddr, SocketAddr) {
     authority.certify("site", EC, 1);
     let (certificate, key) = (authority.path("site.pem"), authority.path("site.key"));
@@ -28,7 +28,7 @@ fn lunchd(authority: &Authority, more: &[&str]) -> (Lunchd, SocketAddr, SocketAd
     (lunchd, http, https)
 }
 
-/// lunchd with HTTP alone, where connections from 127.0.0.1 are a balancer's.
+/// lunchd with HTTP alone. Connections from 127.0.0.1 are from a balancer.
 fn plain(more: &[&str]) -> (Lunchd, SocketAddr) {
     let arguments = ["--listen", "http://127.0.0.1:0", "--proxy-protocol", "127.0.0.1"];
     let lunchd = Lunchd::start(&[&arguments, more].concat());
@@ -36,7 +36,7 @@ fn plain(more: &[&str]) -> (Lunchd, SocketAddr) {
     (lunchd, http)
 }
 
-/// Connects from an address of this host's.
+/// Connects from one of the host's addresses.
 fn connected(from: &str, to: SocketAddr) -> TcpStream {
     let client = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     bind(&client, &SocketAddr::new(from.parse().unwrap(), 0)).unwrap();
@@ -47,7 +47,7 @@ fn connected(from: &str, to: SocketAddr) -> TcpStream {
     client
 }
 
-/// What a balancer says of a client, in version 1 and in version 2.
+/// A header that names a client, in version 1 and in version 2.
 fn naming(client: &str) -> [Vec<u8>; 2] {
     let (client, own): (IpAddr, IpAddr) = (client.parse().unwrap(), "192.0.2.80".parse().unwrap());
     let own = if client.is_ipv4() { own } else { "2001:db8::80".parse().unwrap() };
@@ -58,14 +58,14 @@ fn naming(client: &str) -> [Vec<u8>; 2] {
     both
 }
 
-/// What it says of a connection of its own.
+/// A header for a connection of the balancer itself.
 fn naming_nobody() -> [Vec<u8>; 2] {
     let mut local = vec![];
     ProxyHeader::with_local().encode_v2(&mut local).unwrap();
     [b"PROXY UNKNOWN\r\n".to_vec(), local]
 }
 
-/// Whether a dish comes in answer to a request, over a connection that stays open.
+/// Whether a request gets a dish, over a connection that stays open.
 fn is_answered(client: &mut (impl Read + Write)) -> bool {
     if client.write_all(REQUEST).is_err() {
         return false;
@@ -87,7 +87,7 @@ fn is_answered(client: &mut (impl Read + Write)) -> bool {
     }
 }
 
-/// Whether the connection is ended before anything comes.
+/// Whether the connection is closed before any octet arrives.
 fn is_closed(client: &mut impl Read) -> bool {
     match client.read(&mut [0]) {
         Ok(length) => length == 0,
@@ -99,7 +99,7 @@ fn is_closed(client: &mut impl Read) -> bool {
 }
 
 #[test]
-fn limits_by_source_are_by_the_address_that_a_balancer_names() {
+fn limits_per_source_use_the_address_that_a_balancer_names() {
     for (version, [one, same, other]) in [
         (0, ["192.0.2.1", "192.0.2.1", "192.0.2.2"]),
         (1, ["192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2"]),
@@ -117,10 +117,10 @@ fn limits_by_source_are_by_the_address_that_a_balancer_names() {
         assert!(is_closed(&mut named(same)), "{same} has one already");
         let mut elsewhere = named(other);
         assert!(is_answered(&mut elsewhere) && is_answered(&mut first), "{other} is another");
-        // What is over counts no more.
+        // A closed connection no longer counts.
         drop(first);
         wait_until(|| is_answered(&mut named(same)));
-        // The balancer's own connections are its own.
+        // The balancer's own connections count for the balancer.
         let mut own = connected("127.0.0.1", http);
         own.write_all(&naming_nobody()[version]).unwrap();
         assert!(is_answered(&mut own));
@@ -131,12 +131,12 @@ fn limits_by_source_are_by_the_address_that_a_balancer_names() {
 }
 
 #[test]
-fn a_balancer_that_names_nobody_is_closed_and_the_log_says_so_once() {
+fn a_connection_without_a_header_is_closed_and_logged_once() {
     let authority = Authority::new("nobody");
     let (lunchd, http, https) = lunchd(&authority, &[]);
     let [text, binary] = naming("192.0.2.1");
     let mut cut = binary.clone();
-    cut[15] = 4; // less than two addresses take
+    cut[15] = 4; // two addresses take more
     let mut datagrams = binary.clone();
     datagrams[13] = 0x12;
     let [mut version, mut command, mut unix] = [binary.clone(), binary.clone(), binary.clone()];
@@ -172,11 +172,14 @@ fn a_balancer_that_names_nobody_is_closed_and_the_log_says_so_once() {
             assert!(is_closed(&mut client), "{:?}", String::from_utf8_lossy(bad));
         }
     }
-    let lines = || lunchd.log().lines().filter(|line| line.contains("began with no PROXY header")).count();
+    let lines = || lunchd.log().lines().filter(|line| line.contains("that did not begin with a PROXY header")).count();
     wait_until(|| lines() > 0);
     assert_eq!(lines(), 1, "{}", lunchd.log());
-    assert!(lunchd.log().contains("a connection from 127.0.0.1 began") && lunchd.log().contains("--proxy-protocol"));
-    // One that says nothing, or half of it, has as long as any other client; and who comes and goes did nothing wrong.
+    assert!(
+        lunchd.log().contains("a connection from 127.0.0.1 that did not begin")
+            && lunchd.log().contains("--proxy-protocol")
+    );
+    // A missing or incomplete header has as much time as any other client. A connection that is closed without data is no error.
     let (lunchd, http) = plain(&["--idle-timeout", "1"]);
     for begun in [&b""[..], &text[..10], &text[..text.len() - 1], &binary[..13], &binary[..20]] {
         let mut client = connected("127.0.0.1", http);
@@ -188,7 +191,7 @@ fn a_balancer_that_names_nobody_is_closed_and_the_log_says_so_once() {
 }
 
 #[test]
-fn a_header_may_come_in_any_pieces_and_with_what_follows() {
+fn a_header_may_arrive_in_any_pieces_and_together_with_a_request() {
     let (_lunchd, http) = plain(&PATIENT);
     let mut long = vec![];
     ProxyHeader::with_tlvs(
@@ -199,7 +202,7 @@ fn a_header_may_come_in_any_pieces_and_with_what_follows() {
     .unwrap();
     for header in naming("192.0.2.1").iter().chain(&naming("2001:db8::1")).chain(&naming_nobody()).chain([&long]) {
         let mut client = connected("127.0.0.1", http);
-        // With the beginning of a request, which the rest of follows.
+        // With the first part of a request. The rest follows.
         client.write_all(&[header, &REQUEST[..7]].concat()).unwrap();
         client.write_all(&REQUEST[7..]).unwrap();
         let mut reply = [0; 15];
@@ -217,30 +220,29 @@ fn a_header_may_come_in_any_pieces_and_with_what_follows() {
 }
 
 #[test]
-fn a_balancer_that_asks_for_itself_may_say_anything_more_and_one_that_says_nothing_has_no_more_time_than_a_connection()
-{
+fn a_local_header_may_have_any_content_and_a_missing_one_is_awaited_for_the_connection_timeout() {
     let (_lunchd, http) = plain(&[&PATIENT[..], &["--connection-timeout", "5"]].concat());
-    // LOCAL, with families that mean something and that mean nothing.
+    // LOCAL, with valid and invalid families.
     for family in [0, 0x11, 0x21, 0x77] {
         let mut client = connected("127.0.0.1", http);
         client.write_all(b"\r\n\r\n\0\r\nQUIT\n\x20").and_then(|()| client.write_all(&[family, 0, 0])).unwrap();
         assert!(is_answered(&mut client), "{family:#x}");
     }
     let mut silent = connected("127.0.0.1", http);
-    assert_eq!(silent.read(&mut [0]).unwrap_or(0), 0, "a word to one that said nothing");
+    assert_eq!(silent.read(&mut [0]).unwrap_or(0), 0, "an answer to a silent client");
 }
 
 #[test]
-fn nobody_else_is_believed() {
+fn only_the_named_balancers_are_trusted() {
     let authority = Authority::new("elsewhere");
     let (lunchd, http, https) = lunchd(&authority, &[&["--max-per-source", "1"][..], &PATIENT].concat());
     let ca = authority.path("ca.pem");
     let url = format!("https://localhost:{}/", https.port());
     let resolve = format!("localhost:{}:127.0.0.1", https.port());
     let secure = ["--interface", "127.0.0.2", "--resolve", &resolve, "--cacert", &ca, &url];
-    // Without a header, as where there is no balancer.
+    // Without a header, as without a balancer.
     assert_dish(&curl(&secure));
-    // What looks like one is the beginning of a request, or of a handshake, and no good one.
+    // From anyone else, a header is an invalid request or handshake.
     for header in naming("192.0.2.1") {
         let mut client = connected("127.0.0.2", http);
         client.write_all(&[&header, REQUEST].concat()).unwrap();
@@ -252,13 +254,13 @@ fn nobody_else_is_believed() {
         client.write_all(&header).unwrap();
         let mut reply = Vec::new();
         let _ = client.read_to_end(&mut reply);
-        // Version 1 begins with a letter, as HTTP does and TLS does not.
+        // Version 1 begins with a letter, like HTTP and unlike TLS.
         let reply = String::from_utf8_lossy(&reply);
         assert!(!reply.contains("HTTP") || reply.starts_with("HTTP/1.1 400"), "{reply}");
     }
     let output = try_curl(&[&["--haproxy-protocol"][..], &secure].concat());
     assert!(!output.status.success());
-    // And it is their own address that counts.
+    // Their own addresses count.
     let mut held = connected("127.0.0.4", http);
     held.write_all(REQUEST).unwrap();
     let mut reply = [0; 12];
@@ -271,7 +273,7 @@ fn nobody_else_is_believed() {
 }
 
 #[test]
-fn over_a_unix_domain_socket_a_balancer_is_believed_where_that_is_asked_for() {
+fn a_balancer_on_a_unix_domain_socket_is_trusted_if_configured() {
     let folder = Folder::new("balancer");
     let path = folder.path().join("socket");
     let listener = OwnedFd::from(UnixListener::bind(&path).unwrap());
@@ -289,16 +291,16 @@ fn over_a_unix_domain_socket_a_balancer_is_believed_where_that_is_asked_for() {
     let [text, binary] = naming("192.0.2.1");
     let (answered, _kept) = ask(&text);
     assert!(answered && !ask(&binary).0 && ask(&naming("192.0.2.2")[1]).0);
-    // Nobody's are without a limit of their own, as a Unix-domain socket's are.
+    // The limit per source does not apply to them, as it does not apply to Unix-domain sockets.
     let (one, other) = (ask(&naming_nobody()[0]), ask(&naming_nobody()[1]));
     assert!(one.0 && other.0);
     assert!(!ask(b"").0);
-    lunchd.wait_for("a connection from a Unix-domain socket began with no PROXY header");
+    lunchd.wait_for("a connection from a Unix-domain socket that did not begin with a PROXY header");
     let log = Lunchd::start(&["--proxy-protocol", "192.0.2.1/24"]).ended(2);
     assert!(log.contains("it is the address of a host and not that of a network"), "{log}");
 }
 
-/// Debian's `HAProxy`, with these sections of its configuration. It takes its clients on sockets that it is given: `fd@3` and up.
+/// Debian's `HAProxy`, with these sections of its configuration. Its listening sockets are passed as `fd@3` and up.
 struct Haproxy {
     folder: Folder,
     _process: Process,
@@ -323,7 +325,7 @@ impl Haproxy {
         haproxy
     }
 
-    /// What it thinks of each server, and by which check, as `show stat` has it.
+    /// The state of each server and the check that determined it, from `show stat`.
     fn states(&self) -> Vec<(String, String)> {
         self.try_states().expect("it runs")
     }
@@ -342,7 +344,7 @@ impl Haproxy {
     }
 }
 
-/// A socket that listens, and where.
+/// A listening socket and its address.
 fn listening(at: &str) -> (OwnedFd, SocketAddr) {
     let listener = TcpListener::bind(at).unwrap();
     let address = listener.local_addr().unwrap();
@@ -350,7 +352,7 @@ fn listening(at: &str) -> (OwnedFd, SocketAddr) {
 }
 
 #[test]
-fn haproxy_names_its_clients_and_limits_by_source_are_theirs() {
+fn limits_per_source_apply_to_the_clients_of_haproxy() {
     for (send, mode) in
         [("send-proxy", "tcp"), ("send-proxy-v2", "tcp"), ("send-proxy", "http"), ("send-proxy-v2", "http")]
     {
@@ -361,7 +363,7 @@ fn haproxy_names_its_clients_and_limits_by_source_are_theirs() {
         let _haproxy = Haproxy::start(&name, &[&v4, &v6], &sections);
         let mut first = connected("127.0.0.2", front);
         assert!(is_answered(&mut first), "{send}, {mode}");
-        // Over its own connection to the server, which names the same client: it is closed, or HAProxy says 502 or so.
+        // On HAProxy's connection to the server, which names the same client: it is closed, or HAProxy answers 502 or similar.
         assert!(!is_answered(&mut connected("127.0.0.2", front)), "{send}, {mode}");
         let mut other = connected("127.0.0.3", front);
         assert!(is_answered(&mut other) && is_answered(&mut first), "{send}, {mode}");
@@ -384,10 +386,10 @@ fn haproxy_passes_tls_through() {
             try_curl(&[version, "--interface", ip, "--resolve", &resolve, "--cacert", &ca, &url])
         };
         for version in ["--http1.1", "--http2"] {
-            // The connection before is over for the server a moment later.
+            // The server sees the end of the previous connection a moment later.
             wait_until(|| from("127.0.0.2", version).status.success());
         }
-        // One that has not said a word yet is its client's too.
+        // A connection without data counts for its client, too.
         let mut held = connected("127.0.0.3", front);
         wait_until(|| !from("127.0.0.3", "--http2").status.success());
         wait_until(|| from("127.0.0.2", "--http2").status.success());
@@ -398,11 +400,11 @@ fn haproxy_passes_tls_through() {
 }
 
 #[test]
-fn haproxy_finds_it_in_good_health() {
+fn the_health_checks_of_haproxy_succeed() {
     let authority = Authority::new("health");
     let (mut lunchd, http, https) = lunchd(&authority, &[]);
     let mut sections = String::new();
-    // HAProxy's own checks are no client's: LOCAL in version 2, UNKNOWN in version 1.
+    // HAProxy's health checks name no client: LOCAL in version 2, UNKNOWN in version 1.
     let asks = " option httpchk\n http-check send meth GET uri / ver HTTP/1.1 hdr Host localhost\n";
     for (number, send) in ["send-proxy", "send-proxy-v2"].into_iter().enumerate() {
         for (kind, options, server) in [
@@ -418,9 +420,8 @@ fn haproxy_finds_it_in_good_health() {
     let expected = ["L4OK", "L7OK", "L6OK", "L7OK"].repeat(2);
     wait_until(|| {
         let states = haproxy.states();
-        states.iter().map(|(_, check)| check.as_str()).eq(expected.iter().copied())
+        states.iter().map(|(status, check)| (status.as_str(), check.as_str())).eq(expected.iter().map(|it| ("UP", *it)))
     });
-    assert!(haproxy.states().iter().all(|(status, _)| status == "UP"), "{:?}", haproxy.states());
     assert!(!lunchd.log().contains("PROXY"), "{}", lunchd.log());
     lunchd.process.signal("TERM");
     lunchd.process.wait();

@@ -1,4 +1,4 @@
-//! lunchd's units under a real systemd, with a real curl and a real browser, each test on a machine of its own.
+//! lunchd's units under a real systemd, with a real curl and a real browser, each test on its own machine.
 
 mod support;
 
@@ -26,7 +26,7 @@ fn machine_of(release: &str, name: &str, authority: &Authority, sockets: &str) -
     machine
 }
 
-/// Puts a file of an authority's into the machine, which has a /tmp of its own.
+/// Copies a file of an authority into the machine, which has its own /tmp.
 fn put(machine: &Machine, authority: &Authority, file: &str, path: &str) {
     let text = fs::read_to_string(authority.path(file)).unwrap();
     machine.shell(&format!("umask 077; cat >{path} <<'end'\n{text}end"));
@@ -57,7 +57,7 @@ fn a_dish_is_served_from_the_hardened_unit() {
             assert_eq!(version, spoken);
         }
     }
-    // One process with one thread, and a user of its own.
+    // One process with one thread, and its own user.
     let pid = machine.shell("systemctl show -P MainPID lunchd.service").trim().to_owned();
     assert_eq!(machine.shell(&format!("ls /proc/{pid}/task | wc -l; pgrep -xc lunchd")), "1\n1\n");
     assert_eq!(machine.shell(&format!("stat -c %u /proc/{pid}/environ")), "0\n", "not dumpable");
@@ -69,7 +69,7 @@ fn a_dish_is_served_from_the_hardened_unit() {
         assert_eq!(field(name), Some(value), "{name}");
     }
     assert_ne!(machine.shell(&format!("readlink /proc/{pid}/ns/net")), machine.shell("readlink /proc/1/ns/net"));
-    // What it was given, and how.
+    // The sockets that were passed, and their names.
     let journal = machine.journal("-u lunchd.service");
     assert!(journal.contains("LISTEN_FDS=2\n") && journal.contains("LISTEN_FDNAMES=http"), "{journal}");
     assert_eq!(machine.journal("--priority=warning -u 'lunchd*'"), "");
@@ -86,7 +86,7 @@ fn a_dish_is_served_from_the_hardened_unit() {
         assert_eq!(machine.shell(&format!("systemctl show -P {property} lunchd.service")).trim(), value);
     }
 
-    // Whichever socket is there first, and alone.
+    // Either socket first, and alone.
     machine.shell(&format!("systemctl stop {BOTH}"));
     machine.wait_for("! systemctl is-active lunchd.service");
     machine.shell("systemctl start lunchd-https.socket lunchd-http.socket");
@@ -96,7 +96,7 @@ fn a_dish_is_served_from_the_hardened_unit() {
     machine.shell(&format!("systemctl stop {BOTH} && systemctl start lunchd-https.socket"));
     assert_dish(&machine.shell(&format!("curl -sS --cacert {ca} https://localhost/")));
 
-    // Without a service manager: the certificate on 8443, or plain on 8080 to this host only.
+    // Without a service manager: https on 8443 with a certificate, or http on 8080 for this host only.
     let program = "/usr/local/libexec/small-services/lunchd";
     let alone = |arguments: &str, url: &str| {
         machine.shell(&format!(
@@ -109,7 +109,7 @@ fn a_dish_is_served_from_the_hardened_unit() {
     assert_dish(&alone(identity, "https://127.0.0.1:8443/"));
     assert_dish(&alone(identity, "https://[::1]:8443/"));
 
-    // And gone again.
+    // And closed again.
     machine.shell(&format!("make -C {} uninstall", support::repository().display()));
     assert_eq!(
         machine.shell("ls /usr/local/lib/systemd/system /usr/local/libexec 2>/dev/null | grep lunchd || true"),
@@ -118,16 +118,16 @@ fn a_dish_is_served_from_the_hardened_unit() {
 }
 
 #[test]
-fn a_renewed_certificate_comes_in_by_a_reload_and_no_connection_is_dropped() {
+fn a_reload_loads_a_renewed_certificate_and_drops_no_connection() {
     renewed("bookworm");
 }
 
 #[test]
-fn a_renewed_certificate_comes_in_by_a_reload_on_debian_13_too() {
+fn a_reload_loads_a_renewed_certificate_on_debian_13_too() {
     renewed("trixie");
 }
 
-/// A client that asks and asks over one connection, and adds an octet to /run/kept for every answer.
+/// A client that sends requests over one connection, and appends an octet to /run/kept for every answer.
 const KEPT: &str = "\
 import http.client, os, ssl
 client = http.client.HTTPSConnection(\"localhost\", context=ssl._create_unverified_context())
@@ -140,7 +140,7 @@ while not os.path.exists(\"/run/enough\"):
     open(\"/run/kept\", \"a\").write(\"x\")
 print(\"enough\")";
 
-/// Renews the certificate under load, as an administrator would: new files in /etc/lunchd, then a reload.
+/// Renews the certificate under load as an administrator would: new files in /etc/lunchd, then a reload.
 fn renewed(release: &str) {
     let (old, new) = (Authority::new(&format!("old-{release}")), Authority::new(&format!("new-{release}")));
     let machine = machine_of(release, &format!("renewed-{release}"), &old, BOTH);
@@ -153,8 +153,7 @@ fn renewed(release: &str) {
     let trusts = |ca: &str| format!("curl -sS --cacert {ca} https://localhost/");
     assert_dish(&machine.shell(&trusts(old_ca)));
     its_key_is_for_nobody_else(&machine);
-    // Clients all the while: curl after curl, each with ten requests over one connection. What one of them misses is in
-    // /run/missed.
+    // Clients all the while: one curl after another, each with ten requests over one connection. /run/missed lists failures.
     machine.shell(
         "for version in http1.1 http2; do (while ! [ -e /run/enough ]; do curl -sS --$version --cacert /run/both.pem \
          https://localhost/?[1-10] >/dev/null 2>>/run/missed || echo failed >>/run/missed; echo x >>/run/asked; done; \
@@ -166,7 +165,7 @@ fn renewed(release: &str) {
     };
     machine.wait_for("[ -s /run/asked ]");
     busy();
-    // And one that asks over one connection, from before to after.
+    // And one client that keeps its connection from before to after.
     machine.shell(&format!(
         "python3 -c '{KEPT}' </dev/null >/run/kept-over 2>&1 & until [ -s /run/kept ]; do sleep 0.1; done"
     ));
@@ -184,7 +183,7 @@ fn renewed(release: &str) {
     machine.shell("touch /run/enough");
     machine.wait_for("[ -e /run/over-http1.1 ] && [ -e /run/over-http2 ] && grep -qx enough /run/kept-over");
     assert_eq!(machine.shell("cat /run/missed"), "");
-    // By links too, as certbot's directories have them. What will not do is in the journal, and clients keep what they had.
+    // Also through links, as in certbot's directories. An unusable certificate is logged, and clients keep the previous one.
     machine.shell(
         "cd /etc/lunchd && mkdir /run/live && mv certificate.pem key.pem /run/live && ln -s /run/live/*.pem . && \
          systemctl reload lunchd.service && echo nonsense >/run/live/key.pem && systemctl reload lunchd.service",
@@ -192,18 +191,18 @@ fn renewed(release: &str) {
     let journal = |words: &str| {
         machine.wait_for(&format!("journalctl --sync && journalctl -q -u lunchd.service | grep -q '{words}'"));
     };
-    journal("going on with the certificate from before");
+    journal("keeping the previous certificate");
     assert_dish(&machine.shell(&trusts(new_ca)));
-    // And one that is not there fails the reload, and says so.
+    // A missing certificate fails the reload, with a message.
     machine.shell("rm /run/live/key.pem && ! systemctl reload lunchd.service 2>/dev/null");
     journal("cannot stat ./etc/lunchd/key.pem");
     assert_dish(&machine.shell(&trusts(new_ca)));
     assert_eq!(machine.shell("systemctl show -P MainPID lunchd.service"), pid);
-    // Nothing of it is left when the service is gone.
+    // Nothing of it is left when the service has stopped.
     machine.shell(&format!("systemctl stop {BOTH} && ! ls /run/lunchd 2>/dev/null"));
 }
 
-/// The copy of the key is read by lunchd, and by no other service and no person; nor can lunchd's user change it.
+/// Only lunchd can read the copy of the key, no other service and no user. lunchd's user cannot change it.
 fn its_key_is_for_nobody_else(machine: &Machine) {
     let refused = |user: &str, act: &str| {
         machine.shell(&format!(
@@ -221,12 +220,12 @@ fn its_key_is_for_nobody_else(machine: &Machine) {
     refused(own, "cat /etc/lunchd/key.pem");
     refused(own, "tee /run/lunchd/key.pem </dev/null");
     refused(own, "rm -f /run/lunchd/key.pem");
-    // Another service of systemd's, with a user of its own.
+    // Another service with its own user.
     machine.shell(
         "! systemd-run --quiet --wait --pipe -p DynamicUser=yes cat /run/lunchd/key.pem 2>/run/refused && \
          grep -q 'Permission denied' /run/refused",
     );
-    // In the service's own view nobody can write to it.
+    // In the service's own view it is read-only.
     machine.shell(&format!("grep -q ' /run/lunchd ro,' /proc/{pid}/mountinfo"));
 }
 
@@ -239,7 +238,7 @@ fn http_alone_is_served_without_a_certificate_and_https_says_what_it_lacks() {
     machine.shell("systemctl reload lunchd.service");
     assert_dish(&machine.shell("curl -sS http://localhost/"));
     let journal = machine.journal("-u lunchd.service");
-    assert!(journal.contains("without a certificate, which http has no need of"), "{journal}");
+    assert!(journal.contains("serving http only, without a certificate"), "{journal}");
     assert_eq!(machine.journal("--priority=warning -u lunchd.service"), "");
     for (there, words) in [
         ("true", "cannot read /run/lunchd/certificate.pem"),
@@ -257,7 +256,7 @@ fn a_browser_shows_a_dish() {
     let machine = machine("browser", &authority, BOTH);
     let folder = support::Folder::new("browser");
     let picture = folder.path().join("lunchd.png");
-    // The browser trusts this very certificate; what else it finds wrong with it stays an error.
+    // The browser trusts exactly this certificate. Any other problem with it stays an error.
     let pin = machine.shell(
         "openssl x509 -in /etc/lunchd/certificate.pem -pubkey -noout | openssl pkey -pubin -outform der | \
          openssl dgst -sha256 -binary | base64",
@@ -271,7 +270,7 @@ fn a_browser_shows_a_dish() {
     browse("two", &format!("--screenshot={}", picture.display()));
     let picture = fs::read(picture).unwrap();
     assert!(picture.starts_with(b"\x89PNG\r\n"));
-    // Two more octets are its size; a page without its style or letters is much smaller (4 KB).
+    // Two octets of the file are its size. A page without style or letters is much smaller (4 KB).
     assert_eq!(&picture[16..24], [0, 0, 3, 132, 0, 0, 2, 88]);
     assert!(picture.len() > 8000, "{} octets: hardly a page with its style", picture.len());
     fs::write(support::repository().join("target/lunchd.png"), picture).unwrap();
@@ -290,7 +289,7 @@ fn a_browser_that_trusts_the_certificate_of_the_documentation_opens_the_page() {
     machine.shell(&format!("openssl req -x509{} 2>/dev/null", command.join("\n").split('#').next().unwrap()));
     let folder = support::Folder::new("readme");
     folder.file("certificate.pem", machine.shell("cat /etc/lunchd/certificate.pem"));
-    // Chromium on Linux trusts whom the user's NSS database trusts.
+    // Chromium on Linux trusts the authorities in the user's NSS database.
     let store = folder.path().join(".pki/nssdb");
     fs::create_dir_all(&store).unwrap();
     for arguments in [&["-N", "--empty-password"][..], &["-A", "-n", "lunchd", "-t", "C,,", "-i", "certificate.pem"]] {
@@ -302,7 +301,7 @@ fn a_browser_that_trusts_the_certificate_of_the_documentation_opens_the_page() {
     assert_dish(&heading(&page));
 }
 
-/// Has a browser, in the machine's network, do something with a page; the folder is its home.
+/// Runs a browser on a page in the machine's network. The folder is its home.
 fn browse(machine: &Machine, folder: &support::Folder, profile: &str, what: &str) -> String {
     let shown = machine.client(&format!(
         "env -u DBUS_SESSION_BUS_ADDRESS HOME={0} chromium --headless=new --no-sandbox --disable-gpu --disable-quic \
@@ -313,7 +312,7 @@ fn browse(machine: &Machine, folder: &support::Folder, profile: &str, what: &str
     String::from_utf8(shown).unwrap()
 }
 
-/// What a page says, as a line.
+/// The text of a page, as one line.
 fn heading(page: &str) -> String {
     let heading = page.split_once("<h1>").unwrap_or_else(|| panic!("{page}")).1.split_once("</h1>").unwrap().0;
     format!("{heading}\n")

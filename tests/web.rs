@@ -1,4 +1,4 @@
-//! lunchd as the network sees it: what it answers, and what it never does.
+//! lunchd as its clients see it: what it answers, and what it never does.
 
 mod support;
 
@@ -11,7 +11,7 @@ use std::os::unix::net::UnixListener;
 use support::web::{Authority, EC, Lunchd, assert_dish, curl, dishes, try_curl};
 use support::{Folder, HUNG};
 
-/// One that serves HTTP, or leads from it to the other.
+/// A lunchd that redirects from HTTP to HTTPS.
 fn both(authority: &Authority, more: &[&str]) -> (Lunchd, SocketAddr, SocketAddr) {
     authority.certify("site", EC, 1);
     let (certificate, key) = (authority.path("site.pem"), authority.path("site.key"));
@@ -36,7 +36,7 @@ fn connected(address: SocketAddr) -> TcpStream {
     client
 }
 
-/// Sends octets as they are, and returns all that comes.
+/// Sends these octets, and returns everything that arrives.
 fn raw(address: SocketAddr, request: &str) -> String {
     let mut client = connected(address);
     client.write_all(request.as_bytes()).unwrap();
@@ -51,7 +51,7 @@ fn field<'a>(reply: &'a str, name: &str) -> Option<&'a str> {
 }
 
 #[test]
-fn by_hand_it_says_where_it_serves_and_sighup_does_not_end_it() {
+fn started_by_hand_it_logs_its_address_and_sighup_does_not_end_it() {
     let mut lunchd = Lunchd::start(&["--listen", "http://localhost:0"]);
     let address = lunchd.address("http");
     assert!(!lunchd.log().contains("LISTEN_"), "{}", lunchd.log());
@@ -60,7 +60,7 @@ fn by_hand_it_says_where_it_serves_and_sighup_does_not_end_it() {
     assert_eq!(lunchd.process.0.try_wait().unwrap(), None);
     let log = Lunchd::start(&["--listen", "http://elsewhere.example:80"]).ended(2);
     assert!(log.contains("'elsewhere.example' is not in /etc/hosts"), "{log}");
-    // Without names there is nothing to tell its sockets by.
+    // Without names the sockets cannot be told apart.
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let words = format!("descriptor 3, named tcp://{}: it is neither", socket.local_addr().unwrap());
     let log = Lunchd::passed(&[&socket.into()], "", &[]).ended(1);
@@ -68,7 +68,7 @@ fn by_hand_it_says_where_it_serves_and_sighup_does_not_end_it() {
 }
 
 #[test]
-fn http_leads_to_the_same_place_over_https() {
+fn http_redirects_to_the_same_address_over_https() {
     let authority = Authority::new("leads");
     let (_lunchd, http, https) = both(&authority, &[]);
     let port = https.port();
@@ -80,14 +80,14 @@ fn http_leads_to_the_same_place_over_https() {
         ("GET /\"{}|^", "localhost:1", "https://localhost:P/%22%7B%7D%7C%5E"),
         ("OPTIONS *", "localhost:1", "https://localhost:P/"),
         ("GET http://other.example:1/x", "localhost", "https://other.example:P/x"),
-        // Who names no port came by that of HTTP, whatever it is mapped to here.
+        // A client that names no port used HTTP's standard port, whatever it is mapped to here.
         ("GET /", "localhost", "https://localhost/"),
         ("GET /", "localhost:", "https://localhost/"),
         ("DELETE /?a", "[::1]", "https://[::1]/?a"),
         ("GET http://other.example/x", "localhost:1", "https://other.example/x"),
     ] {
         let reply = raw(http, &format!("{request} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
-        // Every client knows 301, and may make a GET of another request then: 308 says not to.
+        // Every client knows 301, but may change the method to GET. 308 forbids that.
         let status = if request.starts_with("GET") || request.starts_with("HEAD") { "301" } else { "308" };
         assert!(reply.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {reply}");
         assert_eq!(field(&reply, "location"), Some(expected.replace('P', &port.to_string()).as_str()), "{request}");
@@ -95,13 +95,13 @@ fn http_leads_to_the_same_place_over_https() {
 }
 
 #[test]
-fn options_for_https_without_a_socket_for_it_are_on_the_log() {
+fn https_options_without_an_https_socket_are_logged() {
     let lunchd = Lunchd::start(&["--listen", "http://127.0.0.1:0", "--https-port", "443"]);
-    lunchd.wait_for("--https-port and --hsts do nothing without a socket for https here");
+    lunchd.wait_for("--https-port and --hsts have no effect without an https socket");
 }
 
 #[test]
-fn behind_a_port_mapping_http_leads_to_the_port_that_was_named() {
+fn behind_a_port_mapping_http_redirects_to_the_named_port() {
     let authority = Authority::new("mapped");
     for (public, expected) in [("443", "https://site.example/a?b"), ("4443", "https://site.example:4443/a?b")] {
         let (_lunchd, http, _) = both(&authority, &["--https-port", public]);
@@ -115,7 +115,7 @@ fn behind_a_port_mapping_http_leads_to_the_port_that_was_named() {
 }
 
 #[test]
-fn browsers_are_told_to_come_by_https_only_where_the_whole_host_is_here_or_as_asked() {
+fn hsts_is_sent_by_default_if_https_is_on_port_443_or_as_configured() {
     let authority = Authority::new("strict");
     let ca = authority.path("ca.pem");
     for (arguments, expected) in [
@@ -124,14 +124,14 @@ fn browsers_are_told_to_come_by_https_only_where_the_whole_host_is_here_or_as_as
         (&["--https-port", "4443"], None),
         (&["--https-port", "443", "--hsts", "off"], None),
         (&["--hsts", "86400"], Some("max-age=86400")),
-        // To have those forget it that remember.
+        // To make browsers forget it.
         (&["--https-port", "443", "--hsts", "0"], Some("max-age=0")),
     ] {
         let (_lunchd, http, https) = both(&authority, arguments);
         let url = format!("https://localhost:{}/", https.port());
         let secure = curl(&["--http1.1", "--include", "--cacert", &ca, &url]);
         assert_eq!(field(&secure, "strict-transport-security"), expected, "{arguments:?}: {secure}");
-        // Where anybody may write it, it means nothing (RFC 6797, section 7.2).
+        // Over plain HTTP it has no meaning (RFC 6797, section 7.2).
         let plain = raw(http, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         assert_eq!(field(&plain, "strict-transport-security"), None, "{arguments:?}: {plain}");
     }
@@ -149,15 +149,15 @@ fn a_socket_for_http_alone_needs_no_certificate() {
     let listener = OwnedFd::from(listener);
     let lunchd = Lunchd::passed(&[&listener], "http", &identity);
     assert_dish(&curl(&[&url]));
-    assert!(lunchd.log().contains("without a certificate, which http has no need of"), "{}", lunchd.log());
+    assert!(lunchd.log().contains("serving http only, without a certificate"), "{}", lunchd.log());
     drop(lunchd);
-    // Where there is https too it is a mistake, and so is one that is there and will not do.
+    // With https it is an error, and so is an existing but unusable certificate.
     let log = Lunchd::passed(&[&listener, &listener], "http:https", &identity).ended(1);
     assert!(log.contains("certificate.pem: No such file"), "{log}");
     folder.file("certificate.pem", "nonsense");
     let log = Lunchd::passed(&[&listener], "http", &identity).ended(1);
-    assert!(log.contains("holds no certificate in PEM"), "{log}");
-    // As it is by hand, where somebody named it on purpose.
+    assert!(log.contains("contains no certificate in PEM"), "{log}");
+    // As when started by hand, where the certificate was named on purpose.
     let log = Lunchd::start(&["--certificate", &path("x"), "--key", &path("y"), "--listen", "http://127.0.0.1:0"]);
     assert!(log.ended(1).contains("No such file"));
 }
@@ -171,14 +171,14 @@ fn a_certificate_that_browsers_refuse_is_served_with_a_warning() {
         let (certificate, key) = (authority.path(&format!("{name}.pem")), authority.path(&format!("{name}.key")));
         let lunchd = Lunchd::start(&["--certificate", &certificate, "--key", &key, "--listen", "https://127.0.0.1:0"]);
         let url = format!("https://localhost:{}/", lunchd.address("https").port());
-        // curl does not mind.
+        // curl accepts it.
         assert_dish(&curl(&["--insecure", &url]));
-        let warnings = |log: String| log.lines().filter(|line| line.contains("no browser")).count();
+        let warnings = |log: String| log.lines().filter(|line| line.contains("browsers refuse")).count();
         let before = warnings(lunchd.log());
         lunchd.process.signal("HUP");
         lunchd.wait_for("the certificate was read again");
         support::wait_until(|| warnings(lunchd.log()) == 2 * before);
-        lunchd.log().lines().find_map(|line| line.split_once("no browser").map(|(_, why)| why.to_owned()))
+        lunchd.log().lines().find_map(|line| line.split_once("browsers refuse").map(|(_, why)| why.to_owned()))
     };
     for (name, key) in [("p256", EC), ("p384", "ec -pkeyopt ec_paramgen_curve:P-384"), ("rsa", "rsa:2048")] {
         authority.certify(name, key, 1);
@@ -189,7 +189,7 @@ fn a_certificate_that_browsers_refuse_is_served_with_a_warning() {
     authority.folder().file("leaf", "basicConstraints=CA:FALSE\n");
     authority.certify("nameless", EC, 1);
     for (authority, name, words) in [
-        (&authority, "ed25519", "its key is Ed25519; make one with P-256"),
+        (&authority, "ed25519", "its key is Ed25519; create a key with P-256"),
         (&edwards, "by-ed25519", "it is signed with Ed25519; have it signed"),
         (&authority, "nameless", "it has no subjectAltName"),
     ] {
@@ -199,7 +199,7 @@ fn a_certificate_that_browsers_refuse_is_served_with_a_warning() {
 }
 
 #[test]
-fn a_host_that_is_none_gets_400_and_nothing_is_reflected() {
+fn an_invalid_host_gets_400_and_nothing_is_reflected() {
     let authority = Authority::new("hosts");
     let (_lunchd, redirecting, _) = both(&authority, &[]);
     let (_other, serving) = plain(&[]);
@@ -224,10 +224,10 @@ fn a_host_that_is_none_gets_400_and_nothing_is_reflected() {
             assert!(reply.starts_with("HTTP/1.1 400 ") && !reply.contains("reflected"), "{line}: {reply}");
         }
     }
-    // HTTP/1.0 need not say a host, where none has to be known.
+    // HTTP/1.0 need not name a host, if none is needed.
     assert!(raw(serving, "GET / HTTP/1.0\r\n\r\n").starts_with("HTTP/1.0 200 "));
     assert!(raw(redirecting, "GET / HTTP/1.0\r\n\r\n").starts_with("HTTP/1.0 400 "));
-    // Nor does anything of a request come back otherwise.
+    // No other part of a request is reflected either.
     let reply = raw(
         serving,
         "GET /reflected?reflected HTTP/1.1\r\nHost: reflected.example\r\nX-A: reflected\r\nConnection: close\r\n\r\n",
@@ -236,7 +236,7 @@ fn a_host_that_is_none_gets_400_and_nothing_is_reflected() {
 }
 
 #[test]
-fn a_dish_comes_as_page_as_text_and_as_json() {
+fn a_dish_is_served_as_html_text_and_json() {
     let authority = Authority::new("forms");
     let (_lunchd, _, https) = both(&authority, &[]);
     let url = format!("https://localhost:{}/", https.port());
@@ -270,7 +270,7 @@ fn a_dish_comes_as_page_as_text_and_as_json() {
         ] {
             assert!(head.contains(line), "no {line:?} in {head}");
         }
-        // Browsers would take it for all ports of the host.
+        // Browsers would apply it to all ports of the host.
         assert!(!head.contains("cookie") && !head.contains("strict-transport-security"), "{head}");
 
         let status = |more: &[&str]| get(&[&["--output", "/dev/null", "--write-out", "%{http_code}"], more].concat());
@@ -288,7 +288,7 @@ fn a_dish_comes_as_page_as_text_and_as_json() {
 }
 
 #[test]
-fn any_collection_is_served_and_none_becomes_markup() {
+fn any_collection_is_served_and_its_markup_escaped() {
     let folder = Folder::new("collections");
     let path = |name: &str, text: &str| folder.file(name, text).to_str().unwrap().to_owned();
     let (one, never) = (path("one", "<b>\"one\" & 'two'</b>\nand more\n"), path("never", "never\n"));
@@ -310,7 +310,7 @@ fn every_kind_of_key_serves_both_versions_of_tls() {
     for (name, key) in [("rsa", "rsa:2048"), ("ec", EC), ("ed25519", "ed25519")] {
         authority.certify(name, key, 1);
         let (certificate, key) = (authority.path(&format!("{name}.pem")), authority.path(&format!("{name}.key")));
-        // One dash, as in times of old.
+        // A single dash, in the old style.
         let arguments = ["-certificate", &certificate, "-key", &key, "--listen", "https://127.0.0.1:0"];
         let lunchd = Lunchd::start(&arguments);
         let url = format!("https://localhost:{}/", lunchd.address("https").port());
@@ -325,7 +325,7 @@ fn every_kind_of_key_serves_both_versions_of_tls() {
 }
 
 #[test]
-fn a_chain_is_sent_whole() {
+fn the_whole_chain_is_sent() {
     let root = Authority::new("root");
     root.folder().file("leaf", "basicConstraints=critical,CA:TRUE\n");
     root.certify("between", EC, 1);
@@ -343,7 +343,7 @@ fn a_chain_is_sent_whole() {
 }
 
 #[test]
-fn a_certificate_that_will_not_do_is_one_sentence_and_no_socket_is_bound() {
+fn an_unusable_certificate_is_one_sentence_and_no_socket_is_bound() {
     let authority = Authority::new("mistakes");
     for (name, key) in
         [("good", EC), ("other", EC), ("short", "rsa:1024"), ("p521", "ec -pkeyopt ec_paramgen_curve:P-521")]
@@ -376,51 +376,51 @@ fn a_certificate_that_will_not_do_is_one_sentence_and_no_socket_is_bound() {
         let log = Lunchd::start(&arguments).ended(1);
         assert!(log.starts_with("lunchd: ") && log.lines().count() == 1, "{log}");
         assert!(log.contains(&authority.path(named)) && log.contains(words) && log.contains("; "), "{words}: {log}");
-        // Neither Rust's own form of an error nor anything of a key, as text or as numbers.
+        // Neither Rust's debug format of an error nor any part of a key, as text or as numbers.
         assert!(!["Error", "MIG", "77, 73, 71"].iter().any(|never| log.contains(never)), "{log}");
     };
     mistake("missing.pem", "good.key", "missing.pem", "No such file");
     mistake("good.pem", "missing.key", "missing.key", "No such file");
     mistake("", "good.key", "", "it is no regular file");
     mistake("good.pem", "other.key", "other.key", "does not belong to the certificate");
-    mistake("good.pem", "short.key", "short.key", "RSA of 2,048 to");
-    mistake("short.pem", "short.key", "short.key", "RSA of 2,048 to");
+    mistake("good.pem", "short.key", "short.key", "RSA key of 2,048 to");
+    mistake("short.pem", "short.key", "short.key", "RSA key of 2,048 to");
     mistake("p521.pem", "p521.key", "p521.key", "P-256 or P-384");
-    mistake("good.pem", "pkcs8.key", "pkcs8.key", "needs a passphrase");
-    mistake("good.pem", "traditional.key", "traditional.key", "needs a passphrase");
-    mistake("good.key", "good.key", "good.key", "holds no certificate in PEM");
-    mistake("good.pem", "good.pem", "good.pem", "holds no key in PEM");
+    mistake("good.pem", "pkcs8.key", "pkcs8.key", "has a passphrase");
+    mistake("good.pem", "traditional.key", "traditional.key", "has a passphrase");
+    mistake("good.key", "good.key", "good.key", "contains no certificate in PEM");
+    mistake("good.pem", "good.pem", "good.pem", "contains no key in PEM");
     mistake("empty", "good.key", "empty", "it is empty");
     mistake("good.pem", "blank", "blank", "it is empty");
     mistake("good.der", "good.key", "good.der", "it is binary");
     mistake("good.pem", "good.key.der", "good.key.der", "it is binary");
-    mistake("cut off", "good.key", "cut off", "is not whole, or damaged");
-    mistake("scrawled", "good.key", "scrawled", "is not whole, or damaged");
+    mistake("cut off", "good.key", "cut off", "is incomplete or damaged");
+    mistake("scrawled", "good.key", "scrawled", "is incomplete or damaged");
     mistake("nonsense", "good.key", "nonsense", "certificate 1 in");
     mistake("chain with nonsense", "good.key", "chain with nonsense", "certificate 2 in");
-    mistake("chain upside down", "good.key", "chain upside down", "put the server's own first");
-    mistake("chain with a stranger", "good.key", "chain with a stranger", "put the server's own first");
+    mistake("chain upside down", "good.key", "chain upside down", "put the server's first");
+    mistake("chain with a stranger", "good.key", "chain with a stranger", "put the server's first");
     mistake("v1.pem", "good.key", "v1.pem", "X.509 version 1");
-    // A key whose line ends are lost, in either place: no octet of it is on the log, as text or as numbers.
+    // A key without line ends, in either file: no octet of it is on the log, as text or as numbers.
     let key = fs::read_to_string(authority.path("good.key")).unwrap();
     authority.folder().file("line", key.replace('\n', ""));
     authority.folder().file("begun", key.replacen("-----\n", "-----", 1));
     for name in ["line", "begun"] {
         for (certificate, key) in [("good.pem", name), (name, "good.key")] {
-            mistake(certificate, key, name, "is not whole, or damaged");
+            mistake(certificate, key, name, "is incomplete or damaged");
         }
     }
     let (certificate, key) = (authority.path("good.pem"), authority.path("good.key"));
     for half in [["--certificate", &certificate], ["--key", &key]] {
         let log = Lunchd::start(&half).ended(1);
-        assert!(log.contains(" is there, and --") && log.lines().count() == 1, "{log}");
+        assert!(log.contains(" requires --") && log.lines().count() == 1, "{log}");
     }
     let log = Lunchd::start(&["--listen", "https://127.0.0.1:0"]).ended(1);
-    assert!(log.contains("there is no certificate for https"), "{log}");
+    assert!(log.contains("https requires a certificate"), "{log}");
 }
 
 #[test]
-fn a_certificate_that_has_expired_is_served_with_a_warning_and_never_takes_the_place_of_another() {
+fn an_expired_certificate_is_served_with_a_warning_and_never_replaces_another() {
     let authority = Authority::new("expired");
     authority.certify("old", EC, -1);
     authority.certify("good", EC, 1);
@@ -431,7 +431,7 @@ fn a_certificate_that_has_expired_is_served_with_a_warning_and_never_takes_the_p
     let lunchd = serve("old");
     let url = format!("https://localhost:{}/", lunchd.address("https").port());
     assert!(lunchd.log().contains("old.pem expired on 20") && lunchd.log().contains("renew it"), "{}", lunchd.log());
-    // Clients say so too, and may go on.
+    // Clients report it too, and may continue.
     let output = try_curl(&["--cacert", &authority.path("ca.pem"), &url]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("expired"), "{output:?}");
     assert_dish(&curl(&["--insecure", &url]));
@@ -441,13 +441,13 @@ fn a_certificate_that_has_expired_is_served_with_a_warning_and_never_takes_the_p
         fs::rename(authority.path(&format!("old.{file}")), authority.path(&format!("good.{file}"))).unwrap();
     }
     lunchd.process.signal("HUP");
-    lunchd.wait_for("going on with the certificate from before: the certificate in");
+    lunchd.wait_for("keeping the previous certificate: the certificate in");
     assert!(lunchd.log().contains("good.pem expired on 20"), "{}", lunchd.log());
     assert_dish(&curl(&["--cacert", &authority.path("ca.pem"), &url]));
 }
 
 #[test]
-fn a_mistake_in_the_fortunes_is_one_sentence_and_no_socket_is_bound() {
+fn an_error_in_the_fortunes_is_one_sentence_and_no_socket_is_bound() {
     let folder = Folder::new("no-fortunes");
     let path = |name: &str, text: &str| folder.file(name, text).to_str().unwrap().to_owned();
     let (lengthy, missing) = (path("long", &"x".repeat(1000)), folder.path().join("missing").display().to_string());
@@ -458,7 +458,7 @@ fn a_mistake_in_the_fortunes_is_one_sentence_and_no_socket_is_bound() {
         (vec!["--daily", "--zone", "Nowhere"], 1, "the time zone --zone=Nowhere cannot be used"),
         (vec!["-m", "x"], 1, "-f, -m, -c and -w are for a terminal"),
         (vec!["--bad"], 2, "after --fortunes: unexpected argument '--bad' found; see `qotd --help`"),
-        (vec![&lengthy, "--sandbox", "off"], 2, "name lunchd's own options before --fortunes"),
+        (vec![&lengthy, "--sandbox", "off"], 2, "put lunchd's own options before --fortunes"),
     ] {
         let log =
             Lunchd::start(&[&["--listen", "http://127.0.0.1:0", "--fortunes"], &fortunes[..]].concat()).ended(code);
@@ -523,11 +523,11 @@ fn sockets_are_known_by_their_names_in_any_order() {
     assert!(log.contains("no socket is named http or https; set FileDescriptorName="), "{log}");
     let datagrams = OwnedFd::from(UdpSocket::bind("127.0.0.1:0").unwrap());
     let log = Lunchd::passed(&[&datagrams], "http", &[]).ended(1);
-    assert!(log.contains("descriptor 3, named http, is no listening stream socket"), "{log}");
+    assert!(log.contains("descriptor 3, named http, is not a listening stream socket"), "{log}");
 }
 
 #[test]
-fn everybody_gets_every_dish_in_the_end() {
+fn every_dish_is_served_eventually() {
     let (_lunchd, http) = plain(&[]);
     let mut missing: std::collections::BTreeSet<_> = dishes().into_iter().collect();
     let mut client = connected(http);
@@ -547,8 +547,8 @@ fn everybody_gets_every_dish_in_the_end() {
 }
 
 #[test]
-fn curl_takes_no_certificate_of_another_authority() {
-    // What the other tests rest on: that curl looks.
+fn curl_refuses_a_certificate_of_another_authority() {
+    // The other tests rely on curl's checks.
     let (authority, other) = (Authority::new("ours"), Authority::new("theirs"));
     let (_lunchd, _, https) = both(&authority, &[]);
     let url = format!("https://localhost:{}/", https.port());

@@ -1,4 +1,4 @@
-//! lunchd's limits, its certificate's renewal and its lock-down.
+//! lunchd's limits, the renewal of its certificate, and its lock-down.
 
 mod support;
 
@@ -41,7 +41,7 @@ fn connected(address: SocketAddr) -> TcpStream {
     client
 }
 
-/// Asks over a connection that stays open; whether it was answered.
+/// Sends a request over a connection that stays open. Returns whether it was answered.
 fn ask(client: &mut TcpStream) -> bool {
     client.write_all(REQUEST).is_ok() && is_answered(client)
 }
@@ -52,7 +52,7 @@ fn ask_over_tls(authority: &Authority, https: SocketAddr) -> bool {
     try_curl(&["--cacert", &authority.path("ca.pem"), &url]).status.success()
 }
 
-/// How much comes next: nothing if the server has ended the connection, in whatever way. One that does neither hangs.
+/// The length of the next read: 0 if the server has ended the connection in any way. Panics if it does neither.
 fn next(client: &mut TcpStream, piece: &mut [u8]) -> usize {
     client.read(piece).unwrap_or_else(|error| {
         assert_ne!(error.kind(), ErrorKind::WouldBlock, "it hangs");
@@ -60,7 +60,7 @@ fn next(client: &mut TcpStream, piece: &mut [u8]) -> usize {
     })
 }
 
-/// Whether a whole dish comes.
+/// Whether a whole dish arrives.
 fn is_answered(client: &mut TcpStream) -> bool {
     let mut reply = Vec::new();
     let mut piece = [0; 4096];
@@ -78,18 +78,18 @@ fn is_answered(client: &mut TcpStream) -> bool {
     }
 }
 
-/// Whether the server has ended the connection, in whatever way, without another word.
-fn let_go(client: &mut TcpStream) -> bool {
+/// Whether the server has ended the connection in any way, without further octets.
+fn is_closed(client: &mut TcpStream) -> bool {
     next(client, &mut [0; 64]) == 0
 }
 
 #[test]
-fn a_client_that_does_nothing_is_let_go() {
+fn the_connection_of_an_idle_client_is_closed() {
     let authority = Authority::new("idle");
     let (_lunchd, https) = secure(&authority, &["--idle-timeout", "1"]);
     let (_other, http) = plain(&["--idle-timeout", "1"]);
     for (address, beginning) in [(https, &b"\x16\x03\x01"[..]), (http, &REQUEST[..20])] {
-        assert!(let_go(&mut connected(address)), "it said nothing");
+        assert!(is_closed(&mut connected(address)), "it said nothing");
         let mut client = connected(address);
         client.write_all(beginning).unwrap();
         let last_word = support::read_all(&mut client);
@@ -98,8 +98,8 @@ fn a_client_that_does_nothing_is_let_go() {
     }
     let mut client = connected(http);
     assert!(ask(&mut client));
-    assert!(let_go(&mut client), "it was served");
-    // One that speaks HTTP/2, with a handshake behind it.
+    assert!(is_closed(&mut client), "it was served");
+    // An HTTP/2 client after its handshake.
     let mut openssl = tool("openssl");
     openssl.args(["s_client", "-quiet", "-alpn", "h2", "-connect", &https.to_string()]).stdin(Stdio::piped());
     let mut idle = Process::start(openssl.stdout(Stdio::piped()).stderr(Stdio::null()));
@@ -111,11 +111,11 @@ fn a_client_that_does_nothing_is_let_go() {
 }
 
 #[test]
-fn a_client_that_sends_slowly_or_does_not_read_is_let_go() {
+fn the_connection_of_a_client_that_sends_slowly_or_does_not_read_is_closed() {
     let (lunchd, http) = plain(&["--idle-timeout", "1"]);
     let mut client = connected(http);
     client.write_all(b"GET / HTTP/1.1\r\nX: ").unwrap();
-    // So slowly that the time is up long before the head is too large (16 KiB).
+    // So slowly that the time is up long before the head is too long (16 KiB).
     client.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let (mut sent, mut reply) = (0, Vec::new());
     wait_until(|| {
@@ -124,7 +124,7 @@ fn a_client_that_sends_slowly_or_does_not_read_is_let_go() {
     });
     assert!(sent < 8192 && !reply.starts_with(b"HTTP/1.1 431 "), "{sent} octets: {}", String::from_utf8_lossy(&reply));
     let before = lunchd.descriptors();
-    // Asks and asks, and never reads: what it does not read stays in the kernel, and then the server cannot write.
+    // Sends requests and never reads: the kernel buffers the answers until the server cannot write.
     let mut client = connected(http);
     let many = REQUEST.repeat(1000);
     wait_until(|| client.write_all(&many).is_err());
@@ -133,8 +133,8 @@ fn a_client_that_sends_slowly_or_does_not_read_is_let_go() {
 }
 
 #[test]
-fn a_request_with_a_body_is_answered_at_once_and_the_answer_arrives_however_much_the_client_sends() {
-    // No answer would come before the idle time, which no test waits for.
+fn a_request_with_a_body_of_any_length_is_answered_at_once() {
+    // The idle time is longer than any test waits, so no answer would come before it.
     let (_lunchd, http) = plain(&["--idle-timeout", "10000"]);
     let answer = |mut client: TcpStream, code: &str| {
         let reply = String::from_utf8(support::read_all(&mut client)).unwrap();
@@ -147,7 +147,7 @@ fn a_request_with_a_body_is_answered_at_once_and_the_answer_arrives_however_much
             answer(slow, "405");
         }
     }
-    // One that sends all that it has before it reads anything.
+    // A client that sends everything before it reads.
     let large = vec![b'x'; 20_000_000];
     let mut busy = connected(http);
     write!(busy, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20000000\r\n\r\n").unwrap();
@@ -165,8 +165,8 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// Asks 32 times over one HTTP/2 connection and lets nothing of the answers come but their heads. Returns when all are
-/// there, or the connection is over.
+/// Sends 32 requests over one HTTP/2 connection and accepts only the heads of the answers. Returns when all heads have arrived, or
+/// the connection has ended.
 fn ask_and_take_nothing(https: SocketAddr) -> Process {
     let mut openssl = tool("openssl");
     openssl.args(["s_client", "-quiet", "-alpn", "h2", "-connect", &https.to_string()]).stdin(Stdio::piped());
@@ -192,7 +192,7 @@ fn ask_and_take_nothing(https: SocketAddr) -> Process {
 }
 
 #[test]
-fn clients_that_take_no_answer_fill_no_more_memory_than_there_is_for_all() {
+fn clients_that_do_not_read_fill_no_more_than_the_shared_budget() {
     let authority = Authority::new("memory");
     let folder = Folder::new("long");
     let text = format!("{}\n", "x".repeat(1_047_999));
@@ -202,7 +202,7 @@ fn clients_that_take_no_answer_fill_no_more_memory_than_there_is_for_all() {
     let url = format!("https://localhost:{}/", https.port());
     let ca = authority.path("ca.pem");
     let get = || curl(&["--cacert", &ca, "--include", &url]);
-    // 64 of them leave no room for another; then the oldest client is let go.
+    // 64 of them exhaust the budget. Then the oldest client is evicted.
     let mut first = ask_and_take_nothing(https);
     let second = ask_and_take_nothing(https);
     let refused = get();
@@ -217,21 +217,21 @@ fn clients_that_take_no_answer_fill_no_more_memory_than_there_is_for_all() {
 }
 
 #[test]
-fn a_connection_ends_in_time_however_busy() {
+fn a_busy_connection_ends_at_its_time_limit() {
     let (_lunchd, http) = plain(&["--connection-timeout", "1"]);
     let mut client = connected(http);
     wait_until(|| !ask(&mut client));
 }
 
 #[test]
-fn a_handshake_that_does_not_begin_has_no_more_time_than_the_connection() {
+fn a_handshake_that_does_not_begin_ends_at_the_connection_timeout() {
     let authority = Authority::new("handshake");
     let (_lunchd, https) = secure(&authority, &["--idle-timeout", "1000", "--connection-timeout", "1"]);
-    assert!(let_go(&mut connected(https)));
+    assert!(is_closed(&mut connected(https)));
 }
 
 #[test]
-fn of_an_answer_in_pieces_the_kernel_holds_none_back() {
+fn the_kernel_delays_no_piece_of_an_answer() {
     let folder = Folder::new("pieces");
     let cookies = folder.file("cookies", "twenty octets a line".repeat(50) + "\n");
     let long = folder.file("long", ("twenty octets a line\n".repeat(20_000) + "%\n").repeat(2));
@@ -257,8 +257,8 @@ fn one_connection_too_many_evicts_the_longest_idle_one() {
     let (_lunchd, http) = plain(&["--max-connections", "2", "--max-per-source", "2", "--idle-timeout", "1000"]);
     let (mut first, mut second) = (connected(http), connected(http));
     assert!(ask(&mut first) && ask(&mut second) && ask(&mut first));
-    // A third from the same source has no place; from elsewhere it has the second's.
-    assert!(let_go(&mut connected(http)));
+    // A third connection from the same source gets no slot. One from elsewhere gets the second's.
+    assert!(is_closed(&mut connected(http)));
     drop(first);
     let mut third = connected(http);
     wait_until(|| {
@@ -267,20 +267,20 @@ fn one_connection_too_many_evicts_the_longest_idle_one() {
     });
     let elsewhere = ["--interface", "127.0.0.2", &format!("http://{http}/")];
     assert_dish(&curl(&elsewhere));
-    assert!(let_go(&mut second));
+    assert!(is_closed(&mut second));
     assert!(ask(&mut third));
 }
 
 #[test]
-fn told_to_stop_it_serves_what_was_begun() {
+fn before_it_stops_it_answers_requests_in_progress() {
     let (mut lunchd, http) = plain(&[]);
-    // All connections were over once: that is no reason to stop at once later.
+    // All connections had ended once. It must not stop early because of that.
     let mut first = connected(http);
     first.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
     first.read_to_string(&mut String::new()).unwrap();
     let mut client = connected(http);
     client.write_all(&REQUEST[..20]).unwrap();
-    // Who came later is answered: the half has arrived.
+    // A later client is answered, so the half has arrived.
     assert!(ask(&mut connected(http)));
     lunchd.process.signal("TERM");
     wait_until(|| TcpStream::connect(http).is_err());
@@ -292,7 +292,7 @@ fn told_to_stop_it_serves_what_was_begun() {
     assert_eq!(lunchd.log().lines().filter(|line| !line.contains("LISTEN_")).count(), 1, "{}", lunchd.log());
 }
 
-/// Ends the load, also when the test fails.
+/// Ends the load, also if the test fails.
 struct Enough<'a>(&'a AtomicBool);
 
 impl Drop for Enough<'_> {
@@ -302,7 +302,7 @@ impl Drop for Enough<'_> {
 }
 
 #[test]
-fn a_new_certificate_is_taken_under_load_and_no_connection_is_lost() {
+fn a_new_certificate_is_loaded_under_load_and_no_connection_is_lost() {
     let (old, new) = (Authority::new("before"), Authority::new("after"));
     let (lunchd, https) = secure(&old, &[]);
     let url = format!("https://localhost:{}/", https.port());
@@ -318,7 +318,7 @@ fn a_new_certificate_is_taken_under_load_and_no_connection_is_lost() {
             let (both, url, stop) = (both.to_str().unwrap(), &url, &stop);
             scope.spawn(move || {
                 let mut arguments = vec![version, "--cacert", both];
-                // Each curl asks ten times over one connection.
+                // Each curl sends ten requests over one connection.
                 arguments.extend([url.as_str(); 10]);
                 while !stop.load(Ordering::Relaxed) {
                     assert_eq!(curl(&arguments).lines().count(), 10);
@@ -330,7 +330,7 @@ fn a_new_certificate_is_taken_under_load_and_no_connection_is_lost() {
             });
         }
         let _enough = Enough(&stop);
-        // A connection from before goes on.
+        // A connection from before continues.
         let mut openssl = tool("openssl");
         openssl.args(["s_client", "-quiet", "-alpn", "http/1.1", "-connect", &https.to_string()]).stdin(Stdio::piped());
         let mut kept = Process::start(openssl.stdout(Stdio::piped()).stderr(Stdio::null()));
@@ -346,7 +346,7 @@ fn a_new_certificate_is_taken_under_load_and_no_connection_is_lost() {
             assert!(reply.starts_with("HTTP/1.1 200 OK"), "{reply}");
         };
         ask();
-        // Each under its name at once, as one puts files in the place of others that are read meanwhile.
+        // Each replaced atomically, as for files that are read meanwhile.
         for file in ["site.pem", "site.key"] {
             fs::copy(new.path(file), old.path("new")).unwrap();
             fs::rename(old.path("new"), old.path(file)).unwrap();
@@ -355,17 +355,17 @@ fn a_new_certificate_is_taken_under_load_and_no_connection_is_lost() {
         lunchd.wait_for("the certificate was read again");
         assert!(trusts_new());
         ask();
-        // A bad one changes nothing.
+        // An unusable certificate changes nothing.
         fs::remove_file(old.path("site.key")).unwrap();
         lunchd.process.signal("HUP");
-        lunchd.wait_for("going on with the certificate from before: cannot read");
+        lunchd.wait_for("keeping the previous certificate: cannot read");
         assert!(trusts_new());
         ask();
     });
 }
 
 #[test]
-fn locked_down_it_reads_no_file_but_its_certificate() {
+fn after_the_lock_down_it_reads_only_its_certificate() {
     let authority = Authority::new("landlock");
     let (lunchd, https) = secure(&authority, &[]);
     lunchd.locked_down();
@@ -374,22 +374,22 @@ fn locked_down_it_reads_no_file_but_its_certificate() {
     fs::remove_file(authority.path("site.pem")).unwrap();
     symlink(elsewhere.path().join("site.pem"), authority.path("site.pem")).unwrap();
     lunchd.process.signal("HUP");
-    lunchd.wait_for("going on with the certificate from before");
+    lunchd.wait_for("keeping the previous certificate");
     assert!(lunchd.log().contains("Permission denied"), "{}", lunchd.log());
     assert_dish(&curl(&["--cacert", &authority.path("ca.pem"), &format!("https://localhost:{}/", https.port())]));
 }
 
 #[test]
-fn a_key_that_only_a_privileged_process_can_read_is_on_the_log_at_the_start() {
+fn a_key_that_only_privileged_processes_can_read_is_logged_at_the_start() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("left out: it takes root to have privileges");
+        eprintln!("left out: needs root");
         return;
     }
     let authority = Authority::new("privileged");
-    let warnings = |lunchd: &Lunchd| lunchd.log().lines().filter(|line| line.contains("locked down, ")).count();
+    let warnings = |lunchd: &Lunchd| lunchd.log().lines().filter(|line| line.contains("cannot reread ")).count();
     let (lunchd, https) = secure(&authority, &[]);
     assert_eq!((ask_over_tls(&authority, https), warnings(&lunchd)), (true, 0));
-    // As for certbot's group of those that may read keys: root reads it because root reads all.
+    // As with certbot's group for keys: root reads it only because root may read everything.
     let chown = |user: &str, file: &str| {
         assert!(Command::new("chown").args([user, &authority.path(file)]).status().unwrap().success());
     };
@@ -401,16 +401,20 @@ fn a_key_that_only_a_privileged_process_can_read_is_on_the_log_at_the_start() {
         chown("65534:65534", owned);
         fs::set_permissions(authority.path(owned), Permissions::from_mode(mode)).unwrap();
         let lunchd = start();
-        lunchd.wait_for("or start it again after each renewal");
+        lunchd.wait_for("or restart lunchd after each renewal");
         let file = if owned == "." { "site.pem" } else { owned };
-        assert!(lunchd.log().contains(&format!("cannot read {} again: Permission denied", authority.path(file))));
+        assert!(
+            lunchd
+                .log()
+                .contains(&format!("cannot reread {} after the lock-down: Permission denied", authority.path(file)))
+        );
         assert_eq!((ask_over_tls(&authority, lunchd.address("https")), warnings(&lunchd)), (true, 1));
         chown("0:0", owned);
     }
 }
 
 #[test]
-fn a_directory_that_took_the_place_of_the_certificates_needs_a_new_start_and_the_log_says_so() {
+fn a_replaced_certificate_directory_requires_a_restart_and_is_logged() {
     let authority = Authority::new("swapped");
     let folder = Folder::new("swapped");
     let [current, new, old] = ["current", "new", "old"].map(|name| folder.path().join(name));
@@ -430,14 +434,14 @@ fn a_directory_that_took_the_place_of_the_certificates_needs_a_new_start_and_the
     fs::rename(&current, old).unwrap();
     fs::rename(new, &current).unwrap();
     lunchd.process.signal("HUP");
-    lunchd.wait_for("going on with the certificate from before");
-    assert!(lunchd.log().contains("if its directory is a new one, or a link leads elsewhere"), "{}", lunchd.log());
-    assert!(lunchd.log().contains("start it again"), "{}", lunchd.log());
+    lunchd.wait_for("keeping the previous certificate");
+    assert!(lunchd.log().contains("if its directory is new, or a link leads elsewhere"), "{}", lunchd.log());
+    assert!(lunchd.log().contains("restart lunchd"), "{}", lunchd.log());
     assert!(ask_over_tls(&authority, https));
 }
 
 #[test]
-fn beneath_which_directories_all_stays_readable_is_on_the_log() {
+fn directories_that_stay_readable_with_other_files_are_logged() {
     let authority = Authority::new("beneath");
     authority.certify("site", EC, 1);
     let own = Folder::new("own");
@@ -458,13 +462,13 @@ fn beneath_which_directories_all_stays_readable_is_on_the_log() {
     own.file("another.key", "secret");
     let warnings = warnings();
     assert!(warnings.len() == 1 && warnings[0].contains("so another.key too; move"), "{warnings:?}");
-    // In the root there may be no text at all.
+    // The test may not write into the root directory.
     let log = start(&["--fortunes", "/", own.file("cookies", "one\n").to_str().unwrap()]).ended(1);
     assert!(log.contains("will not serve") && log.contains("every file of the host"), "{log}");
 }
 
 #[test]
-fn it_is_one_thread_without_privileges() {
+fn it_has_one_thread_and_no_privileges() {
     let (lunchd, http) = plain(&[]);
     lunchd.locked_down();
     assert!(ask(&mut connected(http)));
@@ -485,7 +489,7 @@ fn it_is_one_thread_without_privileges() {
 }
 
 #[test]
-fn it_takes_just_the_calls_of_the_table() {
+fn it_makes_only_the_calls_of_the_table() {
     let authority = Authority::new("strace");
     authority.certify("site", EC, 1);
     let (certificate, key) = (authority.path("site.pem"), authority.path("site.key"));
@@ -498,7 +502,7 @@ fn it_takes_just_the_calls_of_the_table() {
     for version in ["--http1.1", "--http2"] {
         assert_dish(&curl(&[version, "--cacert", &authority.path("ca.pem"), &url]));
     }
-    assert!(let_go(&mut connected(lunchd.address("http"))));
+    assert!(is_closed(&mut connected(lunchd.address("http"))));
     let traced = fs::read_to_string(format!("/proc/{0}/task/{0}/children", lunchd.process.0.id())).unwrap();
     let signal = |name| assert!(Command::new("kill").args(["-s", name, traced.trim()]).status().unwrap().success());
     signal("HUP");
@@ -512,16 +516,16 @@ fn it_takes_just_the_calls_of_the_table() {
     let table: BTreeSet<_> =
         audit::rules("lunchd", Io::ListenersAndFiles).map(|rule| rule.call().name().to_owned()).collect();
     assert!(made.is_subset(&table), "{made:?}");
-    // The clock is asked where the vDSO cannot; there may be memory enough; and no fortunes of the host's are followed.
+    // clock_gettime is used only where the vDSO cannot answer, memory may suffice, and no fortunes of the host are followed.
     let elsewhere = ["clock_gettime", "brk", "pread64", "getdents64", "fcntl"];
     let unused: Vec<_> = table.difference(&made).filter(|call| !elsewhere.contains(&call.as_str())).collect();
     assert!(unused.is_empty(), "{unused:?}");
 }
 
-/// Sends octets as they are and no more, and returns all that comes.
+/// Sends exactly these octets, and returns everything that arrives.
 fn answered(address: SocketAddr, octets: &[u8]) -> String {
     let mut client = connected(address);
-    // It may be refused before all of it is there.
+    // It may be refused before it has arrived completely.
     let _ = client.write_all(octets).and_then(|()| client.shutdown(Shutdown::Write));
     let mut reply = Vec::new();
     let _ = client.read_to_end(&mut reply);
@@ -529,7 +533,7 @@ fn answered(address: SocketAddr, octets: &[u8]) -> String {
 }
 
 #[test]
-fn a_request_that_two_readers_may_read_differently_is_refused() {
+fn an_ambiguous_request_is_refused() {
     let (lunchd, http) = plain(&[]);
     let before = lunchd.log();
     for fields in [
@@ -545,7 +549,7 @@ fn a_request_that_two_readers_may_read_differently_is_refused() {
         "X\0: a",
         "X: a\0b",
         "X: a\rb",
-        // This one has a meaning, and is the connection's last (RFC 9112, section 6.1).
+        // This one is valid, but must be the connection's last (RFC 9112, section 6.1).
         "Content-Length: 5\r\nTransfer-Encoding: chunked",
     ] {
         let smuggled = "GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -560,7 +564,7 @@ fn a_request_that_two_readers_may_read_differently_is_refused() {
 }
 
 #[test]
-fn no_request_is_too_large_for_its_memory() {
+fn large_requests_do_not_exhaust_its_memory() {
     let (lunchd, http) = plain(&[]);
     assert!(ask(&mut connected(http)));
     let before = resident(&lunchd.process);
@@ -586,7 +590,7 @@ fn no_request_is_too_large_for_its_memory() {
 }
 
 #[test]
-fn a_request_may_come_octet_by_octet() {
+fn a_request_may_arrive_octet_by_octet() {
     let (_lunchd, http) = plain(&[]);
     let mut client = connected(http);
     client.set_nodelay(true).unwrap();

@@ -1,4 +1,4 @@
-//! lunchd's HTTP and TLS, as their RFCs have it.
+//! lunchd's HTTP and TLS, as specified in their RFCs.
 
 mod support;
 
@@ -11,7 +11,7 @@ use std::time::Duration;
 use support::web::{Authority, EC, Lunchd, Tls, assert_dish, curl, tls};
 use support::{HUNG, tool};
 
-/// One that serves HTTP and one that serves HTTPS, as neither leads to the other.
+/// One lunchd for HTTP and one for HTTPS, so that neither redirects to the other.
 fn both(authority: &Authority, more: &[&str]) -> ([Lunchd; 2], SocketAddr, SocketAddr) {
     authority.certify("site", EC, 1);
     let (certificate, key) = (authority.path("site.pem"), authority.path("site.key"));
@@ -29,7 +29,7 @@ fn connected(address: SocketAddr) -> TcpStream {
     client
 }
 
-/// Sends octets as they are, and returns all that comes until an end in order.
+/// Sends these octets, and returns everything up to an orderly end.
 fn raw(address: SocketAddr, octets: &str) -> String {
     let mut client = connected(address);
     client.write_all(octets.as_bytes()).unwrap();
@@ -47,10 +47,10 @@ fn status(reply: &str) -> &str {
     if let [status] = statuses(reply)[..] { status } else { "none, or several" }
 }
 
-/// A client of HTTP/2 that knows frames (RFC 9113, section 4.1) and no more.
+/// A client of HTTP/2 that knows only frames (RFC 9113, section 4.1).
 struct Http2(Tls);
 
-/// Kinds of frames, and the flag of an acknowledgement.
+/// Frame types, and the ACK flag.
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
@@ -73,7 +73,7 @@ impl Http2 {
         self.0.write_all(&frame).unwrap();
     }
 
-    /// The next frame: kind, flags and payload; `None` at an end in order, which takes a `close_notify`.
+    /// The next frame: type, flags and payload; `None` at an orderly end, which requires a `close_notify`.
     fn next(&mut self) -> Option<(u8, u8, Vec<u8>)> {
         let mut about = [0; 9];
         match self.0.read_exact(&mut about[..1]) {
@@ -89,8 +89,8 @@ impl Http2 {
         Some((about[3], about[4], payload))
     }
 
-    /// Asks with these fields, as they are (RFC 7541, section 6.2.2), and returns how the answer's head begins: with an index
-    /// of the static table where it is a usual one.
+    /// Sends a request with exactly these fields (RFC 7541, section 6.2.2), and returns the first octet of the answer's head: for
+    /// common statuses an index of the static table.
     fn ask(&mut self, stream: u32, fields: &[(&str, &str)]) -> u8 {
         let string = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
         let head: Vec<u8> =
@@ -134,7 +134,7 @@ fn a_handshake_that_fails_ends_with_its_alert() {
 fn an_idle_connection_over_http_2_ends_with_goaway_and_close_notify() {
     let authority = Authority::new("goaway");
     let (_lunchds, _, https) = both(&authority, &["--idle-timeout", "1"]);
-    // One that answers the server's PING, and one that has gone to sleep: the first GOAWAY comes all the same.
+    // One client that answers the server's PING, and one that does not: both get the first GOAWAY.
     for (requests, awake) in [(0, true), (1, true), (2, true), (3, true), (2, false)] {
         let mut client = Http2::new(&authority, https);
         for number in 0..requests {
@@ -151,7 +151,7 @@ fn an_idle_connection_over_http_2_ends_with_goaway_and_close_notify() {
                 _ => {}
             }
         }
-        // Once that no more are taken, and then which was the last (RFC 9113, section 6.8).
+        // First that no more requests are accepted, then which was the last (RFC 9113, section 6.8).
         let last = [Some(0x7fff_ffff), (awake).then_some((2 * requests).saturating_sub(1))];
         assert_eq!(last_streams, last.into_iter().flatten().collect::<Vec<_>>(), "{requests} requests, awake: {awake}");
     }
@@ -164,13 +164,13 @@ fn a_silent_client_of_tls_gets_close_notify() {
     for protocol in [None, Some("http/1.1"), Some("h2")] {
         let mut client = tls(&authority, connected(https), protocol);
         let mut rest = Vec::new();
-        // rustls fails where the connection ends without one.
+        // rustls fails if the connection ends without one.
         client.read_to_end(&mut rest).unwrap_or_else(|error| panic!("{protocol:?}: {error}"));
     }
 }
 
 #[test]
-fn a_client_may_name_http_1_0() {
+fn a_client_may_negotiate_http_1_0() {
     let authority = Authority::new("alpn");
     let (_lunchds, _, https) = both(&authority, &[]);
     let mut client = tls(&authority, connected(https), Some("http/1.0"));
@@ -182,7 +182,7 @@ fn a_client_may_name_http_1_0() {
 }
 
 #[test]
-fn http_on_the_port_of_https_gets_400_in_words() {
+fn http_on_the_https_port_gets_400_with_an_explanation() {
     let authority = Authority::new("no-tls");
     let (lunchds, _, https) = both(&authority, &[]);
     let before = lunchds[1].log();
@@ -196,7 +196,10 @@ fn http_on_the_port_of_https_gets_400_in_words() {
         assert!(reply.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{reply}");
         assert!(reply.contains("connection: close\r\n") && reply.contains("\r\ndate: "), "{reply}");
         assert!(reply.contains("content-security-policy: default-src 'none'"), "{reply}");
-        assert!(reply.ends_with("\r\n\r\nThis port is for https; begin the address with https://\n"), "{reply}");
+        assert!(
+            reply.ends_with("\r\n\r\nThis port is for https; use an address that begins with https://\n"),
+            "{reply}"
+        );
     }
     let url = format!("http://{https}/");
     assert_eq!(curl(&["--write-out", "%{http_code}", "--output", "/dev/null", &url]), "400");
@@ -225,14 +228,14 @@ fn every_version_of_http_1_is_served_and_no_other() {
         let reply = raw(http, &format!("GET / {version}\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
         assert_eq!(status(&reply), expected, "{version}: {reply}");
     }
-    // Only the request that names it, and none behind it.
+    // Only the request with that version, and none after it.
     let get = |version: &str| format!("GET / {version}\r\nHost: localhost\r\n\r\n");
     let reply = raw(http, &["HTTP/1.1", "HTTP/1.2", "HTTP/2.0", "HTTP/1.1"].map(get).concat());
     assert_eq!(statuses(&reply), ["200", "200", "505"], "{reply}");
 }
 
 #[test]
-fn a_target_is_of_the_form_that_its_method_takes() {
+fn a_target_must_have_the_form_of_its_method() {
     let authority = Authority::new("targets");
     let (_lunchds, http, https) = both(&authority, &[]);
     for (line, expected) in [
@@ -266,7 +269,7 @@ fn a_target_is_of_the_form_that_its_method_takes() {
 }
 
 #[test]
-fn a_request_that_does_not_come_to_its_end_gets_408() {
+fn an_incomplete_request_gets_408() {
     let authority = Authority::new("slow");
     let (_lunchds, http, https) = both(&authority, &["--idle-timeout", "1"]);
     for beginning in ["G", "\r\nGET / HTTP/1.1\r\nHo", "GET / HTTP/1.1\r\nHost: localhost\r\n"] {
@@ -280,7 +283,7 @@ fn a_request_that_does_not_come_to_its_end_gets_408() {
     }
     let reply = raw(http, "GET /missing HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\n");
     assert_eq!(statuses(&reply), ["404", "408"], "{reply}");
-    // Between two requests nobody waits for an answer.
+    // Between two requests no answer is due.
     assert_eq!(raw(http, ""), "");
     assert_eq!(raw(http, "\r\n"), "");
     let reply = raw(http, "GET /missing HTTP/1.1\r\nHost: localhost\r\n\r\n");
@@ -326,7 +329,7 @@ fn a_request_over_http_2_is_well_formed_and_its_cookies_are_one_field() {
 }
 
 #[test]
-fn an_answer_that_is_taken_slowly_over_http_2_comes_whole() {
+fn a_slow_reader_over_http_2_gets_the_whole_answer() {
     let authority = Authority::new("taken-slowly");
     let folder = support::Folder::new("taken-slowly");
     let text = format!("{}\n", "x".repeat(999_999));
@@ -344,7 +347,7 @@ fn an_answer_that_is_taken_slowly_over_http_2_comes_whole() {
             _ => {}
         }
         if taken - granted >= 32_768 && !ended {
-            // Altogether longer than an idle client has, and one whose connection is to end.
+            // Longer in total than the idle timeout; and a connection at its time limit.
             thread::sleep(Duration::from_millis(300));
             for stream in [0, 1] {
                 client.send(WINDOW_UPDATE, 0, stream, &u32::try_from(taken - granted).unwrap().to_be_bytes());

@@ -1,4 +1,4 @@
-//! Which form of a fortune a client wants: `Accept` (RFC 9110, section 12.5.1).
+//! The form in which a client wants a fortune: `Accept` (RFC 9110, section 12.5.1).
 
 use hyper::HeaderMap;
 use hyper::header::ACCEPT;
@@ -23,15 +23,15 @@ impl Form {
     }
 }
 
-/// What a client wants most; `None` if it wants none of them.
+/// The form that a client prefers; `None` if it accepts none.
 ///
-/// A form that it names goes before one that it takes as well. A page is for those who name it, as browsers do; whoever
-/// takes anything, as curl does, gets the bare text.
+/// At equal weight, a form that the client names precedes one that it accepts by a wildcard. Clients that name HTML, such as
+/// browsers, get HTML. Clients that accept anything, such as curl, get plain text.
 pub(super) fn wanted(headers: &HeaderMap) -> Option<Form> {
     let values: Vec<_> =
         headers.get_all(ACCEPT).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
     let members = || values.iter().flat_map(|value| unquoted(value, ',')).filter(|member| !member.trim().is_empty());
-    // An empty list says as little as none (section 5.6.1).
+    // An empty list is like no list (section 5.6.1).
     if members().next().is_none() {
         return Some(Form::Plain);
     }
@@ -42,7 +42,7 @@ pub(super) fn wanted(headers: &HeaderMap) -> Option<Form> {
             let one = |range: &str, own: &str| range == "*" || range.eq_ignore_ascii_case(own);
             one(a, kind) && one(b, subtype)
         };
-        // The range that says most about it decides.
+        // The most specific range decides.
         let &(a, b, quality) = ranges.iter().filter(specific).max_by_key(|(a, b, _)| (*a != "*", *b != "*"))?;
         let named = a != "*" && b != "*";
         let preference = match (form, named) {
@@ -55,7 +55,7 @@ pub(super) fn wanted(headers: &HeaderMap) -> Option<Form> {
     ranked.max_by_key(|(rank, _)| *rank).map(|(_, form)| form)
 }
 
-/// The parts of a list, where a separator in a quoted string is none (RFC 9110, section 5.6.4).
+/// The parts of a list. A separator in a quoted string does not count (RFC 9110, section 5.6.4).
 fn unquoted(list: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     list.split(move |character| {
@@ -66,7 +66,7 @@ fn unquoted(list: &str, separator: char) -> impl Iterator<Item = &str> {
     })
 }
 
-/// A media range and its weight in thousandths; `None` if it is neither.
+/// A media range and its weight in thousandths; `None` if either is invalid.
 fn range(text: &str) -> Option<(&str, &str, u16)> {
     let mut parts = unquoted(text, ';').map(str::trim);
     let (kind, subtype) = parts.next()?.split_once('/')?;
@@ -77,7 +77,7 @@ fn range(text: &str) -> Option<(&str, &str, u16)> {
     Some((kind, subtype, weight.unwrap_or(Some(1000))?))
 }
 
-/// `0`, `0.123`, `1.000`: nothing above 1, and no more than three places.
+/// A weight such as `0`, `0.123` or `1.000`: at most 1, with at most three decimal places.
 fn thousandths(weight: &str) -> Option<u16> {
     let (whole, places) = weight.split_once('.').unwrap_or((weight, ""));
     let fits = matches!(whole, "0" | "1") && places.len() <= 3 && places.bytes().all(|octet| octet.is_ascii_digit());
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_gets_what_is_asked_for() {
+    fn each_client_gets_the_form_that_it_prefers() {
         assert_eq!(of(&[]), Some(Form::Plain));
         for empty in ["", " ", ",", " , ,"] {
             assert_eq!(of(&[empty]), Some(Form::Plain), "{empty:?}");
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_quotes_separates_nothing() {
+    fn separators_in_quotes_do_not_count() {
         assert_eq!(of(&[r#"image/png;a=",text/html,", application/json"#]), Some(Form::Json));
         assert_eq!(of(&[r#"text/html;a="x;q=0", application/json;q=0.5"#]), Some(Form::Html));
         assert_eq!(of(&[r#"image/png;a="\",text/html,\\", application/json"#]), Some(Form::Json));
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_wants_none_of_them_gets_none() {
+    fn a_client_that_accepts_no_form_gets_none() {
         for none in ["image/png", "text/plain;q=0", "*/*;q=0", "nonsense", "text/html;q=2", "text/html;q=x", ";,;"] {
             assert_eq!(of(&[none]), None, "{none}");
         }

@@ -1,4 +1,4 @@
-//! What a request is answered with. No sockets here: a request in, a response out.
+//! Answers to requests. This file knows no sockets: it takes a request and returns a response.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -16,37 +16,37 @@ use super::sockets::Scheme;
 use super::{accept, authority, page};
 use small_services::fortune::Fortunes;
 
-/// The most header fields of a request; beyond that, the answer is 431.
-pub(super) const MOST_FIELDS: usize = 64;
+/// The maximum number of header fields of a request. More are answered with 431.
+pub(super) const MAX_FIELDS: usize = 64;
 
-/// Everything that can be asked for.
+/// Everything that clients can request.
 pub(crate) struct Site {
     fortunes: RefCell<Fortunes>,
-    /// Where HTTPS is, if it is anywhere: then HTTP leads there.
+    /// Where HTTPS is served, if it is: then HTTP redirects there.
     https: Option<Https>,
     room: Room,
 }
 
-/// Where clients find HTTPS, and what they are to remember of it.
+/// Where clients find HTTPS, and the HSTS option.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Https {
     /// The port that it is served on.
     pub(crate) port: u16,
-    /// The port that clients find it on, where somebody said so.
+    /// The port that clients use, from `--https-port`.
     pub(crate) public_port: Option<u16>,
-    /// What was asked for.
+    /// The value of `--hsts`.
     pub(crate) remembered: Option<Remembered>,
 }
 
 impl Https {
-    /// The port that a client is led to, which named one itself or did not. One that named none came by port 80, whatever
-    /// the port is here, and goes on by 443.
+    /// The port to which a client is redirected. A client that named no port used port 80, whatever the port is here, and is
+    /// redirected to 443.
     fn port_for(self, names_port: bool) -> u16 {
         self.public_port.unwrap_or(if names_port { self.port } else { 443 })
     }
 
-    /// What `Strict-Transport-Security` says. It is for the host as a whole, whatever the port (RFC 6797): without being asked
-    /// for it is said only where the whole host's web is here.
+    /// The value of `Strict-Transport-Security`. It applies to all ports of the host (RFC 6797), so by default it is sent only if
+    /// HTTPS is on port 443.
     fn strict(self) -> Option<String> {
         let default =
             if self.public_port.unwrap_or(self.port) == 443 { Remembered::For(YEAR) } else { Remembered::Off };
@@ -57,12 +57,12 @@ impl Https {
     }
 }
 
-/// For how long a browser remembers to come by HTTPS only.
+/// How long a browser remembers to use only HTTPS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Remembered {
-    /// So many seconds.
+    /// This number of seconds.
     For(u32),
-    /// It is not told.
+    /// The header is not sent.
     Off,
 }
 
@@ -77,7 +77,7 @@ impl FromStr for Remembered {
     }
 }
 
-/// What every answer carries: nothing from elsewhere is loaded, run or framed, and nothing is kept but the style.
+/// The headers of every answer: nothing from elsewhere is loaded, run or framed, and only the style sheet is cached.
 const ALWAYS: [(HeaderName, &str); 7] = [
     (
         header::CONTENT_SECURITY_POLICY,
@@ -101,13 +101,13 @@ impl Site {
         Self { fortunes: RefCell::new(fortunes), https, room: Room::new() }
     }
 
-    /// Reads the fortunes again, if they are from files.
+    /// Rereads the fortunes if they are from files.
     pub(super) fn reload(&self) {
         self.fortunes.borrow_mut().reload();
     }
 
-    /// Answers a request that came over `scheme`: with 503 if there is no room for the answer, and with 505 if its version of
-    /// HTTP is not served.
+    /// Answers a request that arrived over `scheme`: with 503 if the budget for answers is exhausted, and with 505 if its version of
+    /// HTTP is not supported.
     pub(crate) fn answer<B>(&self, scheme: Scheme, request: &Request<B>, version_is_served: bool) -> Response<Body> {
         let resource = if version_is_served { self.resource(scheme, request) } else { other_version() };
         let (head, mut octets) = resource.into_parts();
@@ -128,29 +128,29 @@ impl Site {
     }
 
     fn resource<B>(&self, scheme: Scheme, request: &Request<B>) -> Reply {
-        if fields(request) > MOST_FIELDS {
+        if fields(request) > MAX_FIELDS {
             return plain(
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                "The request has too many header fields; send no more than 64.\n",
+                "The request has too many header fields; send at most 64.\n",
             );
         }
         let host = match well_formed(request).and_then(|()| host(scheme, request)) {
             Ok(host) => host,
             Err(reason) => return plain(StatusCode::BAD_REQUEST, reason),
         };
-        // Such a request is for another port, or came by way of a proxy that did not look (RFC 9110, section 7.4).
+        // The request is for another port, or came through a proxy that did not check it (RFC 9110, section 7.4).
         if request.uri().scheme_str().is_some_and(|other| !other.eq_ignore_ascii_case(&scheme.to_string())) {
             return plain(StatusCode::MISDIRECTED_REQUEST, "The address has a scheme that is not served here.\n");
         }
         let path = request.uri().path();
         if !is_encoded(path) || !is_encoded(request.uri().query().unwrap_or_default()) {
-            return plain(StatusCode::BAD_REQUEST, "In the address, % has to be followed by two hexadecimal digits.\n");
+            return plain(StatusCode::BAD_REQUEST, "In the address, % must be followed by two hexadecimal digits.\n");
         }
         if let (Scheme::Http, Some(https), false) = (scheme, self.https, *request.method() == Method::CONNECT) {
             return redirect(host, https, request);
         }
         if ![Method::GET, Method::HEAD].contains(request.method()) {
-            let mut reply = plain(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are served here.\n");
+            let mut reply = plain(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are supported.\n");
             reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             return reply;
         }
@@ -173,7 +173,7 @@ impl Site {
             }
             None => plain(
                 StatusCode::NOT_ACCEPTABLE,
-                "This comes as text/html, text/plain or application/json; ask for one of them with Accept.\n",
+                "Available as text/html, text/plain or application/json; request one of them with Accept.\n",
             ),
         };
         reply.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
@@ -181,36 +181,36 @@ impl Site {
     }
 }
 
-/// What every answer carries, and does not have yet.
+/// Adds the headers of every answer that are not set yet.
 fn protect(headers: &mut HeaderMap) {
     for (name, value) in ALWAYS {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
 }
 
-/// How many header fields there are. Over HTTP/2, Cookie comes in crumbs, and all of them are one (RFC 9113, section 8.2.3).
+/// The number of header fields. HTTP/2 may split Cookie into several fields, which count as one (RFC 9113, section 8.2.3).
 fn fields<B>(request: &Request<B>) -> usize {
     let crumbs = request.headers().get_all(header::COOKIE).iter().count();
     let same = if request.version() == Version::HTTP_2 { crumbs.saturating_sub(1) } else { 0 };
     request.headers().len() - same
 }
 
-/// What the parsers of HTTP leave to others.
+/// Checks what the HTTP parsers do not check.
 fn well_formed<B>(request: &Request<B>) -> Result<(), &'static str> {
     // RFC 9113, section 8.2.1.
     let padded = |value: &HeaderValue| [value.as_bytes().first(), value.as_bytes().last()].map(is_blank) != [false; 2];
     if request.version() == Version::HTTP_2 && request.headers().values().any(padded) {
-        return Err("A header field's value begins or ends with a blank.\n");
+        return Err("A header field's value begins or ends with white space.\n");
     }
     let uri = request.uri();
     match (request.method(), uri.path()) {
-        // A host and a port, and no path (RFC 9110, section 9.3.6).
+        // Only a host and a port (RFC 9110, section 9.3.6).
         (&Method::CONNECT, "") if uri.scheme().is_none() && uri.port_u16().is_some() => Ok(()),
-        (&Method::CONNECT, _) => Err("CONNECT is for a host and a port.\n"),
+        (&Method::CONNECT, _) => Err("CONNECT requires a host and a port.\n"),
         // RFC 9110, section 7.1.
         (&Method::OPTIONS, "*") => Ok(()),
-        (_, "*") => Err("Only OPTIONS is for *.\n"),
-        (_, "") => Err("The request is for no path.\n"),
+        (_, "*") => Err("Only OPTIONS may request *.\n"),
+        (_, "") => Err("The request has no path.\n"),
         _ => Ok(()),
     }
 }
@@ -219,18 +219,18 @@ fn is_blank(octet: Option<&u8>) -> bool {
     matches!(octet, Some(b' ' | b'\t'))
 }
 
-/// The host that the client asked for; `None` if it did not have to say (HTTP/1.0).
+/// The host that the client requested; `None` if it did not need to name one (HTTP/1.0).
 fn host<B>(scheme: Scheme, request: &Request<B>) -> Result<Option<&str>, &'static str> {
-    const INVALID: &str = "The request's host is not a valid one.\n";
+    const INVALID: &str = "The request's host is invalid.\n";
     let mut fields = request.headers().get_all(header::HOST).iter();
     let field = match (fields.next(), fields.next()) {
         (None, _) => None,
         (Some(one), None) => Some(one.to_str().ok().and_then(authority::host).ok_or(INVALID)?),
         (Some(_), Some(_)) => return Err("The request has more than one Host.\n"),
     };
-    // The request's own authority goes before the field (RFC 9112, section 3.2.2).
+    // The authority in the request target overrides the field (RFC 9112, section 3.2.2).
     let own = request.uri().authority();
-    // In HTTP/2 both are the same, or one of them is missing (RFC 9113, section 8.3.1).
+    // In HTTP/2 both must be the same if both are present (RFC 9113, section 8.3.1).
     if let (Version::HTTP_2, Some(own), Some(field)) = (request.version(), own, request.headers().get(header::HOST)) {
         let default = if scheme == Scheme::Https { 443 } else { 80 };
         if !field.to_str().is_ok_and(|field| authority::same(own.as_str(), field, default)) {
@@ -238,7 +238,7 @@ fn host<B>(scheme: Scheme, request: &Request<B>) -> Result<Option<&str>, &'stati
         }
     }
     let own = own.map(|own| authority::host(own.as_str()).ok_or(INVALID)).transpose()?;
-    // HTTP/2 has no need of the field.
+    // HTTP/2 does not require the field.
     let had = if request.version() == Version::HTTP_11 { field } else { own.or(field) };
     match own.or(field) {
         _ if had.is_none() && request.version() > Version::HTTP_10 => Err("The request has no Host.\n"),
@@ -246,14 +246,14 @@ fn host<B>(scheme: Scheme, request: &Request<B>) -> Result<Option<&str>, &'stati
     }
 }
 
-/// Whether the client says on which port it found this.
+/// Whether the request names a port.
 fn names_port<B>(request: &Request<B>) -> bool {
     let field = || request.headers().get(header::HOST).and_then(|field| field.to_str().ok());
     let authority = request.uri().authority().map(Authority::as_str).or_else(field);
     authority.and_then(authority::port).is_some()
 }
 
-/// Leads to the same address over HTTPS.
+/// Redirects to the same address over HTTPS.
 fn redirect<B>(host: Option<&str>, https: Https, request: &Request<B>) -> Reply {
     let Some(host) = host else {
         return plain(StatusCode::BAD_REQUEST, "The request has no Host.\n");
@@ -263,7 +263,7 @@ fn redirect<B>(host: Option<&str>, https: Https, request: &Request<B>) -> Reply 
     if port != 443 {
         let _ = write!(location, ":{port}");
     }
-    // `*` (OPTIONS) is no path.
+    // `*` (OPTIONS) is not a path.
     let path = request.uri().path();
     location.push_str(&if path.starts_with('/') { as_uri(path) } else { "/".to_owned() });
     if let Some(query) = request.uri().query() {
@@ -271,10 +271,9 @@ fn redirect<B>(host: Option<&str>, https: Https, request: &Request<B>) -> Reply 
         location.push_str(&as_uri(query));
     }
     let Ok(location) = HeaderValue::try_from(location) else {
-        return plain(StatusCode::BAD_REQUEST, "The address is not a valid one.\n");
+        return plain(StatusCode::BAD_REQUEST, "The address is invalid.\n");
     };
-    // Every client knows 301; but from a POST it makes a GET (RFC 9110, section 15.4.2), and what is asked here is to be asked
-    // there as well.
+    // Every client knows 301, but may then turn POST into GET (RFC 9110, section 15.4.2). 308 keeps the method.
     let keeps = [Method::GET, Method::HEAD].contains(request.method());
     let status = if keeps { StatusCode::MOVED_PERMANENTLY } else { StatusCode::PERMANENT_REDIRECT };
     let mut reply = plain(status, "This is served over https.\n");
@@ -282,12 +281,12 @@ fn redirect<B>(host: Option<&str>, https: Https, request: &Request<B>) -> Reply 
     reply
 }
 
-/// Whether each `%` begins an octet (RFC 3986, section 2.1).
+/// Whether each `%` begins an encoded octet (RFC 3986, section 2.1).
 fn is_encoded(part: &str) -> bool {
     part.split('%').skip(1).all(|rest| rest.len() >= 2 && rest.bytes().take(2).all(|digit| digit.is_ascii_hexdigit()))
 }
 
-/// What clients send and RFC 3986 does not allow in a path or query, percent-encoded; what is encoded stays as it is.
+/// Percent-encodes what RFC 3986 does not allow in a path or query. What is already encoded stays as it is.
 fn as_uri(part: &str) -> String {
     let mut uri = String::with_capacity(part.len());
     for &octet in part.as_bytes() {
@@ -300,9 +299,9 @@ fn as_uri(part: &str) -> String {
     uri
 }
 
-/// For whoever comes while all room for answers is taken.
+/// The answer while the budget for answers is exhausted.
 fn busy() -> Response<Body> {
-    let text = "Too much is on its way to others; try again in a moment.\n";
+    let text = "The server is busy; try again in a moment.\n";
     let mut reply = plain(StatusCode::SERVICE_UNAVAILABLE, text).map(|_| Body::of(text));
     reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     reply
@@ -311,22 +310,22 @@ fn busy() -> Response<Body> {
 fn other_version() -> Reply {
     // RFC 9110, section 15.6.6.
     let mut reply =
-        plain(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.0 and 1.1 are served here, and over TLS 2.\n");
+        plain(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.0 and 1.1 are supported, and HTTP/2 over TLS.\n");
     reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     reply
 }
 
-/// For a client that speaks HTTP to a port for TLS, as it goes over the wire.
+/// The answer to a client that speaks HTTP on a port for TLS, as octets.
 pub(super) fn no_tls() -> Vec<u8> {
-    raw(plain(StatusCode::BAD_REQUEST, "This port is for https; begin the address with https://\n"))
+    raw(plain(StatusCode::BAD_REQUEST, "This port is for https; use an address that begins with https://\n"))
 }
 
-/// For a client that did not finish its request in time (RFC 9110, section 15.5.9), as it goes over the wire.
+/// The answer to a client that did not finish its request in time (RFC 9110, section 15.5.9), as octets.
 pub(super) fn too_slow() -> Vec<u8> {
-    raw(plain(StatusCode::REQUEST_TIMEOUT, "The request took too long to come.\n"))
+    raw(plain(StatusCode::REQUEST_TIMEOUT, "The request took too long to arrive.\n"))
 }
 
-/// An answer that is not to a whole request, and ends its HTTP/1 connection.
+/// An answer outside hyper, to an incomplete request. It ends the HTTP/1 connection.
 fn raw(mut reply: Reply) -> Vec<u8> {
     let headers = reply.headers_mut();
     protect(headers);
@@ -350,10 +349,10 @@ fn plain(status: StatusCode, text: &'static str) -> Reply {
 fn complete(status: StatusCode, media: &'static str, body: impl Into<Bytes>) -> Reply {
     let mut reply = Response::new(body.into());
     *reply.status_mut() = status;
-    // For all that is to come: growing costs more than all of them.
+    // For all further headers: growing the map costs more.
     reply.headers_mut().reserve(16);
     reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
-    // Said here, so that HEAD says it too.
+    // Set here, so that HEAD has it, too.
     let length = reply.body().len();
     reply.headers_mut().insert(header::CONTENT_LENGTH, length.into());
     reply

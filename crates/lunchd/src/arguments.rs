@@ -14,53 +14,53 @@ use small_services::internals::ArgumentsError as Error;
 use small_services::protocol;
 use small_services::runtime::sandbox::Mode;
 
-/// What it was asked to do.
+/// The options of `lunchd`.
 #[derive(Debug, Parser)]
-#[command(version, about = "Fortunes over the web: one for every request of /", name = super::NAME, after_help = AFTER_HELP)]
+#[command(version, about = "Serve a fortune for each request over HTTP and HTTPS", name = super::NAME, after_help = AFTER_HELP)]
 pub(super) struct Arguments {
-    /// The certificate, then those that lead to the authority's, as PEM
+    /// Certificate chain in PEM: the server's certificate, then the intermediate ones
     #[arg(long, value_name = "FILE")]
     pub(super) certificate: Option<PathBuf>,
 
-    /// Its private key, as PEM: RSA, ECDSA or Ed25519
+    /// Private key of the certificate in PEM: RSA, ECDSA or Ed25519
     #[arg(long, value_name = "FILE")]
     pub(super) key: Option<PathBuf>,
 
-    /// Fortunes instead of what there is for lunch; to be named last: the rest of the line is what qotd takes, see `qotd --help`
+    /// Serve these fortunes instead of lunch dishes; must be the last option: the rest of the line is as for qotd, see `qotd --help`
     #[arg(long, value_name = "OPTION|[N%] FILE|DIR", num_args = 0.., allow_hyphen_values = true)]
     fortunes: Option<Vec<OsString>>,
 
-    /// Serve there: http://IP:PORT or https://IP:PORT; can be repeated
+    /// Listen on http://IP:PORT or https://IP:PORT; can be repeated
     #[arg(long, value_name = "ADDRESS")]
     pub(super) listen: Vec<Address>,
 
-    /// Lead from http to https on this port: where clients find it, if they come by way of a port mapping
+    /// Redirect from http to https on this port, if clients reach https through a port mapping
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) https_port: Option<u16>,
 
-    /// Have browsers remember to come by https only, for so long (HSTS); 0 makes them forget it, and `off` says nothing
-    /// [default: a year where https is on port 443, else off]
+    /// Tell browsers to use only https for this time (HSTS); 0 revokes it, `off` sends no header [default: one year if https is on
+    /// port 443, else off]
     #[arg(long, value_name = "SECONDS|off")]
     pub(super) hsts: Option<Remembered>,
 
-    /// Balancers: connections from this network (or over a Unix-domain socket: `unix`) begin with a PROXY header, version 1 or
-    /// 2, that names the client; can be repeated
+    /// Network of balancers, whose connections begin with a PROXY header (version 1 or 2) that names the client; `unix` for
+    /// Unix-domain sockets; can be repeated
     #[arg(long, value_name = "NETWORK", value_delimiter = ',')]
     pub(super) proxy_protocol: Vec<Trusted>,
 
-    /// Let a client go that for so long neither asked for anything nor read, or did not finish its handshake or request
+    /// Close a connection after SECONDS in which the client neither sent a request nor read, or did not finish its handshake or request
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) idle_timeout: u16,
 
-    /// Let every client go after so long; it may connect again
+    /// Close every connection after SECONDS; the client may connect again
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) connection_timeout: u16,
 
-    /// Serve so many connections at a time; one more ends the one that was idle for longest
+    /// Maximum number of concurrent connections; one more evicts the connection that has been idle longest
     #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(super) max_connections: u32,
 
-    /// Of these, so many from one IPv4 address or IPv6 /64 [default: half of all]
+    /// Maximum number of concurrent connections from one IPv4 address or IPv6 /64 [default: half of --max-connections]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) max_per_source: Option<u32>,
 
@@ -70,17 +70,17 @@ pub(super) struct Arguments {
 }
 
 const AFTER_HELP: &str = "\
-A service manager passes sockets that are named `http` or `https` (FileDescriptorName=). Where there are
-both, http leads to https. Without any: https on port 8443 with the certificate, or http on
-127.0.0.1:8080 without one. SIGHUP reads certificate, key and fortunes again.";
+A service manager passes sockets named `http` or `https` (FileDescriptorName=). If both are present, http
+redirects to https. Without sockets, lunchd listens with https on port 8443 if it has a certificate, else
+with http on 127.0.0.1:8080. SIGHUP rereads the certificate, the key and the fortunes.";
 
 impl Arguments {
-    /// Reads the command line. `-key` and `-certificate` mean the same with one dash.
+    /// Reads the command line. `-key` and `-certificate` may have a single dash.
     pub(super) fn parse() -> Result<Self, Error> {
         Ok(Self::try_parse_from(env::args_os().map(with_two_dashes))?)
     }
 
-    /// Which fortunes were asked for; `None` for what there is for lunch.
+    /// The fortunes to serve; `None` for lunch dishes.
     pub(super) fn fortunes(&self) -> Result<Option<protocol::QotdOptions>, Error> {
         let Some(words) = &self.fortunes else { return Ok(None) };
         let line = [OsString::from("--fortunes")].into_iter().chain(words.iter().cloned());
@@ -88,7 +88,7 @@ impl Arguments {
     }
 }
 
-/// What follows `--fortunes`.
+/// The words after `--fortunes`.
 #[derive(Debug, Parser)]
 #[command(version, name = super::NAME, disable_help_flag = true)]
 struct FortunesLine {
@@ -113,7 +113,7 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn one_dash_is_as_good_as_two() {
+    fn a_single_dash_is_accepted() {
         for dashes in ["-", "--"] {
             let line = ["lunchd".to_owned(), format!("{dashes}key"), "k".to_owned(), format!("{dashes}certificate=c")];
             let arguments = line.into_iter().map(|word| with_two_dashes(word.into()));
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn fortunes_are_what_qotd_takes() {
+    fn fortunes_takes_the_options_of_qotd() {
         let parse = |line: &[&str]| Arguments::try_parse_from(line).expect("as the manual says").fortunes();
         assert!(parse(&["lunchd", "--max-connections", "7"]).is_ok_and(|options| options.is_none()));
         let options = parse(&["lunchd", "--key", "k", "--fortunes", "30%", "a", "b", "--daily", "--key", "x", "-s"]);

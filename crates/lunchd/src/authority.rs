@@ -1,8 +1,8 @@
-//! Who the client thinks it talks to: `Host`, or the request's own authority (RFC 3986, section 3.2; RFC 9112, section 3.2).
+//! The authority that a client requests: `Host`, or the one in the request target (RFC 3986, section 3.2; RFC 9112, section 3.2).
 
 use std::net::Ipv6Addr;
 
-/// The host without its port; `None` if it is no valid authority. User names are none: HTTP has no use for them.
+/// The host without its port; `None` if the authority is invalid. One with a user name is invalid, too: HTTP does not use it.
 pub(super) fn host(authority: &str) -> Option<&str> {
     let (host, rest) = match authority.strip_prefix('[') {
         Some(inside) => {
@@ -25,8 +25,7 @@ pub(super) fn port(authority: &str) -> Option<u16> {
     authority.strip_prefix(host(authority)?)?.strip_prefix(':')?.parse().ok()
 }
 
-/// Whether two authorities are the same, whatever the case of their letters, where no port means `default`
-/// (RFC 3986, section 6.2).
+/// Whether two authorities are the same, ignoring case. A missing port means `default` (RFC 3986, section 6.2).
 pub(super) fn same(one: &str, other: &str, default: u16) -> bool {
     let parts = |authority: &'_ str| {
         let host = host(authority)?;
@@ -36,7 +35,7 @@ pub(super) fn same(one: &str, other: &str, default: u16) -> bool {
     parts(one).is_some_and(|parts_of_one| Some(parts_of_one) == parts(other))
 }
 
-/// A name as the DNS has it (RFC 1123, section 2.1), underscores too, or an IPv4 address.
+/// Whether it is a DNS name (RFC 1123, section 2.1), which may contain underscores, or an IPv4 address.
 fn is_name(host: &str) -> bool {
     let labels = host.strip_suffix('.').unwrap_or(host);
     let fits = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_';
@@ -68,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn authorities_are_the_same_in_any_spelling() {
+    fn authorities_in_different_spellings_are_the_same() {
         for (one, other, expected) in [
             ("localhost", "LOCALHOST:443", true),
             ("[::1]:8443", "[::1]:8443", true),
@@ -83,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is() {
+    fn other_authorities_are_invalid() {
         let long = format!("{}.org", "x".repeat(64));
         for bad in [
             "",

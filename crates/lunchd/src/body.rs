@@ -1,4 +1,4 @@
-//! The bodies of answers: so many octets on their way to clients, and no more.
+//! The bodies of answers, with a limit on the memory that all of them take.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -11,20 +11,20 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::place::Place;
 
-/// How many octets of answers may be on their way altogether: clients decide how long they are.
-const MOST_OCTETS: usize = 64 * 1024 * 1024;
-/// How much of an answer is handed over at a time, in octets: HTTP/1 copies it to send it.
+/// The maximum number of octets of all answers that clients have not taken yet: clients decide how long that takes.
+const MAX_OCTETS: usize = 64 * 1024 * 1024;
+/// How much of an answer is handed to hyper at a time, in octets: HTTP/1 copies it to send it.
 const PIECE: usize = 16 * 1024;
 
-/// The room for all answers that are on their way.
+/// The budget for all answers that are being sent.
 pub(super) struct Room(Arc<Semaphore>);
 
 impl Room {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(MOST_OCTETS)))
+        Self(Arc::new(Semaphore::new(MAX_OCTETS)))
     }
 
-    /// Takes so much room until the last octet is sent or the client gone; `None` if there is not enough.
+    /// Takes the octets out of the budget until the last one is sent or the client is gone; `None` if not enough is left.
     pub(super) fn hold(&self, octets: Bytes) -> Option<Body> {
         let length = u32::try_from(octets.len()).ok()?;
         let room = self.0.clone().try_acquire_many_owned(length).ok()?;
@@ -32,7 +32,7 @@ impl Room {
     }
 }
 
-/// Octets, and the room that they take for as long as anybody has a part of them.
+/// Octets with their share of the budget, which lasts as long as any part of them.
 struct Held {
     octets: Bytes,
     _room: OwnedSemaphorePermit,
@@ -44,21 +44,21 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-/// What is left of an answer's body, and the place of the connection that it goes to.
+/// The rest of an answer's body, and the slot of its connection.
 pub(crate) struct Body(Bytes, Option<Rc<Place>>);
 
 impl Body {
-    /// One of the program itself, which takes no room.
+    /// A constant body, which takes nothing out of the budget.
     pub(super) fn of(text: &'static str) -> Self {
         Self(Bytes::from_static(text.as_bytes()), None)
     }
 
-    /// Whether it is handed over at once.
+    /// Whether it is handed over in one piece.
     pub(super) fn is_one_piece(&self) -> bool {
         self.0.len() <= PIECE
     }
 
-    /// Marks that the client takes it, at each piece.
+    /// Marks the client as active with each piece.
     pub(super) fn noting(self, place: Rc<Place>) -> Self {
         Self(self.0, Some(place))
     }
@@ -91,12 +91,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_room_again_when_all_is_gone() {
+    fn the_budget_is_returned_once_all_pieces_are_gone() {
         let room = Room::new();
-        let octets = Bytes::from(vec![b'x'; MOST_OCTETS / 2]);
+        let octets = Bytes::from(vec![b'x'; MAX_OCTETS / 2]);
         let (first, second) = (room.hold(octets.clone()), room.hold(octets.clone()));
         assert!(first.is_some() && second.is_some() && room.hold(Bytes::from_static(b"x")).is_none());
-        // A piece of it is enough to keep the whole.
+        // Each piece keeps the whole body.
         let Some(Body(mut rest, _)) = first else { unreachable!("it is there") };
         let piece = rest.split_to(PIECE);
         drop(rest);

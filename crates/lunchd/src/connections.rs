@@ -1,4 +1,4 @@
-//! The connections that are open, the one that was idle for longest first.
+//! The open connections, in the order of their last activity.
 
 use std::net::SocketAddr;
 
@@ -6,12 +6,12 @@ use tokio::task::AbortHandle;
 
 use small_services::internals::engine::Table;
 
-/// All of them, by a number that none has twice, and who serves each.
+/// All open connections by a unique number, each with its task.
 #[derive(Debug)]
 pub(super) struct Connections {
     table: Table<u64, Option<AbortHandle>>,
     next: u64,
-    /// Whose client did something last.
+    /// The connection that was active last.
     latest: u64,
 }
 
@@ -24,36 +24,35 @@ impl Connections {
         self.table.is_empty()
     }
 
-    /// Has room for one more, if need be in the place of the one that was idle for longest. `None` if its source has as many
-    /// as it may have.
+    /// Adds a connection, and if necessary evicts the one that has been idle longest. `None` if the source has reached its maximum.
     pub(super) fn admit(&mut self, from: Option<SocketAddr>) -> Option<u64> {
         self.next += 1;
         self.latest = self.next;
         self.table.admit(self.next, from, || None, end)
     }
 
-    /// Notes where it comes from, which was not known when it was admitted. Whether its source may have one more.
+    /// Sets the source, which was unknown when the connection was admitted. Returns whether the source may have one more.
     pub(super) fn comes_from(&mut self, number: u64, client: SocketAddr) -> bool {
         self.table.comes_from(number, client)
     }
 
-    /// Notes who serves it.
+    /// Sets the task that serves it.
     pub(super) fn served_by(&mut self, number: u64, task: AbortHandle) {
         if let Some(server) = self.table.get(number) {
             *server = Some(task);
         }
     }
 
-    /// Notes that the client did something.
+    /// Records activity of the client.
     pub(super) fn touch(&mut self, number: u64) {
-        // An answer mostly follows its request.
+        // Often the same connection as before: an answer follows its request.
         if self.latest != number {
             self.table.touch(number);
             self.latest = number;
         }
     }
 
-    /// Ends the connection that was idle for longest: its number.
+    /// Evicts the connection that has been idle longest, and returns its number.
     pub(super) fn evict_oldest(&mut self) -> Option<u64> {
         let number = self.table.oldest().map(|(number, _)| number);
         if let Some(server) = self.table.evict_oldest() {
@@ -62,7 +61,7 @@ impl Connections {
         number
     }
 
-    /// It has ended.
+    /// Removes a connection that has ended.
     pub(super) fn remove(&mut self, number: u64) {
         self.table.remove(number);
     }

@@ -1,4 +1,4 @@
-//! What the fuzz targets read with: requests, certificates and headers that are nobody else's business.
+//! Entry points of the fuzz targets: requests, certificates and PROXY headers.
 
 use std::future::Future;
 use std::io;
@@ -13,28 +13,28 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::{Https, Scheme, Site, identity, lunch, proxy};
 
-/// `lunchd`'s answers to requests that never were on a network.
+/// `lunchd`'s answers to requests, without a network.
 pub struct Answers(Site);
 
 impl Answers {
-    /// HTTP leads to HTTPS on this port, if it is served.
+    /// With a port, HTTP redirects to HTTPS on it.
     #[must_use]
     pub fn new(https_port: Option<u16>) -> Option<Self> {
         let https = https_port.map(|port| Https { port, public_port: None, remembered: None });
         Some(Self(Site::new(lunch().ok()?, https)))
     }
 
-    /// The answer over HTTPS, or else over HTTP.
+    /// The answer over HTTPS or HTTP.
     pub fn answer<B>(&self, https: bool, request: &Request<B>) -> Response<impl Body<Data = Bytes> + Unpin + use<B>> {
         self.0.answer(if https { Scheme::Https } else { Scheme::Http }, request, true)
     }
 }
 
-/// What a balancer says of its client, and what follows it. Octets come in pieces of this length at the most.
+/// The client that a PROXY header names, and the octets after the header. They arrive in pieces of at most `piece` octets.
 ///
 /// # Errors
 ///
-/// If it says nothing of the kind.
+/// If the octets are not such a header.
 pub fn proxied(octets: &[u8], piece: usize) -> io::Result<(Option<SocketAddr>, &[u8])> {
     let mut stream = Pieces { octets, piece };
     let polled = pin!(proxy::header(&mut stream)).poll(&mut Context::from_waker(Waker::noop()));
@@ -44,7 +44,7 @@ pub fn proxied(octets: &[u8], piece: usize) -> io::Result<(Option<SocketAddr>, &
     Ok((client?, stream.octets))
 }
 
-/// What comes from a network, and is all there.
+/// A stream whose data is all available, in pieces.
 struct Pieces<'a> {
     octets: &'a [u8],
     piece: usize,

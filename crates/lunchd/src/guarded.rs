@@ -1,5 +1,4 @@
-//! A connection's octets as the kernel takes and gives them: each call is made again where a signal interrupted it, and several
-//! pieces leave by one call.
+//! The stream of a connection: it records activity, repeats interrupted calls, and sends several pieces in one call.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -12,12 +11,12 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::place::Place;
 
-/// How many octets one call sends, where they come in pieces: what fits into the kernel's buffer.
+/// The maximum number of octets that one call sends if they come in pieces: what fits into the kernel's buffer.
 const LONGEST_WRITE: usize = 32 * 1024;
 
 /// A socket of the event loop.
 pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {
-    /// Sends what only the connection's end follows, and at once: then both leave in one segment.
+    /// Sends the last octets before the connection is shut down at once, so that both travel in one segment.
     fn poll_send_last(self: Pin<&mut Self>, context: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write(context, octets)
     }
@@ -38,23 +37,23 @@ impl Socket for TcpStream {
     }
 }
 
-/// A stream, and its place among all connections, to which everything that moves counts.
+/// A stream that records each transfer as activity of its connection.
 pub(super) struct Guarded<S> {
     stream: S,
     place: Rc<Place>,
     opening: Opening,
-    /// Whether the client was told that all is sent.
+    /// Whether the sending side is shut down.
     is_shut: bool,
 }
 
-/// What the client said first.
+/// The first octet of the client.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Opening {
-    /// Nobody wants to know.
+    /// Not checked, or TLS as expected.
     Any,
-    /// Nothing yet, on a port for TLS.
+    /// Awaited, on a port for TLS.
     Awaited,
-    /// A request that is not encrypted.
+    /// The start of an unencrypted request.
     Plain,
 }
 
@@ -67,12 +66,12 @@ impl<S> Guarded<S> {
         &self.place
     }
 
-    /// From now on TLS is spoken: reading fails if the client speaks HTTP.
+    /// Expects TLS from now on: reading fails if the client speaks HTTP.
     pub(super) fn expect_tls(&mut self) {
         self.opening = Opening::Awaited;
     }
 
-    /// Whether it spoke HTTP where TLS was expected.
+    /// Whether the client spoke HTTP instead of TLS.
     pub(super) fn is_plain(&self) -> bool {
         self.opening == Opening::Plain
     }
@@ -85,7 +84,7 @@ impl<S> Guarded<S> {
     }
 }
 
-/// A call that a signal interrupted is made again: neither tokio nor hyper does that.
+/// Repeats a call that a signal interrupted. Neither tokio nor hyper does that.
 fn again<T>(mut call: impl FnMut() -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
     loop {
         match call() {
@@ -104,7 +103,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         let before = buffer.filled().len();
         let moved = again(|| Pin::new(&mut self.stream).poll_read(context, buffer));
         if let (Opening::Awaited, Some(first)) = (self.opening, buffer.filled().get(before)) {
-            // A method begins with a letter, and no record of TLS does (RFC 8446, section 5.1).
+            // A method begins with a letter. A TLS record does not (RFC 8446, section 5.1).
             self.opening = if first.is_ascii_alphabetic() { Opening::Plain } else { Opening::Any };
             if self.is_plain() {
                 return Poll::Ready(Err(ErrorKind::InvalidData.into()));
@@ -124,8 +123,8 @@ impl<S: Socket> AsyncWrite for Guarded<S> {
         self.moved(moved)
     }
 
-    /// TLS hands over a record a piece, and tries just once where it ends with an alert. (Not by writev, which has no flags:
-    /// the policy sees of each sendto that it goes where the connection leads.)
+    /// Joins the pieces: TLS hands over one record per piece, and tries only once if the last is an alert. writev is no alternative:
+    /// it has no flags, and the policy pins those of sendto.
     fn poll_write_vectored(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -148,7 +147,7 @@ impl<S: Socket> AsyncWrite for Guarded<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // HTTP does so, and who closes the connection makes sure of it.
+        // Both hyper and `Shared::close` shut the stream down.
         if !self.is_shut {
             ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
             self.is_shut = true;

@@ -1,4 +1,4 @@
-//! The heads of HTTP/1 requests as they pass by: which version each names, and whether the client is in the middle of one.
+//! Scans the heads of HTTP/1 requests for their version, and for whether the client is in the middle of a head.
 
 use std::cell::Cell;
 use std::io;
@@ -11,8 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::place::Place;
 
-/// A stream of HTTP/1. hyper reads HTTP/1.0 and 1.1 and refuses any other version with 400. So a higher minor version becomes
-/// 1.1, which it is to be read as (RFC 9110, section 2.5); another major one does too, and the request is marked.
+/// A stream of HTTP/1. hyper supports HTTP/1.0 and 1.1 and refuses any other version with 400. So a higher minor version is rewritten
+/// to 1.1, as which it must be read (RFC 9110, section 2.5). Another major version is rewritten as well, and the request marked.
 pub(super) struct Heads<S> {
     stream: S,
     place: Rc<Place>,
@@ -21,16 +21,16 @@ pub(super) struct Heads<S> {
     versions: Rc<Versions>,
 }
 
-/// Which request is of a version that is not served.
+/// The requests of a connection, and the first one with an unsupported version.
 #[derive(Default)]
 pub(super) struct Versions {
-    /// Its number, if there was one; the first has the number 1. It is the last that is answered.
+    /// The number of that request, counted from 1. It is the last that is answered.
     refused: Cell<Option<u64>>,
     answered: Cell<u64>,
 }
 
 impl Versions {
-    /// Counts one more request, and tells whether its version is served.
+    /// Counts a request, and returns whether its version is supported.
     pub(super) fn serves_next(&self) -> bool {
         self.answered.set(self.answered.get() + 1);
         self.refused.get() != Some(self.answered.get())
@@ -46,7 +46,7 @@ impl<S> Heads<S> {
         self.versions.clone()
     }
 
-    /// Whether the client has begun a request that it did not finish, and has all answers to those before.
+    /// Whether the client has begun a request without finishing it, and has taken all earlier answers.
     pub(super) fn waits_for_a_head(&self) -> bool {
         self.scanner.is_in_a_head() && !self.stuck
     }
@@ -74,7 +74,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Heads<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, octets);
         let was_stuck = std::mem::replace(&mut self.stuck, written.is_pending());
-        // Otherwise the request was marked just before.
+        // Else the request itself marked the client as active just before.
         if was_stuck && !self.stuck {
             self.place.mark();
         }
@@ -90,15 +90,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Heads<S> {
     }
 }
 
-/// Goes through requests, as far as they have come. What follows a head with a body is read as a head as well: nothing behind
-/// it is answered.
+/// Scans requests as they arrive. It also reads a body as a head: no request after a body is answered.
 #[derive(Default)]
 struct Scanner {
-    /// How many requests have begun.
+    /// The number of requests that have begun.
     requests: u64,
-    /// Behind the request's first line.
+    /// After the request's first line.
     in_fields: bool,
-    /// The line has something in it.
+    /// The current line is not empty.
     in_a_line: bool,
     /// The last octets of a request's first line.
     last: u64,
@@ -111,7 +110,7 @@ impl Scanner {
         self.in_fields || self.in_a_line
     }
 
-    /// Goes on with these octets.
+    /// Scans the next octets.
     fn scan(&mut self, octets: &mut [u8]) {
         const MAJOR: u64 = u64::from_be_bytes(*b"\0\0 HTTP/");
         const MINOR: u64 = u64::from_be_bytes(*b" HTTP/1.");
@@ -153,7 +152,7 @@ impl Scanner {
 mod tests {
     use super::*;
 
-    /// What it makes of octets that come in pieces of a size, and what it says of them.
+    /// Scans octets in pieces of `size`. Returns them as rewritten, the refused request, and whether the scanner is in a head.
     fn scanned(octets: &str, size: usize) -> (String, Option<u64>, bool) {
         let (mut scanner, mut octets) = (Scanner::default(), octets.as_bytes().to_vec());
         octets.chunks_mut(size).for_each(|piece| scanner.scan(piece));
@@ -161,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_found_however_the_octets_come() {
+    fn versions_are_found_however_the_octets_are_split() {
         let field = "Via: GET / HTTP/1.2\r\nX: GET / HTTP/2.0\r\n\r\n";
         for (line, expected, refused) in [
             ("GET / HTTP/1.1", "GET / HTTP/1.1", None),

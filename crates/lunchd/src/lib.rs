@@ -1,5 +1,5 @@
-//! `lunchd`: fortunes over the web, on sockets that are named `http` and `https`. The same house as the small services, with
-//! one thread, one lock-down and one policy of its own.
+//! `lunchd`: serves fortunes over HTTP and HTTPS, on sockets named `http` and `https`. It is built like the small services, with a
+//! single thread, one lock-down and its own policy.
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
 mod accept;
@@ -54,14 +54,15 @@ pub(crate) use sockets::Scheme;
 
 const NAME: &str = "lunchd";
 
-/// The event loop is tokio's: what waits, what wakes it, and what registers with it. Nothing is open below them but 0 to 2 then.
+/// Descriptors of tokio's event loop: the epoll instance, its waker, and the epoll duplicate for registration. When tokio opens them,
+/// only 0 to 2 are open.
 const RUNTIME: Pin = Pin::within(0, number(EVENTS), number(EVENTS + 2));
-/// What wakes it, an eventfd.
+/// The waker, an eventfd.
 const WAKER: Pin = Pin::is(0, number(EVENTS + 1));
-/// On aarch64, the C library makes it an `epoll_pwait`.
+/// On aarch64, the C library calls `epoll_pwait` instead.
 const EPOLL_WAIT: Syscall = Syscall::new("epoll_wait", Some(232), Some(22));
 
-/// The web, with one thread.
+/// The calls of HTTP and TLS.
 const WEB: &[Rule] = &[
     Rule::new(EPOLL_WAIT, &[RUNTIME], "wait for clients, timeouts and signals"),
     Rule::new(Syscall::EPOLL_CTL, &[RUNTIME], "add a client to the event loop"),
@@ -81,20 +82,20 @@ const WEB: &[Rule] = &[
     Rule::new(Syscall::BRK, &[], "allocate memory for a connection"),
 ];
 
-/// Fortunes and a certificate that are read again, always.
+/// Always with the rules to reread files: fortunes and a certificate.
 #[doc(hidden)]
 pub const RULES: Rules = Rules { files: &[WEB, rules::DAEMON, rules::READ, rules::WATCH], ..Rules::NONE };
 static POLICY: Policy = Policy::new(&RULES.of(Io::ListenersAndFiles));
 
-/// What there is for lunch, in fortune(6)'s format.
+/// Lunch dishes, in fortune(6)'s format.
 const LUNCH: &str = include_str!("../data/lunch");
 
-/// Why it ended without serving, one sentence each.
+/// Why the program ended without serving, one sentence each.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error(transparent)]
     Arguments(#[from] ArgumentsError),
-    #[error("after --fortunes: {}; see `qotd --help`, and name lunchd's own options before --fortunes", .0.sentence())]
+    #[error("after --fortunes: {}; see `qotd --help`, and put lunchd's own options before --fortunes", .0.sentence())]
     FortunesLine(ArgumentsError),
     #[error(transparent)]
     Activation(#[from] activation::Error),
@@ -110,19 +111,18 @@ enum Error {
     Daemon(#[from] engine::DaemonError),
 }
 
-/// The command line, for what describes it.
+/// The command line, for manual pages and shell completions.
 #[doc(hidden)]
 #[must_use]
 pub fn command() -> clap::Command {
     <Arguments as clap::CommandFactory>::command()
 }
 
-/// Runs it from its start to its end: arguments, sockets, certificate and fortunes, the lock-down, then everything that
-/// comes from the network.
+/// Runs the program: arguments, sockets, certificate and fortunes, the lock-down, then everything that comes from the network.
 pub fn run() -> ! {
     start();
     log::open(NAME);
-    // Before anything large is allocated: what lies in a mapping of its own could not grow after the lock-down.
+    // Before any large allocation: memory in a separate mapping cannot grow after the lock-down.
     allocate_by_brk();
     let Err(error) = live();
     if let Error::Arguments(error) = error {
@@ -135,14 +135,14 @@ pub fn run() -> ! {
 fn live() -> Result<Infallible, Error> {
     let arguments = Arguments::parse()?;
     let options = arguments.fortunes().map_err(Error::FortunesLine)?;
-    // One thread: every layer of the lock-down holds for all of the program. Descriptors 3 and up are free from here on: the
-    // runtime opens 3 to 5, which the policy pins, and sockets and files are above all numbers with a meaning.
+    // Single-threaded, so each layer of the lock-down covers the whole program. Descriptors 3 and up are free from here on. The
+    // runtime opens 3 to 5, which the policy pins. Sockets and files are above all numbers with a meaning.
     let passed = Passed::take()?;
     let mut identity = Identity::new(arguments.certificate.as_deref(), arguments.key.as_deref())?;
     let loaded = match identity.as_ref().map(Identity::load).transpose() {
-        // A unit names a certificate whichever of its sockets are enabled.
+        // The unit names a certificate whichever of its sockets are enabled.
         Err(error) if error.is_missing() && passed.are_http_only() => {
-            log::notice(&format!("without a certificate, which http has no need of: {error}"));
+            log::notice(&format!("serving http only, without a certificate: {error}"));
             identity = None;
             None
         }
@@ -153,7 +153,7 @@ fn live() -> Result<Infallible, Error> {
         if let Some(why) = doubts.browsers {
             log::warning(&why);
         }
-        // Clients say so too; and at the boot of some hosts it is the clock that is wrong.
+        // A warning only: clients report it too, and some hosts boot with a wrong clock.
         if let Err(error) = doubts.dates {
             log::warning(&error.to_string());
         }
@@ -161,7 +161,7 @@ fn live() -> Result<Infallible, Error> {
     let prepare = |error: io::Error| engine::DaemonError::Prepare(error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(prepare)?;
     let _kept = engine::keep_numbers().map_err(prepare)?;
-    // Before a socket is bound: a mistake in it leaves none behind that clients wait on.
+    // Before binding a socket, so that an error here leaves no socket on which clients wait.
     let fortunes = fortunes(options)?;
     let Sockets { listeners, notices } = Sockets::open(passed, &arguments.listen, identity.is_some())?;
     let mut readable = identity.as_ref().map(Identity::directories).unwrap_or_default();
@@ -171,8 +171,8 @@ fn live() -> Result<Infallible, Error> {
     let https = sockets::https_port(&listeners).map_err(prepare)?.map(|port| Https { port, public_port, remembered });
     if https.is_none() && (public_port.is_some() || remembered.is_some()) {
         log::warning(
-            "--https-port and --hsts do nothing without a socket for https here; a balancer that speaks https for this program has \
-             to lead clients there itself",
+            "--https-port and --hsts have no effect without an https socket; if a balancer handles https, let it redirect clients \
+             itself",
         );
     }
     let site = Site::new(fortunes, https);
@@ -196,7 +196,7 @@ fn live() -> Result<Infallible, Error> {
         log::notice(notice);
     }
     let outcome = tokio::task::LocalSet::new().block_on(&runtime, server.serve(manager));
-    // Exits at once, as all services do: taking the runtime apart needs calls that the policy does not have.
+    // Exit at once, as all services do: shutting the runtime down takes calls that the policy does not allow.
     let outcome = outcome.map_err(engine::DaemonError::Wait);
     if let Err(error) = &outcome {
         log::error(&error.to_string());
@@ -204,19 +204,19 @@ fn live() -> Result<Infallible, Error> {
     exit(u8::from(outcome.is_err()))
 }
 
-/// What `--fortunes` says, as qotd would choose; else what there is for lunch.
+/// The fortunes of `--fortunes`, chosen as qotd does, else lunch dishes.
 fn fortunes(options: Option<QotdOptions>) -> Result<Fortunes, fortune::Error> {
     options.map_or_else(lunch, |options| options.fortunes(Dialect::Service, Run::Daemon))
 }
 
-/// What there is for lunch.
+/// Lunch dishes.
 pub(crate) fn lunch() -> Result<Fortunes, fortune::Error> {
     let order = Order::Random(seeded().map_err(fortune::Error::Seed)?);
     let eligible = Eligible { longest: LONGEST_TEXT, ..Eligible::RFC_865 };
     Fortunes::held("data/lunch", LUNCH.as_bytes(), order, eligible)
 }
 
-/// Whether a certificate and a key can be served with.
+/// Whether this certificate and key can be used.
 pub(crate) fn identity(certificate: &Path, key: &Path) -> Result<(), tls::Error> {
     Identity::new(Some(certificate), Some(key))?.as_ref().map(Identity::load).transpose().map(drop)
 }

@@ -1,3 +1,3 @@
-//! Fortunes over the web.
+//! Fortunes over HTTP and HTTPS.
 #![no_main]
 small_services::program!(run = lunchd::run);

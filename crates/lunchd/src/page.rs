@@ -1,11 +1,11 @@
-//! A fortune as a page, as JSON, and as it is.
+//! A fortune as HTML, JSON and plain text.
 
 use super::accept::Form;
 
-/// How the pages look.
+/// The style sheet of the page.
 pub(super) const STYLE: &str = include_str!("style.css");
 
-/// A fortune in a form, and its media type.
+/// A fortune in the given form, and its media type.
 pub(super) fn rendered(fortune: &str, form: Form) -> (&'static str, String) {
     let text = fortune.trim_end_matches('\n');
     match form {
@@ -19,7 +19,7 @@ pub(super) fn rendered(fortune: &str, form: Form) -> (&'static str, String) {
     }
 }
 
-/// A text as HTML shows it, inside an element or a quoted attribute.
+/// Escapes a text for an HTML element or a quoted attribute.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_fortune_becomes_markup() {
+    fn markup_in_a_fortune_is_escaped() {
         let fortune = "</h1><script>alert('{title}')</script> & \"{text}\"\n";
         let (_, html) = rendered(fortune, Form::Html);
         let shown = "&lt;/h1&gt;&lt;script&gt;alert(&#39;{title}&#39;)&lt;/script&gt; &amp; &quot;{text}&quot;";

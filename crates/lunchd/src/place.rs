@@ -1,4 +1,4 @@
-//! A connection's place among all: free again when it ends, and the clock by which it has to.
+//! The slot of a connection, which it frees when it ends, and its time limits.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -11,19 +11,19 @@ use tokio::time::{Instant, sleep_until};
 
 use super::connections::Connections;
 
-/// Why a connection ends before it is done.
+/// Why a connection ends early.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// The client did nothing for too long.
+    /// The client was idle for too long.
     Idle,
-    /// It has had its time, or the program is to end: requests in progress are still answered.
+    /// Its time is up, or the program ends. Requests in progress are still answered.
     Due,
 }
 
-/// All places.
+/// The slots of all connections.
 pub(super) struct Places {
     connections: RefCell<Connections>,
-    /// The connection that was ended for the room of its answers, and is not gone yet.
+    /// The connection that was evicted to free the budget of its answers, and has not ended yet.
     makes_room: Cell<Option<u64>>,
     all_gone: Notify,
 }
@@ -34,7 +34,7 @@ impl Places {
         Self { connections, makes_room: Cell::new(None), all_gone: Notify::new() }
     }
 
-    /// A place for a connection that may last so long; `None` if its source has as many as it may have.
+    /// A slot for a connection that may last for `life`; `None` if its source has reached its maximum.
     pub(super) fn admit(self: &Rc<Self>, from: Option<SocketAddr>, life: Duration) -> Option<Rc<Place>> {
         let number = self.connections.borrow_mut().admit(from)?;
         let now = Instant::now();
@@ -47,62 +47,62 @@ impl Places {
         }))
     }
 
-    /// Ends the connection that was idle for longest.
+    /// Evicts the connection that has been idle longest.
     pub(super) fn evict_oldest(&self) {
         self.connections.borrow_mut().evict_oldest();
     }
 
-    /// The same for the room that its answers may have, and no other before that is free.
+    /// Does the same to free the budget of its answers, and no further one until that has ended.
     pub(super) fn make_room(&self) {
         if self.makes_room.get().is_none() {
             self.makes_room.set(self.connections.borrow_mut().evict_oldest());
         }
     }
 
-    /// Until there is no connection.
+    /// Waits until there is no connection.
     pub(super) async fn all_gone(&self) {
-        // Told that all were gone at some time; whether they are now is another question.
+        // The notification may be old, so check again.
         while !self.connections.borrow().is_empty() {
             self.all_gone.notified().await;
         }
     }
 }
 
-/// The place of one connection among all: free again when this is dropped.
+/// The slot of one connection, freed when this is dropped.
 pub(super) struct Place {
     places: Rc<Places>,
     number: u64,
-    /// When the connection is to end, whatever the client does.
+    /// When the connection ends, whatever the client does.
     last: Instant,
-    /// When the client last asked for something or took a part of it. Octets alone are no sign of life: it may send PINGs for
-    /// ever, or the head of a request octet by octet.
+    /// When the client last sent a request or took a part of an answer. Octets alone do not count as activity: a client could send
+    /// PINGs for ever, or the head of a request octet by octet.
     active: Cell<Instant>,
-    /// Whether what is sent from now on is the last.
+    /// Whether the answer that is sent now is the last.
     last_answer: Cell<bool>,
 }
 
 impl Place {
-    /// Notes who serves it.
+    /// Sets the task that serves it.
     pub(super) fn served_by(&self, task: AbortHandle) {
         self.places.connections.borrow_mut().served_by(self.number, task);
     }
 
-    /// Notes where it comes from, which was not known when it was admitted. Whether its source may have one more.
+    /// Sets the source, which was unknown when the connection was admitted. Returns whether the source may have one more.
     pub(super) fn comes_from(&self, client: SocketAddr) -> bool {
         self.places.connections.borrow_mut().comes_from(self.number, client)
     }
 
-    /// Notes that octets moved.
+    /// Records a transfer of octets.
     pub(super) fn touch(&self) {
         self.places.connections.borrow_mut().touch(self.number);
     }
 
-    /// Notes that the client asked for something, or took a part of it.
+    /// Records that the client sent a request or took a part of an answer.
     pub(super) fn mark(&self) {
         self.active.set(Instant::now());
     }
 
-    /// Notes that the connection ends with the answer that is sent now.
+    /// Records that the connection ends after the answer that is sent now.
     pub(super) fn end_with_this(&self) {
         self.last_answer.set(true);
     }
@@ -111,7 +111,7 @@ impl Place {
         self.last_answer.get()
     }
 
-    /// Until it did neither for so long, or the connection has had its time.
+    /// Waits until the client has been idle for this time, or the connection's time is up.
     pub(super) async fn time_is_up(&self, idle: Duration) -> End {
         loop {
             let due = self.active.get() + idle;

@@ -1,4 +1,4 @@
-//! The two protocols of a connection, and how each ends.
+//! HTTP/1 and HTTP/2 connections, and how each ends.
 
 use std::convert::Infallible;
 use std::future::{Future, Ready, poll_fn, ready};
@@ -17,21 +17,21 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, sink};
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
-use super::answer::{self, MOST_FIELDS};
+use super::answer::{self, MAX_FIELDS};
 use super::body::Body;
 use super::heads::Heads;
 use super::place::{End, Place};
 use super::shared::{GRACE, Shared};
 use super::sockets::Scheme;
 
-/// The longest head of a request, in octets; beyond that, the answer is 431.
+/// The maximum length of a request's head, in octets. A longer one is answered with 431.
 const LONGEST_HEAD: usize = 16 * 1024;
-/// How much of an answer waits in HTTP/2's own buffer, in octets: what is there already is no sign that the client takes it.
-const MOST_UNSENT: usize = 32 * 1024;
-/// The most requests of one HTTP/2 connection at a time.
-const MOST_STREAMS: u32 = 32;
+/// How much of an answer HTTP/2 buffers, in octets. What is in this buffer says nothing about whether the client takes it.
+const MAX_UNSENT: usize = 32 * 1024;
+/// The maximum number of concurrent requests of an HTTP/2 connection.
+const MAX_STREAMS: u32 = 32;
 
-/// HTTP/2 has a task a request, on the same thread.
+/// Runs the tasks of HTTP/2, one per request, on the same thread.
 #[derive(Clone, Copy)]
 struct SameThread;
 
@@ -54,7 +54,7 @@ impl Shared {
         let mut connection = http1::Builder::new()
             .header_read_timeout(None)
             .max_buf_size(LONGEST_HEAD)
-            .max_headers(MOST_FIELDS)
+            .max_headers(MAX_FIELDS)
             .serve_connection(
                 TokioIo::new(heads),
                 service_fn(|request| self.reply(scheme, request, place, versions.serves_next())),
@@ -65,7 +65,7 @@ impl Shared {
             let _ = timeout(GRACE, &mut connection).await;
         }
         let mut heads = connection.into_parts().io.into_inner();
-        // One that is between two requests is let go without a word: it may be sending the next, and would take it for its answer.
+        // Between two requests, close silently: the client may be sending the next, and would take a 408 for its answer.
         if end == Some(End::Idle) && heads.waits_for_a_head() {
             let _ = timeout(GRACE, heads.write_all(&answer::too_slow())).await;
         }
@@ -82,8 +82,8 @@ impl Shared {
         let taken = {
             let mut connection = pin!(
                 http2::Builder::new(SameThread)
-                    .max_concurrent_streams(MOST_STREAMS)
-                    .max_send_buf_size(MOST_UNSENT)
+                    .max_concurrent_streams(MAX_STREAMS)
+                    .max_send_buf_size(MAX_UNSENT)
                     .max_header_list_size(u32::try_from(LONGEST_HEAD).unwrap_or(u32::MAX))
                     .serve_connection(
                         TokioIo::new(&mut stream),
@@ -91,13 +91,13 @@ impl Shared {
                     )
             );
             let ended = self.in_time(place, connection.as_mut()).await.is_ok();
-            // Says so (GOAWAY), and gives requests in progress their time.
+            // Send GOAWAY, and give requests in progress their time.
             ended || {
                 connection.as_mut().graceful_shutdown();
                 timeout(GRACE, connection).await.is_ok()
             }
         };
-        // A client that did not even take that gets what there is room for.
+        // Do not wait for a client that did not even take that.
         self.close(stream, if taken { GRACE } else { Duration::ZERO }).await;
     }
 
@@ -118,8 +118,8 @@ impl Shared {
             Version::HTTP_10 => !request.headers().contains_key(header::CONNECTION),
             _ => ends(request.headers()),
         };
-        // Nothing here takes a body. In HTTP/1 the next request is behind it, and has to come over a new connection. In
-        // HTTP/2 the client may send it to its end: some take it for an error if they are told to stop.
+        // No request here needs a body. In HTTP/1 the next request would follow it, and must use a new connection. In HTTP/2 the
+        // client may send all of it: some clients treat a request to stop as an error.
         if !request.body().is_end_stream() {
             if request.version() < Version::HTTP_2 {
                 answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -127,18 +127,18 @@ impl Shared {
                 spawn_local(timeout(GRACE, drop_all(request.into_body())));
             }
         }
-        // Of what leaves piece by piece the kernel would hold back some of each.
+        // Only for a single piece: with MSG_MORE, the kernel would delay a part of each piece.
         if (is_last || ends(answer.headers())) && answer.body().is_one_piece() {
             place.end_with_this();
         }
         ready(Ok(answer.map(|body| body.noting(place.clone()))))
     }
 
-    /// Goes on with a part of a connection until it is done, or its end is to come before.
+    /// Runs a part of a connection until it is done, or until the connection must end.
     pub(super) async fn in_time<T>(&self, place: &Place, part: impl Future<Output = T>) -> Result<T, End> {
         let mut stopping = self.stopping.subscribe();
         tokio::select! {
-            // Nothing else is of interest while it has something to do.
+            // Check the limits only while the part waits.
             biased;
             done = part => Ok(done),
             end = place.time_is_up(self.limits.idle) => Err(end),
@@ -146,8 +146,8 @@ impl Shared {
         }
     }
 
-    /// Says that all is sent, if there is room for that within so much time, and drops what the client still sends: closing with
-    /// unread input would reset the connection, and the answer may be lost with it.
+    /// Shuts down the sending side, waiting at most `patience` for it, and drops what the client still sends. Closing with unread input
+    /// would reset the connection, and the answer might be lost.
     pub(super) async fn close(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin, patience: Duration) {
         if timeout(patience, stream.shutdown()).await.is_err() {
             return;
@@ -165,7 +165,7 @@ async fn drop_all(mut body: Incoming) {
     while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {}
 }
 
-/// Whether the connection ends with this message.
+/// Whether the connection ends after this message.
 fn ends(headers: &HeaderMap) -> bool {
     headers.get(header::CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
 }

@@ -1,6 +1,6 @@
-//! The PROXY protocol, versions 1 and 2: a balancer says first where its client comes from. Whoever is believed is named on
-//! the command line; what anybody else says is no header, but whatever the socket speaks.
-//! (Read here, since Debian has no crate for it; the tests' balancers and clients are others'.)
+//! The PROXY protocol, versions 1 and 2: a balancer first sends the address of its client. The command line names the trusted
+//! balancers. Data from any other peer is not a header, but the protocol of the socket.
+//! (Parsed here, since Debian has no crate for it. The tests use other implementations.)
 
 use std::cell::RefCell;
 use std::io;
@@ -13,39 +13,39 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use small_services::internals::engine::{NoSubnet, Subnet};
 use small_services::log;
 
-/// How version 1 begins.
+/// The start of a version 1 header.
 const TEXT: &[u8] = b"PROXY ";
-/// How version 2 begins; four more octets follow, the last two of which say how long the rest is.
+/// The start of a version 2 header. Four more octets follow; the last two are the length of the rest.
 const BINARY: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-/// Version 2, and the command of a balancer that asks for itself.
+/// Version 2, command LOCAL: the balancer itself connects.
 const LOCAL: u8 = 0x20;
-/// Version 2, and the command of one that asks for a client.
+/// Version 2, command PROXY: the balancer connects for a client.
 const PROXY: u8 = 0x21;
-/// What a client is connected by, in version 2.
+/// The client's address family and transport, in version 2.
 const UNSPECIFIED: u8 = 0x00;
 const TCP_4: u8 = 0x11;
 const TCP_6: u8 = 0x21;
 const UNIX: u8 = 0x31;
-/// Two paths.
+/// The length of two paths.
 const UNIX_ADDRESSES: usize = 216;
-/// No header is shorter than this one of version 1: `PROXY UNKNOWN\r\n`.
+/// The shortest header, of version 1: `PROXY UNKNOWN\r\n`.
 const SHORTEST: usize = 15;
 /// The longest line of version 1.
 const LONGEST_TEXT: usize = 107;
-/// The longest header of version 2 that is taken: addresses, and what a balancer has to say about the client's TLS.
+/// The maximum length of a version 2 header: addresses, and the balancer's information about the client's TLS.
 const LONGEST_BINARY: usize = 4096;
 
-/// Who is believed.
+/// A trusted source of headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Trusted {
-    /// Whoever connects from a network.
+    /// Peers in a network.
     Network(Subnet),
-    /// Whoever connects to a Unix-domain socket.
+    /// Peers on a Unix-domain socket.
     Unix,
 }
 
 impl Trusted {
-    /// Whether a client at this address is one of them; `None` is a Unix-domain socket's.
+    /// Whether it includes this peer; `None` is a Unix-domain socket.
     pub(super) fn includes(&self, peer: Option<IpAddr>) -> bool {
         match (self, peer) {
             (Self::Network(subnet), Some(peer)) => subnet.includes(peer),
@@ -69,10 +69,10 @@ impl FromStr for Trusted {
     }
 }
 
-/// The balancers in front.
+/// The trusted balancers.
 pub(super) struct Balancers {
     trusted: Vec<Trusted>,
-    /// What was said of those that name no client.
+    /// The warnings about missing headers.
     nameless: RefCell<log::Repeated>,
 }
 
@@ -81,16 +81,16 @@ impl Balancers {
         Self { trusted, nameless: RefCell::default() }
     }
 
-    /// Whether a connection from there is one of theirs; `None` is a Unix-domain socket.
+    /// Whether a connection is from a balancer; `None` is a Unix-domain socket.
     pub(super) fn include(&self, from: Option<SocketAddr>) -> bool {
         self.trusted.iter().any(|trusted| trusted.includes(from.map(|from| from.ip())))
     }
 
-    /// Whose such a connection is: the client's that it names, or else the balancer's own.
+    /// The client of a balancer's connection: the one that the header names, else the balancer itself.
     ///
     /// # Errors
     ///
-    /// As of [`header`]. The log has it if there is none: a balancer is the administrator's, and so is the mistake.
+    /// As for [`header`]. A missing header is logged: it is a mistake in the administrator's set-up.
     pub(super) async fn client(
         &self,
         stream: &mut (impl AsyncRead + Unpin),
@@ -100,7 +100,7 @@ impl Balancers {
         if named.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::InvalidData) {
             let from = from.map_or_else(|| "a Unix-domain socket".to_owned(), |from| from.ip().to_string());
             let message = format!(
-                "a connection from {from} began with no PROXY header, and was closed: have the balancer send one \
+                "closed a connection from {from} that did not begin with a PROXY header; have the balancer send one \
                  (HAProxy: send-proxy-v2), or leave it out of --proxy-protocol"
             );
             self.nameless.borrow_mut().warning(Instant::now(), &message);
@@ -109,12 +109,12 @@ impl Balancers {
     }
 }
 
-/// Reads a header, and no octet behind it. The address of the client that it names; `None` if it is the balancer itself that
-/// asks, or a client without an address.
+/// Reads a header and no octet after it. Returns the address of the client; `None` if the balancer itself connects, or the client
+/// has no address.
 ///
 /// # Errors
 ///
-/// [`io::ErrorKind::InvalidData`] if what comes is no header, else whatever keeps it from coming.
+/// [`io::ErrorKind::InvalidData`] if the data is not a header, else the error of reading.
 pub(crate) async fn header(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<SocketAddr>> {
     let no_header = || io::Error::from(io::ErrorKind::InvalidData);
     let mut header = Vec::new();
@@ -139,17 +139,17 @@ pub(crate) async fn header(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<
     }
 }
 
-/// Whom a header names.
+/// The client that a header names.
 enum Named {
-    /// It is the balancer itself that asks, or a client without an address.
+    /// The balancer itself, or a client without an address.
     Nobody,
     Client(SocketAddr),
 }
 
-/// Whom a line of version 1 names; `None` if it is no such line.
+/// The client that a version 1 header names; `None` if the header is invalid.
 fn text(header: &[u8]) -> Option<Named> {
     let line = header.strip_prefix(TEXT)?.strip_suffix(b"\r\n")?;
-    // What follows says nothing.
+    // The rest of such a line is ignored.
     if line == b"UNKNOWN" || line.starts_with(b"UNKNOWN ") {
         return Some(Named::Nobody);
     }
@@ -166,14 +166,14 @@ fn text(header: &[u8]) -> Option<Named> {
     is_of_its_family.then(|| Named::Client((from, port).into()))
 }
 
-/// Whom a header of version 2 names, by what follows its first twelve octets; `None` if it is no such header.
+/// The client that a version 2 header names. `header` is without the first twelve octets. `None` if the header is invalid.
 fn binary(header: &[u8]) -> Option<Named> {
     let (&[command, family, _, _], rest) = header.split_first_chunk()?;
     let port = |at: usize| Some(u16::from_be_bytes([*rest.get(at)?, *rest.get(at + 1)?]));
     match (command, family) {
-        // Of LOCAL, all else is ignored, the family too (section 2.2 of the specification).
+        // After LOCAL everything else is ignored, including the family (section 2.2 of the specification).
         (LOCAL, _) | (PROXY, UNSPECIFIED) => Some(Named::Nobody),
-        // Both addresses, then both ports; what the balancer has to say besides follows.
+        // Both addresses, then both ports. Optional fields follow.
         (PROXY, TCP_4) => {
             port(10)?;
             Some(Named::Client((Ipv4Addr::from(*rest.first_chunk::<4>()?), port(8)?).into()))
@@ -187,14 +187,14 @@ fn binary(header: &[u8]) -> Option<Named> {
     }
 }
 
-/// How many octets are still to come at least, 0 after the last; `None` if no header is like this.
+/// The minimum number of octets that are still missing; 0 if the header is complete, `None` if it is invalid.
 fn missing(header: &[u8]) -> Option<usize> {
     let begins_as = |version: &[u8]| header.iter().zip(version).all(|(one, other)| one == other);
     let (text, binary) = (begins_as(TEXT), begins_as(BINARY));
     match header.len() {
         _ if !text && !binary => None,
         length @ ..SHORTEST => Some(SHORTEST - length),
-        // The line's end may be any octet: nothing says how long it is.
+        // The line may end after any octet: version 1 has no length field.
         _ if text && header.ends_with(b"\r\n") => Some(0),
         length if text => (length < LONGEST_TEXT).then_some(1),
         length => match header[SHORTEST..] {
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_includes_its_own_and_nobody_else() {
+    fn a_network_includes_only_its_own_addresses() {
         for (network, own, other) in [
             ("192.0.2.0/24", "192.0.2.255", "192.0.3.0"),
             ("192.0.2.0/24", "::ffff:192.0.2.7", "2001:db8::1"),

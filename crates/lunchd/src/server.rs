@@ -30,11 +30,11 @@ use small_services::internals::engine::is_of_the_socket;
 use small_services::internals::sys::take_signal;
 use small_services::log;
 
-/// How long no connection is taken when the system is out of memory or descriptors.
+/// How long the program accepts no connections when the system is out of memory or descriptors.
 const PAUSE: Duration = Duration::from_secs(1);
-/// For each socket, the connections that may be taken before those are gone that had to make room.
+/// Per socket: the number of connections that may be accepted before the evicted ones have ended.
 pub(super) const SPARE_DESCRIPTORS: usize = 256;
-/// Everything that it takes to serve, ready to go on without the outside world.
+/// Everything that serving needs, prepared before the lock-down.
 pub(super) struct Server {
     shared: Rc<Shared>,
     sockets: Vec<(Scheme, Waiting)>,
@@ -48,7 +48,7 @@ enum Waiting {
 }
 
 impl Server {
-    /// Registers everything with the runtime that is entered. Descriptor 0 is the signals already.
+    /// Registers everything with the current runtime. Descriptor 0 is already the signalfd.
     ///
     /// # Errors
     ///
@@ -83,14 +83,14 @@ impl Server {
         })
     }
 
-    /// Serves all clients until it is told to stop; then gives requests in progress their time, unless told again.
+    /// Serves all clients until a signal stops it. Then it gives requests in progress their time, unless a second signal arrives.
     ///
     /// # Errors
     ///
-    /// If the signals cannot be waited for.
+    /// If waiting for signals fails.
     pub(super) async fn serve(self, mut manager: Manager) -> io::Result<()> {
         let Self { shared, sockets, signals } = self;
-        // Better now than at the first renewal.
+        // Find out now instead of at the first renewal.
         if let Some(Err(error)) = shared.identity.as_ref().map(Identity::check_reach) {
             log::warning(&error.to_string());
         }
@@ -127,7 +127,7 @@ async fn until(due: Option<std::time::Instant>) {
     }
 }
 
-/// The number of the next signal that came.
+/// The number of the next signal.
 async fn next_signal(signals: &AsyncFd<BorrowedFd<'static>>) -> io::Result<i32> {
     loop {
         let mut ready = signals.readable().await?;
@@ -140,19 +140,19 @@ async fn next_signal(signals: &AsyncFd<BorrowedFd<'static>>) -> io::Result<i32> 
 }
 
 impl Shared {
-    /// Reads certificate and key again, for connections from now on. A bad one changes nothing.
+    /// Rereads the fortunes, and the certificate and key for new connections. Invalid ones change nothing.
     fn reload(&self) {
         self.site.reload();
         let Some(identity) = &self.identity else { return };
         match identity.reload().and_then(|(acceptor, doubts)| doubts.dates.map(|()| (acceptor, doubts.browsers))) {
             Ok((acceptor, refusal)) => {
                 *self.acceptor.borrow_mut() = Some(acceptor);
-                log::notice("the certificate was read again, for all connections from now on");
+                log::notice("the certificate was read again; new connections use it");
                 if let Some(why) = refusal {
                     log::warning(&why);
                 }
             }
-            Err(error) => log::error(&format!("going on with the certificate from before: {error}")),
+            Err(error) => log::error(&format!("keeping the previous certificate: {error}")),
         }
     }
 
@@ -168,16 +168,16 @@ impl Shared {
             let Err(error) = accepted else { continue };
             match Errno::from_io_error(&error) {
                 Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
-                    let message = format!("cannot take a connection: {error}; trying again every second");
+                    let message = format!("cannot accept connections: {error}; retrying every second");
                     refusals.warning(std::time::Instant::now(), &message);
                     self.places.evict_oldest();
                     sleep(PAUSE).await;
                 }
                 Some(errno) if is_of_the_socket(errno) => {
-                    log::error(&format!("cannot serve {scheme} any more: {error}; start the program again"));
+                    log::error(&format!("cannot serve {scheme} any longer: {error}; restart the program"));
                     return;
                 }
-                // Its client is gone again, or its network is: see accept(2).
+                // The client or its network is gone: see accept(2).
                 _ => {}
             }
         }
@@ -187,7 +187,7 @@ impl Shared {
     where
         S: Socket,
     {
-        // A balancer's connection is its client's; it says first who that is.
+        // A balancer's connection counts for its client, which the PROXY header names.
         let balancer = self.balancers.include(from);
         let Some(place) = self.places.admit(from.filter(|_| !balancer), self.limits.life) else { return };
         let mut stream = Guarded::new(stream, place.clone());
@@ -200,7 +200,7 @@ impl Shared {
         place.served_by(task.abort_handle());
     }
 
-    /// Takes what a balancer says of its client. Whether that client may have a connection.
+    /// Reads a balancer's PROXY header. Returns whether its client may have a connection.
     async fn is_named(&self, stream: &mut Guarded<impl Socket>, from: Option<SocketAddr>) -> bool {
         let place = stream.place().clone();
         let named = self.in_time(&place, self.balancers.client(stream, from)).await;
@@ -212,8 +212,7 @@ impl Shared {
         }
     }
 
-    /// Serves a connection to its end. What goes wrong is the client's own affair: nothing of it is logged, which a client
-    /// could otherwise fill the log with.
+    /// Serves a connection until it ends. Errors of clients are not logged: clients could fill the log with them.
     async fn connection<S>(self: Rc<Self>, mut stream: Guarded<S>, scheme: Scheme)
     where
         S: Socket,
@@ -232,7 +231,7 @@ impl Shared {
                 self.http2(stream, &place, scheme).await;
             }
             Ok(Ok(stream)) => self.http1(stream, &place, scheme).await,
-            // An alert is on its way already.
+            // The alert is already being sent.
             Ok(Err((_, mut stream))) => {
                 if stream.is_plain() {
                     let _ = timeout(GRACE, stream.write_all(&answer::no_tls())).await;

@@ -1,4 +1,4 @@
-//! What all connections have in common.
+//! State that all connections share.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -12,25 +12,25 @@ use super::place::Places;
 use super::proxy::Balancers;
 use super::tls::Identity;
 
-/// How long requests in progress may take when a connection, or the program, is to end.
+/// How long requests in progress may take when the connection or the program ends.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
-/// How much is served.
+/// The limits on clients.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// How long a client may do nothing, or take for a handshake or a request.
+    /// How long a client may be idle, or take for a handshake or a request.
     pub(super) idle: Duration,
     /// How long a connection may last.
     pub(super) life: Duration,
-    /// How many connections there may be, altogether and from one source.
+    /// The maximum number of concurrent connections, in total and from one source.
     pub(super) max: u32,
     pub(super) max_per_source: u32,
 }
 
-/// What every connection needs.
+/// The state that every connection needs.
 pub(super) struct Shared {
     pub(super) site: Site,
     pub(super) identity: Option<Identity>,
-    /// For new connections; those that are open keep what they began with.
+    /// For new connections. Open connections keep theirs.
     pub(super) acceptor: RefCell<Option<TlsAcceptor>>,
     pub(super) limits: Limits,
     pub(super) places: Rc<Places>,

@@ -1,4 +1,4 @@
-//! The sockets that it serves: those that a service manager passed by name, those of `--listen`, or the default.
+//! The sockets: passed by name by a service manager, opened by `--listen`, or the default.
 
 use std::env;
 use std::fmt;
@@ -18,7 +18,7 @@ use small_services::internals::sys::take_passed_sockets;
 use small_services::log;
 use small_services::numbers::FIRST_FREE;
 
-/// What is spoken on a socket: its name.
+/// The protocol of a socket, which is its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scheme {
     Http,
@@ -46,7 +46,7 @@ impl fmt::Display for Scheme {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Address {
     scheme: Scheme,
-    /// One, or all of a name's.
+    /// One address, or all addresses of a name.
     addresses: Vec<SocketAddr>,
 }
 
@@ -61,10 +61,10 @@ impl FromStr for Address {
     }
 }
 
-/// Why there is nothing to serve on.
+/// Why there is no socket to serve on.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    #[error("descriptor {descriptor}, named {name}, is no listening stream socket; use ListenStream= and Accept=no")]
+    #[error("descriptor {descriptor}, named {name}, is not a listening stream socket; use ListenStream= and Accept=no")]
     Kind { descriptor: i32, name: String },
     #[error("no socket is named http or https; set FileDescriptorName= in the socket units")]
     NoName,
@@ -72,26 +72,26 @@ pub(super) enum Error {
         "cannot listen on {scheme}://{address}: {source}; choose an address of this host and a free port above 1023"
     )]
     Bind { scheme: Scheme, address: SocketAddr, source: io::Error },
-    #[error("there is no certificate for https; name one with --certificate FILE, and its key with --key FILE")]
+    #[error("https requires a certificate; name one with --certificate FILE, and its key with --key FILE")]
     NoCertificate,
     #[error("cannot use the socket named {name}: {source}; pass TCP or Unix-domain stream sockets")]
     Use { name: Scheme, source: io::Error },
 }
 
-/// A socket that listens, and takes what comes without waiting.
+/// A non-blocking listening socket.
 #[derive(Debug)]
 pub(super) enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
-/// What a service manager passed, with the names, in order.
+/// The sockets that a service manager passed, with their names, in order.
 #[derive(Debug)]
 pub(super) struct Passed(Vec<(OwnedFd, Option<String>)>);
 
 impl Passed {
-    /// Takes it over, and says on the log how it was announced. Every descriptor that has a meaning by its number is free
-    /// afterwards.
+    /// Takes over the sockets and logs the variables that announced them. Moves them, so that descriptor numbers with a meaning are
+    /// free.
     pub(super) fn take() -> Result<Self, activation::Error> {
         let variables = ["LISTEN_FDS", "LISTEN_FDNAMES"].map(|name| (name, env::var_os(name)));
         let passed = take_passed_sockets()?;
@@ -107,7 +107,7 @@ impl Passed {
 }
 
 impl Passed {
-    /// Whether there are any, and all that are known by name are for HTTP.
+    /// Whether there is a socket for HTTP and none for HTTPS.
     pub(super) fn are_http_only(&self) -> bool {
         let has =
             |scheme: Scheme| self.0.iter().any(|(_, name)| name.as_deref().and_then(Scheme::named) == Some(scheme));
@@ -115,17 +115,17 @@ impl Passed {
     }
 }
 
-/// All that it serves on.
+/// All sockets that the program serves.
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
     pub(super) listeners: Vec<(Scheme, Listener)>,
-    /// What there is to say of them on the log, once nothing keeps the program from serving them.
+    /// Messages for the log, written once the program serves.
     pub(super) notices: Vec<String>,
 }
 
 impl Sockets {
-    /// What was passed, or what was asked for, or else the default: HTTPS on port 8443 with a certificate, HTTP on
-    /// 127.0.0.1:8080 without.
+    /// The passed sockets, or those of `--listen`, or the default: HTTPS on port 8443 with a certificate, else HTTP on
+    /// 127.0.0.1:8080.
     pub(super) fn open(passed: Passed, listen: &[Address], certificate: bool) -> Result<Self, super::Error> {
         let Passed(passed) = passed;
         if passed.is_empty() {
@@ -199,8 +199,8 @@ fn source(error: &Error) -> Option<&io::Error> {
     if let Error::Bind { source, .. } = error { Some(source) } else { None }
 }
 
-/// Where a client finds HTTPS: 443 if it is served there, else the first port, else 443 again, where somebody may well
-/// have put the Unix-domain socket. `None` if HTTPS is not served.
+/// The port of HTTPS: 443 if it is one of the ports, else the first port. 443 also if HTTPS has only a Unix-domain socket, which is
+/// probably behind that port. `None` without HTTPS.
 pub(super) fn https_port(listeners: &[(Scheme, Listener)]) -> io::Result<Option<u16>> {
     let https = listeners.iter().filter(|(scheme, _)| *scheme == Scheme::Https).map(|(_, listener)| listener);
     let ports = https.map(|listener| match listener {
@@ -212,7 +212,7 @@ pub(super) fn https_port(listeners: &[(Scheme, Listener)]) -> io::Result<Option<
     Ok((!ports.is_empty()).then_some(tcp.copied().unwrap_or(443)))
 }
 
-/// Makes the socket ready for the event loop, and says where it is.
+/// Prepares the socket for the event loop, and returns its address.
 fn listener(socket: OwnedFd) -> io::Result<(Listener, String)> {
     rustix::io::ioctl_fionbio(&socket, true)?;
     Buffers::REPLY.set(socket.as_fd())?;
@@ -223,7 +223,7 @@ fn listener(socket: OwnedFd) -> io::Result<(Listener, String)> {
             Ok((Listener::Unix(listener), at.unwrap_or_else(|| "a Unix-domain socket".to_owned())))
         }
         AddressFamily::INET | AddressFamily::INET6 => {
-            // The connections inherit it, which saves a call for each.
+            // Connections inherit it, which saves a call for each.
             set_tcp_nodelay(&socket, true)?;
             let listener = TcpListener::from(socket);
             let at = listener.local_addr()?.to_string();

@@ -1,4 +1,4 @@
-//! The certificate and its key: read and checked before the lock-down, and once more at every SIGHUP.
+//! The certificate and its key: read and checked before the lock-down, and again at every SIGHUP.
 
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -17,61 +17,61 @@ use x509_cert::der::Decode;
 use super::browsers;
 use small_services::internals::file::{self, Readable};
 
-/// No certificate and no key is longer, in octets.
+/// The maximum length of a file with certificates or a key, in bytes.
 const LONGEST: usize = 1024 * 1024;
 
 /// Why HTTPS cannot be served. No message quotes from a key.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("--certificate is there, and --key is not; name the certificate's key with --key FILE")]
+    #[error("--certificate requires --key; name the certificate's key with --key FILE")]
     MissingKey,
-    #[error("--key is there, and --certificate is not; name the key's certificate with --certificate FILE")]
+    #[error("--key requires --certificate; name the key's certificate with --certificate FILE")]
     MissingCertificate,
     #[error("cannot read {}: {source}; check the path and its permissions", .path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("cannot read {}: {source}; if its directory is a new one, or a link leads elsewhere than before, start it again; if not, check the permissions", .path.display())]
+    #[error("cannot read {}: {source}; if its directory is new, or a link leads elsewhere than before, restart lunchd; else check the permissions", .path.display())]
     OutOfReach { path: PathBuf, source: io::Error },
-    #[error("locked down, it cannot read {} again: {source}; let its user read it without root's privileges, or start it again after each renewal", .path.display())]
+    #[error("cannot reread {} after the lock-down: {source}; let the user of lunchd read it without root privileges, or restart lunchd after each renewal", .path.display())]
     OnlyOnce { path: PathBuf, source: io::Error },
-    #[error("{} holds no {what} in PEM: {instead}; name a file with a line -----BEGIN {line}-----", .path.display())]
+    #[error("{} contains no {what} in PEM: {instead}; name a file with a line -----BEGIN {line}-----", .path.display())]
     NoPem { path: PathBuf, what: &'static str, instead: &'static str, line: &'static str },
-    #[error("{} is not whole, or damaged between its lines -----BEGIN and -----END; copy it again", .path.display())]
+    #[error("{} is incomplete or damaged between its lines -----BEGIN and -----END; copy it again", .path.display())]
     Damaged { path: PathBuf },
-    #[error("certificate {number} in {} cannot be understood; copy it again, or ask for a new one", .path.display())]
+    #[error("certificate {number} in {} cannot be parsed; copy it again, or request a new one", .path.display())]
     Certificate { path: PathBuf, number: usize },
-    #[error("the certificate in {} is of X.509 version 1, which clients refuse; ask for one of version 3, with the host's name as subjectAltName", .path.display())]
+    #[error("the certificate in {} is of X.509 version 1, which clients refuse; request one of version 3, with the host name as subjectAltName", .path.display())]
     Version { path: PathBuf },
-    #[error("certificate {number} in {} has signed none before it; put the server's own first, then each behind what it has signed, and no others", .path.display())]
+    #[error("certificate {number} in {} has signed no certificate before it; put the server's first, then each issuer after the certificate that it signed, and no others", .path.display())]
     Order { path: PathBuf, number: usize },
     #[error("the certificate in {} expired on {on}; renew it", .path.display())]
     Expired { path: PathBuf, on: String },
     #[error("the certificate in {} is not valid before {from}; check the clock", .path.display())]
     NotYet { path: PathBuf, from: String },
-    #[error("the key in {} needs a passphrase, and there is nobody to ask; write it without one: `openssl pkey -in FILE -out NEW`", .path.display())]
+    #[error("the key in {} has a passphrase; remove it with `openssl pkey -in FILE -out NEW`", .path.display())]
     Passphrase { path: PathBuf },
-    #[error("the key in {} cannot be used; make one for RSA of 2,048 to 4,096 bits, ECDSA with P-256 or P-384, or Ed25519", .path.display())]
+    #[error("the key in {} cannot be used; create an RSA key of 2,048 to 4,096 bits, an ECDSA key with P-256 or P-384, or an Ed25519 key", .path.display())]
     Key { path: PathBuf },
-    #[error("the key in {} does not belong to the certificate in {}; name the two that were made for each other", .key.display(), .certificate.display())]
+    #[error("the key in {} does not belong to the certificate in {}; name a matching pair", .key.display(), .certificate.display())]
     Mismatch { certificate: PathBuf, key: PathBuf },
 }
 
 impl Error {
-    /// Whether it is only that there is no such file.
+    /// Whether the file does not exist.
     pub(super) fn is_missing(&self) -> bool {
         matches!(self, Self::Read { source, .. } if source.kind() == ErrorKind::NotFound)
     }
 }
 
-/// What is no reason not to serve a certificate, but for clients not to take it.
+/// Why clients may refuse a certificate that can be served.
 #[derive(Debug)]
 pub(super) struct Doubts {
-    /// Whether it is valid today.
+    /// Whether it is valid now.
     pub(super) dates: Result<(), Error>,
     /// Why browsers refuse it.
     pub(super) browsers: Option<String>,
 }
 
-/// Where to find who it is.
+/// The paths of the certificate and its key.
 #[derive(Debug)]
 pub(super) struct Identity {
     certificate: PathBuf,
@@ -79,7 +79,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Both, or none.
+    /// Takes both paths or none.
     pub(super) fn new(certificate: Option<&Path>, key: Option<&Path>) -> Result<Option<Self>, Error> {
         match (certificate, key) {
             (Some(certificate), Some(key)) => Ok(Some(Self { certificate: certificate.into(), key: key.into() })),
@@ -89,13 +89,13 @@ impl Identity {
         }
     }
 
-    /// The directories that have to stay readable for [`Self::load`].
+    /// The directories that must stay readable for [`Self::reload`].
     pub(super) fn directories(&self) -> Vec<Readable> {
         let directories = file::directories_of([&*self.certificate, &*self.key]);
         directories.into_iter().map(|(directory, names)| Readable::new(directory, |it| names.contains(it))).collect()
     }
 
-    /// Reads both and makes sure that they can be served; and tells what is wrong with the server's own certificate besides.
+    /// Reads both files and checks that they can be served. Also returns why clients may refuse the server's certificate.
     pub(super) fn load(&self) -> Result<(TlsAcceptor, Doubts), Error> {
         let (chain, doubts) = self.chain()?;
         let key = self.key()?;
@@ -116,7 +116,7 @@ impl Identity {
         Ok((TlsAcceptor::from(Arc::new(config)), doubts))
     }
 
-    /// The same again, once it is locked down: only what lies where it lay at the start can be read.
+    /// Loads them again after the lock-down. Only directories that were named before it are readable.
     pub(super) fn reload(&self) -> Result<(TlsAcceptor, Doubts), Error> {
         self.load().map_err(|error| match error {
             Error::Read { path, source } if source.kind() == ErrorKind::PermissionDenied => {
@@ -126,7 +126,7 @@ impl Identity {
         })
     }
 
-    /// Makes sure that both can be read again, once it is locked down.
+    /// Checks, after the lock-down, that both can be read again.
     pub(super) fn check_reach(&self) -> Result<(), Error> {
         [&self.certificate, &self.key].into_iter().try_for_each(|path| match file::open_regular(path) {
             Err(source) => Err(Error::OnlyOnce { path: path.clone(), source }),
@@ -134,7 +134,7 @@ impl Identity {
         })
     }
 
-    /// Not of the others, which are the authority's: some hand out one that has expired, for clients that do not mind.
+    /// Checks the dates of the server's certificate. Not those of the others: some authorities deliver an expired one for old clients.
     fn check_dates(&self, own: &Certificate) -> Result<(), Error> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let validity = &own.tbs_certificate.validity;
@@ -142,7 +142,7 @@ impl Identity {
         let path = self.certificate.clone();
         let date = |when: Duration| {
             let seconds = i64::try_from(when.as_secs()).unwrap_or(i64::MAX);
-            Timestamp::from_second(seconds).map_or_else(|_| "a day far away".to_owned(), |when| when.to_string())
+            Timestamp::from_second(seconds).map_or_else(|_| "an unknown date".to_owned(), |when| when.to_string())
         };
         if until < now {
             return Err(Error::Expired { path, on: date(until) });
@@ -153,8 +153,7 @@ impl Identity {
         Ok(())
     }
 
-    /// The certificates as they are sent: the server's own, then those that lead to the authority's; and what clients may
-    /// have against them.
+    /// The certificate chain as it is sent, the server's certificate first, and why clients may refuse it.
     fn chain(&self) -> Result<(Vec<CertificateDer<'static>>, Doubts), Error> {
         let path = || self.certificate.clone();
         let octets = read(&self.certificate)?;
@@ -177,9 +176,8 @@ impl Identity {
         if own.tbs_certificate.version != Version::V3 {
             return Err(Error::Version { path: path() });
         }
-        let browsers = browsers::refusal(&parsed).map(|why| {
-            format!("no browser opens a page with the certificate in {}: {why}", self.certificate.display())
-        });
+        let browsers = browsers::refusal(&parsed)
+            .map(|why| format!("browsers refuse the certificate in {}: {why}", self.certificate.display()));
         Ok((chain, Doubts { dates: self.check_dates(own), browsers }))
     }
 
@@ -187,7 +185,7 @@ impl Identity {
         let path = self.key.clone();
         let octets = read(&self.key)?;
         PrivateKeyDer::from_pem_slice(&octets).map_err(|error| match error {
-            // As PKCS #8 and openssl's older form have it.
+            // In PKCS #8 and in openssl's older format.
             _ if octets.windows(9).any(|word| word == b"ENCRYPTED") => Error::Passphrase { path },
             pem::Error::NoItemsFound => {
                 Error::NoPem { path, what: "key", instead: instead_of_pem(&octets), line: "PRIVATE KEY" }
@@ -197,18 +195,18 @@ impl Identity {
     }
 }
 
-/// What a file is that has no section in PEM.
+/// What a file contains instead of PEM.
 fn instead_of_pem(octets: &[u8]) -> &'static str {
-    // A DER sequence, as every certificate and key is one.
+    // Every certificate and key in DER is a sequence.
     const SEQUENCE: u8 = 0x30;
     match octets.trim_ascii().first() {
         None => "it is empty",
         Some(&SEQUENCE) => "it is binary, as DER and PKCS #12 are; openssl converts it",
-        Some(_) => "it has other things in it",
+        Some(_) => "it contains something else",
     }
 }
 
-/// Reads a file, with the calls of the policy and no others.
+/// Reads a file with only the calls of the policy.
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
     let failed = |source: io::Error| Error::Read { path: path.to_owned(), source };
     let (mut file, _) = file::open_regular(path).map_err(failed)?;
