@@ -64,6 +64,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) max_per_source: Option<u32>,
 
+    /// Log each connection when it ends; off by default: addresses are personal data, and clients could fill the log
+    #[arg(long)]
+    pub(super) log_connections: bool,
+
     /// What to do if the kernel lacks a layer of the sandbox
     #[arg(long, value_enum, value_name = "MODE", default_value_t = Mode::Strict)]
     pub(super) sandbox: Mode,
@@ -72,7 +76,10 @@ pub(super) struct Arguments {
 const AFTER_HELP: &str = "\
 A service manager passes sockets that are named `http` or `https` (FileDescriptorName=). Where there are
 both, http leads to https. Without any: https on port 8443 with the certificate, or http on
-127.0.0.1:8080 without one. SIGHUP reads certificate, key and fortunes again.";
+127.0.0.1:8080 without one. SIGHUP reads certificate, key and fortunes again.
+
+/healthz is for the checks of load balancers: `ok` over http and https alike, without a fortune, a
+redirect or a line on the log.";
 
 impl Arguments {
     /// Reads the command line. `-key` and `-certificate` mean the same with one dash.

@@ -20,8 +20,8 @@ impl Connections {
         Self { table: Table::new(max as usize, max_per_source as usize), next: 0, latest: 0 }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.table.is_empty()
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
     }
 
     /// Has room for one more, if need be in the place of the one that was idle for longest. `None` if its source has as many
@@ -62,9 +62,9 @@ impl Connections {
         number
     }
 
-    /// It has ended.
-    pub(super) fn remove(&mut self, number: u64) {
-        self.table.remove(number);
+    /// It has ended. Whether it was not evicted before.
+    pub(super) fn remove(&mut self, number: u64) -> bool {
+        self.table.remove(number).is_some()
     }
 }
 
