@@ -1,6 +1,6 @@
 //! Connections that have ended: counted for the service manager, and logged for those who ask for it (`--log-connections`).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::log;
@@ -192,7 +192,11 @@ fn write(outcome: Outcome, ended: &Ended) -> bool {
     let seconds = format!("{:.3}", ended.lasted.as_secs_f64());
     // The port is in the message alone: SOURCE= is what one looks for.
     let (who, source) = match ended.from {
-        Some(from) => (from.to_string(), from.ip().to_canonical().to_string()),
+        Some(from) => match from.ip().to_canonical() {
+            // A socket for both versions has IPv4 in the form of IPv6.
+            v4 @ IpAddr::V4(_) => (SocketAddr::new(v4, from.port()).to_string(), v4.to_string()),
+            v6 @ IpAddr::V6(_) => (from.to_string(), v6.to_string()),
+        },
         None => ("a Unix-domain socket".to_owned(), "unix".to_owned()),
     };
     let octets = ended.octets.map(|octets| octets.to_string());

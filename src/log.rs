@@ -149,10 +149,12 @@ pub(crate) fn is_socket(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode).is_socket()
 }
 
-/// Takes journald's socket for records as descriptor 2, if that leads to the journal: what is logged from here on may have fields.
-/// It does not wait for journald: what that does not take is lost.
+/// Takes journald's socket for records as descriptor 2, unless somebody reads from that: what is logged from here on may have fields.
+/// (Under systemd, descriptors 1 and 2 are one socket, and so the form is syslog's.) It does not wait for journald: what that does
+/// not take is lost.
 pub(crate) fn enable_fields() {
-    if LOG.get().is_none_or(|log| log.form != Form::Journal) {
+    let form = LOG.get().map_or(Form::Plain, |log| log.form);
+    if form == Form::Plain {
         return;
     }
     let connected = UnixDatagram::unbound().and_then(|socket| {
@@ -162,6 +164,8 @@ pub(crate) fn enable_fields() {
     });
     match connected {
         Ok(()) => HAS_FIELDS.store(true, Ordering::Relaxed),
+        // A syslog daemon may be all that there is.
+        Err(_) if form == Form::Syslog => {}
         Err(error) => {
             warning(&format!("cannot reach the journal at {JOURNAL}: {error}; connections are logged without fields"));
         }
