@@ -1,5 +1,6 @@
 //! What lunchd uses of this crate, all of it. Hidden from the documentation: it promises nothing to anybody else.
 
+pub use crate::connections::{ConnectionLog, Counts, Ended, Outcome, listed};
 pub use crate::random::seeded;
 pub use crate::runtime::arguments::Error as ArgumentsError;
 pub use crate::sd_notify::Manager;

@@ -68,6 +68,7 @@
 //! or start a program, and no rule that it adds gives these back: Landlock, the empty capability sets and the units stay.
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
+mod connections;
 mod doctor;
 pub mod engine;
 mod executable;

@@ -7,6 +7,7 @@ use std::fs::OpenOptions;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hunker::{Rule, Syscall};
@@ -20,6 +21,8 @@ use crate::sys;
 
 /// The socket that every syslog daemon, journald included, listens on.
 const SYSLOG: &str = "/dev/log";
+/// journald's, for records with fields (systemd.journal-fields(7)).
+const JOURNAL: &str = "/run/systemd/journal/socket";
 /// The facility of system daemons, as syslog(3) encodes it.
 const FACILITY_DAEMON: u8 = 3 << 3;
 
@@ -30,6 +33,8 @@ const LONGEST: usize = 1000;
 pub(crate) const RULES: &[Rule] = &[Rule::new(Syscall::WRITE, &[numbers::LOG], "write to the log")];
 
 static LOG: OnceLock<Log> = OnceLock::new();
+/// Whether descriptor 2 is a socket for records with fields.
+static HAS_FIELDS: AtomicBool = AtomicBool::new(false);
 
 #[derive(Debug)]
 struct Log {
@@ -144,6 +149,35 @@ pub(crate) fn is_socket(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode).is_socket()
 }
 
+/// Takes journald's socket for records as descriptor 2, unless somebody reads from that: what is logged from here on may have fields.
+/// (Under systemd, descriptors 1 and 2 are one socket, and so the form is syslog's.) It does not wait for journald: what that does
+/// not take is lost.
+pub(crate) fn enable_fields() {
+    let form = LOG.get().map_or(Form::Plain, |log| log.form);
+    if form == Form::Plain {
+        return;
+    }
+    let connected = UnixDatagram::unbound().and_then(|socket| {
+        socket.connect(JOURNAL)?;
+        socket.set_nonblocking(true)?;
+        dup2_stderr(socket).map_err(Into::into)
+    });
+    match connected {
+        Ok(()) => HAS_FIELDS.store(true, Ordering::Relaxed),
+        // A syslog daemon may be all that there is.
+        Err(_) if form == Form::Syslog => {}
+        Err(error) => {
+            warning(&format!("cannot reach the journal at {JOURNAL}: {error}; connections are logged without fields"));
+        }
+    }
+}
+
+/// Writes what an administrator asked for. The journal gets the fields, too. Whether it was taken.
+pub(crate) fn record(message: &str, fields: &[(&str, &str)]) -> bool {
+    let prefix = LOG.get().map_or_else(String::new, |log| format!("{}: ", log.name));
+    write_as(&prefix, Priority::Notice, message, fields)
+}
+
 /// Reports why the program failed.
 pub fn error(message: &str) {
     write(Priority::Error, message);
@@ -151,7 +185,7 @@ pub fn error(message: &str) {
 
 /// The same, without the program's name in front where a person reads it.
 pub fn bare_error(message: &str) {
-    write_as("", Priority::Error, message);
+    write_as("", Priority::Error, message, &[]);
 }
 
 /// Reports what somebody should know although the program goes on.
@@ -171,19 +205,31 @@ pub fn notice(message: &str) {
 
 /// Writes one line with one system call, so that two processes' lines do not mix. Nothing can be done if that fails.
 fn write(priority: Priority, message: &str) {
-    write_as(&LOG.get().map_or_else(String::new, |log| format!("{}: ", log.name)), priority, message);
+    let prefix = LOG.get().map_or_else(String::new, |log| format!("{}: ", log.name));
+    write_as(&prefix, priority, message, &[]);
 }
 
-fn write_as(prefix: &str, priority: Priority, message: &str) {
+fn write_as(prefix: &str, priority: Priority, message: &str, fields: &[(&str, &str)]) -> bool {
     let Log { form, name, pid } = *LOG.get().unwrap_or(&Log { form: Form::Plain, name: "", pid: 0 });
     let priority = priority as u8;
-    let message = one_line(message);
-    let line = match form {
-        Form::Journal => format!("<{priority}>{message}\n"),
-        Form::Syslog => format!("<{}>{name}[{}]: {message}", FACILITY_DAEMON | priority, pid),
-        Form::Plain => format!("{prefix}{message}\n"),
+    let line = if HAS_FIELDS.load(Ordering::Relaxed) {
+        let priority = priority.to_string();
+        fielded(&[&[("MESSAGE", message), ("PRIORITY", &priority), ("SYSLOG_IDENTIFIER", name)], fields].concat())
+    } else {
+        let message = one_line(message);
+        match form {
+            Form::Journal => format!("<{priority}>{message}\n"),
+            Form::Syslog => format!("<{}>{name}[{}]: {message}", FACILITY_DAEMON | priority, pid),
+            Form::Plain => format!("{prefix}{message}\n"),
+        }
     };
-    let _ = rustix::io::write(stderr(), line.as_bytes());
+    rustix::io::write(stderr(), line.as_bytes()).is_ok()
+}
+
+/// A record in journald's form. A line end would begin another field: no value has one.
+fn fielded(fields: &[(&str, &str)]) -> String {
+    let lines: Vec<_> = fields.iter().map(|(name, value)| format!("{name}={}\n", one_line(value))).collect();
+    lines.concat()
 }
 
 /// A message may quote a file's name or an argument: no line end or escape in it may reach the log as such, and it stays
@@ -224,6 +270,12 @@ mod tests {
         assert_eq!(said(61), None);
         assert_eq!(said(3600).as_deref(), Some("no more (1 more of these were left out)"));
         assert_eq!(said(7200).as_deref(), Some("no more"));
+    }
+
+    #[test]
+    fn no_value_forges_a_field() {
+        let record = fielded(&[("MESSAGE", "one\nRESULT=served"), ("SOURCE", "192.0.2.1\nPRIORITY=0\n\0")]);
+        assert_eq!(record, "MESSAGE=one\\nRESULT=served\nSOURCE=192.0.2.1\\nPRIORITY=0\\n\\u{0}\n");
     }
 
     #[test]

@@ -10,12 +10,19 @@ use std::time::{Duration, Instant};
 
 use rustix::stdio::{dup2_stdout, stdout};
 
+/// How long at least between two status lines.
+const STATUS_INTERVAL: Duration = Duration::from_secs(5);
+
 /// The way to the service manager: descriptor 1, connected before the lock-down.
 #[derive(Debug, Default)]
 pub struct Manager {
     connected: bool,
     /// How often it wants a sign of life, and when the next one is due.
     watchdog: Option<(Duration, Instant)>,
+    /// The last status line, and when it was told.
+    status: Option<(String, Instant)>,
+    /// Whether it may be another one by now.
+    outdated: bool,
 }
 
 impl Manager {
@@ -33,7 +40,7 @@ impl Manager {
         dup2_stdout(socket)?;
         // Twice as often as it wants one.
         let watchdog = watchdog().map(|limit| (limit / 2, now));
-        Ok(Self { connected: true, watchdog })
+        Ok(Self { connected: true, watchdog, ..Self::default() })
     }
 
     /// Says that clients are served.
@@ -54,10 +61,44 @@ impl Manager {
         }
     }
 
-    /// When [`Self::alive`] has something to do.
+    /// Whether anybody wants to know.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.connected
+    }
+
+    /// Tells what `line` says, if it is another line than before and the last one is old enough; else later, when [`Self::due`]
+    /// says. `changed` is whether it may be another one since the last call. Whether all is told.
+    pub fn status(&mut self, changed: bool, now: Instant, line: impl FnOnce() -> String) -> bool {
+        if let Some(line) = self.next_status(changed, now, line) {
+            self.tell(format!("STATUS={line}").as_bytes());
+        }
+        !self.outdated
+    }
+
+    fn next_status(&mut self, changed: bool, now: Instant, line: impl FnOnce() -> String) -> Option<String> {
+        self.outdated |= changed;
+        if !self.connected || !self.outdated || self.status_due().is_some_and(|due| due > now) {
+            return None;
+        }
+        self.outdated = false;
+        let line = line();
+        if self.status.as_ref().is_some_and(|(told, _)| *told == line) {
+            return None;
+        }
+        self.status = Some((line.clone(), now));
+        Some(line)
+    }
+
+    fn status_due(&self) -> Option<Instant> {
+        self.status.as_ref().map(|(_, told)| *told + STATUS_INTERVAL)
+    }
+
+    /// When [`Self::alive`] or [`Self::status`] has something to do.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
-        self.watchdog.map(|(_, due)| due)
+        let status = self.status_due().filter(|_| self.outdated && self.connected);
+        [self.watchdog.map(|(_, due)| due), status].into_iter().flatten().min()
     }
 
     /// Nothing can be done if that fails; the manager has its own time limits.
@@ -80,5 +121,28 @@ pub(crate) fn address(name: &OsStr) -> io::Result<SocketAddr> {
     match name.as_bytes().strip_prefix(b"@") {
         Some(abstract_name) => SocketAddr::from_abstract_name(abstract_name),
         None => SocketAddr::from_pathname(name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_comes_every_five_seconds_at_most_and_wakes_nobody_up_without_a_change() {
+        let mut manager = Manager { connected: true, ..Manager::default() };
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut status = |changed, seconds, line: &str| {
+            let told = manager.next_status(changed, after(seconds), || line.to_owned());
+            (told, manager.due().map(|due| due.duration_since(start).as_secs()))
+        };
+        let told = |line: &str| Some(line.to_owned());
+        assert_eq!(status(true, 0, "one"), (told("one"), None));
+        assert_eq!(status(true, 1, "two"), (None, Some(5)));
+        assert_eq!(status(false, 4, "two"), (None, Some(5)));
+        assert_eq!(status(false, 5, "two"), (told("two"), None));
+        assert_eq!(status(true, 20, "two"), (None, None), "the same is not said again");
+        assert_eq!(status(true, 21, "three"), (told("three"), None));
     }
 }

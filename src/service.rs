@@ -136,6 +136,15 @@ impl Behavior {
         }
     }
 
+    /// See [`Files::status`].
+    pub(crate) fn status(&self) -> Option<String> {
+        match self {
+            Self::Reply(reply) => reply.status(),
+            Self::Answer(answer) => answer.status(),
+            Self::Echo | Self::Discard | Self::Repeat(_) => None,
+        }
+    }
+
     /// See [`Files::reseed`].
     pub(crate) fn reseed(&mut self, seed: u64) {
         match self {
@@ -161,6 +170,11 @@ pub trait Files {
     /// Reads its files again, since the program was told to (SIGHUP). If that fails, it goes on with what it has, and says so on
     /// the log.
     fn reload(&mut self) {}
+
+    /// What a daemon tells its service manager of them, such as `fortunes: 437, read 2026-11-26 18:00:03 UTC`: one line without `;`.
+    fn status(&self) -> Option<String> {
+        None
+    }
 
     /// Takes another random state, if it has any: this is a new process, which goes on with a copy of another one's.
     fn reseed(&mut self, _seed: u64) {}

@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -242,12 +243,9 @@ fn it_is_ready_when_it_says_so_and_notifies_the_watchdog() {
     let address = listener.local_addr().unwrap();
     let variables = format!("NOTIFY_SOCKET={} WATCHDOG_USEC=200000", path.display());
     let mut process = passed("echo", &[&listener.into()], &variables);
-    let told = || {
-        let mut state = [0; 64];
-        let length = manager.recv(&mut state).unwrap();
-        String::from_utf8_lossy(&state[..length]).into_owned()
-    };
+    let told = || said(&manager);
     assert_eq!(told(), "READY=1");
+    assert_eq!(told(), "STATUS=connections: 0 now, 0 served");
     assert_eq!((told(), told()), ("WATCHDOG=1".to_owned(), "WATCHDOG=1".to_owned()));
     let mut client = connected(address);
     client.write_all(b"x").unwrap();
@@ -260,6 +258,132 @@ fn it_is_ready_when_it_says_so_and_notifies_the_watchdog() {
     assert_eq!(read_all(&mut client), b"last words");
     assert!(process.wait().success());
     assert!(TcpStream::connect(address).is_err(), "the port is closed");
+}
+
+/// The next message to the service manager.
+fn said(manager: &UnixDatagram) -> String {
+    let mut state = [0; 1024];
+    let length = manager.recv(&mut state).unwrap();
+    String::from_utf8_lossy(&state[..length]).into_owned()
+}
+
+/// Starts a service under a service manager, on TCP and UDP ports of this host.
+fn managed(name: &str, arguments: &[&str], manager: &Path) -> (Process, SocketAddr, SocketAddr) {
+    let mut command = Command::new(program(name));
+    command.args(["--listen", "tcp://127.0.0.1:0", "--listen", "udp://127.0.0.1:0"]).args(arguments);
+    command.env("NOTIFY_SOCKET", manager).stdin(Stdio::null()).stderr(Stdio::piped());
+    let mut process = Process::start(&mut command);
+    let (tcp, udp) = (process.serving_on("tcp://"), process.serving_on("udp://"));
+    (process, tcp, udp)
+}
+
+#[test]
+fn the_service_manager_knows_what_a_daemon_of_either_kind_has_done() {
+    let folder = Folder::new("status");
+    // At the same time: each waits for seconds that have to be between two lines.
+    std::thread::scope(|scope| {
+        for mode in [Mode::Keeper, Mode::Shared] {
+            let folder = &folder;
+            scope.spawn(move || assert_the_manager_knows(mode, folder));
+        }
+    });
+}
+
+fn assert_the_manager_knows(mode: Mode, folder: &Folder) {
+    let path = folder.path().join(format!("{mode:?}"));
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(HUNG)).unwrap();
+    let name = format!("{mode:?}-cookies");
+    let cookies = folder.file(&name, "one\n%\ntwo\n%\nthree\n");
+    let limits = ["--idle-timeout", "600", "--max-per-source", "2", "--datagram-rate", "1", cookies.to_str().unwrap()];
+    let (process, tcp, udp) = managed("qotd", &[support::daemon_arguments(mode), &limits].concat(), &path);
+    assert_eq!(said(&manager), "READY=1");
+    let first = said(&manager);
+    assert!(first.starts_with("STATUS=connections: 0 now, 0 served; fortunes: 3, read 2"), "{first}");
+    assert!(first.ends_with(" UTC"), "{first}");
+    // All of a datagram's budget, and one that comes too early for the next.
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(HUNG)).unwrap();
+    client.send_to(b"", udp).unwrap();
+    client.recv(&mut [0; 512]).unwrap();
+    client.send_to(b"", udp).unwrap();
+    // Two that stay, and one too many.
+    let two = [(); 2].map(|()| connected(tcp));
+    assert_eq!(read_all(&mut connected(tcp)), b"");
+    let counts = "; refused: 1 by the limit per source; datagrams: 1 served, 1 dropped; fortunes: ";
+    wait_until(|| said(&manager).starts_with(&format!("STATUS=connections: 2 now, 0 served{counts}3, read 2")));
+    drop(two);
+    wait_until(|| said(&manager).starts_with(&format!("STATUS=connections: 0 now, 2 served{counts}3, read 2")));
+    // It has nothing more to say, and waits for that without an end.
+    wait_until(|| waits_for_clients(&process.0.id().to_string()));
+    // Other fortunes are a change.
+    folder.file(&name, "one\n%\ntwo\n");
+    process.signal("HUP");
+    wait_until(|| said(&manager).starts_with(&format!("STATUS=connections: 0 now, 2 served{counts}2, read 2")));
+}
+
+#[test]
+fn a_process_that_crashed_is_counted() {
+    let folder = Folder::new("status-crash");
+    let path = folder.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(HUNG)).unwrap();
+    let (process, tcp, _) = managed("echo", &["--log-connections"], &path);
+    let mut client = connected(tcp);
+    client.write_all(b"x").unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    // Beside that for datagrams.
+    let children = support::children(process.0.id());
+    assert_eq!(children.len(), 2);
+    let crash = |child: &u32| {
+        assert!(Command::new("kill").args(["-s", "SEGV", &child.to_string()]).status().unwrap().success());
+    };
+    children.iter().for_each(crash);
+    wait_until(|| said(&manager) == "STATUS=connections: 0 now, 0 served; crashed: 2");
+}
+
+#[test]
+fn connections_are_logged_where_somebody_asks_for_it_and_no_more_than_a_log_can_take() {
+    const MANY: usize = 400;
+    for mode in [Mode::Keeper, Mode::Shared] {
+        let mut command = Command::new(program("echo"));
+        command.args(support::daemon_arguments(mode)).args(["--log-connections", "--listen", "tcp://127.0.0.1:0"]);
+        let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
+        let address = process.serving_on("tcp://");
+        let exchange = || {
+            let mut client = connected(address);
+            let own = client.local_addr().unwrap();
+            client.write_all(b"hello").unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(read_all(&mut client), b"hello");
+            own
+        };
+        let own = exchange();
+        let line = process.line();
+        let rest = line
+            .strip_prefix(&format!("echo: connection from {own}: served in 0."))
+            .unwrap_or_else(|| panic!("{line}"));
+        assert!(rest.len() == "012 s\n".len() && rest.ends_with(" s\n"), "{line}");
+        // Far more than may be logged at once: what is left out is counted.
+        for _ in 0..MANY {
+            exchange();
+        }
+        process.signal("TERM");
+        let (code, log) = process.log();
+        assert_eq!(code, Some(0), "{log}");
+        let logged = log.lines().filter(|line| line.contains(": connection from 127.0.0.1:")).count();
+        let counts = |line: &str| {
+            line.strip_prefix("echo: ")?.split_once(" connections ended without a line here")?.0.parse().ok()
+        };
+        let left_out: Vec<usize> = log.lines().filter_map(counts).collect();
+        assert!(logged >= 199 && !left_out.is_empty(), "{logged} and {left_out:?}");
+        assert_eq!(logged + left_out.iter().sum::<usize>(), MANY, "{log}");
+    }
+    // Without the option there is no line.
+    let mut daemon = Daemon::start("echo", &[]);
+    daemon.connect().shutdown(Shutdown::Write).unwrap();
+    daemon.process.signal("TERM");
+    assert_eq!(daemon.process.log().1, "");
 }
 
 #[test]

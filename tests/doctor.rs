@@ -257,12 +257,19 @@ fn faults_of_lunchd_are_named() {
         "{} && systemctl enable --now lunchd-http.socket lunchd-https.socket 2>&1",
         make(90, "/etc/lunchd")
     ));
+    machine.shell("printf 'GET /healthz HTTP/1.0\r\n\r\n' | nc -N 127.0.0.1 80 | grep -q '^ok$'");
     let (well, text) = doctor(&machine);
     assert!(well, "{text}");
     for line in ["systemd listens on [::]:80 stream", "systemd listens on [::]:443 stream"] {
         assert!(text.contains(line), "{text}");
     }
-    assert_eq!(text.lines().filter(|line| line.starts_with("lunchd.service ")).count(), 1, "{text}");
+    // How it is, and what it says of itself.
+    let of_lunchd: Vec<_> = text.lines().filter(|line| line.starts_with("lunchd.service ")).collect();
+    assert!(
+        of_lunchd.len() == 2 && of_lunchd[1].contains("connections: ") && of_lunchd[1].contains("; fortunes: "),
+        "{text}"
+    );
+    machine.shell("{ small-services doctor --json || true; } | grep '\"state\": \"connections: '");
 
     // The certificate files.
     names(

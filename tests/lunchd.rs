@@ -57,6 +57,7 @@ fn a_dish_is_served_from_the_hardened_unit() {
             assert_eq!(version, spoken);
         }
     }
+    assert!(machine.shell("systemctl show -P StatusText lunchd").starts_with("connections: "));
     // One process with one thread, and its own user.
     let pid = machine.shell("systemctl show -P MainPID lunchd.service").trim().to_owned();
     assert_eq!(machine.shell(&format!("ls /proc/{pid}/task | wc -l; pgrep -xc lunchd")), "1\n1\n");

@@ -33,11 +33,31 @@ fn every_service_answers_from_one_process_over_tcp_and_udp() {
     );
     assert_chargen_answers_over_udp(&machine, &["127.0.0.1", "::1"]);
     assert_fortune(machine.shell("printf 'x%.0s' {1..70000} | nc -N 127.0.0.1 17").as_bytes());
+    // Who asks for it has a record for each connection, with fields to look for.
+    machine.shell(
+        "mkdir -p /run/systemd/system/echo-daemon.service.d && \
+         printf '[Service]\nExecStart=\nExecStart=/usr/local/libexec/small-services/echo --log-connections\n' \
+         > /run/systemd/system/echo-daemon.service.d/log.conf && systemctl daemon-reload && systemctl restart echo-daemon",
+    );
+    assert_eq!(machine.shell("echo logged | nc -N -s 127.0.0.9 127.0.0.1 7"), "logged\n");
     let burst = burst(&machine, 400);
     assert_eq!(burst.len(), 400);
     for answer in &burst {
         assert_fortune(answer);
     }
+    machine.wait_for("journalctl --sync; journalctl -q -u echo-daemon SOURCE=127.0.0.9 | grep -q .");
+    let record = machine.shell("journalctl -o json -u echo-daemon SOURCE=127.0.0.9 RESULT=served");
+    for field in ["\"DURATION\":\"0.", "\"MESSAGE\":\"connection from 127.0.0.9:", "\"SYSLOG_IDENTIFIER\":\"echo\""] {
+        assert!(record.contains(field), "no {field} in {record}");
+    }
+    let by_client = "journalctl -u echo-daemon -o cat --output-fields=SOURCE RESULT=served | sort | uniq -c | sort -n";
+    assert!(machine.shell(by_client).lines().any(|line| line.trim() == "1 127.0.0.9"));
+    // The status line follows within seconds.
+    machine.wait_for(
+        "systemctl show -P StatusText fortune-daemon.service | \
+         grep -E '^connections: 0 now, 4[0-9]+ served; datagrams: [0-9]+ served.*; fortunes: [0-9]+, built in$'",
+    );
+    assert!(machine.shell("systemctl status fortune-daemon").contains("Status: \"connections: 0 now, 4"));
     let pids = machine.shell(&format!("systemctl show -P MainPID {}-daemon.service | grep .", units()));
     assert_eq!(pids.lines().filter(|pid| *pid != "0").count(), services::all().count(), "{pids}");
     for pid in pids.lines() {

@@ -6,10 +6,11 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::process::Command;
 
 use support::web::{Authority, EC, Lunchd, assert_dish, curl, dishes, try_curl};
-use support::{Folder, HUNG};
+use support::{Folder, HUNG, program, wait_until};
 
 /// A lunchd that redirects from HTTP to HTTPS.
 fn both(authority: &Authority, more: &[&str]) -> (Lunchd, SocketAddr, SocketAddr) {
@@ -92,6 +93,57 @@ fn http_redirects_to_the_same_address_over_https() {
         assert!(reply.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {reply}");
         assert_eq!(field(&reply, "location"), Some(expected.replace('P', &port.to_string()).as_str()), "{request}");
     }
+}
+
+#[test]
+fn healthz_answers_over_both_schemes_without_a_fortune_or_a_log_line() {
+    let authority = Authority::new("health");
+    authority.certify("site", EC, 1);
+    let path = authority.folder().path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(HUNG)).unwrap();
+    let said = || {
+        let mut state = [0; 1024];
+        let length = manager.recv(&mut state).unwrap();
+        String::from_utf8_lossy(&state[..length]).into_owned()
+    };
+    let mut command = Command::new(program("lunchd"));
+    command.args(["--certificate", &authority.path("site.pem"), "--key", &authority.path("site.key")]);
+    command.args(["--listen", "http://127.0.0.1:0", "--listen", "https://127.0.0.1:0", "--log-connections"]);
+    let lunchd = Lunchd::spawn(command.env("NOTIFY_SOCKET", &path));
+    let (http, https) = (lunchd.address("http"), lunchd.address("https"));
+    assert_eq!(said(), "READY=1");
+    assert_eq!(said(), format!("STATUS=connections: 0 now, 0 served; fortunes: {}, built in", dishes().len()));
+    for line in ["GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close", "GET /healthz?x HTTP/1.0"] {
+        let reply = raw(http, &format!("{line}\r\n\r\n"));
+        assert!(
+            reply.starts_with("HTTP/1.") && reply.contains(" 200 OK\r\n") && reply.ends_with("\r\n\r\nok\n"),
+            "{reply}"
+        );
+        assert_eq!(field(&reply, "content-type"), Some("text/plain; charset=utf-8"));
+        assert_eq!(field(&reply, "cache-control"), Some("no-store"));
+    }
+    let head = raw(http, "HEAD /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    assert!(head.contains(" 200 OK\r\n") && head.ends_with("\r\n\r\n") && field(&head, "content-length") == Some("3"));
+    let post = raw(http, "POST /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    assert!(post.contains(" 405 ") && field(&post, "allow") == Some("GET, HEAD"), "{post}");
+    let ca = authority.path("ca.pem");
+    let over_tls = |path: &str| curl(&["--cacert", &ca, &format!("https://{https}{path}")]);
+    assert_eq!(over_tls("/healthz"), "ok\n");
+    // A client that asks for something is another matter; so is one that fails.
+    assert_dish(&over_tls("/"));
+    raw(http, "GET /none HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    raw(https, "no TLS at all\r\n\r\n");
+    lunchd.wait_for(": tls-failed in ");
+    wait_until(|| lunchd.log().matches(": connection from 127.0.0.1:").count() == 3);
+    assert_eq!(lunchd.log().matches(": served in 0.").count(), 2, "{}", lunchd.log());
+    wait_until(|| {
+        said()
+            == format!(
+                "STATUS=connections: 0 now, 7 served; TLS failures: 1; requests: 1 2xx, 1 3xx; fortunes: {}, built in",
+                dishes().len()
+            )
+    });
 }
 
 #[test]

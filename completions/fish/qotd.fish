@@ -33,5 +33,6 @@ complete -c qotd -s c -l cookie-file -d 'Print the file that the fortune is from
 complete -c qotd -s w -l wait -d 'Wait until the fortune can have been read: a second for 20 characters, and at least 6 seconds'
 complete -c qotd -s v -d 'The same as -V, as fortune-mod has it'
 complete -c qotd -l shared -d 'Serve all clients in one process, instead of making a process for each connection'
+complete -c qotd -l log-connections -d 'Log each connection when it ends; off by default: addresses are personal data, and clients could fill the log'
 complete -c qotd -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c qotd -s V -l version -d 'Print version'

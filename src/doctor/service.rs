@@ -101,6 +101,11 @@ impl Socket {
             };
             let exposure = self.exposure().map_or("unknown".to_owned(), |level| format!("{level:.1}"));
             findings.state(&self.starts, format!("{active}, exposure {exposure} of 10"));
+            // What a daemon tells systemd of itself (STATUS= in sd_notify(3)).
+            let told = self.started.get("StatusText");
+            if self.started.is_active() && !told.is_empty() {
+                findings.state(&self.starts, told);
+            }
         }
     }
 

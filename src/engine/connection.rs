@@ -17,6 +17,7 @@ use super::readiness::Next;
 use super::repeat::{Octets, Repeating};
 use super::reply::{Budget, Sending};
 use super::{Error, discard};
+use crate::connections::Ended;
 use crate::numbers::STREAM;
 use crate::service::{Behavior, LineEnd};
 
@@ -36,6 +37,10 @@ pub(super) struct Connection {
     pub(super) interest: EventFlags,
     /// When its client did something for the last time.
     pub(super) active: Instant,
+    /// Whose it is, since when it is open, and how long its reply is.
+    from: Option<SocketAddr>,
+    since: Instant,
+    length: usize,
     /// Whether it has the large buffers of its listener.
     _large: Option<Large>,
 }
@@ -44,7 +49,8 @@ enum State {
     Replying(Option<Sending>),
     Asking(Request),
     Echoing(Echoing),
-    Discarding,
+    /// So many octets so far.
+    Discarding(u64),
     Repeating(Repeating),
 }
 
@@ -106,15 +112,36 @@ impl Connection {
         let state = match &worker.behavior {
             Behavior::Reply(_) => State::Replying(None),
             Behavior::Answer(answer) => State::Asking(Request::new(answer.limit(), from)?),
-            Behavior::Echo => State::Echoing(Echoing::default()),
-            Behavior::Discard => State::Discarding,
+            Behavior::Echo => State::Echoing(Echoing { look: None, octets: 0 }),
+            Behavior::Discard => State::Discarding(0),
             Behavior::Repeat(_) => State::Repeating(Repeating::default()),
         };
-        Ok(Self { socket, state, interest: EventFlags::empty(), active: now, _large: large })
+        Ok(Self {
+            socket,
+            state,
+            interest: EventFlags::empty(),
+            active: now,
+            from,
+            since: now,
+            length: 0,
+            _large: large,
+        })
     }
 
     pub(super) fn socket(&self) -> impl AsFd + '_ {
         &self.socket
+    }
+
+    /// What the log says of it.
+    pub(super) fn ended(&self, now: Instant) -> Ended {
+        let octets = match &self.state {
+            State::Replying(Some(sending)) => sending.sent(self.length) as u64,
+            State::Replying(None) | State::Asking(_) => 0,
+            State::Echoing(echoing) => echoing.octets,
+            State::Discarding(dropped) => *dropped,
+            State::Repeating(repeating) => repeating.sent,
+        };
+        Ended { from: self.from, lasted: now.duration_since(self.since), octets: Some(octets) }
     }
 
     /// Does what can be done now.
@@ -140,7 +167,7 @@ impl Connection {
                 self.reply(worker)
             }
             (State::Echoing(echoing), _) => echoing.advance(&self.socket, buffer),
-            (State::Discarding, _) => discard::advance(&self.socket, buffer),
+            (State::Discarding(dropped), _) => discard::advance(&self.socket, buffer, dropped),
             (State::Repeating(repeating), _) => match &worker.octets {
                 Some(octets) => repeating.advance(&self.socket, octets, buffer),
                 None => Ok(Next::Over),
@@ -155,6 +182,7 @@ impl Connection {
             return Ok(Next::Over);
         };
         self.state = State::Replying(Some(sending));
+        self.length = worker.reply.len();
         Ok(next)
     }
 }

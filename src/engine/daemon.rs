@@ -15,10 +15,11 @@ use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with};
 use rustix::stdio::{dup2_stdin, stdin};
 
 use super::buffers::{self, Buffers};
+use super::datagrams::DatagramCounts;
 use super::descriptors::{Arranged, raise_descriptor_limit};
-use super::limiter::TOTAL;
-use super::network::Subnet;
+use super::limits::Limits;
 use super::sockets::{Kind, Lifetime, Socket};
+use crate::connections::{ConnectionLog, Counts, Ended, Outcome};
 use crate::numbers::{EVENT_LOOP, INPUT, OUTPUT, STREAM};
 use crate::sd_notify::Manager;
 use crate::service::Behavior;
@@ -51,71 +52,7 @@ pub(super) const RULES: &[Rule] = &[
 pub(crate) const CLOSE: Rule = Rule::new(Syscall::CLOSE, &[STREAM], "close a connection or a file");
 pub(crate) const BE_TOLD: Rule = Rule::new(Syscall::READ, &[INPUT], "read signals to stop or reload");
 pub(crate) const TELL: Rule =
-    Rule::new(Syscall::WRITE, &[OUTPUT], "notify the service manager: ready, alive, stopping");
-
-/// How much is served.
-#[derive(clap::Args, Clone, Debug)]
-#[command(next_help_heading = "All clients, on sockets that are passed or that --listen opens")]
-pub struct Limits {
-    /// Serve all clients in one process, instead of making a process for each connection
-    ///
-    /// It takes less memory and time, but an attacker who takes it over has the connections of all.
-    #[arg(long)]
-    pub shared: bool,
-
-    /// Maximum number of concurrent connections; one more ends one that is idle
-    #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub max_connections: u32,
-
-    /// Maximum number of concurrent connections from one source [default: half of all]
-    ///
-    /// A source is an IPv4 address or an IPv6 /64.
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_per_source: Option<u32>,
-
-    /// Maximum number of new connections per second from one source [default: 200; with --shared no limit]
-    ///
-    /// A source is an IPv4 address or an IPv6 /64. As many may come at once. 0 is no limit.
-    #[arg(long, value_name = "COUNT")]
-    pub max_rate_per_source: Option<u32>,
-
-    /// Send a network so many octets a second more in datagrams than it sends [default: one longest reply]
-    ///
-    /// A network is an IPv4 /24 or an IPv6 /56. Headers count. 0 is no limit.
-    #[arg(long, value_name = "OCTETS")]
-    pub datagram_rate: Option<u32>,
-
-    /// The same for all networks together; 0 is no limit
-    #[arg(long, value_name = "OCTETS", default_value_t = TOTAL)]
-    pub datagram_total: u32,
-
-    /// Do not limit datagrams to this network, such as 192.0.2.0/24: that of your probes; can be repeated
-    ///
-    /// Name no network whose addresses others can forge: your border has to drop what comes with them.
-    #[arg(long, value_name = "NETWORK")]
-    pub datagram_exempt: Option<Vec<Subnet>>,
-}
-
-impl Limits {
-    /// How many connections one source may have at a time.
-    pub(super) fn per_source(&self) -> usize {
-        self.max_per_source.unwrap_or_else(|| self.max_connections.div_ceil(2)) as usize
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            shared: false,
-            max_connections: 1000,
-            max_per_source: None,
-            max_rate_per_source: None,
-            datagram_rate: None,
-            datagram_total: TOTAL,
-            datagram_exempt: None,
-        }
-    }
-}
+    Rule::new(Syscall::WRITE, &[OUTPUT], "notify the service manager: ready, alive, stopping, status");
 
 /// Why no client can be served any more, or none at all.
 #[derive(Debug, thiserror::Error)]
@@ -176,6 +113,14 @@ pub(super) struct Daemon {
     /// With [`Lifetime::WhileBusy`], how long the program stays without traffic.
     stay: Duration,
     manager: Manager,
+    pub(super) counts: Counts,
+    /// Of datagrams, those of its processes among them.
+    pub(super) datagrams: DatagramCounts,
+    /// What the manager was told of, or is to be told of when it is time.
+    known: Option<(Counts, [u64; 2])>,
+    connection_log: Option<ConnectionLog>,
+    /// Whether there is none.
+    pub(super) is_quiet: bool,
     /// The last time that a client wanted something.
     pub(super) traffic: Instant,
     /// Whether clients wait in the kernel until there is a slot for one.
@@ -199,8 +144,8 @@ pub(super) enum Accepted {
 }
 
 impl Daemon {
-    /// Prepares the sockets and an event loop over those that listen. `connections` have a descriptor in this process, each is sent
-    /// `max_rate`, and `stay` is how long the program stays without traffic where inetd would start it again.
+    /// Prepares the sockets and an event loop over those that listen. Each connection is sent `max_rate`, and `stay` is how long the
+    /// program stays without traffic where inetd would start it again.
     ///
     /// # Errors
     ///
@@ -211,10 +156,12 @@ impl Daemon {
         stay: Duration,
         behavior: &Behavior,
         max_rate: u32,
-        connections: u32,
+        limits: &Limits,
         now: Instant,
     ) -> Result<Self, Error> {
         let Arranged { events: epoll, sockets, kept } = arranged;
+        // A keeper holds one connection at a time.
+        let connections = if limits.shared { limits.max_connections } else { 1 };
         raise_descriptor_limit(connections, sockets.len() + behavior.descriptors())?;
         dup2_stdin(sys::daemon_signals()?)?;
         epoll::add(&epoll, stdin(), EventData::new_u64(SIGNALS), EventFlags::IN)?;
@@ -234,6 +181,7 @@ impl Daemon {
                 }
             }
         }
+        let has_datagrams = sockets.iter().any(|socket| socket.kind == Kind::Datagrams);
         Ok(Self {
             epoll,
             sockets,
@@ -241,6 +189,11 @@ impl Daemon {
             lifetime,
             stay,
             manager: Manager::connect(now).map_err(Error::Manager)?,
+            counts: Counts::default(),
+            datagrams: if has_datagrams { DatagramCounts::shared()? } else { DatagramCounts::none() },
+            known: None,
+            is_quiet: !limits.log_connections,
+            connection_log: limits.log_connections.then(|| ConnectionLog::open(now)),
             traffic: now,
             held: false,
             paused: None,
@@ -263,8 +216,47 @@ impl Daemon {
         &self.epoll
     }
 
-    pub(super) fn ready(&self) {
+    pub(super) fn ready(&mut self, behavior: &Behavior) {
         self.manager.ready();
+        self.report(0, behavior, Instant::now());
+    }
+
+    /// Has the service manager know what it is not told within the last seconds. `open` is how many connections there are.
+    fn report(&mut self, open: usize, behavior: &Behavior, now: Instant) {
+        if !self.manager.is_connected() {
+            return;
+        }
+        self.counts.open = open;
+        let known = Some((self.counts, self.datagrams.get()));
+        let changed = self.known != known;
+        self.known = known;
+        let (counts, datagrams) = (&self.counts, self.datagrams);
+        self.manager.status(changed, now, || counts.line(datagrams.part().into_iter().chain(behavior.status())));
+    }
+
+    /// Its files were read again.
+    pub(super) fn has_read(&mut self) {
+        self.known = None;
+    }
+
+    /// A connection has ended, or was refused. `describe` is asked for the log, if there is one.
+    pub(super) fn ended(&mut self, outcome: Outcome, now: Instant, describe: impl FnOnce() -> Ended) {
+        self.counts.add(outcome);
+        if let Some(log) = &mut self.connection_log {
+            log.add(outcome, &describe(), now);
+        }
+    }
+
+    /// A client was refused.
+    pub(super) fn refused(&mut self, outcome: Outcome, from: Option<SocketAddr>, now: Instant) {
+        self.ended(outcome, now, || Ended { from, lasted: Duration::ZERO, octets: None });
+    }
+
+    /// Says what is still to be said.
+    pub(super) fn end(&mut self) {
+        if let Some(log) = &mut self.connection_log {
+            log.end();
+        }
     }
 
     /// Waits until something happens, or it is time for something. `due` is the engine's own.
@@ -274,7 +266,8 @@ impl Daemon {
     /// [`Error::Wait`].
     pub(super) fn wait(&self, events: &mut Vec<Event>, due: Option<Instant>) -> Result<(), Error> {
         let leaves = self.leaves().then(|| self.traffic + self.stay);
-        let due = [due, self.manager.due(), self.paused, self.stopping, leaves].into_iter().flatten().min();
+        let log = self.connection_log.as_ref().and_then(ConnectionLog::due);
+        let due = [due, self.manager.due(), log, self.paused, self.stopping, leaves].into_iter().flatten().min();
         let timeout = due.map(until_then);
         events.clear();
         match epoll::wait(&self.epoll, spare_capacity(events), timeout.as_ref()) {
@@ -283,9 +276,13 @@ impl Daemon {
         }
     }
 
-    /// Does what is due.
-    pub(super) fn advance(&mut self, now: Instant) {
+    /// Does what is due. `open` is how many connections there are.
+    pub(super) fn advance(&mut self, open: usize, behavior: &Behavior, now: Instant) {
         self.manager.alive(now);
+        self.report(open, behavior, now);
+        if let Some(log) = &mut self.connection_log {
+            log.advance(now);
+        }
         if self.paused.is_some_and(|end| end <= now) {
             self.paused = None;
             self.listen();

@@ -8,8 +8,9 @@ use rand::rngs::SmallRng;
 use rustix::io::ioctl_fionbio;
 
 use super::children::Children;
-use super::daemon::{Daemon, Error, Limits};
-use super::datagrams::{DatagramLimits, Datagrams};
+use super::daemon::{Daemon, Error};
+use super::datagrams::{DatagramCounts, DatagramLimits, Datagrams};
+use super::limits::Limits;
 use super::sockets::Kind;
 use crate::service::Behavior;
 use crate::sys::processes::Process;
@@ -20,6 +21,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct DatagramProcesses {
     /// Of each process.
     limits: DatagramLimits,
+    counts: DatagramCounts,
     /// Whether the service follows files, which each process reads again.
     has_files: bool,
     all: Vec<DatagramProcess>,
@@ -52,6 +54,7 @@ impl DatagramProcesses {
         Ok(Self {
             // Each has limits of its own: together they have the total.
             limits: DatagramLimits { total: limits.datagram_total.div_ceil(many), ..DatagramLimits::of(limits) },
+            counts: daemon.datagrams,
             has_files: !behavior.readable().is_empty(),
             all,
         })
@@ -89,7 +92,13 @@ impl DatagramProcesses {
     /// Not inlined: its stack frame is 14 KiB, and would tear those apart that the keeper touches for each connection.
     #[inline(never)]
     fn datagrams(&self, behavior: &Behavior, seed: u64) -> Box<Datagrams> {
-        Box::new(Datagrams::new(self.limits.clone(), behavior, SmallRng::seed_from_u64(seed), Instant::now()))
+        Box::new(Datagrams::new(
+            self.limits.clone(),
+            behavior,
+            SmallRng::seed_from_u64(seed),
+            self.counts,
+            Instant::now(),
+        ))
     }
 
     pub fn processes(&self) -> impl Iterator<Item = Process> + '_ {

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use hunker::{Pin, Rule, Syscall};
@@ -10,11 +11,13 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 
 use super::answer;
-use super::daemon::Limits;
 use super::limiter::{HEADERS, Limiter, Payer};
+use super::limits::Limits;
 use super::network::Subnet;
+use crate::connections::listed;
 use crate::numbers::{DATAGRAM_SOCKET, FILE, INPUT};
 use crate::service::{Behavior, LineEnd};
+use crate::sys::processes;
 use crate::sys::{self, Batch};
 
 pub(super) const RECEIVE: &[Rule] =
@@ -65,16 +68,59 @@ impl DatagramLimits {
     }
 }
 
+/// How many datagrams were served, and how many dropped: beyond a limit, or from a source that looks forged.
+///
+/// A keeper's processes count in memory that they share with it: anything else would take another system call. A hijacked one can
+/// falsify these figures. The keeper tells them to the service manager and does nothing else with them.
+#[derive(Clone, Copy)]
+pub(super) struct DatagramCounts(&'static [AtomicU64; 2]);
+
+impl DatagramCounts {
+    /// Without any socket for datagrams: no process gets memory that it shares with others.
+    pub(super) fn none() -> Self {
+        static NONE: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+        Self(&NONE)
+    }
+
+    /// In memory that this process shares with those that it makes.
+    pub(super) fn shared() -> io::Result<Self> {
+        processes::shared_counters().map(Self)
+    }
+
+    fn add(self, served: usize, dropped: usize) {
+        for (counter, count) in self.0.iter().zip([served, dropped]) {
+            counter.fetch_add(count as u64, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn get(self) -> [u64; 2] {
+        [0, 1].map(|index| self.0[index].load(Ordering::Relaxed))
+    }
+
+    /// Of the status line.
+    pub(super) fn part(self) -> Option<String> {
+        let [served, dropped] = self.get();
+        listed("datagrams", &[(served, "served"), (dropped, "dropped")])
+    }
+}
+
 /// Answers datagrams, from memory that is reserved once.
 pub(super) struct Datagrams {
     batch: Batch,
     limiter: Limiter,
     reply: Vec<u8>,
     random: SmallRng,
+    counts: DatagramCounts,
 }
 
 impl Datagrams {
-    pub(super) fn new(limits: DatagramLimits, behavior: &Behavior, random: SmallRng, now: Instant) -> Self {
+    pub(super) fn new(
+        limits: DatagramLimits,
+        behavior: &Behavior,
+        random: SmallRng,
+        counts: DatagramCounts,
+        now: Instant,
+    ) -> Self {
         let longest = match behavior {
             Behavior::Reply(reply) => reply.longest(),
             Behavior::Answer(answer) => answer.longest(),
@@ -89,6 +135,7 @@ impl Datagrams {
             limiter: Limiter::new(rate, limits.total, limits.exempt, now),
             reply: Vec::with_capacity(longest),
             random,
+            counts,
         }
     }
 
@@ -113,14 +160,18 @@ impl Datagrams {
 
     fn answer_batch(&mut self, count: usize, socket: BorrowedFd<'_>, behavior: &mut Behavior, now: Instant) {
         if matches!(behavior, Behavior::Discard) {
-            return;
+            return self.counts.add(count, 0);
         }
+        let mut dropped = 0;
         for index in 0..count {
             if let Some(payer) = self.payer(index, now) {
                 let length = self.reply(index, behavior);
                 self.limiter.pay(payer, self.batch.length(index), length);
+            } else {
+                dropped += 1;
             }
         }
+        self.counts.add(count - dropped, dropped);
         self.batch.send(socket);
     }
 

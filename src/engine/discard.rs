@@ -67,10 +67,13 @@ impl One {
 }
 
 /// One of many connections.
-pub(super) fn advance(socket: &OwnedFd, buffer: &mut [u8]) -> Result<Next, Errno> {
+pub(super) fn advance(socket: &OwnedFd, buffer: &mut [u8], dropped: &mut u64) -> Result<Next, Errno> {
     match taken(recv(socket, buffer, RecvFlags::TRUNC))? {
         Some((_, 0)) => Ok(Next::Over),
-        Some(_) => Ok(Next::Active(EventFlags::IN)),
+        Some((_, count)) => {
+            *dropped += count as u64;
+            Ok(Next::Active(EventFlags::IN))
+        }
         None => Ok(Next::Waiting(EventFlags::IN)),
     }
 }

@@ -61,10 +61,11 @@ impl One {
 }
 
 /// One of many connections.
-#[derive(Default)]
 pub(super) struct Echoing {
     /// How many octets are looked at next, once any were.
-    look: Option<usize>,
+    pub(super) look: Option<usize>,
+    /// How many were sent back.
+    pub(super) octets: u64,
 }
 
 impl Echoing {
@@ -92,6 +93,7 @@ impl Echoing {
         let Some(sent) = taken(send(socket, &buffer[..seen], SendFlags::NOSIGNAL))? else {
             return Ok(Next::Waiting(EventFlags::OUT));
         };
+        self.octets += sent as u64;
         self.look = Some((2 * sent).clamp(LOOK, CHUNK));
         // Exactly that much: what stayed would be sent twice.
         let mut rest = sent;

@@ -19,13 +19,15 @@ use rustix::stdio::stdin;
 use super::blocking::{Client, limit_time};
 use super::buffers::{Buffers, MAX_LARGE};
 use super::children::Children;
-use super::daemon::{ACCEPTED_AT_ONCE, Accepted, Daemon, Error, Limits, SIGNALS, SOCKETS};
+use super::daemon::{ACCEPTED_AT_ONCE, Accepted, Daemon, Error, SIGNALS, SOCKETS};
 use super::datagram_processes::DatagramProcesses;
 use super::descriptors::Arranged;
+use super::limits::Limits;
 use super::one::One;
 use super::rates::Rate;
 use super::slots::{Slots, Verdict};
 use super::sockets::{Kind, Lifetime};
+use crate::connections::Outcome;
 use crate::numbers::STREAM;
 use crate::sys::processes::{self, End, Process};
 use crate::{log, random, sys};
@@ -106,8 +108,7 @@ impl Keeper {
         max_rate: u32,
     ) -> Result<Self, Error> {
         let now = Instant::now();
-        // It holds one connection at a time.
-        let daemon = Daemon::new(arranged, lifetime, stay, &one.behavior, max_rate, 1, now)?;
+        let daemon = Daemon::new(arranged, lifetime, stay, &one.behavior, max_rate, limits, now)?;
         // Connections have these from their listener.
         for (_, socket) in daemon.sockets(Kind::Listener) {
             limit_time(&socket.descriptor, idle)?;
@@ -134,11 +135,11 @@ impl Keeper {
     ///
     /// [`Error::Wait`], [`Error::Crashes`]. What happens to one process is no error here.
     pub fn serve(&mut self, children: &Children) -> Result<(), Error> {
-        self.daemon.ready();
+        self.daemon.ready(&self.one.behavior);
         let mut events = Vec::with_capacity(EVENTS_AT_ONCE);
         loop {
             let now = Instant::now();
-            self.daemon.advance(now);
+            self.daemon.advance(self.slots.count(), &self.one.behavior, now);
             self.make_datagram_processes(children, now);
             self.look_at_processes(now);
             self.serve_waiting(children, now);
@@ -150,13 +151,22 @@ impl Keeper {
                 self.daemon.traffic = now;
             }
             if self.daemon.is_over(idle, now) {
-                self.slots.processes().for_each(Process::kill);
-                self.datagram_processes.end();
+                self.end(now);
                 return Ok(());
             }
             self.daemon.wait(&mut events, self.next_due())?;
             self.handle(&events, children);
         }
+    }
+
+    /// Ends all processes.
+    fn end(&mut self, now: Instant) {
+        self.slots.processes().for_each(Process::kill);
+        self.datagram_processes.end();
+        for slot in self.slots.taken() {
+            self.daemon.ended(Outcome::Stopped, now, || slot.ended(now));
+        }
+        self.daemon.end();
     }
 
     /// Signals first: a process that has ended leaves its slot to a client that comes here.
@@ -212,7 +222,7 @@ impl Keeper {
         now: Instant,
     ) {
         match verdict {
-            Verdict::Refuse => {}
+            Verdict::Refuse(outcome) => self.daemon.refused(outcome, client.from, now),
             Verdict::Admit => self.make_process(connection, client, children, now),
             Verdict::Wait if self.slots.is_exhausted() => self.make_process(connection, client, children, now),
             Verdict::Wait => self.wait_for_a_slot(connection, client),
@@ -234,7 +244,8 @@ impl Keeper {
         // What comes last has small buffers, where there are large ones.
         let is_large = Buffers::of(&self.one.behavior) == Buffers::STREAM;
         if is_large && self.slots.count() >= MAX_LARGE && Buffers::SMALL.set(connection.as_fd()).is_err() {
-            return; // there is no limit on its memory
+            // There is no limit on its memory.
+            return self.daemon.refused(Outcome::Failed, client.from, now);
         }
         // Before: the processes would all have the same random state, and compose the same reply.
         self.one.meet(&client);
@@ -315,6 +326,17 @@ impl Keeper {
 
     fn ended(&mut self, process: Process, end: End, now: Instant) {
         let slot = self.slots.free(process);
+        let outcome = match end {
+            End::Killed(libc::SIGKILL) => Outcome::Evicted,
+            End::Exited(0) => Outcome::Served,
+            End::Exited(_) => Outcome::Failed,
+            End::Killed(_) => Outcome::Crashed,
+        };
+        match &slot {
+            Some(slot) => self.daemon.ended(outcome, now, || slot.ended(now)),
+            None if outcome == Outcome::Crashed => self.daemon.counts.add(outcome),
+            None => {}
+        }
         let client = slot.and_then(|slot| slot.client);
         let whose = match (client, self.datagram_processes.ended(process, now)) {
             (_, Some(socket)) => socket,
@@ -349,6 +371,7 @@ impl Keeper {
                 self.take_young_ends(now);
             } else if number == Signal::HUP.as_raw() {
                 self.one.behavior.reload();
+                self.daemon.has_read();
                 // Theirs are copies.
                 self.datagram_processes.end();
             } else {

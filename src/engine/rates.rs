@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::daemon::Limits;
+use super::limits::Limits;
 use super::network::Network;
 
 /// How many buckets there are. Networks that fall on the same one share it: memory is fixed, and nobody gets more.

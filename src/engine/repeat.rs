@@ -86,6 +86,8 @@ impl One {
 #[derive(Default)]
 pub(super) struct Repeating {
     position: usize,
+    /// How many octets were sent.
+    pub(super) sent: u64,
 }
 
 impl Repeating {
@@ -95,6 +97,7 @@ impl Repeating {
         let Some(sent) = taken(send(socket, &octets.octets[self.position..], SendFlags::NOSIGNAL))? else {
             return Ok(Next::Waiting(EventFlags::OUT));
         };
+        self.sent += sent as u64;
         self.position = (self.position + sent) % octets.period;
         Ok(Next::Active(EventFlags::OUT))
     }

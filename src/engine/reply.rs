@@ -166,6 +166,11 @@ impl Sending {
         Ok(Some((Self::Rest(kept), Next::Waiting(EventFlags::OUT))))
     }
 
+    /// How many octets of a reply of this length were sent.
+    pub(super) fn sent(&self, length: usize) -> usize {
+        if let Self::Rest(kept) = self { kept.sent } else { length }
+    }
+
     /// Says that this was all, and waits for the client to close, as [`End::close_in_order`] does.
     fn complete(socket: &OwnedFd) -> Result<(Self, Next), Errno> {
         shutdown(socket, Shutdown::Write)?;

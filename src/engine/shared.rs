@@ -12,14 +12,16 @@ use rustix::process::Signal;
 use rustix::stdio::stdin;
 
 use super::connection::{Connection, Worker};
-use super::daemon::{ACCEPTED_AT_ONCE, Accepted, Daemon, Error, Limits, SIGNALS, SOCKETS};
+use super::daemon::{ACCEPTED_AT_ONCE, Accepted, Daemon, Error, SIGNALS, SOCKETS};
 use super::datagrams::{DatagramLimits, Datagrams};
 use super::descriptors::Arranged;
 use super::discard;
+use super::limits::Limits;
 use super::rates::{Buckets, Rate};
 use super::readiness::Next;
 use super::sockets::{Kind, Lifetime};
 use super::table::Table;
+use crate::connections::Outcome;
 use crate::numbers::STREAM;
 use crate::service::Behavior;
 use crate::{random, sys};
@@ -75,7 +77,7 @@ impl Shared {
         max_rate: u32,
     ) -> Result<Self, Error> {
         let now = Instant::now();
-        let daemon = Daemon::new(arranged, lifetime, stay, &behavior, max_rate, limits.max_connections, now)?;
+        let daemon = Daemon::new(arranged, lifetime, stay, &behavior, max_rate, limits, now)?;
         for (index, socket) in daemon.sockets(Kind::Datagrams) {
             ioctl_fionbio(&socket.descriptor, true)?;
             let data = EventData::new_u64(SOCKETS + index as u64);
@@ -85,12 +87,13 @@ impl Shared {
             daemon.sockets(Kind::Listener).for_each(|(_, socket)| discard::prepare(socket.descriptor.as_fd()));
         }
         let max = limits.max_connections as usize;
+        let (limits_of_datagrams, random) = (DatagramLimits::of(limits), random::seeded()?);
         Ok(Self {
-            daemon,
             connections: Table::new(max, limits.per_source()),
             rates: Buckets::new(Rate::of_connections(limits), now),
             idle,
-            datagrams: Datagrams::new(DatagramLimits::of(limits), &behavior, random::seeded()?, now),
+            datagrams: Datagrams::new(limits_of_datagrams, &behavior, random, daemon.datagrams, now),
+            daemon,
             worker: Worker::new(behavior),
             closing: Vec::with_capacity(max),
             closing_due: None,
@@ -103,7 +106,7 @@ impl Shared {
     ///
     /// [`Error::Wait`]. What happens to a connection is no error here.
     pub fn serve(&mut self) -> Result<(), Error> {
-        self.daemon.ready();
+        self.daemon.ready(&self.worker.behavior);
         let mut events = Vec::with_capacity(EVENTS_AT_ONCE);
         loop {
             let due = [self.oldest().map(|(_, due)| due), self.closing_due].into_iter().flatten().min();
@@ -112,9 +115,9 @@ impl Shared {
             self.handle(&events, now);
             self.reap_closing(now);
             self.close_idle(now);
-            self.daemon.advance(now);
+            self.daemon.advance(self.connections.len(), &self.worker.behavior, now);
             if self.daemon.is_over(self.connections.is_empty(), now) {
-                self.advance_all(now);
+                self.end(now);
                 return Ok(());
             }
         }
@@ -157,7 +160,8 @@ impl Shared {
             match self.daemon.accept(index, FLAGS, now) {
                 Accepted::Client(socket, from) => {
                     if !self.rates.admit(from, now) {
-                        continue; // it came too often
+                        self.daemon.refused(Outcome::RefusedRate, from, now);
+                        continue;
                     }
                     if self.connections.is_full() {
                         self.advance_oldest(now);
@@ -167,7 +171,9 @@ impl Shared {
                 Accepted::None => return,
                 Accepted::Exhausted => {
                     self.advance_oldest(now);
-                    self.connections.evict_oldest();
+                    if let Some(evicted) = self.connections.evict_oldest() {
+                        self.daemon.ended(Outcome::Evicted, now, || evicted.ended(now));
+                    }
                     return;
                 }
             }
@@ -177,9 +183,15 @@ impl Shared {
     /// Closes it at once if its source has as many as it may have, or no memory is left for it.
     fn admit(&mut self, socket: OwnedFd, from: Option<SocketAddr>, now: Instant) {
         let descriptor = socket.as_raw_fd();
-        let Ok(connection) = Connection::new(socket, from, &self.worker, now) else { return };
-        if self.connections.admit(descriptor, from, || connection, drop).is_some() {
+        let Ok(connection) = Connection::new(socket, from, &self.worker, now) else {
+            return self.daemon.refused(Outcome::Failed, from, now);
+        };
+        let Self { connections, daemon, .. } = self;
+        let evict = |evicted: Connection| daemon.ended(Outcome::Evicted, now, || evicted.ended(now));
+        if connections.admit(descriptor, from, || connection, evict).is_some() {
             self.advance(descriptor, now);
+        } else {
+            self.daemon.refused(Outcome::RefusedSource, from, now);
         }
     }
 
@@ -194,7 +206,13 @@ impl Shared {
                 self.closing_due.get_or_insert(now + CLOSING);
                 return;
             }
-            Next::Over => return self.close(descriptor),
+            // How most connections end. Where no line is asked for, nothing is said of it.
+            Next::Over if self.daemon.is_quiet => {
+                self.daemon.counts.served += 1;
+                drop(self.connections.remove(descriptor));
+                return;
+            }
+            Next::Over => return self.close(descriptor, Outcome::Served, now),
         };
         let data = EventData::new_u64(u64::try_from(descriptor).unwrap_or(SOCKETS)); // none is negative
         let waits = if connection.interest == interest {
@@ -206,7 +224,7 @@ impl Shared {
         };
         connection.interest = interest;
         if waits.is_err() {
-            return self.close(descriptor);
+            return self.close(descriptor, Outcome::Failed, now);
         }
         if active {
             connection.active = now;
@@ -215,8 +233,10 @@ impl Shared {
         }
     }
 
-    fn close(&mut self, descriptor: RawFd) {
-        drop(self.connections.remove(descriptor));
+    fn close(&mut self, descriptor: RawFd, outcome: Outcome, now: Instant) {
+        if let Some(connection) = self.connections.remove(descriptor) {
+            self.daemon.ended(outcome, now, || connection.ended(now));
+        }
     }
 
     /// The connection that was idle for longest, and when that will have been too long.
@@ -249,11 +269,13 @@ impl Shared {
         }
     }
 
-    /// Takes what clients have sent, so that closing their connections is an end and not a reset.
-    fn advance_all(&mut self, now: Instant) {
+    /// Ends all connections. It takes what clients have sent first, so that this is an end and not a reset.
+    fn end(&mut self, now: Instant) {
         for descriptor in self.connections.keys() {
             self.advance(descriptor, now);
+            self.close(descriptor, Outcome::Stopped, now);
         }
+        self.daemon.end();
     }
 
     /// Ends the connections that were idle for too long, and looks at each first.
@@ -261,7 +283,7 @@ impl Shared {
         while let Some((descriptor, due)) = self.oldest().filter(|(_, due)| *due <= now) {
             self.advance(descriptor, now);
             if self.oldest() == Some((descriptor, due)) {
-                self.close(descriptor);
+                self.close(descriptor, Outcome::Timeout, now);
             }
         }
     }
@@ -271,6 +293,7 @@ impl Shared {
         while let Ok(number) = sys::take_signal(stdin()) {
             if number == Signal::HUP.as_raw() {
                 self.worker.behavior.reload();
+                self.daemon.has_read();
             } else {
                 self.daemon.stop(now);
             }

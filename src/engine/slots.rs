@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::buffers::MAX_KEPT;
 use super::network::Network;
 use super::rates::{Buckets, Rate};
+use crate::connections::{Ended, Outcome};
 
 /// A client is silent once its process did not run for so long.
 const SILENT: Duration = Duration::from_secs(1);
@@ -41,6 +42,7 @@ pub(super) struct Slot<K> {
     /// How much memory its reply takes, in octets.
     kept: usize,
     pub(super) client: Option<SocketAddr>,
+    since: Instant,
     /// How long its process had run on a processor when somebody looked last, if anybody has, and since when it has not run
     /// any longer.
     ran: Option<Duration>,
@@ -56,11 +58,16 @@ pub(super) enum Verdict<K> {
     Evict(K),
     /// It waits until a process ends.
     Wait,
-    /// Its source has as many as it may have, came too often, or has kept the others waiting for long enough.
-    Refuse,
+    /// Its source has as many as it may have, came too often, or has kept the others waiting for long enough: which of these.
+    Refuse(Outcome),
 }
 
 impl<K> Slot<K> {
+    /// What the log says of its connection.
+    pub(super) fn ended(&self, now: Instant) -> Ended {
+        Ended { from: self.client, lasted: now.duration_since(self.since), octets: None }
+    }
+
     fn source(&self) -> Network {
         source_of(self.client)
     }
@@ -124,6 +131,11 @@ impl<K: Copy + Eq> Slots<K> {
         self.patience
     }
 
+    /// All that were not freed.
+    pub(super) fn taken(&self) -> impl Iterator<Item = &Slot<K>> {
+        self.taken.iter()
+    }
+
     /// The youngest first.
     pub(super) fn processes(&self) -> impl Iterator<Item = K> {
         self.taken.iter().rev().map(|slot| slot.process)
@@ -132,7 +144,7 @@ impl<K: Copy + Eq> Slots<K> {
     /// Counts a new connection, and says what becomes of it.
     pub(super) fn ask(&mut self, client: Option<SocketAddr>, now: Instant) -> Verdict<K> {
         if !self.rates.admit(client, now) {
-            return Verdict::Refuse;
+            return Verdict::Refuse(Outcome::RefusedRate);
         }
         if !self.is_full() {
             self.patience = None;
@@ -143,7 +155,7 @@ impl<K: Copy + Eq> Slots<K> {
     /// The same for one that was counted, and waits.
     pub(super) fn verdict(&mut self, client: Option<SocketAddr>, now: Instant) -> Verdict<K> {
         if self.has_its_share(client) {
-            return Verdict::Refuse;
+            return Verdict::Refuse(Outcome::RefusedSource);
         }
         if !self.is_full() {
             return Verdict::Admit;
@@ -159,7 +171,7 @@ impl<K: Copy + Eq> Slots<K> {
             _ if held == 0 => Verdict::Wait,
             // It has its share, and nobody with a better claim waits behind it for long.
             _ if now < *self.patience.get_or_insert(now + SILENT) => Verdict::Wait,
-            _ => Verdict::Refuse,
+            _ => Verdict::Refuse(Outcome::RefusedSlot),
         }
     }
 
@@ -200,7 +212,7 @@ impl<K: Copy + Eq> Slots<K> {
     /// A process for a client that was admitted. Its reply takes `kept` octets.
     pub(super) fn take(&mut self, process: K, client: Option<SocketAddr>, kept: usize, now: Instant) {
         self.kept += kept;
-        let slot = Slot { process, kept, client, ran: None, silent_since: now };
+        let slot = Slot { process, kept, client, since: now, ran: None, silent_since: now };
         *self.sources.entry(slot.source()).or_default() += 1;
         self.taken.push_back(slot);
     }
@@ -258,13 +270,17 @@ mod tests {
             assert_eq!(slots.ask(client(2, 1), now), Verdict::Admit);
             slots.take(process, client(2, 1), 0, now);
         }
-        assert_eq!(slots.ask(client(2, 1), now), Verdict::Refuse, "two slots");
+        assert_eq!(slots.ask(client(2, 1), now), Verdict::Refuse(Outcome::RefusedSource), "two slots");
         assert_eq!(slots.ask(client(2, 2), now), Verdict::Admit, "another source");
         assert_eq!(slots.free(0).and_then(|slot| slot.client), client(2, 1));
-        assert_eq!(slots.ask(client(2, 1), now), Verdict::Refuse, "three times in a second");
+        assert_eq!(slots.ask(client(2, 1), now), Verdict::Refuse(Outcome::RefusedRate), "three times in a second");
         assert_eq!(slots.ask(client(2, 1), now + seconds(1)), Verdict::Admit);
         slots.take(2, client(2, 1), 0, now + seconds(1));
-        assert_eq!(slots.ask(client(2, 1), now + seconds(2)), Verdict::Refuse, "the other slot is still its own");
+        assert_eq!(
+            slots.ask(client(2, 1), now + seconds(2)),
+            Verdict::Refuse(Outcome::RefusedSource),
+            "the other slot is still its own"
+        );
         assert!([1, 2].into_iter().all(|process| slots.free(process).is_some()));
         assert!(slots.sources.is_empty(), "nothing is kept of who has gone");
     }
@@ -285,7 +301,11 @@ mod tests {
         assert_eq!(slots.ask(client(2, 3), later), Verdict::Evict(1), "the oldest of the source that has two");
         assert_eq!(slots.ask(client(2, 2), later), Verdict::Wait, "who has one takes none from others");
         slots.look(later + seconds(1), |process| Some(seconds(process + 1)));
-        assert_eq!(slots.verdict(client(2, 2), later + seconds(1)), Verdict::Refuse, "nor keeps them waiting");
+        assert_eq!(
+            slots.verdict(client(2, 2), later + seconds(1)),
+            Verdict::Refuse(Outcome::RefusedSlot),
+            "nor keeps them waiting"
+        );
         slots.move_on(later + seconds(1));
         assert_eq!(slots.verdict(client(2, 2), later + seconds(1)), Verdict::Wait, "one has ended by itself");
         assert!(slots.free(3).is_some());

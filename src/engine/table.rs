@@ -28,6 +28,12 @@ impl<K: Copy + Eq + Hash, T> Table<K, T> {
         Self { open: LinkedHashMap::with_capacity(room), sources: HashMap::with_capacity(room), max, max_per_source }
     }
 
+    /// How many are open.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
     /// Whether nothing is open.
     #[must_use]
     pub fn is_empty(&self) -> bool {

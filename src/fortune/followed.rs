@@ -6,6 +6,8 @@ use std::mem;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use jiff::Timestamp;
+
 use super::draw::{Draw, Indexed};
 use super::error::Error;
 use super::files::{CookieFile, companion_of, cookie_files};
@@ -27,6 +29,8 @@ pub(super) struct Followed {
     order: Order,
     collection: Collection,
     watch: Watch,
+    /// When the files were read last.
+    read: Timestamp,
     /// Whether the log says already that they cannot be read for want of descriptors or memory.
     short: bool,
 }
@@ -46,7 +50,7 @@ impl Followed {
     pub(super) fn open(sources: Sources, mut order: Order, eligible: Eligible) -> Result<Self, Error> {
         let watch = Watch::new(watched(&sources)?)?;
         let collection = with_retries(|| Collection::open(&sources, &mut order, eligible))?;
-        Ok(Self { sources, eligible, order, collection, watch, short: false })
+        Ok(Self { sources, eligible, order, collection, watch, read: Timestamp::now(), short: false })
     }
 
     /// The directories of the files, to be asked for before anything is chosen.
@@ -77,6 +81,7 @@ impl Followed {
             Ok(collection) => {
                 self.short = false;
                 self.collection = collection;
+                self.read = Timestamp::now();
                 log::notice("the fortunes were read again");
             }
             Err(error) if error.is_shortage() => report_shortage(&mut self.short, &error),
@@ -107,6 +112,16 @@ impl Followed {
     /// The maximum number of open descriptors, which is reached while the files are read again.
     pub(super) fn descriptors(&self) -> usize {
         if let Collection::Open { indexed, .. } = &self.collection { 2 * indexed.descriptors() } else { 0 }
+    }
+
+    /// How many there are and when they were read.
+    pub(super) fn status(&self) -> String {
+        let count = match &self.collection {
+            Collection::Open { indexed, .. } => indexed.files().iter().map(|file| file.fortunes).sum(),
+            Collection::Read { texts, .. } => texts.len(),
+            Collection::Last(_) => 1,
+        };
+        format!("fortunes: {count}, read {}", self.read.strftime("%Y-%m-%d %H:%M:%S UTC"))
     }
 
     /// How long a fortune may be, whatever the files come to hold.
@@ -153,7 +168,10 @@ impl Followed {
             Err(error) => Err(error),
         };
         self.collection = match read {
-            Ok(collection) => collection,
+            Ok(collection) => {
+                self.read = Timestamp::now();
+                collection
+            }
             Err(error) if error.is_shortage() => return report_shortage(&mut self.short, &error),
             Err(error) => {
                 log::error(&format!("{error}; going on with the last fortune until the files change"));

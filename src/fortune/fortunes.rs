@@ -103,6 +103,18 @@ impl Fortunes {
         }
     }
 
+    /// How many there are and when they were read, as a status line has it. Of files with an index, those count that it lists.
+    #[must_use]
+    pub fn status(&self) -> String {
+        let built_in = |count: usize| format!("fortunes: {count}, built in");
+        match &self.0 {
+            Collection::One(_) => "fortunes: 1".to_owned(),
+            Collection::BuiltIn(_) => built_in(built_in_len()),
+            Collection::Held(texts, _) => built_in(texts.len()),
+            Collection::Followed(followed) => followed.status(),
+        }
+    }
+
     /// The maximum number of descriptors that it keeps open, which is reached while it reads its files again.
     #[must_use]
     pub fn descriptors(&self) -> usize {

@@ -206,6 +206,10 @@ impl Files for Quote {
         self.fortunes.reload();
     }
 
+    fn status(&self) -> Option<String> {
+        Some(self.fortunes.status())
+    }
+
     fn reseed(&mut self, seed: u64) {
         self.fortunes.reseed(seed);
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use libc::{c_int, c_long, clockid_t, pid_t};
@@ -40,6 +41,22 @@ pub(crate) fn fork() -> io::Result<Option<Process>> {
         0 => Ok(None),
         #[allow(clippy::cast_possible_truncation)] // a process's number
         process => Ok(Some(Process(process as pid_t))),
+    }
+}
+
+/// Counters that this process shares with those that it will make, from 0 on.
+///
+/// # Errors
+///
+/// What the kernel answered.
+pub(crate) fn shared_counters<const N: usize>() -> io::Result<&'static [AtomicU64; N]> {
+    // SAFETY: a new mapping of zeros, which are values of counters; nothing ever takes it away.
+    unsafe {
+        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+        match libc::mmap(ptr::null_mut(), size_of::<[AtomicU64; N]>(), access, kind, -1, 0) {
+            libc::MAP_FAILED => Err(io::Error::last_os_error()),
+            counters => Ok(&*counters.cast::<[AtomicU64; N]>()),
+        }
     }
 }
 

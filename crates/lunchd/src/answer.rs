@@ -92,6 +92,8 @@ const ALWAYS: [(HeaderName, &str); 7] = [
 ];
 /// In seconds.
 const YEAR: u32 = 31_536_000;
+/// For the checks of load balancers.
+pub(super) const HEALTH: &str = "/healthz";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 type Reply = Response<Bytes>;
@@ -104,6 +106,11 @@ impl Site {
     /// Rereads the fortunes if they are from files.
     pub(super) fn reload(&self) {
         self.fortunes.borrow_mut().reload();
+    }
+
+    /// A part of the status line.
+    pub(super) fn status(&self) -> String {
+        self.fortunes.borrow().status()
     }
 
     /// Answers a request that arrived over `scheme`: with 503 if the budget for answers is exhausted, and with 505 if its version of
@@ -146,7 +153,9 @@ impl Site {
         if !is_encoded(path) || !is_encoded(request.uri().query().unwrap_or_default()) {
             return plain(StatusCode::BAD_REQUEST, "In the address, % must be followed by two hexadecimal digits.\n");
         }
-        if let (Scheme::Http, Some(https), false) = (scheme, self.https, *request.method() == Method::CONNECT) {
+        // A balancer checks what it speaks to: it is led nowhere else.
+        let leads = path != HEALTH && *request.method() != Method::CONNECT;
+        if let (Scheme::Http, Some(https), true) = (scheme, self.https, leads) {
             return redirect(host, https, request);
         }
         if ![Method::GET, Method::HEAD].contains(request.method()) {
@@ -156,6 +165,7 @@ impl Site {
         }
         match path {
             "/" => self.fortune(request),
+            HEALTH => plain(StatusCode::OK, "ok\n"),
             "/style.css" => {
                 let mut reply = complete(StatusCode::OK, "text/css; charset=utf-8", page::STYLE);
                 reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=3600"));

@@ -64,6 +64,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) max_per_source: Option<u32>,
 
+    /// Log each connection when it ends; off by default: addresses are personal data, and clients could fill the log
+    #[arg(long)]
+    pub(super) log_connections: bool,
+
     /// What to do if the kernel lacks a layer of the sandbox
     #[arg(long, value_enum, value_name = "MODE", default_value_t = Mode::Strict)]
     pub(super) sandbox: Mode,
@@ -72,7 +76,10 @@ pub(super) struct Arguments {
 const AFTER_HELP: &str = "\
 A service manager passes sockets named `http` or `https` (FileDescriptorName=). If both are present, http
 redirects to https. Without sockets, lunchd listens with https on port 8443 if it has a certificate, else
-with http on 127.0.0.1:8080. SIGHUP rereads the certificate, the key and the fortunes.";
+with http on 127.0.0.1:8080. SIGHUP rereads the certificate, the key and the fortunes.
+
+/healthz is for health checks of load balancers. It answers `ok` over http and https, without a fortune,
+a redirect or a log line.";
 
 impl Arguments {
     /// Reads the command line. `-key` and `-certificate` may have a single dash.

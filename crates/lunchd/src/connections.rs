@@ -20,8 +20,8 @@ impl Connections {
         Self { table: Table::new(max as usize, max_per_source as usize), next: 0, latest: 0 }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.table.is_empty()
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
     }
 
     /// Adds a connection, and if necessary evicts the one that has been idle longest. `None` if the source has reached its maximum.
@@ -61,9 +61,9 @@ impl Connections {
         number
     }
 
-    /// Removes a connection that has ended.
-    pub(super) fn remove(&mut self, number: u64) {
-        self.table.remove(number);
+    /// Removes a connection that has ended. Returns whether it was still there: an evicted one is not.
+    pub(super) fn remove(&mut self, number: u64) -> bool {
+        self.table.remove(number).is_some()
     }
 }
 

@@ -17,6 +17,7 @@ mod page;
 mod place;
 mod protocols;
 pub(crate) mod proxy;
+mod seen;
 mod server;
 mod shared;
 mod sockets;
@@ -34,7 +35,7 @@ use rustix::stdio::dup2_stdin;
 use small_services::fortune::text::{Eligible, LONGEST_TEXT};
 use small_services::fortune::{self, Dialect, Fortunes, Order};
 use small_services::internals::sys::{allocate_by_brk, daemon_signals, exit, start};
-use small_services::internals::{ArgumentsError, Manager, activation, engine, rules, seeded};
+use small_services::internals::{ArgumentsError, ConnectionLog, Manager, activation, engine, rules, seeded};
 use small_services::log;
 use small_services::numbers::{EVENTS, STREAM, number};
 use small_services::policy::{Io, Rules};
@@ -186,9 +187,10 @@ fn live() -> Result<Infallible, Error> {
     let balancers = Balancers::new(arguments.proxy_protocol);
     engine::raise_descriptor_limit(limits.max, server::SPARE_DESCRIPTORS * listeners.len() + descriptors)?;
     daemon_signals().and_then(|signals| Ok(dup2_stdin(signals)?)).map_err(prepare)?;
+    let log = arguments.log_connections.then(|| ConnectionLog::open(Instant::now()));
     let manager = Manager::connect(Instant::now()).map_err(engine::DaemonError::Manager)?;
     let guard = runtime.enter();
-    let server = Server::new(site, identity.zip(acceptor), listeners, limits, balancers).map_err(prepare)?;
+    let server = Server::new(site, identity.zip(acceptor), listeners, limits, balancers, log).map_err(prepare)?;
     drop(guard);
 
     sandbox::lock_down(&POLICY, Io::ListenersAndFiles, &readable, arguments.sandbox)?.log();

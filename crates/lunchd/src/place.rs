@@ -10,6 +10,8 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::connections::Connections;
+use super::seen::Seen;
+use small_services::internals::{Ended, Outcome};
 
 /// Why a connection ends early.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,28 +22,48 @@ pub(super) enum End {
     Due,
 }
 
+/// What a client has requested so far.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asks {
+    Nothing,
+    /// Only `/healthz`.
+    Health,
+    Something,
+}
+
 /// The slots of all connections.
 pub(super) struct Places {
     connections: RefCell<Connections>,
     /// The connection that was evicted to free the budget of its answers, and has not ended yet.
     makes_room: Cell<Option<u64>>,
     all_gone: Notify,
+    pub(super) seen: Seen,
 }
 
 impl Places {
-    pub(super) fn new(max: u32, max_per_source: u32) -> Self {
+    pub(super) fn new(max: u32, max_per_source: u32, seen: Seen) -> Self {
         let connections = RefCell::new(Connections::new(max, max_per_source));
-        Self { connections, makes_room: Cell::new(None), all_gone: Notify::new() }
+        Self { connections, makes_room: Cell::new(None), all_gone: Notify::new(), seen }
     }
 
     /// A slot for a connection that may last for `life`; `None` if its source has reached its maximum.
     pub(super) fn admit(self: &Rc<Self>, from: Option<SocketAddr>, life: Duration) -> Option<Rc<Place>> {
-        let number = self.connections.borrow_mut().admit(from)?;
+        let mut connections = self.connections.borrow_mut();
+        let Some(number) = connections.admit(from) else {
+            let ended = Ended { from, lasted: Duration::ZERO, octets: None };
+            self.seen.ended(Outcome::RefusedSource, &ended, false);
+            return None;
+        };
+        self.seen.open(connections.len());
         let now = Instant::now();
         Some(Rc::new(Place {
             places: self.clone(),
             number,
+            since: now,
             last: now + life,
+            from: Cell::new(from),
+            outcome: Cell::new(Outcome::Served),
+            asks: Cell::new(Asks::Nothing),
             active: Cell::new(now),
             last_answer: Cell::new(false),
         }))
@@ -62,7 +84,7 @@ impl Places {
     /// Waits until there is no connection.
     pub(super) async fn all_gone(&self) {
         // The notification may be old, so check again.
-        while !self.connections.borrow().is_empty() {
+        while self.connections.borrow().len() > 0 {
             self.all_gone.notified().await;
         }
     }
@@ -72,6 +94,11 @@ impl Places {
 pub(super) struct Place {
     places: Rc<Places>,
     number: u64,
+    from: Cell<Option<SocketAddr>>,
+    since: Instant,
+    /// The outcome, unless something else ends the connection first.
+    outcome: Cell<Outcome>,
+    asks: Cell<Asks>,
     /// When the connection ends, whatever the client does.
     last: Instant,
     /// When the client last sent a request or took a part of an answer. Octets alone do not count as activity: a client could send
@@ -89,7 +116,19 @@ impl Place {
 
     /// Sets the source, which was unknown when the connection was admitted. Returns whether the source may have one more.
     pub(super) fn comes_from(&self, client: SocketAddr) -> bool {
+        self.from.set(Some(client));
         self.places.connections.borrow_mut().comes_from(self.number, client)
+    }
+
+    /// Records how the connection ends, unless something else ends it first.
+    pub(super) fn ends(&self, outcome: Outcome) {
+        self.outcome.set(outcome);
+    }
+
+    /// Records what the client requested.
+    pub(super) fn asks(&self, health: bool) {
+        let only_health = health && self.asks.get() != Asks::Something;
+        self.asks.set(if only_health { Asks::Health } else { Asks::Something });
     }
 
     /// Records a transfer of octets.
@@ -133,8 +172,11 @@ impl Drop for Place {
             self.places.makes_room.set(None);
         }
         let mut connections = self.places.connections.borrow_mut();
-        connections.remove(self.number);
-        if connections.is_empty() {
+        let outcome = if connections.remove(self.number) { self.outcome.get() } else { Outcome::Evicted };
+        let ended = Ended { from: self.from.get(), lasted: self.since.elapsed(), octets: None };
+        self.places.seen.ended(outcome, &ended, self.asks.get() == Asks::Health);
+        self.places.seen.open(connections.len());
+        if connections.len() == 0 {
             self.places.all_gone.notify_one();
         }
     }

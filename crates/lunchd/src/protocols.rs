@@ -23,6 +23,7 @@ use super::heads::Heads;
 use super::place::{End, Place};
 use super::shared::{GRACE, Shared};
 use super::sockets::Scheme;
+use small_services::internals::Outcome;
 
 /// The maximum length of a request's head, in octets. A longer one is answered with 431.
 const LONGEST_HEAD: usize = 16 * 1024;
@@ -110,6 +111,11 @@ impl Shared {
     ) -> Ready<Result<Response<Body>, Infallible>> {
         place.mark();
         let mut answer = self.site.answer(scheme, &request, version_is_served);
+        let health = request.uri().path() == answer::HEALTH;
+        place.asks(health);
+        if !health {
+            self.places.seen.answered(answer.status());
+        }
         if answer.status() == StatusCode::SERVICE_UNAVAILABLE {
             self.places.make_room();
         }
@@ -141,8 +147,16 @@ impl Shared {
             // Check the limits only while the part waits.
             biased;
             done = part => Ok(done),
-            end = place.time_is_up(self.limits.idle) => Err(end),
-            _ = stopping.wait_for(|stopping| *stopping) => Err(End::Due),
+            end = place.time_is_up(self.limits.idle) => {
+                if end == End::Idle {
+                    place.ends(Outcome::Timeout);
+                }
+                Err(end)
+            }
+            _ = stopping.wait_for(|stopping| *stopping) => {
+                place.ends(Outcome::Stopped);
+                Err(End::Due)
+            }
         }
     }
 

@@ -21,13 +21,14 @@ use super::answer::{self, Site};
 use super::guarded::{Guarded, Socket};
 use super::place::Places;
 use super::proxy::Balancers;
+use super::seen::Seen;
 use super::shared::{GRACE, Limits, Shared};
 use super::sockets::{Listener, Scheme};
 use super::tls::Identity;
 use crate::sys;
-use small_services::internals::Manager;
 use small_services::internals::engine::is_of_the_socket;
 use small_services::internals::sys::take_signal;
+use small_services::internals::{ConnectionLog, Manager, Outcome};
 use small_services::log;
 
 /// How long the program accepts no connections when the system is out of memory or descriptors.
@@ -59,6 +60,7 @@ impl Server {
         listeners: Vec<(Scheme, Listener)>,
         limits: Limits,
         balancers: Balancers,
+        log: Option<ConnectionLog>,
     ) -> io::Result<Self> {
         let (identity, acceptor) = identity.unzip();
         let sockets = listeners.into_iter().map(|(scheme, listener)| {
@@ -71,7 +73,7 @@ impl Server {
             site,
             identity,
             acceptor: RefCell::new(acceptor),
-            places: Rc::new(Places::new(limits.max, limits.max_per_source)),
+            places: Rc::new(Places::new(limits.max, limits.max_per_source, Seen::new(log))),
             limits,
             balancers,
             stopping: watch::Sender::new(false),
@@ -99,13 +101,18 @@ impl Server {
             .map(|(scheme, waiting)| spawn_local(shared.clone().accept(waiting, scheme)).abort_handle())
             .collect();
         manager.ready();
+        let seen = &shared.places.seen;
+        seen.reloaded();
         loop {
+            seen.tell(&mut manager, || shared.site.status());
+            let due = [manager.due(), seen.due()].into_iter().flatten().min();
             tokio::select! {
                 signal = next_signal(&signals) => match signal? {
                     libc::SIGHUP => shared.reload(),
                     _ => break,
                 },
-                () = until(manager.due()) => manager.alive(std::time::Instant::now()),
+                () = until(due) => manager.alive(std::time::Instant::now()),
+                () = seen.changed() => {}
             }
         }
         manager.stopping();
@@ -116,6 +123,7 @@ impl Server {
             () = sleep(GRACE) => {}
             _ = next_signal(&signals) => {}
         }
+        seen.end();
         Ok(())
     }
 }
@@ -143,6 +151,7 @@ impl Shared {
     /// Rereads the fortunes, and the certificate and key for new connections. Invalid ones change nothing.
     fn reload(&self) {
         self.site.reload();
+        self.places.seen.reloaded();
         let Some(identity) = &self.identity else { return };
         match identity.reload().and_then(|(acceptor, doubts)| doubts.dates.map(|()| (acceptor, doubts.browsers))) {
             Ok((acceptor, refusal)) => {
@@ -206,9 +215,19 @@ impl Shared {
         let named = self.in_time(&place, self.balancers.client(stream, from)).await;
         place.mark();
         match named {
-            Ok(Ok(Some(client))) => place.comes_from(client),
+            Ok(Ok(Some(client))) => {
+                let may = place.comes_from(client);
+                if !may {
+                    place.ends(Outcome::RefusedSource);
+                }
+                may
+            }
             Ok(Ok(None)) => true,
-            _ => false,
+            Ok(Err(_)) => {
+                place.ends(Outcome::Failed);
+                false
+            }
+            Err(_) => false,
         }
     }
 
@@ -233,6 +252,7 @@ impl Shared {
             Ok(Ok(stream)) => self.http1(stream, &place, scheme).await,
             // The alert is already being sent.
             Ok(Err((_, mut stream))) => {
+                place.ends(Outcome::Tls);
                 if stream.is_plain() {
                     let _ = timeout(GRACE, stream.write_all(&answer::no_tls())).await;
                 }
