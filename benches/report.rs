@@ -51,7 +51,7 @@ impl Row {
 fn read() -> Result<Vec<Row>> {
     let folder = given("RESULTS")?;
     let mut rows = Vec::new();
-    for benchmark in ["process", "lockdown", "size", "units", "keeper", "daemon", "bytes", "web"] {
+    for benchmark in ["process", "lockdown", "size", "units", "keeper", "daemon", "reuseport", "bytes", "web"] {
         let path = Path::new(&folder).join(format!("{benchmark}.tsv"));
         let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         for line in text.lines() {
