@@ -11,9 +11,9 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 
-use super::body::{Body, Room};
+use super::body::{Body, Budget};
 use super::sockets::Scheme;
-use super::{accept, authority, page};
+use super::{authority, negotiate, page};
 use small_services::fortune::Fortunes;
 
 /// The maximum number of header fields of a request. More are answered with 431.
@@ -24,7 +24,7 @@ pub(crate) struct Site {
     fortunes: RefCell<Fortunes>,
     /// Where HTTPS is served, if it is: then HTTP redirects there.
     https: Option<Https>,
-    room: Room,
+    budget: Budget,
 }
 
 /// Where clients find HTTPS, and the HSTS option.
@@ -35,7 +35,7 @@ pub(crate) struct Https {
     /// The port that clients use, from `--https-port`.
     pub(crate) public_port: Option<u16>,
     /// The value of `--hsts`.
-    pub(crate) remembered: Option<Remembered>,
+    pub(crate) hsts: Option<Hsts>,
 }
 
 impl Https {
@@ -48,25 +48,24 @@ impl Https {
     /// The value of `Strict-Transport-Security`. It applies to all ports of the host (RFC 6797), so by default it is sent only if
     /// HTTPS is on port 443.
     fn strict(self) -> Option<String> {
-        let default =
-            if self.public_port.unwrap_or(self.port) == 443 { Remembered::For(YEAR) } else { Remembered::Off };
-        match self.remembered.unwrap_or(default) {
-            Remembered::For(seconds) => Some(format!("max-age={seconds}")),
-            Remembered::Off => None,
+        let default = if self.public_port.unwrap_or(self.port) == 443 { Hsts::For(YEAR) } else { Hsts::Off };
+        match self.hsts.unwrap_or(default) {
+            Hsts::For(seconds) => Some(format!("max-age={seconds}")),
+            Hsts::Off => None,
         }
     }
 }
 
 /// How long a browser remembers to use only HTTPS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Remembered {
+pub(crate) enum Hsts {
     /// This number of seconds.
     For(u32),
     /// The header is not sent.
     Off,
 }
 
-impl FromStr for Remembered {
+impl FromStr for Hsts {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -98,7 +97,7 @@ type Reply = Response<Bytes>;
 
 impl Site {
     pub(crate) fn new(fortunes: Fortunes, https: Option<Https>) -> Self {
-        Self { fortunes: RefCell::new(fortunes), https, room: Room::new() }
+        Self { fortunes: RefCell::new(fortunes), https, budget: Budget::new() }
     }
 
     /// Rereads the fortunes if they are from files.
@@ -114,7 +113,7 @@ impl Site {
         if request.method() == Method::HEAD {
             octets.clear();
         }
-        let mut reply = match self.room.hold(octets) {
+        let mut reply = match self.budget.hold(octets) {
             Some(body) => Response::from_parts(head, body),
             None => busy(),
         };
@@ -166,7 +165,7 @@ impl Site {
     }
 
     fn fortune<B>(&self, request: &Request<B>) -> Reply {
-        let mut reply = match accept::wanted(request.headers()) {
+        let mut reply = match negotiate::wanted(request.headers()) {
             Some(form) => {
                 let (media, body) = page::rendered(self.fortunes.borrow_mut().choose().text, form);
                 complete(StatusCode::OK, media, body)

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use super::answer::Remembered;
+use super::answer::Hsts;
 use super::proxy::Trusted;
 use super::sockets::Address;
 use small_services::internals::ArgumentsError as Error;
@@ -41,7 +41,7 @@ pub(super) struct Arguments {
     /// Tell browsers to use only https for this time (HSTS); 0 revokes it, `off` sends no header [default: one year if https is on
     /// port 443, else off]
     #[arg(long, value_name = "SECONDS|off")]
-    pub(super) hsts: Option<Remembered>,
+    pub(super) hsts: Option<Hsts>,
 
     /// Network of balancers, whose connections begin with a PROXY header (version 1 or 2) that names the client; `unix` for
     /// Unix-domain sockets; can be repeated

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use hyper::body::{Bytes, Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::place::Place;
+use super::slots::Slot;
 
 /// The maximum number of octets of all answers that clients have not taken yet: clients decide how long that takes.
 const MAX_OCTETS: usize = 64 * 1024 * 1024;
@@ -17,9 +17,9 @@ const MAX_OCTETS: usize = 64 * 1024 * 1024;
 const PIECE: usize = 16 * 1024;
 
 /// The budget for all answers that are being sent.
-pub(super) struct Room(Arc<Semaphore>);
+pub(super) struct Budget(Arc<Semaphore>);
 
-impl Room {
+impl Budget {
     pub(super) fn new() -> Self {
         Self(Arc::new(Semaphore::new(MAX_OCTETS)))
     }
@@ -27,15 +27,15 @@ impl Room {
     /// Takes the octets out of the budget until the last one is sent or the client is gone; `None` if not enough is left.
     pub(super) fn hold(&self, octets: Bytes) -> Option<Body> {
         let length = u32::try_from(octets.len()).ok()?;
-        let room = self.0.clone().try_acquire_many_owned(length).ok()?;
-        Some(Body(Bytes::from_owner(Held { octets, _room: room }), None))
+        let budget = self.0.clone().try_acquire_many_owned(length).ok()?;
+        Some(Body(Bytes::from_owner(Held { octets, _budget: budget }), None))
     }
 }
 
 /// Octets with their share of the budget, which lasts as long as any part of them.
 struct Held {
     octets: Bytes,
-    _room: OwnedSemaphorePermit,
+    _budget: OwnedSemaphorePermit,
 }
 
 impl AsRef<[u8]> for Held {
@@ -45,7 +45,7 @@ impl AsRef<[u8]> for Held {
 }
 
 /// The rest of an answer's body, and the slot of its connection.
-pub(crate) struct Body(Bytes, Option<Rc<Place>>);
+pub(crate) struct Body(Bytes, Option<Rc<Slot>>);
 
 impl Body {
     /// A constant body, which takes nothing out of the budget.
@@ -59,8 +59,8 @@ impl Body {
     }
 
     /// Marks the client as active with each piece.
-    pub(super) fn noting(self, place: Rc<Place>) -> Self {
-        Self(self.0, Some(place))
+    pub(super) fn marking(self, slot: Rc<Slot>) -> Self {
+        Self(self.0, Some(slot))
     }
 }
 
@@ -69,9 +69,9 @@ impl hyper::body::Body for Body {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let Self(rest, place) = &mut *self;
-        if let Some(place) = place {
-            place.mark();
+        let Self(rest, slot) = &mut *self;
+        if let Some(slot) = slot {
+            slot.mark();
         }
         let piece = rest.split_to(rest.len().min(PIECE));
         Poll::Ready((!piece.is_empty()).then(|| Ok(Frame::data(piece))))
@@ -92,16 +92,16 @@ mod tests {
 
     #[test]
     fn the_budget_is_returned_once_all_pieces_are_gone() {
-        let room = Room::new();
+        let budget = Budget::new();
         let octets = Bytes::from(vec![b'x'; MAX_OCTETS / 2]);
-        let (first, second) = (room.hold(octets.clone()), room.hold(octets.clone()));
-        assert!(first.is_some() && second.is_some() && room.hold(Bytes::from_static(b"x")).is_none());
+        let (first, second) = (budget.hold(octets.clone()), budget.hold(octets.clone()));
+        assert!(first.is_some() && second.is_some() && budget.hold(Bytes::from_static(b"x")).is_none());
         // Each piece keeps the whole body.
         let Some(Body(mut rest, _)) = first else { unreachable!("it is there") };
         let piece = rest.split_to(PIECE);
         drop(rest);
-        assert!(room.hold(octets.clone()).is_none());
+        assert!(budget.hold(octets.clone()).is_none());
         drop(piece);
-        assert!(room.hold(octets).is_some());
+        assert!(budget.hold(octets).is_some());
     }
 }

@@ -37,7 +37,7 @@ impl Connections {
     }
 
     /// Sets the task that serves it.
-    pub(super) fn served_by(&mut self, number: u64, task: AbortHandle) {
+    pub(super) fn set_task(&mut self, number: u64, task: AbortHandle) {
         if let Some(server) = self.table.get(number) {
             *server = Some(task);
         }

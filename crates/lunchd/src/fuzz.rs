@@ -20,7 +20,7 @@ impl Answers {
     /// With a port, HTTP redirects to HTTPS on it.
     #[must_use]
     pub fn new(https_port: Option<u16>) -> Option<Self> {
-        let https = https_port.map(|port| Https { port, public_port: None, remembered: None });
+        let https = https_port.map(|port| Https { port, public_port: None, hsts: None });
         Some(Self(Site::new(lunch().ok()?, https)))
     }
 

@@ -9,13 +9,13 @@ use std::task::{Context, Poll};
 use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::place::Place;
+use super::slots::Slot;
 
 /// A stream of HTTP/1. hyper supports HTTP/1.0 and 1.1 and refuses any other version with 400. So a higher minor version is rewritten
 /// to 1.1, as which it must be read (RFC 9110, section 2.5). Another major version is rewritten as well, and the request marked.
 pub(super) struct Heads<S> {
     stream: S,
-    place: Rc<Place>,
+    slot: Rc<Slot>,
     scanner: Scanner,
     stuck: bool,
     versions: Rc<Versions>,
@@ -38,8 +38,8 @@ impl Versions {
 }
 
 impl<S> Heads<S> {
-    pub(super) fn new(stream: S, place: Rc<Place>) -> Self {
-        Self { stream, place, scanner: Scanner::default(), stuck: false, versions: Rc::default() }
+    pub(super) fn new(stream: S, slot: Rc<Slot>) -> Self {
+        Self { stream, slot, scanner: Scanner::default(), stuck: false, versions: Rc::default() }
     }
 
     pub(super) fn versions(&self) -> Rc<Versions> {
@@ -76,7 +76,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Heads<S> {
         let was_stuck = std::mem::replace(&mut self.stuck, written.is_pending());
         // Else the request itself marked the client as active just before.
         if was_stuck && !self.stuck {
-            self.place.mark();
+            self.slot.mark();
         }
         written
     }

@@ -2,7 +2,6 @@
 //! single thread, one lock-down and its own policy.
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
-mod accept;
 mod answer;
 mod arguments;
 mod authority;
@@ -11,17 +10,18 @@ mod browsers;
 mod connections;
 #[doc(hidden)]
 pub mod fuzz;
-mod guarded;
 mod heads;
+mod negotiate;
 mod page;
-mod place;
 mod protocols;
 pub(crate) mod proxy;
 mod server;
 mod shared;
+mod slots;
 mod sockets;
 mod sys;
 mod tls;
+mod tracked;
 
 use std::convert::Infallible;
 use std::io;
@@ -124,7 +124,7 @@ pub fn run() -> ! {
     log::open(NAME);
     // Before any large allocation: memory in a separate mapping cannot grow after the lock-down.
     allocate_by_brk();
-    let Err(error) = live();
+    let Err(error) = run_daemon();
     if let Error::Arguments(error) = error {
         exit(error.report(NAME, 2));
     }
@@ -132,7 +132,7 @@ pub fn run() -> ! {
     exit(if let Error::FortunesLine(_) = error { 2 } else { 1 })
 }
 
-fn live() -> Result<Infallible, Error> {
+fn run_daemon() -> Result<Infallible, Error> {
     let arguments = Arguments::parse()?;
     let options = arguments.fortunes().map_err(Error::FortunesLine)?;
     // Single-threaded, so each layer of the lock-down covers the whole program. Descriptors 3 and up are free from here on. The
@@ -148,13 +148,13 @@ fn live() -> Result<Infallible, Error> {
         }
         loaded => loaded?,
     };
-    let (acceptor, doubts) = loaded.unzip();
-    if let Some(doubts) = doubts {
-        if let Some(why) = doubts.browsers {
+    let (acceptor, warnings) = loaded.unzip();
+    if let Some(warnings) = warnings {
+        if let Some(why) = warnings.browsers {
             log::warning(&why);
         }
         // A warning only: clients report it too, and some hosts boot with a wrong clock.
-        if let Err(error) = doubts.dates {
+        if let Err(error) = warnings.dates {
             log::warning(&error.to_string());
         }
     }
@@ -167,9 +167,9 @@ fn live() -> Result<Infallible, Error> {
     let mut readable = identity.as_ref().map(Identity::directories).unwrap_or_default();
     readable.extend(fortunes.directories());
     let descriptors = fortunes.descriptors();
-    let (public_port, remembered) = (arguments.https_port, arguments.hsts);
-    let https = sockets::https_port(&listeners).map_err(prepare)?.map(|port| Https { port, public_port, remembered });
-    if https.is_none() && (public_port.is_some() || remembered.is_some()) {
+    let (public_port, hsts) = (arguments.https_port, arguments.hsts);
+    let https = sockets::https_port(&listeners).map_err(prepare)?.map(|port| Https { port, public_port, hsts });
+    if https.is_none() && (public_port.is_some() || hsts.is_some()) {
         log::warning(
             "--https-port and --hsts have no effect without an https socket; if a balancer handles https, let it redirect clients \
              itself",

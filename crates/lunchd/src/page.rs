@@ -1,6 +1,6 @@
 //! A fortune as HTML, JSON and plain text.
 
-use super::accept::Form;
+use super::negotiate::Form;
 
 /// The style sheet of the page.
 pub(super) const STYLE: &str = include_str!("style.css");

@@ -20,8 +20,8 @@ use tokio::time::{sleep, timeout};
 use super::answer::{self, MAX_FIELDS};
 use super::body::Body;
 use super::heads::Heads;
-use super::place::{End, Place};
 use super::shared::{GRACE, Shared};
+use super::slots::{End, Slot};
 use super::sockets::Scheme;
 
 /// The maximum length of a request's head, in octets. A longer one is answered with 431.
@@ -46,10 +46,10 @@ impl Shared {
     pub(super) async fn http1(
         self: Rc<Self>,
         stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-        place: &Rc<Place>,
+        slot: &Rc<Slot>,
         scheme: Scheme,
     ) {
-        let heads = Heads::new(stream, place.clone());
+        let heads = Heads::new(stream, slot.clone());
         let versions = heads.versions();
         let mut connection = http1::Builder::new()
             .header_read_timeout(None)
@@ -57,9 +57,9 @@ impl Shared {
             .max_headers(MAX_FIELDS)
             .serve_connection(
                 TokioIo::new(heads),
-                service_fn(|request| self.reply(scheme, request, place, versions.serves_next())),
+                service_fn(|request| self.reply(scheme, request, slot, versions.serves_next())),
             );
-        let end = self.in_time(place, Pin::new(&mut connection)).await.err();
+        let end = self.in_time(slot, Pin::new(&mut connection)).await.err();
         if end == Some(End::Due) {
             Pin::new(&mut connection).graceful_shutdown();
             let _ = timeout(GRACE, &mut connection).await;
@@ -76,7 +76,7 @@ impl Shared {
     pub(super) async fn http2(
         self: Rc<Self>,
         mut stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-        place: &Rc<Place>,
+        slot: &Rc<Slot>,
         scheme: Scheme,
     ) {
         let taken = {
@@ -87,10 +87,10 @@ impl Shared {
                     .max_header_list_size(u32::try_from(LONGEST_HEAD).unwrap_or(u32::MAX))
                     .serve_connection(
                         TokioIo::new(&mut stream),
-                        service_fn(|request| self.reply(scheme, request, place, true)),
+                        service_fn(|request| self.reply(scheme, request, slot, true)),
                     )
             );
-            let ended = self.in_time(place, connection.as_mut()).await.is_ok();
+            let ended = self.in_time(slot, connection.as_mut()).await.is_ok();
             // Send GOAWAY, and give requests in progress their time.
             ended || {
                 connection.as_mut().graceful_shutdown();
@@ -105,13 +105,13 @@ impl Shared {
         &self,
         scheme: Scheme,
         request: Request<Incoming>,
-        place: &Rc<Place>,
+        slot: &Rc<Slot>,
         version_is_served: bool,
     ) -> Ready<Result<Response<Body>, Infallible>> {
-        place.mark();
+        slot.mark();
         let mut answer = self.site.answer(scheme, &request, version_is_served);
         if answer.status() == StatusCode::SERVICE_UNAVAILABLE {
-            self.places.make_room();
+            self.slots.free_budget();
         }
         // RFC 9112, section 9.3.
         let is_last = match request.version() {
@@ -129,19 +129,19 @@ impl Shared {
         }
         // Only for a single piece: with MSG_MORE, the kernel would delay a part of each piece.
         if (is_last || ends(answer.headers())) && answer.body().is_one_piece() {
-            place.end_with_this();
+            slot.end_with_this();
         }
-        ready(Ok(answer.map(|body| body.noting(place.clone()))))
+        ready(Ok(answer.map(|body| body.marking(slot.clone()))))
     }
 
     /// Runs a part of a connection until it is done, or until the connection must end.
-    pub(super) async fn in_time<T>(&self, place: &Place, part: impl Future<Output = T>) -> Result<T, End> {
+    pub(super) async fn in_time<T>(&self, slot: &Slot, part: impl Future<Output = T>) -> Result<T, End> {
         let mut stopping = self.stopping.subscribe();
         tokio::select! {
             // Check the limits only while the part waits.
             biased;
             done = part => Ok(done),
-            end = place.time_is_up(self.limits.idle) => Err(end),
+            end = slot.time_limit(self.limits.idle) => Err(end),
             _ = stopping.wait_for(|stopping| *stopping) => Err(End::Due),
         }
     }

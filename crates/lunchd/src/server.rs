@@ -18,12 +18,12 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::answer::{self, Site};
-use super::guarded::{Guarded, Socket};
-use super::place::Places;
 use super::proxy::Balancers;
 use super::shared::{GRACE, Limits, Shared};
+use super::slots::Slots;
 use super::sockets::{Listener, Scheme};
 use super::tls::Identity;
+use super::tracked::{Socket, Tracked};
 use crate::sys;
 use small_services::internals::Manager;
 use small_services::internals::engine::is_of_the_socket;
@@ -71,7 +71,7 @@ impl Server {
             site,
             identity,
             acceptor: RefCell::new(acceptor),
-            places: Rc::new(Places::new(limits.max, limits.max_per_source)),
+            slots: Rc::new(Slots::new(limits.max, limits.max_per_source)),
             limits,
             balancers,
             stopping: watch::Sender::new(false),
@@ -112,7 +112,7 @@ impl Server {
         tasks.iter().for_each(tokio::task::AbortHandle::abort);
         shared.stopping.send_replace(true);
         tokio::select! {
-            () = shared.places.all_gone() => {}
+            () = shared.slots.all_closed() => {}
             () = sleep(GRACE) => {}
             _ = next_signal(&signals) => {}
         }
@@ -144,7 +144,8 @@ impl Shared {
     fn reload(&self) {
         self.site.reload();
         let Some(identity) = &self.identity else { return };
-        match identity.reload().and_then(|(acceptor, doubts)| doubts.dates.map(|()| (acceptor, doubts.browsers))) {
+        match identity.reload().and_then(|(acceptor, warnings)| warnings.dates.map(|()| (acceptor, warnings.browsers)))
+        {
             Ok((acceptor, refusal)) => {
                 *self.acceptor.borrow_mut() = Some(acceptor);
                 log::notice("the certificate was read again; new connections use it");
@@ -170,7 +171,7 @@ impl Shared {
                 Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
                     let message = format!("cannot accept connections: {error}; retrying every second");
                     refusals.warning(std::time::Instant::now(), &message);
-                    self.places.evict_oldest();
+                    self.slots.evict_oldest();
                     sleep(PAUSE).await;
                 }
                 Some(errno) if is_of_the_socket(errno) => {
@@ -189,48 +190,48 @@ impl Shared {
     {
         // A balancer's connection counts for its client, which the PROXY header names.
         let balancer = self.balancers.include(from);
-        let Some(place) = self.places.admit(from.filter(|_| !balancer), self.limits.life) else { return };
-        let mut stream = Guarded::new(stream, place.clone());
+        let Some(slot) = self.slots.admit(from.filter(|_| !balancer), self.limits.life) else { return };
+        let mut stream = Tracked::new(stream, slot.clone());
         let shared = self.clone();
         let task = spawn_local(async move {
-            if !balancer || shared.is_named(&mut stream, from).await {
+            if !balancer || shared.read_proxy_header(&mut stream, from).await {
                 shared.connection(stream, scheme).await;
             }
         });
-        place.served_by(task.abort_handle());
+        slot.set_task(task.abort_handle());
     }
 
     /// Reads a balancer's PROXY header. Returns whether its client may have a connection.
-    async fn is_named(&self, stream: &mut Guarded<impl Socket>, from: Option<SocketAddr>) -> bool {
-        let place = stream.place().clone();
-        let named = self.in_time(&place, self.balancers.client(stream, from)).await;
-        place.mark();
+    async fn read_proxy_header(&self, stream: &mut Tracked<impl Socket>, from: Option<SocketAddr>) -> bool {
+        let slot = stream.slot().clone();
+        let named = self.in_time(&slot, self.balancers.client(stream, from)).await;
+        slot.mark();
         match named {
-            Ok(Ok(Some(client))) => place.comes_from(client),
+            Ok(Ok(Some(client))) => slot.comes_from(client),
             Ok(Ok(None)) => true,
             _ => false,
         }
     }
 
     /// Serves a connection until it ends. Errors of clients are not logged: clients could fill the log with them.
-    async fn connection<S>(self: Rc<Self>, mut stream: Guarded<S>, scheme: Scheme)
+    async fn connection<S>(self: Rc<Self>, mut stream: Tracked<S>, scheme: Scheme)
     where
         S: Socket,
     {
-        let place = stream.place().clone();
+        let slot = stream.slot().clone();
         let acceptor = match scheme {
-            Scheme::Http => return self.http1(stream, &place, scheme).await,
+            Scheme::Http => return self.http1(stream, &slot, scheme).await,
             Scheme::Https => self.acceptor.borrow().clone(),
         };
         let Some(acceptor) = acceptor else { return };
         stream.expect_tls();
-        let accepted = self.in_time(&place, acceptor.accept(stream).into_fallible()).await;
-        place.mark();
+        let accepted = self.in_time(&slot, acceptor.accept(stream).into_fallible()).await;
+        slot.mark();
         match accepted {
             Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                self.http2(stream, &place, scheme).await;
+                self.http2(stream, &slot, scheme).await;
             }
-            Ok(Ok(stream)) => self.http1(stream, &place, scheme).await,
+            Ok(Ok(stream)) => self.http1(stream, &slot, scheme).await,
             // The alert is already being sent.
             Ok(Err((_, mut stream))) => {
                 if stream.is_plain() {

@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use super::answer::Site;
-use super::place::Places;
 use super::proxy::Balancers;
+use super::slots::Slots;
 use super::tls::Identity;
 
 /// How long requests in progress may take when the connection or the program ends.
@@ -33,7 +33,7 @@ pub(super) struct Shared {
     /// For new connections. Open connections keep theirs.
     pub(super) acceptor: RefCell<Option<TlsAcceptor>>,
     pub(super) limits: Limits,
-    pub(super) places: Rc<Places>,
+    pub(super) slots: Rc<Slots>,
     pub(super) balancers: Balancers,
     pub(super) stopping: watch::Sender<bool>,
 }

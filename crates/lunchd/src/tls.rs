@@ -64,7 +64,7 @@ impl Error {
 
 /// Why clients may refuse a certificate that can be served.
 #[derive(Debug)]
-pub(super) struct Doubts {
+pub(super) struct Warnings {
     /// Whether it is valid now.
     pub(super) dates: Result<(), Error>,
     /// Why browsers refuse it.
@@ -96,8 +96,8 @@ impl Identity {
     }
 
     /// Reads both files and checks that they can be served. Also returns why clients may refuse the server's certificate.
-    pub(super) fn load(&self) -> Result<(TlsAcceptor, Doubts), Error> {
-        let (chain, doubts) = self.chain()?;
+    pub(super) fn load(&self) -> Result<(TlsAcceptor, Warnings), Error> {
+        let (chain, warnings) = self.chain()?;
         let key = self.key()?;
         let unusable = |error: rustls::Error| match error {
             rustls::Error::InconsistentKeys(_) => {
@@ -113,11 +113,11 @@ impl Identity {
             .with_single_cert(chain, key)
             .map_err(unusable)?;
         config.alpn_protocols = ["h2", "http/1.1", "http/1.0"].map(|name| name.as_bytes().to_vec()).into();
-        Ok((TlsAcceptor::from(Arc::new(config)), doubts))
+        Ok((TlsAcceptor::from(Arc::new(config)), warnings))
     }
 
     /// Loads them again after the lock-down. Only directories that were named before it are readable.
-    pub(super) fn reload(&self) -> Result<(TlsAcceptor, Doubts), Error> {
+    pub(super) fn reload(&self) -> Result<(TlsAcceptor, Warnings), Error> {
         self.load().map_err(|error| match error {
             Error::Read { path, source } if source.kind() == ErrorKind::PermissionDenied => {
                 Error::OutOfReach { path, source }
@@ -154,7 +154,7 @@ impl Identity {
     }
 
     /// The certificate chain as it is sent, the server's certificate first, and why clients may refuse it.
-    fn chain(&self) -> Result<(Vec<CertificateDer<'static>>, Doubts), Error> {
+    fn chain(&self) -> Result<(Vec<CertificateDer<'static>>, Warnings), Error> {
         let path = || self.certificate.clone();
         let octets = read(&self.certificate)?;
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&octets).collect();
@@ -178,7 +178,7 @@ impl Identity {
         }
         let browsers = browsers::refusal(&parsed)
             .map(|why| format!("browsers refuse the certificate in {}: {why}", self.certificate.display()));
-        Ok((chain, Doubts { dates: self.check_dates(own), browsers }))
+        Ok((chain, Warnings { dates: self.check_dates(own), browsers }))
     }
 
     fn key(&self) -> Result<PrivateKeyDer<'static>, Error> {

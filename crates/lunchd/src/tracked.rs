@@ -9,7 +9,7 @@ use rustix::net::{SendFlags, send};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::place::Place;
+use super::slots::Slot;
 
 /// The maximum number of octets that one call sends if they come in pieces: what fits into the kernel's buffer.
 const LONGEST_WRITE: usize = 32 * 1024;
@@ -38,9 +38,9 @@ impl Socket for TcpStream {
 }
 
 /// A stream that records each transfer as activity of its connection.
-pub(super) struct Guarded<S> {
+pub(super) struct Tracked<S> {
     stream: S,
-    place: Rc<Place>,
+    slot: Rc<Slot>,
     opening: Opening,
     /// Whether the sending side is shut down.
     is_shut: bool,
@@ -57,13 +57,13 @@ enum Opening {
     Plain,
 }
 
-impl<S> Guarded<S> {
-    pub(super) fn new(stream: S, place: Rc<Place>) -> Self {
-        Self { stream, place, opening: Opening::Any, is_shut: false }
+impl<S> Tracked<S> {
+    pub(super) fn new(stream: S, slot: Rc<Slot>) -> Self {
+        Self { stream, slot, opening: Opening::Any, is_shut: false }
     }
 
-    pub(super) fn place(&self) -> &Rc<Place> {
-        &self.place
+    pub(super) fn slot(&self) -> &Rc<Slot> {
+        &self.slot
     }
 
     /// Expects TLS from now on: reading fails if the client speaks HTTP.
@@ -78,7 +78,7 @@ impl<S> Guarded<S> {
 
     fn moved<T>(&self, moved: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if moved.is_ready() {
-            self.place.touch();
+            self.slot.touch();
         }
         moved
     }
@@ -94,7 +94,7 @@ fn again<T>(mut call: impl FnMut() -> Poll<io::Result<T>>) -> Poll<io::Result<T>
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Tracked<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -113,9 +113,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     }
 }
 
-impl<S: Socket> AsyncWrite for Guarded<S> {
+impl<S: Socket> AsyncWrite for Tracked<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        let is_last = self.place.is_last();
+        let is_last = self.slot.is_last();
         let moved = again(|| {
             let stream = Pin::new(&mut self.stream);
             if is_last { stream.poll_send_last(context, octets) } else { stream.poll_write(context, octets) }

@@ -79,9 +79,10 @@ fn range(text: &str) -> Option<(&str, &str, u16)> {
 
 /// A weight such as `0`, `0.123` or `1.000`: at most 1, with at most three decimal places.
 fn thousandths(weight: &str) -> Option<u16> {
-    let (whole, places) = weight.split_once('.').unwrap_or((weight, ""));
-    let fits = matches!(whole, "0" | "1") && places.len() <= 3 && places.bytes().all(|octet| octet.is_ascii_digit());
-    let value: u16 = format!("{whole}{places:0<3}").parse().ok()?;
+    let (whole, decimals) = weight.split_once('.').unwrap_or((weight, ""));
+    let fits =
+        matches!(whole, "0" | "1") && decimals.len() <= 3 && decimals.bytes().all(|octet| octet.is_ascii_digit());
+    let value: u16 = format!("{whole}{decimals:0<3}").parse().ok()?;
     (fits && value <= 1000).then_some(value)
 }
 

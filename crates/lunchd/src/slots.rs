@@ -21,25 +21,25 @@ pub(super) enum End {
 }
 
 /// The slots of all connections.
-pub(super) struct Places {
+pub(super) struct Slots {
     connections: RefCell<Connections>,
     /// The connection that was evicted to free the budget of its answers, and has not ended yet.
-    makes_room: Cell<Option<u64>>,
-    all_gone: Notify,
+    evicted: Cell<Option<u64>>,
+    all_closed: Notify,
 }
 
-impl Places {
+impl Slots {
     pub(super) fn new(max: u32, max_per_source: u32) -> Self {
         let connections = RefCell::new(Connections::new(max, max_per_source));
-        Self { connections, makes_room: Cell::new(None), all_gone: Notify::new() }
+        Self { connections, evicted: Cell::new(None), all_closed: Notify::new() }
     }
 
     /// A slot for a connection that may last for `life`; `None` if its source has reached its maximum.
-    pub(super) fn admit(self: &Rc<Self>, from: Option<SocketAddr>, life: Duration) -> Option<Rc<Place>> {
+    pub(super) fn admit(self: &Rc<Self>, from: Option<SocketAddr>, life: Duration) -> Option<Rc<Slot>> {
         let number = self.connections.borrow_mut().admit(from)?;
         let now = Instant::now();
-        Some(Rc::new(Place {
-            places: self.clone(),
+        Some(Rc::new(Slot {
+            slots: self.clone(),
             number,
             last: now + life,
             active: Cell::new(now),
@@ -53,24 +53,24 @@ impl Places {
     }
 
     /// Does the same to free the budget of its answers, and no further one until that has ended.
-    pub(super) fn make_room(&self) {
-        if self.makes_room.get().is_none() {
-            self.makes_room.set(self.connections.borrow_mut().evict_oldest());
+    pub(super) fn free_budget(&self) {
+        if self.evicted.get().is_none() {
+            self.evicted.set(self.connections.borrow_mut().evict_oldest());
         }
     }
 
     /// Waits until there is no connection.
-    pub(super) async fn all_gone(&self) {
+    pub(super) async fn all_closed(&self) {
         // The notification may be old, so check again.
         while !self.connections.borrow().is_empty() {
-            self.all_gone.notified().await;
+            self.all_closed.notified().await;
         }
     }
 }
 
 /// The slot of one connection, freed when this is dropped.
-pub(super) struct Place {
-    places: Rc<Places>,
+pub(super) struct Slot {
+    slots: Rc<Slots>,
     number: u64,
     /// When the connection ends, whatever the client does.
     last: Instant,
@@ -81,20 +81,20 @@ pub(super) struct Place {
     last_answer: Cell<bool>,
 }
 
-impl Place {
+impl Slot {
     /// Sets the task that serves it.
-    pub(super) fn served_by(&self, task: AbortHandle) {
-        self.places.connections.borrow_mut().served_by(self.number, task);
+    pub(super) fn set_task(&self, task: AbortHandle) {
+        self.slots.connections.borrow_mut().set_task(self.number, task);
     }
 
     /// Sets the source, which was unknown when the connection was admitted. Returns whether the source may have one more.
     pub(super) fn comes_from(&self, client: SocketAddr) -> bool {
-        self.places.connections.borrow_mut().comes_from(self.number, client)
+        self.slots.connections.borrow_mut().comes_from(self.number, client)
     }
 
     /// Records a transfer of octets.
     pub(super) fn touch(&self) {
-        self.places.connections.borrow_mut().touch(self.number);
+        self.slots.connections.borrow_mut().touch(self.number);
     }
 
     /// Records that the client sent a request or took a part of an answer.
@@ -112,7 +112,7 @@ impl Place {
     }
 
     /// Waits until the client has been idle for this time, or the connection's time is up.
-    pub(super) async fn time_is_up(&self, idle: Duration) -> End {
+    pub(super) async fn time_limit(&self, idle: Duration) -> End {
         loop {
             let due = self.active.get() + idle;
             let now = Instant::now();
@@ -127,15 +127,15 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
-        if self.places.makes_room.get() == Some(self.number) {
-            self.places.makes_room.set(None);
+        if self.slots.evicted.get() == Some(self.number) {
+            self.slots.evicted.set(None);
         }
-        let mut connections = self.places.connections.borrow_mut();
+        let mut connections = self.slots.connections.borrow_mut();
         connections.remove(self.number);
         if connections.is_empty() {
-            self.places.all_gone.notify_one();
+            self.slots.all_closed.notify_one();
         }
     }
 }
