@@ -291,7 +291,7 @@ fn there_is_a_reply_whatever_happens_to_an_indexed_file() {
     daemon.process.signal("HUP");
     answers("read again with it");
     fs::write(&path, content.replace('a', "\0")).unwrap();
-    answers("no text any more");
+    answers("the text is gone");
     daemon.process.signal("HUP");
     answers("and read again");
     fs::write(&path, "").unwrap();

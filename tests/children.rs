@@ -120,7 +120,7 @@ fn no_process_holds_a_descriptor_of_another_and_none_is_left() {
                 assert!(open[&0].starts_with("socket:") && open[&0] == open[&1] && open[&2] != open[&0], "{open:?}");
                 assert!(seen.insert(open[&0].clone()), "another one has it, too: {open:?}");
                 let is_alone = alone.contains(process);
-                assert_eq!(own.contains(&open[&0]), is_alone, "the keeper lets go of connections");
+                assert_eq!(own.contains(&open[&0]), is_alone, "the keeper closes its copies of connections");
                 let more: Vec<_> = open.range(3..).collect();
                 // With files, the keeper keeps the numbers with a meaning: the event loop and the datagram sockets.
                 let kept = |(number, link): &(&u32, &String)| **number < 12 && !link.starts_with("pipe:");
