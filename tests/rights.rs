@@ -283,7 +283,7 @@ fn the_doctor_names_what_landlock_cannot_forbid() {
     let json: serde_json::Value = serde_json::from_str(&doctor("landlock", &["--json"])).unwrap();
     assert_eq!(json["landlock"], serde_json::json!({ "abi": 0, "missing": all }));
     let text = doctor("abi-2", &[]);
-    assert!(text.contains(&format!("every layer of the lock-down is there; {LACKING}; seccomp does\n")), "{text}");
+    assert!(text.contains(&format!("every layer of the lock-down is available; {LACKING}; seccomp does\n")), "{text}");
     for (kernel, words) in [
         ("disabled", "do: add landlock to lsm= on the kernel's command line"),
         ("forbidden", "do: have that filter allow landlock_create_ruleset"),

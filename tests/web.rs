@@ -381,7 +381,7 @@ fn a_certificate_that_will_not_do_is_one_sentence_and_no_socket_is_bound() {
     };
     mistake("missing.pem", "good.key", "missing.pem", "No such file");
     mistake("good.pem", "missing.key", "missing.key", "No such file");
-    mistake("", "good.key", "", "it is no regular file");
+    mistake("", "good.key", "", "it is not a regular file");
     mistake("good.pem", "other.key", "other.key", "does not belong to the certificate");
     mistake("good.pem", "short.key", "short.key", "RSA of 2,048 to");
     mistake("short.pem", "short.key", "short.key", "RSA of 2,048 to");
