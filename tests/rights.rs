@@ -156,7 +156,7 @@ fn full_refuses_what_strict_serves() {
         assert_eq!(code, Some(1), "{log}");
         let lacking = LACKING.replace(" (Landlock ABI 2)", ", Landlock ABI 2,");
         let refusal = format!(
-            "{name}: will not serve: the sandbox layer Landlock is incomplete ({lacking}); boot Linux 7.2 or newer, or start \
+            "{name}: refuses to serve: the sandbox layer Landlock is incomplete ({lacking}); boot Linux 7.2 or newer, or start \
              with --sandbox strict\n"
         );
         assert_eq!(log, refusal);
@@ -184,13 +184,13 @@ fn why_there_is_no_landlock_is_told_with_the_way_out() {
             "landlock",
             "this kernel has no Landlock, being older than 5.13 or built without it, or a filter outside of the program hides it",
             format!(
-                "use a newer kernel, with CONFIG_SECURITY_LANDLOCK=y, or have that filter allow {calls} ({filters})"
+                "use a newer kernel with CONFIG_SECURITY_LANDLOCK=y, or have that filter allow {calls} ({filters})"
             ),
         ),
         (
             "disabled",
             "this kernel's Landlock was not enabled at boot",
-            "add landlock to lsm= on the kernel's command line (/sys/kernel/security/lsm is the list), and boot again"
+            "add landlock to lsm= on the kernel's command line (/sys/kernel/security/lsm is the list), and reboot"
                 .to_owned(),
         ),
         (
@@ -201,7 +201,7 @@ fn why_there_is_no_landlock_is_told_with_the_way_out() {
     ] {
         for name in ["echo", "lunchd"] {
             let (code, log) = daemon(kernel, name, &[]).whole_log();
-            let missing = format!("{name}: will not serve: the sandbox layer Landlock is missing ({reason})");
+            let missing = format!("{name}: refuses to serve: the sandbox layer Landlock is missing ({reason})");
             assert_eq!(code, Some(1), "{log}");
             assert_eq!(log, format!("{missing}; {way_out}, or start with --sandbox best-effort\n"));
             let mut process = daemon(kernel, name, &["--sandbox", "best-effort"]);
@@ -213,7 +213,7 @@ fn why_there_is_no_landlock_is_told_with_the_way_out() {
     let (_, log) = daemon("seccomp", "echo", &[]).whole_log();
     assert!(log.contains("; use a kernel with CONFIG_SECCOMP_FILTER=y, or start with --sandbox best-effort"), "{log}");
     let (_, log) = daemon("no-seccomp", "echo", &[]).whole_log();
-    let way_out = format!("have the filter that forbids it, a container's perhaps, allow seccomp ({filters})");
+    let way_out = format!("have the filter that forbids it, perhaps that of a container, allow seccomp ({filters})");
     assert!(log.contains(&way_out), "{log}");
     // Without both, nobody says that the other does it.
     let mut command = Command::new(helper("old_kernel"));

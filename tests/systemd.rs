@@ -716,7 +716,7 @@ fn daytime_for_all_clients_follows_the_zone_of_the_host_at_sighup() {
     machine.wait_for("nc 127.0.0.1 13 </dev/null | grep \"$(LC_ALL=C date -u +'%a %b %e %H:')\"");
     machine.shell("cp /usr/share/zoneinfo/Asia/Tokyo /etc/localtime && systemctl reload daytime-daemon.service");
     machine.wait_for(
-        "journalctl --sync && journalctl -q --no-pager -p err _COMM=daytime | grep 'going on with the time zone'",
+        "journalctl --sync && journalctl -q --no-pager -p err _COMM=daytime | grep 'continuing with the previous time zone'",
     );
     machine.shell("nc 127.0.0.1 13 </dev/null | grep \"$(LC_ALL=C date -u +'%a %b %e %H:')\"");
     assert_eq!(machine.shell("systemctl show -P NRestarts daytime-daemon.service"), "0\n");

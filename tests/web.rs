@@ -454,9 +454,9 @@ fn a_mistake_in_the_fortunes_is_one_sentence_and_no_socket_is_bound() {
     for (fortunes, code, words) in [
         (vec![missing.as_str()], 1, "cannot read"),
         (vec![&lengthy], 1, "no fortune to send in"),
-        (vec!["200%", &lengthy], 1, "200% is no percentage"),
+        (vec!["200%", &lengthy], 1, "200% is not a percentage"),
         (vec!["--daily", "--zone", "Nowhere"], 1, "the time zone --zone=Nowhere cannot be used"),
-        (vec!["-m", "x"], 1, "-f, -m, -c and -w are for a terminal"),
+        (vec!["-m", "x"], 1, "-f, -m, -c and -w are for printing"),
         (vec!["--bad"], 2, "after --fortunes: unexpected argument '--bad' found; see `qotd --help`"),
         (vec![&lengthy, "--sandbox", "off"], 2, "name lunchd's own options before --fortunes"),
     ] {

@@ -457,10 +457,10 @@ fn beneath_which_directories_all_stays_readable_is_on_the_log() {
     assert_eq!(warnings(), [""; 0]);
     own.file("another.key", "secret");
     let warnings = warnings();
-    assert!(warnings.len() == 1 && warnings[0].contains("so another.key too; move"), "{warnings:?}");
+    assert!(warnings.len() == 1 && warnings[0].contains("including another.key; move"), "{warnings:?}");
     // In the root there may be no text at all.
     let log = start(&["--fortunes", "/", own.file("cookies", "one\n").to_str().unwrap()]).ended(1);
-    assert!(log.contains("will not serve") && log.contains("every file of the host"), "{log}");
+    assert!(log.contains("refuses to serve") && log.contains("every file of the host"), "{log}");
 }
 
 #[test]
@@ -605,7 +605,7 @@ fn it_refuses_an_old_kernel_or_says_what_it_lacks() {
             Lunchd::spawn(&mut command)
         };
         let log = start("strict").ended(1);
-        assert!(log.contains(&format!("will not serve: the sandbox layer {layer} is missing")), "{log}");
+        assert!(log.contains(&format!("refuses to serve: the sandbox layer {layer} is missing")), "{log}");
         let lunchd = start("best-effort");
         assert!(ask(&mut connected(lunchd.address("http"))));
         lunchd.wait_for(&format!("the sandbox layer {layer} is missing"));
