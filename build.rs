@@ -1,4 +1,4 @@
-//! What can be done once, at build time: the built-in collection's index.
+//! Builds the built-in collection and its index.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -20,9 +20,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Joins the cookie files of `data` into one text and the list of its fortunes' ends.
+/// Joins the cookie files of `data` into one text and a list of the ends of its fortunes.
 ///
-/// One text and a list of numbers, not a list of texts: numbers need no relocation when a program starts.
+/// Unlike a list of texts, a list of numbers needs no relocation when a program starts.
 fn collect_fortunes(data: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
     let mut files: Vec<PathBuf> =
         fs::read_dir(data)?.map(|entry| Ok(entry?.path())).collect::<Result<_, std::io::Error>>()?;
@@ -39,7 +39,7 @@ fn collect_fortunes(data: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
                 .sendable(raw)
                 .map(|sendable| sendable.text().into_owned())
                 .filter(|text| text.is_ascii())
-                .ok_or_else(|| format!("{}: not a fortune that RFC 865 can send:\n{shown}", path.display()))?;
+                .ok_or_else(|| format!("{}: this fortune does not conform to RFC 865; shorten it to 511 octets of printable ASCII:\n{shown}", path.display()))?;
             collection.push_str(&fortune);
             ends.push(u32::try_from(collection.len())?);
         }

@@ -1,4 +1,4 @@
-//! Finger (RFC 1288): answers with the plan of a user. The plans are files in one directory, each under its user's name.
+//! Finger (RFC 1288): answers with the plan of a user. The plans are files in one directory, each with the name of its user.
 #![no_main]
 use std::collections::BTreeMap;
 use std::io;
@@ -12,12 +12,12 @@ enum Finger {}
 
 #[derive(clap::Args, Debug, Default)]
 struct Options {
-    /// The directory of the plans [default: /var/lib/finger]
+    /// Directory of the plans [default: /var/lib/finger]
     #[arg(long, value_name = "DIRECTORY")]
     plans: Option<PathBuf>,
 }
 const PLANS: &str = "/var/lib/finger";
-/// In octets; and so many of them that their names are no longer than one.
+/// The maximum length of a plan in octets, and the maximum number of plans: a list of all names is no longer than a plan.
 const LONGEST_PLAN: usize = 16 * 1024;
 const MAX_PLANS: usize = 60;
 #[derive(Debug, thiserror::Error)]
@@ -54,14 +54,17 @@ fn read(directory: &Path) -> Result<BTreeMap<String, String>, Error> {
     let plan = |name: String| match file::read(&directory.join(&name), LONGEST_PLAN) {
         Ok(plan) => Some((name, printable(&String::from_utf8_lossy(&plan)))),
         Err(error) => {
-            log::warning(&format!("there is no plan in {}: {error}", directory.join(name).display()));
+            log::warning(&format!(
+                "cannot read the plan {}: {error}; continuing without it",
+                directory.join(name).display()
+            ));
             None
         }
     };
     Ok(names.filter(|name| *name == printable(name)).take(MAX_PLANS).filter_map(plan).collect())
 }
 
-/// RFC 1288, section 3.3: nothing but printable characters.
+/// Removes all but printable characters (RFC 1288, section 3.3).
 fn printable(text: &str) -> String {
     text.chars().filter(|c| c.is_ascii_graphic() || matches!(c, ' ' | '\t' | '\n')).collect()
 }
@@ -74,7 +77,7 @@ impl Files for Plans {
     fn reload(&mut self) {
         match read(&self.directory) {
             Ok(plans) => self.plans = plans,
-            Err(error) => log::error(&format!("{error}; going on with the plans that were read before")),
+            Err(error) => log::error(&format!("{error}; continuing with the previous plans")),
         }
     }
 }

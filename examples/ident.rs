@@ -1,6 +1,7 @@
-//! Ident (RFC 1413): answers that the user of a connection is nobody's business.
+//! Ident (RFC 1413): answers `HIDDEN-USER` to every request.
 //!
-//! A network of one's own (`PrivateNetwork=`) hides the tables that would tell, and most who ask want no more than an answer.
+//! The service's own network (`PrivateNetwork=`) hides the tables with the users of connections. Most clients need only some
+//! answer.
 #![no_main]
 
 use std::convert::Infallible;
@@ -19,7 +20,7 @@ impl Service for Ident {
     const NAME: &'static str = "ident";
     const ABOUT: &'static str = "Ident (RFC 1413): answers HIDDEN-USER, then closes";
     const IDLE_TIMEOUT: u16 = 10;
-    // RFC 1413 knows TCP only.
+    // RFC 1413 only defines TCP.
     const UDP_UNASKED: bool = false;
 
     fn prepare(_: &NoOptions, _: Run) -> Result<Behavior, Infallible> {

@@ -1,4 +1,4 @@
-//! Whether the units can start a program.
+//! Checks whether the units can start a program.
 
 use std::fmt;
 use std::fs::File;
@@ -6,12 +6,14 @@ use std::io;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 
-/// Why they cannot.
+/// Why the units cannot start a program.
 #[derive(Debug)]
 pub(crate) enum Unfit {
-    /// There is none.
+    /// It does not exist.
     Missing(io::Error),
-    /// The user that it runs as may not execute it.
+    /// It is a directory or a device.
+    NotAFile,
+    /// Not every user may execute it.
     Closed,
     /// It needs a loader and libraries.
     Dynamic,
@@ -23,18 +25,20 @@ impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing(error) => write!(f, "cannot be found: {error}"),
-            Self::Closed => f.write_str("may not be executed by every user"),
-            Self::Dynamic => f.write_str("is linked dynamically, and the unit has no libraries for it"),
-            Self::Script => f.write_str("is no ELF program, and the unit lets no interpreter run"),
+            Self::NotAFile => f.write_str("is not a regular file"),
+            Self::Closed => f.write_str("is not executable by every user"),
+            Self::Dynamic => f.write_str("is dynamically linked, and the unit hides all libraries"),
+            Self::Script => f.write_str("is not an ELF program, and the unit allows no interpreter"),
         }
     }
 }
 
-/// What is wrong with a program, as far as this user can see: not everybody may read it.
+/// What is wrong with a program, as far as this user can see: not every user may read it.
 pub(crate) fn unfit(program: &Path) -> Option<Unfit> {
     match program.metadata() {
         Err(error) => Some(Unfit::Missing(error)),
-        Ok(file) if !file.is_file() || file.permissions().mode() & 0o001 == 0 => Some(Unfit::Closed),
+        Ok(file) if !file.is_file() => Some(Unfit::NotAFile),
+        Ok(file) if file.permissions().mode() & 0o001 == 0 => Some(Unfit::Closed),
         Ok(_) => match kind(program) {
             Ok(Kind::Static) | Err(_) => None,
             Ok(Kind::Dynamic) => Some(Unfit::Dynamic),
@@ -50,7 +54,7 @@ enum Kind {
     Other,
 }
 
-/// Whether a program needs libraries: whether it names an interpreter (`PT_INTERP` in elf(5)).
+/// The kind of a program. A dynamically linked one names an interpreter (`PT_INTERP` in elf(5)).
 fn kind(program: &Path) -> io::Result<Kind> {
     const INTERPRETER: u32 = 3;
     let file = File::open(program)?;
@@ -82,5 +86,6 @@ mod tests {
         assert_eq!(kind(Path::new("/dev/null")).ok(), Some(Kind::Other));
         assert!(matches!(unfit(Path::new("/no/such/program")), Some(Unfit::Missing(_))));
         assert!(matches!(unfit(Path::new("/etc/passwd")), Some(Unfit::Closed)));
+        assert!(matches!(unfit(Path::new("/etc")), Some(Unfit::NotAFile)));
     }
 }

@@ -1,6 +1,5 @@
-//! Files and directories of the host: opened first, and asked afterwards what they are. Between two calls a path may come to
-//! lead elsewhere; what is open stays what it is. After the lock-down no other call than `openat` gets a path, and Landlock
-//! sees that one.
+//! Files and directories of the host. They are opened first and examined afterwards, since a path may change its target between
+//! two calls. After the lock-down, `openat` is the only call with a path, and Landlock checks it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -17,8 +16,8 @@ use rustix::io::Errno;
 
 use crate::numbers::FILE;
 
-/// Files that are read again: fortunes when they change, a time zone, and a certificate. Where they may lie is Landlock's part,
-/// which sees openat only: no other call may take a path. (statx and newfstatat take one whatever their flags are.)
+/// For files that are reloaded: fortunes that changed, a time zone, a certificate. Landlock decides where they may be, but it
+/// only checks openat. So no other call may take a path, as statx and newfstatat do whatever their flags are.
 pub(crate) const READ: &[Rule] = &[
     Rule::new(
         Syscall::OPENAT,
@@ -30,16 +29,15 @@ pub(crate) const READ: &[Rule] = &[
     Rule::new(Syscall::READ, &[FILE], "read a file"),
 ];
 
-/// For directories that are read again.
+/// Allows a daemon to list the directories that it reloads.
 pub const LIST: Rule = Rule::new(Syscall::GETDENTS64, &[FILE], "list a directory");
 
-/// Opens whatever is there, and asks the descriptor what it is.
+/// Opens a path, and examines the descriptor.
 fn open(path: &Path) -> io::Result<(File, Stat)> {
-    // O_NONBLOCK: opening a FIFO must not wait for its writer. Through the standard library, whose flags are these and no
-    // others: the policy pins them.
+    // O_NONBLOCK: opening a FIFO must not wait for its writer. The policy pins these flags and those of the standard library.
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    // Not `File::metadata`, whose system call could take a path as well.
+    // Not `File::metadata`, whose system call can also take a path.
     let stat = fstat(&file)?;
     Ok((file, stat))
 }
@@ -48,42 +46,42 @@ fn kind(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 
-/// What the kernel answers when it is asked to open a socket, or a device that nobody drives.
+/// Whether the kernel refused to open a socket, or a device without a driver.
 fn is_unopenable(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::NXIO | Errno::NODEV))
 }
 
-/// Opens a regular file, and nothing else: reading from a FIFO or a device may never come to an end.
+/// Opens a regular file. Anything else is refused: reading from a FIFO or a device may never end.
 ///
 /// # Errors
 ///
-/// What the system says; [`ErrorKind::InvalidInput`] if it is no regular file.
+/// The system's; [`ErrorKind::InvalidInput`] if it is not a regular file.
 pub fn open_regular(path: &Path) -> io::Result<(File, Version)> {
     match open(path) {
         Ok((file, stat)) if kind(&stat).is_file() => Ok((file, Version::new(&stat))),
         Err(error) if !is_unopenable(&error) => Err(error),
-        _ => Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file")),
+        _ => Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file")),
     }
 }
 
-/// Reads a regular file of `limit` octets at most, before the lock-down or after it.
+/// Reads a regular file of at most `limit` octets, before or after the lock-down.
 ///
 /// # Errors
 ///
-/// What the system says; [`ErrorKind::InvalidInput`] if it is no regular file, [`ErrorKind::FileTooLarge`].
+/// The system's; [`ErrorKind::InvalidInput`] if it is not a regular file; [`ErrorKind::FileTooLarge`].
 pub fn read(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
     let mut octets = Vec::new();
-    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    open_regular(path)?.0.take(most).read_to_end(&mut octets)?;
+    let max = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    open_regular(path)?.0.take(max).read_to_end(&mut octets)?;
     if octets.len() <= limit { Ok(octets) } else { Err(ErrorKind::FileTooLarge.into()) }
 }
 
-/// What is there now.
+/// The version of the file at a path.
 pub(crate) fn look(path: &Path) -> io::Result<Version> {
     open(path).map(|(_, stat)| Version::new(&stat))
 }
 
-/// Whether there is a directory.
+/// Whether a path leads to a directory.
 pub(crate) fn is_directory(path: &Path) -> io::Result<bool> {
     match open(path) {
         Err(error) if is_unopenable(&error) => Ok(false),
@@ -91,12 +89,11 @@ pub(crate) fn is_directory(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// What is in a directory, by name; `None` if there is something else than a directory. After the lock-down this takes
-/// [`LIST`].
+/// The entries of a directory, by name; `None` if it is not a directory. After the lock-down, this requires [`LIST`].
 ///
 /// # Errors
 ///
-/// What the system says.
+/// The system's.
 pub fn list(path: &Path) -> io::Result<Option<BTreeMap<OsString, FileType>>> {
     let directory = match open(path) {
         Ok((file, stat)) if kind(&stat).is_dir() => file,
@@ -114,12 +111,12 @@ pub fn list(path: &Path) -> io::Result<Option<BTreeMap<OsString, FileType>>> {
     Ok(Some(entries))
 }
 
-/// Whether an error is no fault of the file: the process has no descriptor left, or the system none, or no memory.
+/// Whether an error is not the file's: the process or the system is out of descriptors or memory.
 pub(crate) fn is_shortage(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }
 
-/// What tells a file from another, and from itself before a change.
+/// Identifies a file and its state: it differs between two files, and after a change of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Version {
     file: (u64, u64),
@@ -129,22 +126,22 @@ pub struct Version {
 }
 
 impl Version {
-    /// An open file's.
+    /// The version of an open file.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's.
     pub fn of(file: &File) -> io::Result<Self> {
         Ok(Self::new(&fstat(file)?))
     }
 
-    /// Whether nothing was written in between. A new name, another mode, and a rename over the name change `changed` only.
+    /// Whether nothing was written since `earlier`. A rename and a new mode change only `changed`.
     pub(crate) fn has_content_of(&self, earlier: &Self) -> bool {
         (self.file, self.length, self.modified) == (earlier.file, earlier.length, earlier.modified)
     }
 
-    /// Whether it is of the file that was looked at.
-    pub(crate) fn is_of(&self, stat: &Stat) -> bool {
+    /// Whether this is a version of the file with these properties.
+    pub(crate) fn is_version_of(&self, stat: &Stat) -> bool {
         self.file == (stat.st_dev, stat.st_ino)
     }
 
@@ -161,20 +158,20 @@ impl Version {
 /// A directory that stays readable after the lock-down, with everything beneath it.
 #[derive(Debug)]
 pub struct Readable {
-    /// Which.
+    /// Its path.
     pub directory: PathBuf,
-    /// One thing in it that nobody reads again.
+    /// One entry that need not be readable, for a warning.
     pub more: Option<OsString>,
 }
 
 impl Readable {
-    /// A directory that holds nothing else than what is read again.
+    /// A directory that holds only files to reload.
     #[must_use]
     pub fn all(directory: PathBuf) -> Self {
         Self { directory, more: None }
     }
 
-    /// Whatever in it is of another name is more than is read again, and so is a directory.
+    /// A directory of which only the files that `is_read` selects are reloaded.
     pub fn new(directory: PathBuf, is_read: impl Fn(&OsStr) -> bool) -> Self {
         let entries = list(&directory).ok().flatten().unwrap_or_default();
         let more = entries.into_iter().find(|(name, kind)| kind.is_dir() || !is_read(name));
@@ -182,8 +179,8 @@ impl Readable {
     }
 }
 
-/// The directories that have to stay readable for files to be read again, with the names of these in each: those that hold
-/// the files, and those that hold what they link to. A file alone would not do: a new one is another file.
+/// The directories that must stay readable so that files can be reloaded, with the names of the files in each. They hold the
+/// files and the targets of their links. Access to a file alone is not enough, because its replacement is another file.
 pub fn directories_of<'a>(files: impl IntoIterator<Item = &'a Path>) -> BTreeMap<PathBuf, BTreeSet<OsString>> {
     let mut directories: BTreeMap<PathBuf, BTreeSet<OsString>> = BTreeMap::new();
     for path in files {
@@ -202,17 +199,17 @@ pub(crate) fn split(path: &Path) -> (&Path, Option<&OsStr>) {
     (parent.unwrap_or(Path::new(".")), path.file_name())
 }
 
-/// A name in a directory that is held open: whatever becomes of the path meanwhile, nothing in another directory is touched.
+/// A name in an open directory: even if the path changes its target meanwhile, no other directory is affected.
 pub(crate) struct Place {
     directory: OwnedFd,
     name: OsString,
 }
 
 impl Place {
-    /// Where a path leads now. Of a symbolic link, that is the link itself.
+    /// The place of a path, without following a symbolic link.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
         let (directory, Some(name)) = split(path) else {
-            return Err(io::Error::new(ErrorKind::InvalidInput, "it names no file"));
+            return Err(io::Error::new(ErrorKind::InvalidInput, "it does not name a file"));
         };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = openat(CWD, directory, flags, Mode::empty())?;
@@ -228,7 +225,7 @@ impl Place {
         &self.name
     }
 
-    /// A path to it that goes by the open directory.
+    /// A path to it by way of the open directory.
     pub(crate) fn path(&self) -> PathBuf {
         Path::new("/proc/self/fd").join(self.directory.as_raw_fd().to_string()).join(&self.name)
     }
@@ -237,7 +234,7 @@ impl Place {
         self.directory.as_fd()
     }
 
-    /// What has the name, if anything has.
+    /// The properties of what has the name, if anything has.
     pub(crate) fn look(&self) -> io::Result<Option<Stat>> {
         match statat(self.directory(), &self.name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
@@ -246,13 +243,13 @@ impl Place {
         }
     }
 
-    /// Makes a file where nothing is yet, and opens it to be written.
+    /// Creates a file, which must not exist, and opens it for writing.
     pub(crate) fn create(&self, mode: Mode) -> io::Result<File> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(openat(self.directory(), &self.name, flags, mode)?.into())
     }
 
-    /// Gives it the name of another, which is gone then.
+    /// Renames it, and replaces what has the new name.
     pub(crate) fn rename(&self, to: &Self) -> io::Result<()> {
         Ok(renameat(self.directory(), &self.name, to.directory(), &to.name)?)
     }

@@ -1,18 +1,18 @@
-//! What lunchd uses of this crate, all of it. Hidden from the documentation: it promises nothing to anybody else.
+//! Everything that lunchd uses of this crate. Hidden from the documentation, without any promise of stability.
 
 pub use crate::connections::{ConnectionLog, Counts, Ended, Outcome, listed};
 pub use crate::random::seeded;
 pub use crate::runtime::arguments::Error as ArgumentsError;
 pub use crate::sd_notify::Manager;
 
-/// System calls that lunchd makes by this crate's code, or as this crate does.
+/// Rules for the system calls that lunchd makes in this crate's code, or in the same way.
 pub mod rules {
     use hunker::Rule;
 
     use crate::engine::{daemon, shared};
     use crate::{file, fortune, sys};
 
-    /// Of one process for all clients.
+    /// Calls of a daemon.
     pub const DAEMON: &[Rule] = &[
         shared::ACCEPT,
         daemon::CLOSE,
@@ -22,26 +22,26 @@ pub mod rules {
         #[cfg(debug_assertions)]
         sys::CHECK_BEFORE_CLOSING,
     ];
-    /// Of a file that is read again.
+    /// Calls that reload a file.
     pub const READ: &[Rule] = file::READ;
-    /// Of directories whose files are read again, cookie files with an index among them.
+    /// Calls that reload the files of a directory, including cookie files with an index.
     pub const WATCH: &[Rule] = &[file::LIST, fortune::READ_BY_INDEX];
 }
 
-/// Sockets by their names and addresses.
+/// Sockets: their names and addresses.
 pub mod activation {
     pub use crate::engine::Kind;
     pub use crate::runtime::activation::hosts::{addresses, at_each};
-    pub use crate::runtime::activation::listen::listening;
+    pub use crate::runtime::activation::listen::{advice, listening};
     pub use crate::runtime::activation::{Error, address, kind};
 }
 
-/// Files that are read again.
+/// Files that are reloaded.
 pub mod file {
     pub use crate::file::{Readable, directories_of, open_regular};
 }
 
-/// One process for all clients.
+/// Parts of a daemon.
 pub mod engine {
     pub use crate::engine::DaemonError;
     pub use crate::engine::buffers::Buffers;
@@ -51,7 +51,7 @@ pub mod engine {
     pub use crate::engine::table::Table;
 }
 
-/// The process itself.
+/// Calls that concern the process itself.
 pub mod sys {
     pub use crate::sys::{allocate_by_brk, daemon_signals, exit, start, take_passed_sockets, take_signal};
 }

@@ -1,13 +1,13 @@
-//! The RFC small services, and the crate to write your own with: a service that nobody trusts with more than one connection.
+//! The RFC small services, and a framework for your own: each process is trusted with one connection and nothing more.
 //!
-//! A program of this crate is started by a super-server: systemd with `Accept=yes` or `Accept=no`, inetd, xinetd or tcpserver.
-//! Its descriptors tell how, so the same program also serves all clients by itself (`--listen`), and prints once on a
-//! terminal. Before it reads one octet from the network, it locks itself down: no capability, no file, no other host, and
-//! few system calls: a reply takes four.
+//! A super-server starts a program of this crate: systemd with `Accept=yes` or `Accept=no`, inetd, xinetd or tcpserver. The
+//! program detects how from its descriptors. It can also serve all clients by itself (`--listen`), or print once on a terminal.
+//! Before it reads one octet from the network, it locks itself down: it has no capability, no access to files or other hosts,
+//! and only a few system calls. A reply needs four.
 //!
 //! # A service
 //!
-//! This one tells each client its address. It is whole: options of all services, log, limits and the lock-down come with it.
+//! This service tells each client its address. It is complete: the common options, log, limits and lock-down are included.
 //!
 //! ```
 //! use std::convert::Infallible;
@@ -34,21 +34,21 @@
 //! impl Files for Mirror {}
 //!
 //! impl Answer for Mirror {
-//!     fn limit(&self) -> usize { 80 } // octets of a request, at most
-//!     fn longest(&self) -> usize { 80 } // octets of an answer
+//!     fn limit(&self) -> usize { 80 } // maximum length of a request in octets
+//!     fn longest(&self) -> usize { 80 } // maximum length of an answer in octets
 //!
 //!     fn answer(&mut self, _: &[u8], from: Option<SocketAddr>, line_end: LineEnd, octets: &mut Vec<u8>) {
 //!         let text = from.map_or("a local client\n".to_owned(), |address| format!("{}\n", address.ip()));
 //!         line_end.append(&text, octets);
 //!     }
 //! }
-//! # /* the program's own main would be a second one
+//! # /* a doctest has its own main
 //! small_services::program!(WhoAmI); // in src/main.rs, below `#![no_main]`
 //! # */
 //! # let _: fn() -> ! = small_services::runtime::run::<WhoAmI>;
 //! ```
 //!
-//! `examples/finger.rs` is one with files, options and an error of its own; docs/your-own-service.md goes from `cargo new` to
+//! `examples/finger.rs` is a service with files, options and its own error. docs/your-own-service.md leads from `cargo new` to
 //! `systemctl enable`.
 //!
 //! # The life of a connection
@@ -57,15 +57,16 @@
 //! arguments → how was I started? → prepare → lock down → serve → exit
 //! ```
 //!
-//! [`runtime::run`] reads like this from top to bottom. A [`Service`] prepares, with all that it needs from the outside world,
-//! and says what is to be done: its [`Behavior`]. For each behavior there is an [`engine`], which makes the system calls; its
-//! policy is compiled with the program and has these calls only, their arguments pinned. A service that needs another call
-//! says so in its [`Extra`] rules.
+//! [`runtime::run`] follows these steps from top to bottom. A [`Service`] prepares everything that needs the outside world, and
+//! returns its [`Behavior`]. Each behavior has an [`engine`], which makes the system calls. Its policy is compiled with the
+//! program and allows only these calls, with pinned arguments. A service that needs another call adds it in its [`Extra`]
+//! rules.
 //!
 //! # Limits
 //!
-//! Linux 5.13 or newer, on `x86_64` or `aarch64`; programs are static. One thread. A service cannot open a connection, write a file
-//! or start a program, and no rule that it adds gives these back: Landlock, the empty capability sets and the units stay.
+//! Programs require Linux 5.13 or newer on `x86_64` or `aarch64`, are statically linked, and have one thread. A service cannot
+//! open a connection, write a file or start a program. No additional rule can change that: Landlock, the empty capability sets
+//! and the units still forbid it.
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
 mod connections;
@@ -103,21 +104,21 @@ pub use service::{Answer, Behavior, Files, LineEnd, NoOptions, Pattern, Reply, R
 
 /// The `main` of a service's program.
 ///
-/// C's, not Rust's: the runtime's start reads /proc/self/maps and sets up a stack for signals, which is a tenth of what a
-/// process costs (`make bench`), and opens /dev/null where a descriptor is closed, which then cannot be told any more.
+/// It is C's `main`, not Rust's. Rust's runtime reads /proc/self/maps and sets up a signal stack, which takes a tenth of the
+/// time of a process (`make bench`). It also opens /dev/null for closed descriptors, which then cannot be detected.
 #[macro_export]
 macro_rules! program {
     ($service:ty) => {
-        // So that `cargo check` finds a rule that contradicts itself, too.
+        // Compiles the policies in `cargo check` too, which finds contradictory rules.
         const _: $crate::engine::Policies =
             $crate::engine::Policies::new(<$service as $crate::service::Service>::EXTRA);
         $crate::program!(run = $crate::runtime::run::<$service>);
     };
     (run = $run:path) => {
-        // A loader makes system calls that the units do not allow: the program would be killed before it could say why.
+        // A loader makes system calls that the units forbid: the program would be killed before it could log why.
         #[cfg(not(any(target_feature = "crt-static", doc)))]
         ::core::compile_error!(
-            "the programs have to be static, and RUSTFLAGS has taken the place of the flags in .cargo/config.toml: build with \
+            "the programs must be statically linked, but RUSTFLAGS overrides the flags in .cargo/config.toml; build with \
              `make`, which adds them, or add `-C target-feature=+crt-static` to RUSTFLAGS"
         );
 

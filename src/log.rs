@@ -1,6 +1,6 @@
-//! Where a message goes: the journal, syslog or the terminal; never to a client.
+//! The log: messages go to the journal, syslog or the terminal, and never to a client.
 //!
-//! After [`open`] descriptor 2 is the log, and stays it through the lock-down.
+//! After [`open`], descriptor 2 is the log, also after the lock-down.
 
 use std::env;
 use std::fs::OpenOptions;
@@ -41,21 +41,21 @@ struct Log {
     form: Form,
     /// The program's name.
     name: &'static str,
-    /// Its process, asked for while that is allowed.
+    /// The number of the process, read while getpid(2) is allowed.
     pid: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    /// Descriptor 2 is a stream to journald, which takes a priority in front (sd-daemon(3)).
+    /// Descriptor 2 is a stream to journald, which reads a priority prefix (sd-daemon(3)).
     Journal,
-    /// Descriptor 2 was the client: it is a datagram socket to the syslog daemon now, or leads nowhere if there is none.
+    /// Descriptor 2 was the client. It is now a datagram socket to the syslog daemon, or leads nowhere without one.
     Syslog,
-    /// Descriptor 2 is a terminal, pipe or file that somebody reads.
+    /// Descriptor 2 is a terminal, pipe or file.
     Plain,
 }
 
-/// How grave a message is, as syslog(3) numbers it.
+/// The priority of a message, numbered as in syslog(3).
 #[derive(Clone, Copy)]
 enum Priority {
     Error = 3,
@@ -64,7 +64,7 @@ enum Priority {
     Info = 6,
 }
 
-/// A warning that clients can cause again and again: it comes once a minute, and says how often it was left out.
+/// Limits a warning that clients can cause repeatedly: it is logged once a minute, with the number of suppressed ones.
 #[doc(hidden)]
 #[derive(Debug, Default)]
 pub struct Repeated {
@@ -94,8 +94,8 @@ impl Repeated {
     }
 }
 
-/// Finds out where messages go, and takes descriptor 2 away from the client where a super-server connected it there.
-/// Panics are reported like any other error from here on.
+/// Detects where messages go. If a super-server connected descriptor 2 to the client, it is replaced. From here on, panics are
+/// logged like other errors.
 pub fn open(name: &'static str) {
     let form = match fstat(stderr()) {
         Ok(stat) if is_socket(&stat) => socket_form(&stat),
@@ -106,8 +106,8 @@ pub fn open(name: &'static str) {
 }
 
 fn socket_form(log: &Stat) -> Form {
-    // The client first: whatever the environment says, a connection is no log. Descriptor 3 is where a service manager
-    // passes it.
+    // Check for the client first: whatever the environment says, a connection is not a log. A service manager passes it as
+    // descriptor 3.
     let passed = sys::stat_first_passed();
     let same = |other: rustix::io::Result<Stat>| other.is_ok_and(|stat| same_file(&stat, log));
     let is_client = same(fstat(stdin())) || same(fstat(stdout())) || same(passed) || !is_local(stderr());
@@ -126,12 +126,12 @@ fn socket_form(log: &Stat) -> Form {
     Form::Syslog
 }
 
-/// Whether it is a socket of this host: the journal's, or a pair that a program reads from.
+/// Whether it is a Unix-domain socket: the journal's, or one of a pair that a program reads.
 fn is_local(descriptor: impl AsFd) -> bool {
     socket_domain(descriptor).is_ok_and(|domain| domain == AddressFamily::UNIX)
 }
 
-/// Without a log, a message goes nowhere rather than to the client.
+/// Discards messages, where there is no log: they must not go to the client.
 fn silence() {
     let null = OpenOptions::new().write(true).open("/dev/null");
     if null.is_ok_and(|null| dup2_stderr(null).is_ok()) {
@@ -149,9 +149,9 @@ pub(crate) fn is_socket(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode).is_socket()
 }
 
-/// Takes journald's socket for records as descriptor 2, unless somebody reads from that: what is logged from here on may have fields.
-/// (Under systemd, descriptors 1 and 2 are one socket, and so the form is syslog's.) It does not wait for journald: what that does
-/// not take is lost.
+/// Makes journald's native socket descriptor 2, unless descriptor 2 is a terminal or a pipe: later messages may have fields.
+/// (Under systemd, descriptors 1 and 2 are the same socket, so the form is syslog's.) It does not wait for journald: records that
+/// journald does not accept are lost.
 pub(crate) fn enable_fields() {
     let form = LOG.get().map_or(Form::Plain, |log| log.form);
     if form == Form::Plain {
@@ -164,7 +164,7 @@ pub(crate) fn enable_fields() {
     });
     match connected {
         Ok(()) => HAS_FIELDS.store(true, Ordering::Relaxed),
-        // A syslog daemon may be all that there is.
+        // The host may only have a syslog daemon.
         Err(_) if form == Form::Syslog => {}
         Err(error) => {
             warning(&format!("cannot reach the journal at {JOURNAL}: {error}; connections are logged without fields"));
@@ -172,38 +172,38 @@ pub(crate) fn enable_fields() {
     }
 }
 
-/// Writes what an administrator asked for. The journal gets the fields, too. Whether it was taken.
+/// Logs a record, with fields if the log is the journal. Returns whether the log accepted it.
 pub(crate) fn record(message: &str, fields: &[(&str, &str)]) -> bool {
     let prefix = LOG.get().map_or_else(String::new, |log| format!("{}: ", log.name));
     write_as(&prefix, Priority::Notice, message, fields)
 }
 
-/// Reports why the program failed.
+/// Logs why the program failed.
 pub fn error(message: &str) {
     write(Priority::Error, message);
 }
 
-/// The same, without the program's name in front where a person reads it.
+/// Logs an error without the program's name in front, on a terminal.
 pub fn bare_error(message: &str) {
     write_as("", Priority::Error, message, &[]);
 }
 
-/// Reports what somebody should know although the program goes on.
+/// Logs a problem with which the program continues.
 pub fn warning(message: &str) {
     write(Priority::Warning, message);
 }
 
-/// Reports what somebody may know who asks for it: every client causes it anew. The units leave it out (`LogLevelMax=`).
+/// Logs what every client causes again. The units suppress it (`LogLevelMax=`).
 pub fn info(message: &str) {
     write(Priority::Info, message);
 }
 
-/// Reports what is well and worth knowing.
+/// Logs a normal but significant event.
 pub fn notice(message: &str) {
     write(Priority::Notice, message);
 }
 
-/// Writes one line with one system call, so that two processes' lines do not mix. Nothing can be done if that fails.
+/// Writes one line with one system call, so that lines of two processes do not mix. Errors are ignored.
 fn write(priority: Priority, message: &str) {
     let prefix = LOG.get().map_or_else(String::new, |log| format!("{}: ", log.name));
     write_as(&prefix, priority, message, &[]);
@@ -232,8 +232,8 @@ fn fielded(fields: &[(&str, &str)]) -> String {
     lines.concat()
 }
 
-/// A message may quote a file's name or an argument: no line end or escape in it may reach the log as such, and it stays
-/// short enough for one datagram to syslog and for a pipe that nobody empties.
+/// Makes a message one line. It may quote a file's name or an argument, so line ends and control characters are escaped. It stays
+/// short enough for one syslog datagram, and for a pipe that nobody reads.
 pub(crate) fn one_line(message: &str) -> String {
     let mut line = String::new();
     for part in message.trim_end().chars() {
@@ -245,7 +245,7 @@ pub(crate) fn one_line(message: &str) -> String {
     line
 }
 
-/// The text without line ends or escapes as such.
+/// A text with its control characters escaped, line ends included.
 pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     text.chars().for_each(|part| push_escaped(&mut escaped, part));

@@ -1,41 +1,41 @@
-//! Policies: which system calls a service may make after the lock-down.
+//! Policies: the system calls that a service may make after the lock-down.
 //!
-//! The rules stand beside the code that makes the calls, each with its reason. Here they become one policy for each way in which
-//! a service is started. docs/policies.md shows all of them.
+//! Each rule stands beside the code that makes the call, with its reason. This file combines them into one policy for each way to
+//! start a service. docs/policies.md lists them all.
 
 use hunker::{Policy, Rule};
 
 pub use crate::file::LIST;
 use crate::{log, sys};
 
-/// What a service reads from and writes to.
+/// The descriptors that a service reads from and writes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Io {
     /// A connected stream socket on descriptors 0 and 1.
     Connection,
     /// A terminal, pipe or file on descriptor 0, another on descriptor 1.
     Filter,
-    /// Listening sockets, for all clients. Descriptor 0 tells when to stop, descriptor 1 leads to the service manager.
+    /// Listening sockets, in one process for all clients. Descriptor 0 delivers signals, descriptor 1 is the service manager.
     Listeners,
-    /// The same, and sockets for datagrams.
+    /// Listening and datagram sockets, likewise.
     Sockets,
-    /// Listening sockets, and files that are read again when they change, as far as Landlock leaves them readable.
+    /// Listening sockets and files that are reloaded, beneath the directories that Landlock leaves readable.
     ListenersAndFiles,
-    /// The same, and sockets for datagrams.
+    /// Listening and datagram sockets, and files that are reloaded.
     SocketsAndFiles,
-    /// The process that makes one for each connection, and one for each socket for datagrams: what they may do, and what it takes
-    /// to make and to end them.
+    /// The keeper, which forks a process for each connection and for each datagram socket. It has the calls of these processes,
+    /// and those that create and end them.
     Keeper,
-    /// The same, and files that are read again.
+    /// The keeper, and files that are reloaded.
     KeeperAndFiles,
-    /// One of its processes: a socket for datagrams on descriptor 0.
+    /// A process of the keeper, with a datagram socket on descriptor 0.
     Datagrams,
-    /// The same, and files that are read again.
+    /// A process of the keeper with a datagram socket, and files that are reloaded.
     DatagramsAndFiles,
 }
 
 impl Io {
-    /// Every kind that there is.
+    /// All kinds.
     pub const ALL: [Self; 10] = [
         Self::Connection,
         Self::Filter,
@@ -50,42 +50,42 @@ impl Io {
     ];
 }
 
-/// How many lists of rules a policy is made of, at most.
+/// The maximum number of rule lists in a policy.
 const MAX_LISTS: usize = 20;
 
-/// Lists of rules, those of one policy. Unused places hold an empty list.
+/// The rule lists of one policy. Unused elements are empty lists.
 pub type Lists = [&'static [Rule]; MAX_LISTS];
 
-/// The rules of an engine, by what takes them. Those that every program needs come on top.
+/// The rules of an engine, by use. [`Rules::of`] adds those that every program needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// One connection.
+    /// For one connection.
     pub connection: &'static [&'static [Rule]],
-    /// A filter.
+    /// For a filter.
     pub filter: &'static [&'static [Rule]],
-    /// Listening sockets.
+    /// For listening sockets in one process for all clients.
     pub listeners: &'static [&'static [Rule]],
-    /// Besides these, sockets for datagrams.
+    /// In addition, for datagram sockets in that process.
     pub datagrams: &'static [&'static [Rule]],
-    /// The process that makes one for each connection, besides what these take.
+    /// For the keeper, in addition to the rules of its processes.
     pub keeper: &'static [&'static [Rule]],
-    /// A process of its own for one socket for datagrams.
+    /// For a process that serves one datagram socket.
     pub datagrams_alone: &'static [&'static [Rule]],
-    /// Besides any of these, files that are read again.
+    /// In addition to any of these, for files that are reloaded.
     pub files: &'static [&'static [Rule]],
-    /// What one service needs besides.
+    /// The service's own rules.
     pub extra: Extra,
 }
 
-/// The rules of one service: the calls that it makes after the lock-down and no engine makes for it.
+/// The rules of one service, in addition to those of its engine: the calls that it makes itself after the lock-down.
 ///
-/// Most have none. A rule holds in addition to those of the engine, and pins what it can, as theirs do.
+/// Most services have none. A rule should pin every argument that it can.
 #[derive(Clone, Copy, Debug)]
 pub struct Extra {
-    /// However it is started.
+    /// Rules that always apply.
     pub always: &'static [Rule],
-    /// In a daemon that has [readable](crate::service::Files::readable) directories. The engine's own rules let it open a file
-    /// and read it from its start to its end; [`LIST`] is for directories.
+    /// Rules for a daemon with [readable](crate::service::Files::readable) directories. The engine's own rules allow it to open a
+    /// file and to read it from start to end; [`LIST`] allows it to list a directory.
     pub files: &'static [Rule],
 }
 
@@ -107,13 +107,13 @@ impl Rules {
         extra: Extra::NONE,
     };
 
-    /// The same, with what one service needs besides.
+    /// These rules with those of one service.
     #[must_use]
     pub const fn with(self, extra: Extra) -> Self {
         Self { extra, ..self }
     }
 
-    /// The rules for one kind, or none if the engine never has it.
+    /// The rules for one kind of descriptors; none if the engine does not support it.
     #[must_use]
     pub const fn of(&self, io: Io) -> Lists {
         let nothing: &[&[Rule]] = &[];
@@ -149,7 +149,7 @@ impl Rules {
         lists
     }
 
-    /// Whether the engine can have it.
+    /// Whether the engine supports a kind of descriptors.
     #[must_use]
     pub const fn has(&self, io: Io) -> bool {
         let files = !self.files.is_empty();
@@ -169,7 +169,7 @@ impl Rules {
     }
 }
 
-/// The policies of an engine, compiled.
+/// The compiled policies of an engine.
 #[derive(Clone, Copy, Debug)]
 pub struct Policies([Policy; Io::ALL.len()]);
 
@@ -186,7 +186,7 @@ impl Policies {
         Self(policies)
     }
 
-    /// The policy for one kind.
+    /// The policy for one kind of descriptors.
     #[must_use]
     pub fn of(&self, io: Io) -> &Policy {
         &self.0[io as usize]

@@ -6,12 +6,12 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rustix::rand::{GetRandomFlags, getrandom};
 
-/// A generator with a seed from the kernel, drawn before the lock-down. Which fortune is next hangs on it and nothing that
-/// anybody must not guess, so a small one will do.
+/// A generator with a seed from the kernel, drawn before the lock-down. It is not for secrets: only the choice of fortunes
+/// depends on it.
 ///
 /// # Errors
 ///
-/// What the kernel says.
+/// The kernel's.
 pub fn seeded() -> io::Result<SmallRng> {
     let mut seed = <SmallRng as SeedableRng>::Seed::default();
     getrandom(&mut seed, GetRandomFlags::empty())?;

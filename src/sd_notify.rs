@@ -1,4 +1,4 @@
-//! The service manager that wants to know how the program is, as `sd_notify(3)` says.
+//! Notifies the service manager: `sd_notify(3)`.
 
 use std::env;
 use std::ffi::OsStr;
@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 use rustix::stdio::{dup2_stdout, stdout};
 
-/// How long at least between two status lines.
+/// The minimum time between two status lines.
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The way to the service manager: descriptor 1, connected before the lock-down.
+/// The service manager, on descriptor 1, which is connected before the lock-down.
 #[derive(Debug, Default)]
 pub struct Manager {
     connected: bool,
-    /// How often it wants a sign of life, and when the next one is due.
+    /// The interval between keep-alive messages, and when the next one is due.
     watchdog: Option<(Duration, Instant)>,
     /// The last status line, and when it was told.
     status: Option<(String, Instant)>,
@@ -26,11 +26,11 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// Connects descriptor 1 to the manager that `NOTIFY_SOCKET` names, if it names one.
+    /// Connects descriptor 1 to the manager that `NOTIFY_SOCKET` names, if it is set.
     ///
     /// # Errors
     ///
-    /// If there is no such socket: the manager would wait for ever.
+    /// If the socket is unavailable: the manager would wait forever.
     pub fn connect(now: Instant) -> io::Result<Self> {
         let name = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty());
         let Some(name) = name else { return Ok(Self::default()) };
@@ -38,40 +38,40 @@ impl Manager {
         let socket = UnixDatagram::unbound()?;
         socket.connect_addr(&address)?;
         dup2_stdout(socket)?;
-        // Twice as often as it wants one.
+        // Twice as often as required.
         let watchdog = watchdog().map(|limit| (limit / 2, now));
         Ok(Self { connected: true, watchdog, ..Self::default() })
     }
 
-    /// Says that clients are served.
+    /// Reports that the program serves clients.
     pub fn ready(&self) {
-        self.tell(b"READY=1");
+        self.notify(b"READY=1");
     }
 
-    /// Says that the end is near.
+    /// Reports that the program is about to end.
     pub fn stopping(&self) {
-        self.tell(b"STOPPING=1");
+        self.notify(b"STOPPING=1");
     }
 
-    /// Gives a sign of life if one is due.
+    /// Sends a keep-alive message if one is due.
     pub fn alive(&mut self, now: Instant) {
         if let Some((interval, _)) = self.watchdog.filter(|(_, due)| now >= *due) {
-            self.tell(b"WATCHDOG=1");
+            self.notify(b"WATCHDOG=1");
             self.watchdog = Some((interval, now + interval));
         }
     }
 
-    /// Whether anybody wants to know.
+    /// Whether there is a service manager.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.connected
     }
 
-    /// Tells what `line` says, if it is another line than before and the last one is old enough; else later, when [`Self::due`]
-    /// says. `changed` is whether it may be another one since the last call. Whether all is told.
+    /// Sends the status line if it differs from the last one and that one is old enough; otherwise when [`Self::due`] says.
+    /// `changed` says whether the line may have changed since the last call. Returns whether the manager has the current line.
     pub fn status(&mut self, changed: bool, now: Instant, line: impl FnOnce() -> String) -> bool {
         if let Some(line) = self.next_status(changed, now, line) {
-            self.tell(format!("STATUS={line}").as_bytes());
+            self.notify(format!("STATUS={line}").as_bytes());
         }
         !self.outdated
     }
@@ -101,22 +101,22 @@ impl Manager {
         [self.watchdog.map(|(_, due)| due), status].into_iter().flatten().min()
     }
 
-    /// Nothing can be done if that fails; the manager has its own time limits.
-    fn tell(&self, state: &[u8]) {
+    /// Errors are ignored: the manager has its own timeouts.
+    fn notify(&self, state: &[u8]) {
         if self.connected {
             let _ = rustix::io::write(stdout(), state);
         }
     }
 }
 
-/// Within what time the manager wants a sign of life, if it wants any: `sd_watchdog_enabled(3)`.
+/// The watchdog timeout of the manager, if it is enabled: `sd_watchdog_enabled(3)`.
 fn watchdog() -> Option<Duration> {
     let number = |name| env::var(name).ok()?.parse().ok();
     let foreign = number("WATCHDOG_PID").is_some_and(|pid: u64| pid != u64::from(std::process::id()));
     number("WATCHDOG_USEC").filter(|_| !foreign).map(Duration::from_micros)
 }
 
-/// What `NOTIFY_SOCKET` names: a path, or an abstract name behind `@`.
+/// The address that `NOTIFY_SOCKET` names: a path, or an abstract name after `@`.
 pub(crate) fn address(name: &OsStr) -> io::Result<SocketAddr> {
     match name.as_bytes().strip_prefix(b"@") {
         Some(abstract_name) => SocketAddr::from_abstract_name(abstract_name),

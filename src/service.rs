@@ -1,4 +1,4 @@
-//! What a service says of itself.
+//! The traits that a service implements.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,16 +8,16 @@ use crate::file::Readable;
 use crate::log;
 use crate::policy::Extra;
 
-/// A service: its options, what it prepares, and how it reports an error.
+/// A service: its options, its preparation, and its error reports.
 ///
-/// The runtime starts it and locks it down; an engine reads and writes. The service itself touches neither a socket nor the
-/// service manager. The [crate's page](crate) has a whole one.
+/// The runtime starts it and locks it down; an engine reads and writes. The service itself uses neither sockets nor the service
+/// manager. The [crate's page](crate) has a complete example.
 pub trait Service {
     /// The options and operands that only this service has.
     type Options: clap::Args + Default + fmt::Debug;
 
-    /// Why it cannot be prepared: one sentence that names the thing and the next step. [`Infallible`](std::convert::Infallible)
-    /// for a service that always can.
+    /// Why the preparation failed: one sentence that names the thing and the next step. Use
+    /// [`Infallible`](std::convert::Infallible) if it cannot fail.
     type Error: std::error::Error + 'static;
 
     /// The program's name, as on the command line and in the log.
@@ -26,35 +26,35 @@ pub trait Service {
     /// One sentence for `--help`.
     const ABOUT: &'static str;
 
-    /// How long a client may be idle before its connection is closed, in seconds, unless `--idle-timeout` says otherwise. A
-    /// request has to be complete within this time.
+    /// After how many seconds without activity a connection is closed; `--idle-timeout` overrides it. A request must be complete
+    /// within this time.
     const IDLE_TIMEOUT: u16;
 
     /// Whether `--listen IP:PORT` means UDP as well as TCP.
     const UDP_UNASKED: bool = true;
 
-    /// Whether the program prints a reply even if nobody reads from it: input from `/dev/null` and output to a socket, such as
-    /// the journal's. Else that is a service that was started instead of its socket, and an error.
+    /// Whether the program prints a reply when its input is `/dev/null` and its output a socket, such as the journal's. By
+    /// default this is an error: a service unit was started instead of its socket unit.
     const PRINTS_UNATTENDED: bool = false;
 
     /// The exit code for a mistake on the command line.
     const USAGE_ERROR: u8 = 2;
 
-    /// The system calls that it makes after the lock-down and no engine makes for it.
+    /// The system calls that the service itself makes after the lock-down, in addition to those of its engine.
     const EXTRA: Extra = Extra::NONE;
 
-    /// Prints what the options ask for instead of a reply, if they do, and returns the exit code. Called only where nothing of it
-    /// can reach a client.
+    /// Prints what the options request instead of a reply, and returns the exit code; `None` if they request nothing. Called only
+    /// where the output cannot reach a client.
     ///
     /// # Errors
     ///
-    /// When it cannot be printed.
+    /// If it cannot be printed.
     fn print(_options: &Self::Options) -> Result<Option<u8>, Self::Error> {
         Ok(None)
     }
 
-    /// How many octets a second a TCP connection is sent at most; 0 is no limit. For a service that goes on sending:
-    /// [`StreamOptions`] has the option for it.
+    /// The maximum number of octets sent per second on a TCP connection; 0 is no limit. A service that sends without end gets the
+    /// option for it from [`StreamOptions`].
     fn max_rate(_options: &Self::Options) -> u32 {
         0
     }
@@ -63,10 +63,10 @@ pub trait Service {
     ///
     /// # Errors
     ///
-    /// When the service could not serve a client. Nothing has been sent then; the message goes to the log.
+    /// If the service cannot serve clients. The message goes to the log, and nothing to the client.
     fn prepare(options: &Self::Options, run: Run) -> Result<Behavior, Self::Error>;
 
-    /// Reports an error of its own on the log, and returns the exit code.
+    /// Logs an error of the service, and returns the exit code.
     #[must_use]
     fn report(error: &Self::Error) -> u8 {
         log::error(&error.to_string());
@@ -74,37 +74,37 @@ pub trait Service {
     }
 }
 
-/// What the program was started for.
+/// How the program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Run {
-    /// To print once, on a terminal, into a pipe or a file.
+    /// It prints one reply to a terminal, a pipe or a file.
     Print,
-    /// To serve one connection.
+    /// It serves one connection.
     One,
-    /// To serve every client until it is told to stop.
+    /// It serves all clients until it is stopped.
     Daemon,
 }
 
 impl Run {
-    /// How lines end.
+    /// The line ends of the output.
     #[must_use]
     pub fn line_end(self) -> LineEnd {
         if self == Self::Print { LineEnd::Lf } else { LineEnd::CrLf }
     }
 }
 
-/// What is done with a connection or a datagram. The list is closed: for each there is an engine, which makes the system calls.
+/// How a connection or a datagram is served. Each behavior has an engine, which makes the system calls.
 pub enum Behavior {
-    /// A connection gets a reply and is closed, and so does a datagram get one. What a client sends is dropped.
+    /// Sends a reply and closes the connection; replies to each datagram. Drops what a client sends.
     Reply(Box<dyn Reply>),
-    /// A connection gets an answer to the line that it sends, and is closed. A datagram gets an answer to what is in it.
+    /// Reads one line, sends an answer to it and closes the connection; answers the content of each datagram.
     Answer(Box<dyn Answer>),
-    /// Everything is sent back, in order, until the client has sent everything. A datagram is sent back.
+    /// Sends everything back, in order, until the client ends its side of the connection; sends each datagram back.
     Echo,
-    /// Everything is dropped, until the client has sent everything.
+    /// Drops everything, until the client ends its side of the connection.
     Discard,
-    /// A connection gets a pattern over and over, until the client closes it. A datagram gets a part of the pattern, of random
-    /// length (RFC 864).
+    /// Sends a pattern repeatedly, until the client closes the connection; answers a datagram with a part of the pattern of
+    /// random length (RFC 864).
     Repeat(Pattern),
 }
 
@@ -155,43 +155,42 @@ impl Behavior {
     }
 }
 
-/// The files that a reply or an answer is made from, if there are any.
+/// The files that a reply or an answer is made from, if any.
 pub trait Files {
-    /// The directories that have to stay readable after the lock-down, while all clients are served.
+    /// The directories that a daemon must be able to read after the lock-down.
     fn readable(&self) -> Vec<Readable> {
         Vec::new()
     }
 
-    /// How many descriptors of files it keeps open, at most while it reads them again.
+    /// The maximum number of descriptors of files that it keeps open, including during a reload.
     fn descriptors(&self) -> usize {
         0
     }
 
-    /// Reads its files again, since the program was told to (SIGHUP). If that fails, it goes on with what it has, and says so on
-    /// the log.
+    /// Reloads its files (SIGHUP). If this fails, it keeps what it has, and logs the error.
     fn reload(&mut self) {}
 
-    /// What a daemon tells its service manager of them, such as `fortunes: 437, read 2026-11-26 18:00:03 UTC`: one line without `;`.
+    /// A part of the status line, such as `fortunes: 437, read 2026-11-26 18:00:03 UTC`. It contains no newline and no `;`.
     fn status(&self) -> Option<String> {
         None
     }
 
-    /// Takes another random state, if it has any: this is a new process, which goes on with a copy of another one's.
+    /// Seeds its random state anew, if it has any: a new process has a copy of its parent's state.
     fn reseed(&mut self, _seed: u64) {}
 }
 
-/// A reply, composed afresh for each client.
+/// A reply, composed anew for each client.
 pub trait Reply: Files {
     /// Appends the reply to `octets`; its lines end with `line_end`.
     ///
-    /// For one connection this is before the lock-down. In a daemon it is after it: it opens nothing but files beneath the
-    /// [readable](Files::readable) directories.
+    /// For one connection, this happens before the lock-down. In a daemon, it happens after the lock-down: only files beneath the
+    /// [readable](Files::readable) directories can be opened.
     fn compose(&mut self, line_end: LineEnd, octets: &mut Vec<u8>);
 
-    /// How long a reply may become, in octets: so much memory is reserved before the lock-down.
+    /// The maximum length of a reply in octets. This much memory is reserved before the lock-down.
     fn longest(&self) -> usize;
 
-    /// How long to stay after the reply, which is `octets`, is printed.
+    /// How long the program waits after it has printed a reply.
     fn pause(&self, _octets: &[u8]) -> Duration {
         Duration::ZERO
     }
@@ -199,25 +198,26 @@ pub trait Reply: Files {
 
 /// An answer to one request.
 pub trait Answer: Files {
-    /// How long a request may be, in octets, without its line end. A longer one is not answered.
+    /// The maximum length of a request in octets, without its line end. Longer requests are not answered.
     fn limit(&self) -> usize;
 
-    /// Appends the answer to `octets`; its lines end with `line_end`. `request` is what came before the first line end, or, without
-    /// one, before the client had sent everything: any octets at all. `from` is unknown on a terminal and for a Unix-domain socket.
+    /// Appends the answer to `octets`; its lines end with `line_end`. `request` is what precedes the first line end or, without
+    /// one, the end of the client's data. It may contain any octets. `from` is `None` on a terminal and for a Unix-domain socket.
     ///
-    /// This is after the lock-down: it opens no file. What it needs is read when it is prepared, and [again](Files::reload).
+    /// This happens after the lock-down, so it cannot open files. What it needs is read in the preparation and on
+    /// [reload](Files::reload).
     fn answer(&mut self, request: &[u8], from: Option<SocketAddr>, line_end: LineEnd, octets: &mut Vec<u8>);
 
-    /// How long an answer may become, in octets: so much memory is reserved before the lock-down.
+    /// The maximum length of an answer in octets. This much memory is reserved before the lock-down.
     fn longest(&self) -> usize;
 }
 
-/// Octets that are sent over and over.
+/// Octets that are sent repeatedly.
 #[derive(Clone, Debug)]
 pub struct Pattern {
-    /// One period of it. Not empty.
+    /// One period of the pattern; not empty.
     pub period: Vec<u8>,
-    /// A datagram gets so many octets of it at most, and no more than a period.
+    /// The maximum number of octets in a datagram; at most one period is sent.
     pub longest_datagram: usize,
 }
 
@@ -231,7 +231,7 @@ pub enum LineEnd {
 }
 
 impl LineEnd {
-    /// Its octets.
+    /// The octets on the wire.
     #[must_use]
     pub fn octets(self) -> &'static [u8] {
         match self {
@@ -240,7 +240,7 @@ impl LineEnd {
         }
     }
 
-    /// Appends a text whose lines end with LF so that they end like this.
+    /// Appends a text, with its LF line ends converted to this kind.
     pub fn append(self, text: &str, octets: &mut Vec<u8>) {
         for line in text.split_inclusive('\n') {
             let bare = line.strip_suffix('\n');
@@ -252,39 +252,39 @@ impl LineEnd {
     }
 }
 
-/// For services that have only the options of all services.
+/// The options of a service that has none of its own.
 #[derive(clap::Args, Debug, Default)]
 pub struct NoOptions {}
 
-/// For services that go on sending. `MAX_RATE` is what `--max-rate` is by default.
+/// The options of a service that sends without end. `MAX_RATE` is the default of `--max-rate`.
 #[derive(clap::Args, Debug, Default)]
 pub struct StreamOptions<const MAX_RATE: u32> {
-    /// The limit. (No default of clap's: that is one for all `MAX_RATE` of a program.)
+    /// The limit. clap's own default would be the same for every `MAX_RATE` in a program.
     #[arg(long, value_name = "OCTETS", value_parser = rate, help = rate_help(MAX_RATE))]
     #[arg(long_help = format!("{}\n\n{}", rate_help(MAX_RATE), TCP_ONLY))]
     max_rate: Option<u32>,
 }
 
 impl<const MAX_RATE: u32> StreamOptions<MAX_RATE> {
-    /// In octets a second; 0 is no limit.
+    /// The maximum rate in octets per second; 0 is no limit.
     #[must_use]
     pub fn max_rate(&self) -> u32 {
         self.max_rate.unwrap_or(MAX_RATE)
     }
 }
 
-const TCP_ONLY: &str = "The kernel keeps it for TCP. Over a Unix-domain socket and into a pipe, there is no limit.";
+const TCP_ONLY: &str = "The kernel enforces the limit for TCP. It does not apply to Unix-domain sockets and pipes.";
 
 fn rate_help(default: u32) -> String {
-    format!("Maximum octets per second sent on a connection (0: no limit) [default: {default}]")
+    format!("Maximum number of octets sent per second on a connection; 0 is no limit [default: {default}]")
 }
 
 fn rate(text: &str) -> Result<u32, &'static str> {
-    // A segment may have 64 KiB: at a lower rate, that is more than a quarter of a minute.
+    // A segment may have 64 KiB: at a lower rate, one would take more than 16 seconds.
     const LOWEST: u32 = 4096;
     match text.parse() {
         Ok(rate) if rate == 0 || rate >= LOWEST => Ok(rate),
-        _ => Err("write a number from 4096 on, since slower clients would seem to be idle, or 0 for no limit"),
+        _ => Err("write 4096 or more, or 0 for no limit; at lower rates, clients would appear idle"),
     }
 }
 

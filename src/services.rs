@@ -1,39 +1,38 @@
-//! The table of the services, `services` in the repository: what a program, its units and the tests have to know of each.
+//! The table of the services, the file `services` in the repository: the facts that programs, units and tests share.
 //!
-//! It is a part of the programs. What a small program needs of it, the compiler reads; at run time nobody parses it but
-//! `small-services`.
+//! Small programs read it at compile time. Only `small-services` parses it at run time.
 
 use std::iter;
 
-/// The table, as make reads it too.
+/// The table, which make also reads.
 const TABLE: &str = include_str!("../services");
 
-/// A service, as its line has it.
+/// A service: one line of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
     /// The name of the program.
     pub program: &'static str,
-    /// The name of its units, without what follows it: `@.service`, `-daemon.socket`.
+    /// The name of its units, without a suffix such as `@.service` or `-daemon.socket`.
     pub unit: &'static str,
-    /// Of TCP, and of UDP.
+    /// The port, for TCP and UDP.
     pub port: u16,
     /// The number of its RFC.
     pub rfc: u16,
-    /// After how many seconds of silence a client is closed.
+    /// After how many seconds without activity a connection is closed.
     pub idle: u16,
     /// How long a connection lasts.
     pub kind: Kind,
-    /// Whether it serves UDP without being asked to.
+    /// Whether it serves UDP by default.
     pub udp: bool,
-    /// Whether the files for other super-servers serve it as they are.
+    /// Whether the shipped files for other super-servers enable it.
     pub shipped: bool,
-    /// What of the host's files its units show it, by name.
+    /// The host's files that its units show it: NAME in units/templates/parts/files-NAME.conf.
     pub files: Option<&'static str>,
     /// Its name in the RFC.
     pub title: &'static str,
-    /// What it does, in some words.
+    /// What it does, in a few words.
     pub sentence: &'static str,
-    /// What it is and does, for `--help`.
+    /// Title, RFC and sentence, for `--help`.
     about: Text,
 }
 
@@ -47,7 +46,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// As the table has it.
+    /// Its name in the table.
     #[must_use]
     pub fn name(self) -> &'static str {
         if self == Self::Reply { "reply" } else { "stream" }
@@ -55,18 +54,18 @@ impl Kind {
 }
 
 impl Row {
-    /// What it is and does: `Echo (RFC 862): sends back what it receives`.
+    /// Title, RFC and sentence: `Echo (RFC 862): sends back what it receives`.
     #[must_use]
     pub const fn about(&'static self) -> &'static str {
         str_of(self.about.octets.split_at(self.about.length).0)
     }
 }
 
-/// A service by the name of its program.
+/// The service with this program.
 ///
 /// # Panics
 ///
-/// If there is no such service: then a program does not compile.
+/// If there is none. In a constant, this is a compile error.
 #[must_use]
 pub const fn row(program: &str) -> Row {
     let mut left = TABLE.as_bytes();
@@ -76,10 +75,10 @@ pub const fn row(program: &str) -> Row {
         }
         left = rest;
     }
-    panic!("there is no such service in the table")
+    panic!("the table has no such service")
 }
 
-/// All of them, in the order of the table.
+/// All services, in the order of the table.
 pub fn all() -> impl Iterator<Item = Row> {
     let mut left = TABLE.as_bytes();
     iter::from_fn(move || {
@@ -89,7 +88,7 @@ pub fn all() -> impl Iterator<Item = Row> {
     })
 }
 
-/// A mistake in the table does not compile.
+/// A mistake in the table is a compile error.
 const _: () = {
     let mut left = TABLE.as_bytes();
     while let Some((_, rest)) = next(left) {
@@ -97,7 +96,7 @@ const _: () = {
     }
 };
 
-/// The first row of what is left of the table, and what comes after it.
+/// The first row of the rest of the table, and what follows it.
 const fn next(mut left: &'static [u8]) -> Option<(Row, &'static [u8])> {
     while let [first, ..] = left {
         let (line, rest) = cut(left, b'\n');
@@ -138,14 +137,14 @@ const fn parse(line: &'static [u8]) -> Row {
     }
 }
 
-/// A field, and those after it.
+/// A field, and the fields after it.
 const fn field(line: &'static [u8]) -> (&'static str, &'static [u8]) {
     let (field, rest) = cut(line, b'\t');
     assert!(!field.is_empty(), "a row has fewer fields than the table has columns");
     (str_of(field), rest)
 }
 
-/// What is before the first `end`, and what is after it.
+/// The octets before the first `end`, and those after it.
 const fn cut(octets: &'static [u8], end: u8) -> (&'static [u8], &'static [u8]) {
     let mut at = 0;
     while at < octets.len() && octets[at] != end {
@@ -160,12 +159,16 @@ const fn str_of(octets: &'static [u8]) -> &'static str {
 }
 
 const fn number(field: &str) -> u16 {
-    if let Ok(number) = u16::from_str_radix(field, 10) { number } else { panic!("a field of the table is no number") }
+    if let Ok(number) = u16::from_str_radix(field, 10) {
+        number
+    } else {
+        panic!("a field of the table is not a number")
+    }
 }
 
-/// Whether a field is the first of the two words that it may be.
+/// Whether a field is the first of its two possible words.
 const fn either(field: &str, one: &str, other: &str) -> bool {
-    assert!(same(field, one) || same(field, other), "a field of the table is none of the words that it may be");
+    assert!(same(field, one) || same(field, other), "a field of the table is neither of its two possible words");
     same(field, one)
 }
 
@@ -178,7 +181,7 @@ const fn same(one: &str, other: &str) -> bool {
     at == one.len() && at == other.len()
 }
 
-/// A text that the compiler puts together.
+/// A text that is built at compile time.
 #[derive(Clone, Copy)]
 struct Text {
     octets: [u8; 128],

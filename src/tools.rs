@@ -1,4 +1,4 @@
-//! `small-services`: what looks after the services and their fortunes. It is started by a person, and runs under no lock-down.
+//! `small-services`: the tools for administrators. A person starts them, and they run without a lock-down.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -11,7 +11,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::runtime::arguments;
 use crate::{doctor, log, strfile, units};
 
-/// What looks after the RFC small services.
+/// Tools for the RFC small services
 #[derive(Debug, Parser)]
 #[command(version, name = "small-services")]
 struct Arguments {
@@ -19,7 +19,7 @@ struct Arguments {
     command: Command,
 }
 
-/// The same under the names that collections' Makefiles call.
+/// The commands under the names that Makefiles of collections call.
 #[derive(Debug, Parser)]
 #[command(version, multicall = true)]
 struct ByName {
@@ -29,14 +29,14 @@ struct ByName {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Say what is wrong with the services on this host; exit code 0 only when all is well
+    /// Check the services on this host, and print the next step for each problem; exits with 0 if there is none
     Doctor {
-        /// For programs: one JSON object with the states and the problems
+        /// Print the states and the problems as one JSON object, for programs
         #[arg(long)]
         json: bool,
-        /// Ask this service alone over TCP, and take ten seconds at most, as a container's health check does: qotd=127.0.0.1:17
+        /// Check only this service, over TCP and within 10 seconds, for health checks: qotd=127.0.0.1:17
         #[arg(long, value_name = "NAME=IP:PORT", conflicts_with = "json")]
-        ask: Option<doctor::Asked>,
+        ask: Option<doctor::Probe>,
     },
     Units(units::Units),
     #[command(flatten)]
@@ -45,7 +45,7 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum Fortunes {
-    /// Make an index of a cookie file, as strfile(1) does
+    /// Create the index of a cookie file, as strfile(1) does
     #[command(version, args_override_self = true)]
     Strfile(strfile::Strfile),
     /// Print a cookie file in the order of its index, as unstr(1) does
@@ -53,7 +53,7 @@ enum Fortunes {
     Unstr(strfile::Unstr),
 }
 
-/// The whole program. The exit code is 0 if all is well, 1 if something is wrong, 2 for a mistake on the command line.
+/// Runs the program. The exit code is 0 if all is well, 1 if something is wrong, 2 for a mistake on the command line.
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = env::args_os().collect();
@@ -62,32 +62,37 @@ pub fn main() -> ExitCode {
         let name = name.to_string_lossy().into_owned();
         match ByName::try_parse_from(&arguments) {
             Ok(ByName { command }) => (name, command),
-            Err(error) => return refused(&name, error),
+            Err(error) => return usage(&name, &name, error),
         }
     } else {
         let name = "small-services".to_owned();
         match Arguments::try_parse_from(&arguments).map(|it| it.command) {
-            Ok(Command::Doctor { ask: Some(asked), .. }) => return ended(&name, asked.answers()),
+            Ok(Command::Doctor { ask: Some(probe), .. }) => return finish(&name, probe.run()),
             Ok(Command::Doctor { json, ask: None }) => return doctor::run(json),
-            Ok(Command::Units(units)) => return ended(&name, units.run()),
+            Ok(Command::Units(units)) => return finish(&name, units.run()),
             Ok(Command::Fortunes(fortunes)) => (name, fortunes),
-            Err(error) => return refused(&name, error),
+            Err(error) => {
+                let subcommand = arguments.get(1).and_then(|word| word.to_str());
+                let subcommand = subcommand.filter(|word| Arguments::command().find_subcommand(word).is_some());
+                let command = subcommand.map_or_else(|| name.clone(), |subcommand| format!("{name} {subcommand}"));
+                return usage(&name, &command, error);
+            }
         }
     };
     match fortunes {
-        Fortunes::Strfile(strfile) => ended(&name, strfile.run()),
-        Fortunes::Unstr(unstr) => ended(&name, unstr.run()),
+        Fortunes::Strfile(strfile) => finish(&name, strfile.run()),
+        Fortunes::Unstr(unstr) => finish(&name, unstr.run()),
     }
 }
 
-/// The command line, for what describes it.
+/// The command line, for manual pages and completions.
 #[must_use]
 pub fn command() -> clap::Command {
     Arguments::command()
 }
 
-/// Says what went wrong, if anything did.
-fn ended<E: Display>(name: &str, outcome: Result<(), E>) -> ExitCode {
+/// Reports an error, if there is one, and returns the exit code.
+fn finish<E: Display>(name: &str, outcome: Result<(), E>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -97,15 +102,15 @@ fn ended<E: Display>(name: &str, outcome: Result<(), E>) -> ExitCode {
     }
 }
 
-/// Prints the help that was asked for, or what is wrong with the command line.
-fn refused(name: &str, error: clap::Error) -> ExitCode {
+/// Prints the requested help, or what is wrong with the command line; `command` is what to run with `--help`.
+fn usage(name: &str, command: &str, error: clap::Error) -> ExitCode {
     use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
     if matches!(error.kind(), DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand) {
-        // Where nobody takes it there is nobody to tell.
+        // If this fails, nobody reads the output.
         let _ = error.print();
         return ExitCode::from(u8::from(error.kind() == DisplayHelpOnMissingArgumentOrSubcommand) * 2);
     }
     let sentence = arguments::Error::from(error).sentence();
-    eprintln!("{}", log::one_line(&format!("{name}: {sentence}; see `{name} --help`")));
+    eprintln!("{}", log::one_line(&format!("{name}: {sentence}; see `{command} --help`")));
     ExitCode::from(2)
 }

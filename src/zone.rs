@@ -1,4 +1,4 @@
-//! Time zones, from the host's zone files.
+//! Time zones from the host's zone files.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,25 +10,25 @@ use crate::file;
 
 const LOCALTIME: &str = "/etc/localtime";
 const ZONES: &str = "/usr/share/zoneinfo";
-/// In octets; the largest in use have a few thousand.
+/// In bytes; the largest in use have a few thousand.
 const LARGEST_ZONE: usize = 1024 * 1024;
-/// When the clock changes where a rule such as CET-1CEST does not say it. POSIX leaves that to the system; this is what C
-/// libraries take.
+/// When the clock changes under a rule that does not say it, such as CET-1CEST. POSIX leaves this to the system; C libraries use
+/// this rule.
 const DEFAULT_RULE: &str = ",M3.2.0,M11.1.0";
 
-/// Why there is no time zone.
+/// Why a time zone cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The name is no zone's, or that of one that will not do.
+    /// The name is unknown, or its zone file is unusable.
     #[error(
         "the time zone {setting}={name} cannot be used: {source}; use a name in {ZONES}, or a rule such as CET-1CEST,M3.5.0,M10.5.0/3"
     )]
     Unknown {
-        /// Where the name stands: `TZ`, or an option.
+        /// Where the name was set: `TZ`, or an option.
         setting: &'static str,
         /// The name.
         name: String,
-        /// What is wrong with it.
+        /// The reason.
         source: io::Error,
     },
     /// The host's time zone file cannot be used.
@@ -36,11 +36,11 @@ pub enum Error {
     Local(io::Error),
 }
 
-/// The host's time zone: that of TZ, else of /etc/localtime; UTC where the host says nothing, as in C.
+/// The host's time zone: that of TZ, else of /etc/localtime, else UTC, as in C.
 ///
 /// # Errors
 ///
-/// [`Error`], where it says something that is no zone.
+/// [`Error`], if it is not a valid zone.
 pub(crate) fn local() -> Result<TimeZone, Error> {
     match env::var_os("TZ") {
         Some(name) => named("TZ", &name.to_string_lossy()),
@@ -51,9 +51,9 @@ pub(crate) fn local() -> Result<TimeZone, Error> {
     }
 }
 
-/// The directory of the zones that [`local`] may be some day, if it can become another one: TZ holds for as long as the process
-/// lives. Not the directory of `/etc/localtime`: that is a link, and much else is there.
-pub(crate) fn may_change_in() -> Option<PathBuf> {
+/// The directory of all zones, which a daemon must be able to read if the host's zone may change; `None` with TZ, which is fixed
+/// for the life of the process. `/etc/localtime` is a link into it, beside much that needs no reader.
+pub(crate) fn directory() -> Option<PathBuf> {
     if env::var_os("TZ").is_some() {
         return None;
     }
@@ -76,13 +76,13 @@ pub(crate) fn named(setting: &'static str, name: &str) -> Result<TimeZone, Error
     zone.map_err(|source| Error::Unknown { setting, name: name.to_owned(), source })
 }
 
-/// What a rule says.
+/// The zone of a rule.
 fn rule(rule: &str) -> Option<TimeZone> {
     TimeZone::posix(rule).or_else(|_| TimeZone::posix(&format!("{rule}{DEFAULT_RULE}"))).ok()
 }
 
-/// Reads a zone file; an empty one is UTC, as in C: it is what systemd mounts a zone over, and stays when there is none any
-/// more. Nothing that is too large to be one, and no device or FIFO, whatever the name is.
+/// Reads a zone file. An empty one is UTC, as in C: systemd mounts a zone over an empty file. Devices, FIFOs and files that are
+/// too large are refused.
 fn read(path: &Path) -> io::Result<TimeZone> {
     let file = file::read(path, LARGEST_ZONE)?;
     if file.is_empty() { Ok(TimeZone::UTC) } else { parse(&file) }
@@ -91,16 +91,16 @@ fn read(path: &Path) -> io::Result<TimeZone> {
 /// A zone file's content (RFC 9636).
 pub(crate) fn parse(file: &[u8]) -> io::Result<TimeZone> {
     if counts_leap_seconds(file) {
-        let reason = "it counts leap seconds, as the zones in `right/` do, so its time would be half a minute wrong";
+        let reason = "it counts leap seconds, like the zones in `right/`, so the time would be half a minute wrong";
         return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
     }
     TimeZone::tzif("Local", file).map_err(io::Error::other)
 }
 
-/// Whether it has a table of leap seconds, in its first or its second part.
+/// Whether its first or second part has a table of leap seconds.
 fn counts_leap_seconds(file: &[u8]) -> bool {
     const HEADER: usize = 44;
-    // The numbers of indicators (two kinds), leap seconds, transitions, types, and octets of abbreviations; and what each takes
+    // The numbers of indicators (two kinds), leap seconds, transitions, types and octets of abbreviations, and the size of each
     // in the first part.
     const COUNTS: usize = 20;
     const SIZES: [usize; 6] = [1, 1, 8, 5, 6, 1];
@@ -153,7 +153,7 @@ mod tests {
         }
     }
 
-    /// A zone file of so many leap seconds in either part; nothing else is in it but UTC.
+    /// A zone file of UTC, with these numbers of leap seconds in its two parts.
     fn zone_file(leap_seconds: [u32; 2]) -> Vec<u8> {
         let part = |number: u32, width: usize| {
             let mut part = b"TZif2".to_vec();

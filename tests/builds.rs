@@ -103,7 +103,7 @@ fn a_program_that_is_not_static_does_not_build_and_says_why() {
     let output = run(cargo().args(["check", "--quiet", "--locked", "--bin", "qotd"]).env("RUSTFLAGS", FLAGS.join(" ")));
     let said = text(&output.stderr);
     assert!(!output.status.success());
-    assert_eq!(said.matches("the programs have to be static").count(), 1, "{said}");
+    assert_eq!(said.matches("the programs must be statically linked").count(), 1, "{said}");
     assert!(said.contains("build with `make`"), "{said}");
 }
 

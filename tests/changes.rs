@@ -61,7 +61,7 @@ fn a_file_that_is_replaced_is_read_again() {
     // Again: the path counts, not the first file's inode.
     replace(&path, "newer\n");
     becomes(&daemon, "newer\r\n", &["new\r\n"]);
-    assert_eq!(log(daemon).matches("read again").count(), 2);
+    assert_eq!(log(daemon).matches("reloaded the fortunes").count(), 2);
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn sighup_rereads_the_files_at_once() {
     folder.file("cookies", "new\n");
     daemon.process.signal("HUP");
     becomes(&daemon, "new\r\n", &["old\r\n"]);
-    assert!(log(daemon).contains("read again"));
+    assert!(log(daemon).contains("reloaded the fortunes"));
 }
 
 /// Waits until the last change in a folder is old enough to be certainly complete.
@@ -372,14 +372,14 @@ fn without_descriptors_the_old_fortunes_remain_until_the_new_ones_can_be_read() 
     limit_descriptors(&daemon, NEXT + 4 * FILES);
     daemon.process.signal("HUP");
     let line = daemon.process.line();
-    assert!(line.contains("Too many open files") && line.contains("going on with the fortunes"), "{line}");
+    assert!(line.contains("Too many open files") && line.contains("continuing with the previous fortunes"), "{line}");
     assert_eq!(replies(&daemon), all(FILES));
     limit_descriptors(&daemon, ENOUGH);
     let new = format!("{}\r\n", FILES + 1);
     wait_until(|| reply(&daemon) == new);
     assert_eq!(replies(&daemon), all(FILES + 1));
     let log = log(daemon);
-    assert_eq!(log.matches("read again").count(), 1, "{log}");
+    assert_eq!(log.matches("reloaded the fortunes").count(), 1, "{log}");
     assert!(!log.contains("cannot read"), "it is said once: {log}");
 }
 
@@ -450,8 +450,11 @@ fn a_directory_with_other_files_is_logged_with_what_stays_readable() {
         let warnings = warnings(&folder, sources);
         let [warning] = &warnings[..] else { panic!("{what}: {warnings:?}") };
         let directory = folder.path().join("fortunes").canonicalize().unwrap();
-        let directory = format!("all that is beneath {} stays readable", directory.display());
-        assert!(warning.contains(&directory) && warning.contains(&format!("so {what} too; move")), "{what}: {warning}");
+        let directory = format!("everything beneath {} stays readable", directory.display());
+        assert!(
+            warning.contains(&directory) && warning.contains(&format!("including {what}; move")),
+            "{what}: {warning}"
+        );
     };
     assert_named("fortunes/cookies", "others");
     fs::remove_file(inside("others")).unwrap();
@@ -500,7 +503,7 @@ fn the_root_directory_is_never_left_readable() {
         assert_eq!(code, Some(1), "{source}: {log}");
         let last = log.lines().last().unwrap();
         assert!(!log.contains("stays readable"), "{source}: one sentence is enough: {log}");
-        assert!(last.contains("will not serve") && last.contains("every file of the host"), "{source}: {log}");
+        assert!(last.contains("refuses to serve") && last.contains("every file of the host"), "{source}: {log}");
         assert!(last.contains("a directory of their own"), "{source}: {log}");
     }
 }

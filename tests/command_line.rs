@@ -52,12 +52,102 @@ fn errors_on_the_command_line_name_the_next_step() {
                 name,
                 &[&format!("--max-rate={rate}")],
                 2,
-                &["--max-rate", rate, "from 4096 on", "0 for no"],
+                &["--max-rate", rate, "4096 or more", "0 for no"],
             );
         }
     }
     for name in ["qotd", "daytime", "discard", "time"] {
         assert_mistake(name, &["--max-rate", "8192"], 2, &["unexpected argument '--max-rate'"]);
+    }
+}
+
+/// Mistakes that people make with addresses and with the other programs, each with the next step.
+#[test]
+fn typical_mistakes_lead_to_the_next_step() {
+    for name in ["echo", "lunchd"] {
+        let scheme = if name == "lunchd" { "http://" } else { "" };
+        for port in ["17", ":17", "*:17"] {
+            let words = &["write an address before the port: 127.0.0.1:17 for clients of this host, [::]:17 for all"];
+            assert_mistake(name, &["--listen", &format!("{scheme}{port}")], 2, words);
+        }
+        for address in ["127.0.0.1", "::1", "127.0.0.1:70000"] {
+            let words = &["write an address and a port, such as 127.0.0.1:1717"];
+            assert_mistake(name, &["--listen", &format!("{scheme}{address}")], 2, words);
+        }
+        let elsewhere = format!("{scheme}no.such.name.invalid:17");
+        assert_mistake(
+            name,
+            &["--listen", &elsewhere],
+            2,
+            &["'no.such.name.invalid' is not in /etc/hosts", "IP address"],
+        );
+        let foreign = format!("{scheme}192.0.2.1:1717");
+        assert_mistake(name, &["--listen", &foreign], 1, &["cannot listen on", "`ip address` lists them"]);
+        // A port that another program uses: a second daemon, say.
+        let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = other.local_addr().unwrap().port();
+        let words = &[&format!("127.0.0.1:{port}: Address already in use"), &format!("`ss -lntup 'sport = :{port}'`")];
+        assert_mistake(name, &["--listen", &format!("{scheme}127.0.0.1:{port}")], 1, &words.map(String::as_str));
+    }
+    let folder = Folder::new("typical");
+    let file = folder.file("file", "a text\n");
+    let unix = |path: &str| format!("unix:{path}");
+    assert_mistake("echo", &["--listen", "unix:"], 2, &["write a path, such as unix:/run/qotd"]);
+    assert_mistake(
+        "echo",
+        &["--listen", &unix(file.to_str().unwrap())],
+        1,
+        &["it is not a socket: choose another path"],
+    );
+    assert_mistake("echo", &["--listen", &unix("/no/such/socket")], 1, &["a path in an existing directory"]);
+    assert_mistake("echo", &["--listen", &unix(&format!("/tmp/{}", "x".repeat(200)))], 1, &["choose a shorter path"]);
+    let directory = folder.path().to_str().unwrap();
+
+    assert_mistake("lunchd", &["--listen", "8080"], 2, &["write http or https, an address and a port"]);
+    assert_mistake("lunchd", &["--listen", "https://127.0.0.1:8443"], 1, &["--certificate FILE", "--key FILE"]);
+    for (arguments, code, words) in [
+        (&["docter"][..], 2, &["'docter'", "see `small-services --help`"][..]),
+        (&["units", "--port", "99"], 2, &["--program", "see `small-services units --help`"]),
+        (
+            &["units", "--program", "/etc", "--name", "x", "--port", "99"],
+            1,
+            &["/etc is not a regular file; name the program"],
+        ),
+        (&["doctor", "--ask", "qotd"], 2, &["write NAME=IP:PORT, such as qotd=127.0.0.1:17"]),
+        (&["doctor", "--ask", "qotd=127.0.0.1:1"], 1, &["no answer", "`ss -lntp 'sport = :1'`"]),
+        (&["strfile", "/no/such/file"], 1, &["cannot read /no/such/file: No such file", "check the path"]),
+        (&["strfile", directory], 1, &["is not a cookie file", "name a text file"]),
+        (
+            &["unstr", "/no/such/file.txt"],
+            1,
+            &["/no/such/file, the cookie file of the index /no/such/file.txt", "without an extension"],
+        ),
+    ] {
+        assert_mistake("small-services", arguments, code, words);
+    }
+}
+
+#[test]
+fn a_user_without_privileges_is_led_away_from_privileged_ports() {
+    let folder = Folder::new("privileged");
+    let unprivileged = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+    if unprivileged.trim() == "0" {
+        return; // every port is for everybody here
+    }
+    for (name, address) in [("echo", "127.0.0.1:1"), ("lunchd", "http://127.0.0.1:1")] {
+        let copy = support::public_copy(&program(name), &folder);
+        let mut command = Command::new(&copy);
+        if rustix::process::geteuid().is_root() {
+            command = tool("setpriv");
+            command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&copy);
+        }
+        let output = command.args(["--listen", address]).output().unwrap();
+        let log = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{log}");
+        assert!(
+            log.contains("Permission denied") && log.contains("choose a higher port, or enable the socket unit"),
+            "{log}"
+        );
     }
 }
 
@@ -234,8 +324,8 @@ fn the_fortune_of_the_day_is_the_same_all_day_for_everybody_with_the_key() {
     assert_mistake("qotd", &["--zone", "UTC"], 2, &["--daily"]);
     assert_mistake("qotd", &["--daily", "--shuffle"], 2, &["cannot be used with"]);
     assert_mistake("qotd", &["--daily", "--seed", "3"], 2, &["cannot be used with"]);
-    assert_mistake("qotd", &["--daily", "100%", "/etc/hosts"], 1, &["percentages are for a choice by chance"]);
-    assert_mistake("qotd", &["20%", "/etc/hosts"], 1, &["the percentages add up to 20 only"]);
+    assert_mistake("qotd", &["--daily", "100%", "/etc/hosts"], 1, &["percentages require a random choice"]);
+    assert_mistake("qotd", &["20%", "/etc/hosts"], 1, &["the percentages add up to only 20"]);
 }
 
 #[test]
@@ -600,7 +690,7 @@ fn without_anything_to_serve_the_error_names_the_next_step() {
     assert!(log("exec {}", OwnedFd::from(stream).into()).contains("start the socket unit instead of the service"));
     assert!(log("NOTIFY_SOCKET=/no/such exec {} --listen 127.0.0.1:0", Stdio::null()).contains("NOTIFY_SOCKET"));
     let both = "exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec {} --listen 127.0.0.1:0";
-    assert!(log(both, Stdio::null()).contains("leave one of the two out"));
+    assert!(log(both, Stdio::null()).contains("remove one of the two"));
     let (_client, connection) = connection();
     let script = "exec 3<&0 4<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=2 exec {}";
     let mut command = Command::new("sh");

@@ -219,13 +219,13 @@ fn it_does_not_log_that_it_serves_before_it_does() {
     let mut command = Command::new(&old_kernel);
     command.arg("landlock").arg(&program).args(["--listen", "127.0.0.1:0"]);
     let (code, log) = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped())).log();
-    assert!(code == Some(1) && log.lines().count() == 1 && log.contains("will not serve"), "{log}");
+    assert!(code == Some(1) && log.lines().count() == 1 && log.contains("refuses to serve"), "{log}");
     let socket = OwnedFd::from(UnixListener::bind(folder.path().join("qotd")).unwrap());
     let arguments = ["landlock", program.to_str().unwrap()];
     let (code, log) = support::passing(&old_kernel, &[&socket], "", &arguments, |command| {
         Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped())).log()
     });
-    assert!(code == Some(1) && log.lines().count() == 1 && log.contains("will not serve"), "{log}");
+    assert!(code == Some(1) && log.lines().count() == 1 && log.contains("refuses to serve"), "{log}");
     // An empty variable is like an unset one.
     let mut command = Command::new(&program);
     command.args(["--listen", "127.0.0.1:0"]).env("NOTIFY_SOCKET", "");

@@ -291,14 +291,14 @@ fn a_path_that_a_unit_or_a_shell_would_read_differently_is_refused() {
         ["&", "|", "%", "\\", "\"", "'", "$$", ";", "<", ">", "(", ")", "*", "?", "[", "`", ":", "=", "#", "ü", "&|"]
     {
         let shown = strange.replace("$$", "$");
-        refused(&[&format!("PREFIX=/opt/a{strange}b")], &["PREFIX has", &shown, "choose a path"]);
+        refused(&[&format!("PREFIX=/opt/a{strange}b")], &["PREFIX contains", &shown, "choose a path"]);
     }
     for blank in [" ", "\t", "\n"] {
-        refused(&[&format!("PREFIX=/opt/a{blank}b")], &["PREFIX has a blank", "choose a path"]);
-        refused(&[&format!("PREFIX=/opt/a{blank}")], &["PREFIX has a blank"]);
+        refused(&[&format!("PREFIX=/opt/a{blank}b")], &["PREFIX contains a blank", "choose a path"]);
+        refused(&[&format!("PREFIX=/opt/a{blank}")], &["PREFIX contains a blank"]);
     }
     for name in DIRECTORIES {
-        refused(&[&format!("{name}=/opt/a&b")], &[&format!("{name} has '&'")]);
+        refused(&[&format!("{name}=/opt/a&b")], &[&format!("{name} contains '&'")]);
         for path in ["", "opt", "/", "//", "/opt/../x", "/opt/.", "~/x"] {
             refused(&[&format!("{name}={path}")], &[&format!("{name} is '{path}'"), "below /"]);
         }

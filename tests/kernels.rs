@@ -143,7 +143,7 @@ fn every_service_is_served_in_each_way_or_refused_as_the_mode_says() {
                 } else {
                     "Landlock is incomplete ("
                 };
-                assert!(said.contains(&format!("will not serve: the sandbox layer {why}")), "{title}: {row}: {said}");
+                assert!(said.contains(&format!("refuses to serve: the sandbox layer {why}")), "{title}: {row}: {said}");
             }
         }
         let rows: Vec<_> = run.section("served").map(|(row, _)| row).collect();

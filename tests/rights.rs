@@ -157,7 +157,7 @@ fn full_refuses_what_strict_serves() {
         assert_eq!(code, Some(1), "{log}");
         let lacking = LACKING.replace(" (Landlock ABI 2)", ", Landlock ABI 2,");
         let refusal = format!(
-            "{name}: will not serve: the sandbox layer Landlock is incomplete ({lacking}); boot Linux 7.2 or newer, or start \
+            "{name}: refuses to serve: the sandbox layer Landlock is incomplete ({lacking}); boot Linux 7.2 or newer, or start \
              with --sandbox strict\n"
         );
         assert_eq!(log, refusal);
@@ -185,13 +185,13 @@ fn the_reason_for_a_missing_landlock_is_logged_with_the_next_step() {
             "landlock",
             "this kernel has no Landlock, being older than 5.13 or built without it, or a filter outside of the program hides it",
             format!(
-                "use a newer kernel, with CONFIG_SECURITY_LANDLOCK=y, or have that filter allow {calls} ({filters})"
+                "use a newer kernel with CONFIG_SECURITY_LANDLOCK=y, or have that filter allow {calls} ({filters})"
             ),
         ),
         (
             "disabled",
             "this kernel's Landlock was not enabled at boot",
-            "add landlock to lsm= on the kernel's command line (/sys/kernel/security/lsm is the list), and boot again"
+            "add landlock to lsm= on the kernel's command line (/sys/kernel/security/lsm is the list), and reboot"
                 .to_owned(),
         ),
         (
@@ -202,7 +202,7 @@ fn the_reason_for_a_missing_landlock_is_logged_with_the_next_step() {
     ] {
         for name in ["echo", "lunchd"] {
             let (code, log) = daemon(kernel, name, &[]).whole_log();
-            let missing = format!("{name}: will not serve: the sandbox layer Landlock is missing ({reason})");
+            let missing = format!("{name}: refuses to serve: the sandbox layer Landlock is missing ({reason})");
             assert_eq!(code, Some(1), "{log}");
             assert_eq!(log, format!("{missing}; {way_out}, or start with --sandbox best-effort\n"));
             let mut process = daemon(kernel, name, &["--sandbox", "best-effort"]);
@@ -214,7 +214,7 @@ fn the_reason_for_a_missing_landlock_is_logged_with_the_next_step() {
     let (_, log) = daemon("seccomp", "echo", &[]).whole_log();
     assert!(log.contains("; use a kernel with CONFIG_SECCOMP_FILTER=y, or start with --sandbox best-effort"), "{log}");
     let (_, log) = daemon("no-seccomp", "echo", &[]).whole_log();
-    let way_out = format!("have the filter that forbids it, a container's perhaps, allow seccomp ({filters})");
+    let way_out = format!("have the filter that forbids it, perhaps that of a container, allow seccomp ({filters})");
     assert!(log.contains(&way_out), "{log}");
     // With neither, the log does not claim that the other one forbids it.
     let mut command = Command::new(helper("old_kernel"));
@@ -284,7 +284,7 @@ fn the_doctor_names_what_landlock_cannot_forbid() {
     let json: serde_json::Value = serde_json::from_str(&doctor("landlock", &["--json"])).unwrap();
     assert_eq!(json["landlock"], serde_json::json!({ "abi": 0, "missing": all }));
     let text = doctor("abi-2", &[]);
-    assert!(text.contains(&format!("every layer of the lock-down is there; {LACKING}; seccomp does\n")), "{text}");
+    assert!(text.contains(&format!("every layer of the lock-down is available; {LACKING}; seccomp does\n")), "{text}");
     for (kernel, words) in [
         ("disabled", "do: add landlock to lsm= on the kernel's command line"),
         ("forbidden", "do: have that filter allow landlock_create_ruleset"),

@@ -351,7 +351,7 @@ fn every_service_refuses_an_old_kernel_or_says_what_it_lacks() {
                 };
                 let (mut client, mut process) = start("strict");
                 let (code, log) = process.log();
-                let refusal = format!("{name}: will not serve: the sandbox layer {} is missing", missing[0].1);
+                let refusal = format!("{name}: refuses to serve: the sandbox layer {} is missing", missing[0].1);
                 assert_eq!(code, Some(1), "{log}");
                 assert!(log.starts_with(&refusal) && log.lines().count() == 1, "{log}");
                 let mut nothing = Vec::new();

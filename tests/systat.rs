@@ -113,11 +113,25 @@ fn without_logind_the_active_users_come_from_utmp() {
         process.log(),
         (
             Some(1),
-            "systat: cannot tell who is active: neither /run/systemd/sessions nor /run/utmp is there; show one to the unit, \
+            "systat: cannot list the active users: neither /run/systemd/sessions nor /run/utmp exists; show one to the unit, \
              or use --text FILE\n"
                 .to_owned()
         )
     );
+}
+
+#[test]
+fn a_directory_instead_of_a_text_is_named_with_the_next_step() {
+    let (code, log) = Process::start(
+        Command::new(program("systat"))
+            .args(["--text", "/etc"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped()),
+    )
+    .log();
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.starts_with("systat: cannot read the text in /etc: it is not a regular file; name a file"), "{log}");
 }
 
 #[test]

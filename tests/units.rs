@@ -34,33 +34,30 @@ fn an_error_is_one_sentence_with_the_next_step() {
         let path = path.to_owned();
         refused(&[&["--program", &path], &finger[..]].concat(), words);
     };
-    program("finger", &["'finger' is no absolute path"]);
-    program("/usr/local/../finger", &["no absolute path"]);
-    program("/usr/local/./finger", &["no absolute path"]);
-    program("/", &["no absolute path"]);
-    program("/usr/local/fin ger", &["'/usr/local/fin ger' has a character", "choose a path of letters"]);
-    program("/usr/local/fin%ger", &["has a character"]);
+    program("finger", &["'finger' is not an absolute path"]);
+    program("/usr/local/../finger", &["not an absolute path"]);
+    program("/usr/local/./finger", &["not an absolute path"]);
+    program("/", &["not an absolute path"]);
+    program("/usr/local/fin ger", &["'/usr/local/fin ger' contains a character", "choose a path of letters"]);
+    program("/usr/local/fin%ger", &["contains a character"]);
     program("/usr/no/such/program", &["/usr/no/such/program cannot be found", "--force"]);
-    program("/home/me/finger", &["the units hide /home", "keep it elsewhere"]);
-    program("/etc/passwd", &["/etc/passwd may not be executed", "chmod"]);
-    program("/bin/sh", &["/bin/sh is linked dynamically", "statically"]);
-    program("/usr/bin/ldd", &["/usr/bin/ldd is no ELF program"]);
+    program("/home/me/finger", &["the units hide /home", "move it elsewhere"]);
+    program("/etc/passwd", &["/etc/passwd is not executable", "chmod"]);
+    program("/bin/sh", &["/bin/sh is dynamically linked", "statically"]);
+    program("/usr/bin/ldd", &["/usr/bin/ldd is not an ELF program"]);
 
     let mistake = |options: &[&str], words: &[&str]| refused(&[&["--program", STATIC], options].concat(), words);
     for name in ["", "a b", "a/b", "a@b", "-a", ".a", "a%b", "a\\x2db", "ü", &"a".repeat(101)] {
         // `--name=`, so that a value with a leading `-` is a name.
-        mistake(&[&format!("--name={name}"), "--port", "79"], &["is no name for units", "letters, digits"]);
+        mistake(&[&format!("--name={name}"), "--port", "79"], &["is not a valid name for units", "letters, digits"]);
     }
-    mistake(&["--name", "echo", "--port", "7"], &["echo.socket is a unit of small-services itself"]);
-    mistake(&["--name", "lunchd-http", "--port", "79"], &["lunchd-http.socket is a unit of small-services itself"]);
-    mistake(&["--name", "finger", "--port", "17"], &["port 17 is that of fortune.socket"]);
+    mistake(&["--name", "echo", "--port", "7"], &["echo.socket is a unit of small-services"]);
+    mistake(&["--name", "lunchd-http", "--port", "79"], &["lunchd-http.socket is a unit of small-services"]);
+    mistake(&["--name", "finger", "--port", "17"], &["port 17 belongs to fortune.socket"]);
     mistake(&["--name", "finger", "--port", "0"], &["'--port <PORT>'"]);
-    mistake(
-        &[&finger[..], &["--udp", "--mode", "connection"]].concat(),
-        &["--udp takes one service for all connections"],
-    );
-    mistake(&[&finger[..], &["--show", "plans"]].concat(), &["'plans' is no absolute path"]);
-    mistake(&[&finger[..], &["--show", "/no/such/plans"]].concat(), &["/no/such/plans cannot be found"]);
+    mistake(&[&finger[..], &["--udp", "--mode", "connection"]].concat(), &["--udp requires the daemon"]);
+    mistake(&[&finger[..], &["--show", "plans"]].concat(), &["'plans' is not an absolute path"]);
+    mistake(&[&finger[..], &["--show", "/no/such/plans"]].concat(), &["cannot find /no/such/plans"]);
     mistake(&[&finger[..], &["--description", "two\nlines"]].concat(), &["control character"]);
     mistake(&[&finger[..], &["--", "an\x1bargument"]].concat(), &["control character"]);
     mistake(&[&finger[..], &["--directory", "/no/such/folder"]].concat(), &["cannot write /no/such/folder/finger"]);
@@ -96,15 +93,15 @@ fn units_are_printed_or_written_and_replace_nothing_unasked() {
     own(&["--directory", &path]);
     let before = fs::read_to_string(folder.path().join("finger.socket")).unwrap();
     let other = ["--program", STATIC, "--name", "finger", "--port", "1079", "--directory", &path];
-    refused(&other, &["finger.socket is there already", "--force"]);
+    refused(&other, &["finger.socket already exists", "--force"]);
     fs::remove_file(folder.path().join("finger.socket")).unwrap();
-    refused(&other, &["is there already", "--force"]);
+    refused(&other, &["already exists", "--force"]);
     assert!(!folder.path().join("finger.socket").exists());
     own(&["--directory", &path, "--force"]);
     assert_eq!(fs::read_to_string(folder.path().join("finger.socket")).unwrap(), before);
     // The port of another unit.
     let thief = ["--program", STATIC, "--name", "thief", "--port", "79", "--directory", &path];
-    refused(&thief, &["listens on port 79 already", "finger"]);
+    refused(&thief, &["already listens on port 79", "finger"]);
     // For a package, whose program does not exist yet.
     let output =
         units(&["--program", "/usr/libexec/later", "--name", "later", "--port", "4000", "--force", "--mode", "daemon"]);
@@ -164,7 +161,7 @@ fn any_program_is_served_from_its_units() {
     machine.shell("systemctl disable talk.socket finger.socket 2>&1");
     let doctor = format!("{} doctor", tool.display());
     let said = machine.shell(&doctor);
-    for word in ["finger-daemon.socket", "talk@.service", "did not ask", "All is well"] {
+    for word in ["finger-daemon.socket", "talk@.service", "did not check the answer", "All is well"] {
         assert!(said.contains(word), "no {word:?} in {said}");
     }
     machine.shell("mv /usr/local/libexec/finger /usr/local/libexec/gone && systemctl stop finger-daemon.service");
@@ -175,6 +172,6 @@ fn any_program_is_served_from_its_units() {
         "! {} units --program /usr/local/libexec/talk --name dbus --port 99 --directory /etc/systemd/system 2>&1",
         tool.display()
     ));
-    assert!(refused.contains("dbus.socket is a unit already, in /usr/lib/systemd/system"), "{refused}");
+    assert!(refused.contains("the unit dbus.socket already exists in /usr/lib/systemd/system"), "{refused}");
     machine.shell("! test -e /etc/systemd/system/dbus.socket");
 }

@@ -433,7 +433,7 @@ fn an_unusable_certificate_is_one_sentence_and_no_socket_is_bound() {
     };
     mistake("missing.pem", "good.key", "missing.pem", "No such file");
     mistake("good.pem", "missing.key", "missing.key", "No such file");
-    mistake("", "good.key", "", "it is no regular file");
+    mistake("", "good.key", "", "it is not a regular file");
     mistake("good.pem", "other.key", "other.key", "does not belong to the certificate");
     mistake("good.pem", "short.key", "short.key", "RSA key of 2,048 to");
     mistake("short.pem", "short.key", "short.key", "RSA key of 2,048 to");
@@ -506,9 +506,9 @@ fn an_error_in_the_fortunes_is_one_sentence_and_no_socket_is_bound() {
     for (fortunes, code, words) in [
         (vec![missing.as_str()], 1, "cannot read"),
         (vec![&lengthy], 1, "no fortune to send in"),
-        (vec!["200%", &lengthy], 1, "200% is no percentage"),
+        (vec!["200%", &lengthy], 1, "200% is not a percentage"),
         (vec!["--daily", "--zone", "Nowhere"], 1, "the time zone --zone=Nowhere cannot be used"),
-        (vec!["-m", "x"], 1, "-f, -m, -c and -w are for a terminal"),
+        (vec!["-m", "x"], 1, "-f, -m, -c and -w are for printing"),
         (vec!["--bad"], 2, "after --fortunes: unexpected argument '--bad' found; see `qotd --help`"),
         (vec![&lengthy, "--sandbox", "off"], 2, "put lunchd's own options before --fortunes"),
     ] {

@@ -461,10 +461,10 @@ fn directories_that_stay_readable_with_other_files_are_logged() {
     assert_eq!(warnings(), [""; 0]);
     own.file("another.key", "secret");
     let warnings = warnings();
-    assert!(warnings.len() == 1 && warnings[0].contains("so another.key too; move"), "{warnings:?}");
+    assert!(warnings.len() == 1 && warnings[0].contains("including another.key; move"), "{warnings:?}");
     // The test may not write into the root directory.
     let log = start(&["--fortunes", "/", own.file("cookies", "one\n").to_str().unwrap()]).ended(1);
-    assert!(log.contains("will not serve") && log.contains("every file of the host"), "{log}");
+    assert!(log.contains("refuses to serve") && log.contains("every file of the host"), "{log}");
 }
 
 #[test]
@@ -609,7 +609,7 @@ fn it_refuses_an_old_kernel_or_says_what_it_lacks() {
             Lunchd::spawn(&mut command)
         };
         let log = start("strict").ended(1);
-        assert!(log.contains(&format!("will not serve: the sandbox layer {layer} is missing")), "{log}");
+        assert!(log.contains(&format!("refuses to serve: the sandbox layer {layer} is missing")), "{log}");
         let lunchd = start("best-effort");
         assert!(ask(&mut connected(lunchd.address("http"))));
         lunchd.wait_for(&format!("the sandbox layer {layer} is missing"));

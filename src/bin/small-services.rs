@@ -1,4 +1,4 @@
-//! What looks after the services.
+//! Tools for administrators of the services.
 fn main() -> std::process::ExitCode {
     small_services::tools::main()
 }

@@ -1,4 +1,4 @@
-//! What a client of this host gets.
+//! Connects to the services as a client of this host.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
@@ -11,12 +11,12 @@ use crate::services;
 use super::service::{Service, Socket};
 use super::{Findings, ports};
 
-/// How long a service may take to answer the doctor.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The timeout for an answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Socket {
-    /// A client's view, from this host, where that may connect. The first of its addresses where something is wrong will do.
-    pub(super) fn ask_for_an_answer(&self, service: &Service, findings: &mut Findings) {
+    /// Connects to each address of the socket, if this host may connect, and reports the first failure.
+    pub(super) fn examine_answers(&self, service: &Service, findings: &mut Findings) {
         let (deny, allow) = (self.unit.get("IPAddressDeny"), self.unit.get("IPAddressAllow"));
         if !deny.is_empty() && !allow.contains("127.0.0.0/8") {
             return;
@@ -24,38 +24,38 @@ impl Socket {
         let device = self.unit.get("BindToDevice");
         if !matches!(device, "" | "lo") {
             let text =
-                format!("only clients on {device} may connect (BindToDevice=); the doctor is none, and did not ask");
+                format!("only clients on {device} may connect (BindToDevice=), so the doctor did not check the answer");
             return findings.state(&self.name, text);
         }
         if !service.is_known {
-            return findings.state(&self.name, "the doctor does not know what it answers, and did not ask");
+            return findings.state(&self.name, "the doctor does not know its protocol, and did not check the answer");
         }
         let asked = SystemTime::now();
         for (address, kind) in self.unit.listens_on() {
             let Ok(address) = address.parse::<SocketAddr>() else { continue };
-            // FreeBind=: systemd listens there all the same.
+            // With FreeBind=, systemd listens on other addresses, too.
             if !ports::is_local(address.ip()) {
-                let text = format!("{} is no address of this host now, so nobody can connect to it", address.ip());
+                let text = format!("{} is currently not an address of this host, so nobody can connect", address.ip());
                 findings.state(&self.name, text);
                 continue;
             }
             let address = SocketAddr::new(reachable(address.ip()), address.port());
             let answer =
-                if kind == "Datagram" { ask(&service.name, address) } else { converse(&service.name, address) };
+                if kind == "Datagram" { query_udp(&service.name, address) } else { query_tcp(&service.name, address) };
             if let Err(error) = answer {
                 let protocol = if kind == "Datagram" { "udp" } else { "tcp" };
                 let advice = if error.kind() == ErrorKind::ConnectionRefused {
-                    // Its descriptors are gone, after an upgrade of its file for example.
-                    format!("`systemctl restart {}`", self.name)
+                    // systemd closed its descriptors, for example after a change of the unit's file.
+                    format!("run `systemctl restart {}`", self.name)
                 } else {
-                    format!("`journalctl -u '{}'` has the rest", self.starts.replace("@.", "@*."))
+                    format!("see `journalctl -u '{}'`", self.starts.replace("@.", "@*."))
                 };
                 return findings.problem(
                     Some(&self.name),
                     format!(
                         "a client of {protocol} {address} gets {}{}",
-                        unanswered(&error),
-                        self.last_words(Some(asked))
+                        failure(&error),
+                        self.last_message(Some(asked))
                     ),
                     advice,
                 );
@@ -64,11 +64,11 @@ impl Socket {
     }
 }
 
-/// Where a client on this host finds a service that listens on all addresses.
+/// The address for a client on this host, if the service listens on all addresses.
 fn reachable(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(v4) if v4.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        // IPv6 may be switched off; systemd's [::] takes IPv4 as well.
+        // IPv6 may be disabled; systemd's [::] also accepts IPv4.
         IpAddr::V6(v6) if v6.is_unspecified() && ports::is_local(Ipv6Addr::LOCALHOST.into()) => {
             Ipv6Addr::LOCALHOST.into()
         }
@@ -77,26 +77,32 @@ fn reachable(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// A service somewhere, by the name of its program or of lunchd's sockets.
+/// A check of one service, named by its program or by lunchd's sockets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Asked {
+pub(crate) struct Probe {
     name: String,
     address: SocketAddr,
 }
 
-impl Asked {
-    /// Asks it over TCP.
+impl Probe {
+    /// Connects over TCP, and checks the answer.
     ///
     /// # Errors
     ///
     /// If there is no answer, or a wrong one.
-    pub(crate) fn answers(&self) -> Result<(), String> {
+    pub(crate) fn run(&self) -> Result<(), String> {
         let Self { name, address } = self;
-        converse(name, *address).map_err(|error| format!("{name} at {address} gives {}", unanswered(&error)))
+        query_tcp(name, *address).map_err(|error| {
+            let port = address.port();
+            format!(
+                "{name} at {address} gives {}; `ss -lntp 'sport = :{port}'` shows what listens there",
+                failure(&error)
+            )
+        })
     }
 }
 
-impl FromStr for Asked {
+impl FromStr for Probe {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -104,7 +110,7 @@ impl FromStr for Asked {
         let (name, address) = text.split_once('=').unwrap_or_default();
         let known = programs.contains(&name).then(|| address.parse().ok()).flatten();
         let address = known.ok_or_else(|| {
-            format!("write a name, = and an address, such as qotd=127.0.0.1:17; names are {}", programs.join(", "))
+            format!("write NAME=IP:PORT, such as qotd=127.0.0.1:17; NAME is one of {}", programs.join(", "))
         })?;
         Ok(Self { name: name.to_owned(), address })
     }
@@ -113,42 +119,42 @@ impl FromStr for Asked {
 const QUESTION: &[u8] = b"small-services doctor\r\n";
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
-/// Talks to a service as its RFC says.
-fn converse(name: &str, address: SocketAddr) -> io::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    let mut connection = TcpStream::connect_timeout(&address, PATIENCE)?;
-    connection.set_write_timeout(Some(PATIENCE))?;
+/// Queries a service over TCP as its RFC says.
+fn query_tcp(name: &str, address: SocketAddr) -> io::Result<()> {
+    let deadline = Instant::now() + TIMEOUT;
+    let mut connection = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    connection.set_write_timeout(Some(TIMEOUT))?;
     match name {
         "echo" | "discard" => {
             connection.write_all(QUESTION)?;
             connection.shutdown(Shutdown::Write)?;
         }
         "lunchd-http" => connection.write_all(REQUEST)?,
-        // Of HTTPS this will do: whoever speaks TLS refuses it with an alert.
+        // Enough for HTTPS: a TLS server refuses it with an alert.
         "lunchd-https" => connection.write_all(&NO_CLIENT_HELLO)?,
         _ => {}
     }
     let mut answer = Vec::new();
     let mut piece = [0; 1024];
-    // Of chargen's, which never ends, the beginning will do.
+    // The beginning is enough: chargen's answer never ends.
     while answer.len() < piece.len() {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(late());
+            return Err(timed_out());
         }
         connection.set_read_timeout(Some(left))?;
         match connection.read(&mut piece) {
             Ok(0) => break,
             Ok(count) => answer.extend_from_slice(&piece[..count]),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(late()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(timed_out()),
             Err(error) => return Err(error),
         }
     }
-    right(name, &answer)
+    check_answer(name, &answer)
 }
 
-/// Asks for a datagram; a lost one is no fault, so more than once.
-fn ask(name: &str, address: SocketAddr) -> io::Result<()> {
+/// Queries a service over UDP, repeatedly since datagrams may be lost.
+fn query_udp(name: &str, address: SocketAddr) -> io::Result<()> {
     const ATTEMPTS: u32 = 3;
     if name == "discard" {
         return Ok(());
@@ -158,45 +164,45 @@ fn ask(name: &str, address: SocketAddr) -> io::Result<()> {
         0,
     ))?;
     client.connect(address)?;
-    client.set_read_timeout(Some(PATIENCE / ATTEMPTS))?;
+    client.set_read_timeout(Some(TIMEOUT / ATTEMPTS))?;
     let mut answer = [0; 1024];
     for _ in 0..ATTEMPTS {
         client.send(QUESTION)?;
         match client.recv(&mut answer) {
             Ok(count) if name == "chargen" && count == 0 => return Ok(()),
-            Ok(count) => return right(name, &answer[..count]),
+            Ok(count) => return check_answer(name, &answer[..count]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
     }
-    Err(late())
+    Err(timed_out())
 }
 
-/// What a client gets instead of an answer.
-fn unanswered(error: &io::Error) -> String {
+/// What a client gets instead of the right answer.
+fn failure(error: &io::Error) -> String {
     let what = if error.kind() == ErrorKind::InvalidData { "a wrong answer" } else { "no answer" };
     format!("{what}: {error}")
 }
 
-fn late() -> io::Error {
-    io::Error::other(format!("not within {} seconds", PATIENCE.as_secs()))
+fn timed_out() -> io::Error {
+    io::Error::other(format!("not within {} seconds", TIMEOUT.as_secs()))
 }
 
-/// The kind of a TLS record (RFC 8446, section 5.1).
+/// The type of a TLS record (RFC 8446, section 5.1).
 const TLS_ALERT: u8 = 21;
 /// A record with a handshake message that no client sends: an empty `ServerHello`.
 const NO_CLIENT_HELLO: [u8; 9] = [22, 3, 1, 0, 4, 2, 0, 0, 0];
 
-fn right(name: &str, answer: &[u8]) -> io::Result<()> {
+fn check_answer(name: &str, answer: &[u8]) -> io::Result<()> {
     let is_text = |text: &[u8]| text.iter().all(|octet| matches!(octet, b' '..=b'~' | b'\r' | b'\n' | b'\t' | 128..));
     let right = match name {
         "echo" => answer == QUESTION,
         "discard" => answer.is_empty(),
         "time" => <[u8; 4]>::try_from(answer).is_ok_and(is_now),
-        // A page, or the way to https.
+        // A page, or a redirect to https.
         "lunchd-http" => [&b"HTTP/1.1 200 "[..], b"HTTP/1.1 301 "].iter().any(|line| answer.starts_with(line)),
         "lunchd-https" => answer.first() == Some(&TLS_ALERT),
-        // It never ends.
+        // Its answer never ends.
         "chargen" => !answer.is_empty() && is_text(answer),
         _ => answer.ends_with(b"\r\n") && is_text(answer),
     };
@@ -207,7 +213,7 @@ fn right(name: &str, answer: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Whether a time of RFC 868 is that of this host's clock, but for a day.
+/// Whether a time of RFC 868 is within one day of this host's clock.
 fn is_now(seconds: [u8; 4]) -> bool {
     const DAY: u32 = 86_400;
     // Both wrap around.
@@ -220,12 +226,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_service_is_asked_by_its_name_and_address() {
-        let asked = "echo=[::1]:7".parse::<Asked>().expect("a service");
-        assert_eq!(asked, Asked { name: "echo".to_owned(), address: "[::1]:7".parse().expect("an address") });
+    fn a_probe_has_a_name_and_an_address() {
+        let probe = "echo=[::1]:7".parse::<Probe>().expect("a service");
+        assert_eq!(probe, Probe { name: "echo".to_owned(), address: "[::1]:7".parse().expect("an address") });
         for bad in ["", "echo", "echo=", "=127.0.0.1:7", "fortune=127.0.0.1:17", "echo=127.0.0.1", "echo=localhost:7"] {
-            let said = bad.parse::<Asked>().expect_err(bad);
-            assert!(said.contains("qotd=127.0.0.1:17; names are qotd, echo, "), "{said}");
+            let said = bad.parse::<Probe>().expect_err(bad);
+            assert!(said.contains("qotd=127.0.0.1:17; NAME is one of qotd, echo, "), "{said}");
         }
     }
 
@@ -243,7 +249,7 @@ mod tests {
             ("lunchd-http", b"HTTP/1.1 301 Moved Permanently\r\n"),
         ];
         for (name, answer) in rights {
-            right(name, answer).expect(name);
+            check_answer(name, answer).expect(name);
         }
         let wrongs: [(&str, &[u8]); 8] = [
             ("echo", b"else"),
@@ -256,8 +262,8 @@ mod tests {
             ("lunchd-http", b"HTTP/1.1 503 Service Unavailable\r\n"),
         ];
         for (name, answer) in wrongs {
-            assert_eq!(right(name, answer).expect_err(name).kind(), ErrorKind::InvalidData, "{name}");
+            assert_eq!(check_answer(name, answer).expect_err(name).kind(), ErrorKind::InvalidData, "{name}");
         }
-        assert!(unanswered(&right("qotd", b"").expect_err("nothing came")).starts_with("no answer: "));
+        assert!(failure(&check_answer("qotd", b"").expect_err("nothing came")).starts_with("no answer: "));
     }
 }

@@ -1,20 +1,20 @@
-//! The checks, in the order in which a person would look.
+//! The checks, in the order in which an administrator would proceed.
 
 use super::service::Service;
 use super::{Findings, host, processes, systemd};
 use crate::{services, units};
 
-/// lunchd's sockets by name, with their port. They start one service.
+/// lunchd's sockets, with their ports. They start the same service.
 const WEB: [(&str, u16); 2] = [("lunchd-http", 80), ("lunchd-https", 443)];
 
-/// Walks all checks.
+/// Runs all checks.
 pub(super) fn examine() -> Findings {
     let mut findings = Findings::default();
     if !systemd::is_running() {
         host::examine_kernel(true, &mut findings);
         processes::examine(&[], &mut findings);
-        let advice = "see inetd.conf, xinetd.d and tcpserver in share/small-services for other super-servers";
-        findings.problem(None, "systemd does not run it", advice);
+        let advice = "use inetd.conf, xinetd.d or tcpserver in share/small-services with another super-server";
+        findings.problem(None, "systemd does not run on this host", advice);
         return findings;
     }
     let small = services::all().map(|row| Service::ask(row.unit, row.port, true));
@@ -34,7 +34,11 @@ pub(super) fn examine() -> Findings {
         .flat_map(|service| &service.sockets)
         .any(|socket| socket.unit.is_active() || socket.unit.is_enabled())
     {
-        findings.problem(None, "no socket is enabled", "run, say, `systemctl enable --now fortune.socket`");
+        findings.problem(
+            None,
+            "no socket is enabled",
+            "enable one, for example with `systemctl enable --now fortune.socket`",
+        );
     }
     host::examine(&installed, &mut findings);
     let running = installed.iter().flat_map(|service| &service.sockets).filter(|socket| socket.is_meant_to_run());

@@ -1,4 +1,4 @@
-//! lunchd's certificate and its key.
+//! Checks lunchd's certificate and key.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -9,13 +9,13 @@ use super::Findings;
 use super::service::Socket;
 use super::systemd;
 
-/// What is not renewed by then needs somebody to look: some certificates last for six days only.
+/// A certificate that expires within this time should have been renewed. It is short because some are valid for only six days.
 const SOON: Duration = Duration::from_secs(48 * 3600);
 
 impl Socket {
-    /// The certificate and its key, as openssl sees them where there is one.
+    /// Checks the certificate and its key, with openssl if it is installed.
     pub(super) fn examine_credentials(&self, findings: &mut Findings) {
-        // HTTP alone needs none.
+        // HTTP alone needs no certificate.
         if self.unit.get("FileDescriptorName") == "http" && !Path::new(systemd::IDENTITY).exists() {
             return;
         }
@@ -25,14 +25,14 @@ impl Socket {
         let again = format!("then `systemctl {again} {}`", self.starts);
         for path in files.values() {
             if let Err(error) = fs::metadata(path) {
-                // Only root may look into a directory with keys.
+                // Only root may read a directory with keys.
                 if error.kind() == ErrorKind::PermissionDenied {
                     return;
                 }
                 findings.problem(
                     Some(&self.starts),
-                    format!("{path}, which it is to serve https with, cannot be read: {error}"),
-                    format!("put it there, or a link to it; {again}"),
+                    format!("cannot read {path}, which it needs for https: {error}"),
+                    format!("put the file or a link to it there; {again}"),
                 );
                 return;
             }
@@ -46,7 +46,7 @@ impl Socket {
             let until = openssl("x509 -noout -enddate", certificate).trim().replace("notAfter=", "");
             findings.problem(
                 Some(&self.starts),
-                format!("its certificate {certificate} is not valid after {until}"),
+                format!("its certificate {certificate} expires on {until}"),
                 format!("renew it, {again}"),
             );
         }
@@ -55,17 +55,17 @@ impl Socket {
             text.lines().filter_map(|line| line.trim().strip_prefix(key)).any(|value| value.trim().starts_with(word))
         };
         let refused = if ["ED25519", "ED448"].iter().any(|curve| says("Public Key Algorithm:", curve)) {
-            Some("make a key with P-256, and ask for a certificate for it")
+            Some("create a P-256 key, and request a certificate for it")
         } else if ["ED25519", "ED448"].iter().any(|curve| says("Signature Algorithm:", curve)) {
-            Some("have it signed by an authority whose own key is ECDSA or RSA")
+            Some("request one from an authority with an ECDSA or RSA key")
         } else {
             let unnamed = !text.is_empty() && !text.contains("Subject Alternative Name");
-            unnamed.then_some("ask for one with the host's name as subjectAltName")
+            unnamed.then_some("request one with the host's name as subjectAltName")
         };
         if let Some(advice) = refused {
             findings.problem(
                 Some(&self.starts),
-                format!("no browser opens a page with its certificate {certificate}"),
+                format!("browsers refuse its certificate {certificate}"),
                 format!("{advice}; {again}"),
             );
         }
@@ -74,7 +74,7 @@ impl Socket {
             findings.problem(
                 Some(&self.starts),
                 format!("the key {key} does not belong to the certificate {certificate}"),
-                format!("put the two there that were made for each other, {again}"),
+                format!("install a key and a certificate that belong together, {again}"),
             );
         }
     }

@@ -1,4 +1,4 @@
-//! The host: what every unit needs of it.
+//! Checks what all units need of the host.
 
 use std::env;
 use std::fs;
@@ -10,12 +10,12 @@ use super::service::{Service, Socket};
 use super::{Findings, systemd};
 use crate::runtime::sandbox::shortfall;
 
-/// The oldest systemd that has all that the units ask for.
+/// The oldest systemd with everything that the units require.
 const SYSTEMD: u32 = 249;
-/// The versions that there are drop-ins for, in `units`: `make install` puts in those that the host's systemd knows.
+/// The versions of systemd with drop-ins in `units`. `make install` installs those up to the host's version.
 const STEPS: &[u32] = &[257];
 
-/// Walks the checks of the host.
+/// Checks the host.
 pub(super) fn examine(services: &[&Service], findings: &mut Findings) {
     if let Some(version) = systemd::version() {
         examine_version(version, services, findings);
@@ -29,8 +29,8 @@ pub(super) fn examine(services: &[&Service], findings: &mut Findings) {
             let kernel = Rights::all().kernel();
             findings.problem(
                 Some(&socket.starts),
-                format!("it is started with --sandbox full, and {shortfall}"),
-                format!("boot Linux {kernel} or newer, or have it start with --sandbox strict"),
+                format!("it is started with --sandbox full, but {shortfall}"),
+                format!("boot Linux {kernel} or newer, or start it with --sandbox strict"),
             );
         }
     }
@@ -38,9 +38,9 @@ pub(super) fn examine(services: &[&Service], findings: &mut Findings) {
     if may_mount(&manager) == Some(false) {
         findings.problem(
             None,
-            "its systemd has no CAP_SYS_ADMIN, that of a container as a rule, and can start no unit that asks for namespaces \
-             (225/NETWORK, 226/NAMESPACE)",
-            "give the container that capability, or serve without units: with --listen, or by an image of one program \
+            "its systemd lacks CAP_SYS_ADMIN, usually because it runs in a container, and cannot start units that require \
+             namespaces (225/NETWORK, 226/NAMESPACE)",
+            "give the container this capability, or serve without units: with --listen, or with the image of one program \
              (docs/operating.md)",
         );
     }
@@ -50,9 +50,9 @@ pub(super) fn examine(services: &[&Service], findings: &mut Findings) {
         for socket in wanting {
             findings.problem(
                 Some(&socket.starts),
-                "user.max_user_namespaces is 0 on this host, and PrivateUsers=yes needs one (217/USER)",
+                "user.max_user_namespaces is 0 on this host, but PrivateUsers=yes requires a namespace (217/USER)",
                 format!(
-                    "`systemctl edit {}`, and set PrivateUsers=no in [Service]; or raise that limit (sysctl)",
+                    "run `systemctl edit {}`, and set PrivateUsers=no in [Service]; or raise that limit (sysctl)",
                     socket.starts
                 ),
             );
@@ -60,14 +60,14 @@ pub(super) fn examine(services: &[&Service], findings: &mut Findings) {
     }
 }
 
-/// Whether the units are for this systemd: the newest version that their drop-ins are for is neither older nor newer.
+/// Checks that the units fit this systemd: their drop-ins must be neither for older versions only, nor for a newer one.
 fn examine_version(version: u32, services: &[&Service], findings: &mut Findings) {
     if version < SYSTEMD {
-        let text = format!("its systemd {version} is older than the {SYSTEMD} that the units are for");
-        findings.problem(None, text, "use an inetd, xinetd or tcpserver there (share/small-services), or --listen");
+        let text = format!("its systemd {version} is older than {SYSTEMD}, which the units require");
+        findings.problem(None, text, "use inetd, xinetd or tcpserver (share/small-services), or --listen");
     }
     let sockets = services.iter().flat_map(|service| &service.sockets);
-    // Packages are for all systemds, and have none.
+    // Packages are for all versions of systemd, and have no drop-ins.
     let own: Vec<_> = sockets.filter(|it| !it.started.get("FragmentPath").starts_with("/usr/lib/")).collect();
     if own.is_empty() {
         return;
@@ -77,7 +77,7 @@ fn examine_version(version: u32, services: &[&Service], findings: &mut Findings)
     let installed = paths.flat_map(str::split_whitespace).filter_map(step_of).max();
     match (installed, known) {
         (Some(step), _) if step > version => {
-            let text = format!("the units have drop-ins for systemd {step}, and this is {version}");
+            let text = format!("the units have drop-ins for systemd {step}, but this is {version}");
             findings.problem(None, text, "run `make install` again");
         }
         (installed, Some(step)) if installed < Some(step) => {
@@ -87,26 +87,26 @@ fn examine_version(version: u32, services: &[&Service], findings: &mut Findings)
     }
 }
 
-/// The version that a drop-in of ours is for.
+/// The version of systemd that a drop-in of `make install` is for.
 fn step_of(path: &str) -> Option<u32> {
     path.rsplit_once("/10-systemd-")?.1.strip_suffix(".conf")?.parse().ok()
 }
 
-/// What it does where the kernel lacks a layer.
+/// The mode of the sandbox that a service is started with.
 fn mode(socket: &Socket) -> &str {
     socket.started.option("--sandbox").unwrap_or("strict")
 }
 
-/// Whether a process may mount anything, by its status in /proc: whether its capabilities are bounded to fewer.
+/// Whether a process may mount file systems: whether its status in /proc has `CAP_SYS_ADMIN` in the bounding set.
 fn may_mount(status: &str) -> Option<bool> {
     const CAP_SYS_ADMIN: u32 = 21;
     let bound = status.lines().find_map(|line| line.strip_prefix("CapBnd:"))?;
     Some(u64::from_str_radix(bound.trim(), 16).ok()? >> CAP_SYS_ADMIN & 1 == 1)
 }
 
-/// Whether the kernel has every layer of the lock-down: the qotd beside this program tries, as a filter. It is `demanded` where any
-/// service is told to serve with all of them only. What the kernel's Landlock cannot forbid is named as well: where each
-/// connection has a process, none of them logs it.
+/// Checks that the kernel has every layer of the lock-down, by running the qotd beside this program as a filter. A missing
+/// layer is a problem if it is `demanded`: if any service requires all layers. Also reports what the kernel's Landlock cannot
+/// forbid, which per-connection processes do not log.
 pub(super) fn examine_kernel(demanded: bool, findings: &mut Findings) {
     let landlock = Landlock::of_kernel().unwrap_or(Landlock { abi: 0, missing: Rights::all() });
     findings.landlock = Some(landlock);
@@ -122,22 +122,22 @@ pub(super) fn examine_kernel(demanded: bool, findings: &mut Findings) {
                 Some(shortfall) => format!("{shortfall}; seccomp does"),
                 None => format!("Landlock (ABI {}) with every right", landlock.abi),
             };
-            findings.state("kernel", format!("every layer of the lock-down is there; {rights}"));
+            findings.state("kernel", format!("every layer of the lock-down is available; {rights}"));
         }
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
             let text =
                 if said.is_empty() { format!("{} ended with {}", program.display(), output.status) } else { said };
             if demanded {
-                // A program that refuses says what to do.
-                let (text, advice) = text.split_once("; ").unwrap_or((&text, "run it by hand, and see what it says"));
+                // The message of a program that refuses includes the next step.
+                let (text, advice) = text.split_once("; ").unwrap_or((&text, "run it by hand, and read its messages"));
                 findings.problem(None, text, advice);
             } else {
-                findings.state("kernel", format!("{text}; --sandbox best-effort serves all the same"));
+                findings.state("kernel", format!("{text}; --sandbox best-effort serves nevertheless"));
             }
         }
         Err(error) => {
-            let text = format!("{} cannot be run: {error}", program.display());
+            let text = format!("cannot run {}: {error}", program.display());
             findings.problem(None, text, "run `make install` again");
         }
     }

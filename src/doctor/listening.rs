@@ -1,4 +1,4 @@
-//! Why a socket does not listen, or no client reaches it.
+//! Finds why a socket does not listen, or why clients cannot reach it.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -8,19 +8,19 @@ use super::service::{Service, Socket};
 use super::{Findings, ports, systemd};
 
 impl Socket {
-    /// Why it does not listen, if it does not.
+    /// Finds why the socket does not listen.
     pub(super) fn examine_state(&self, service: &Service, findings: &mut Findings) {
         let (name, unit) = (self.name.as_str(), &self.unit);
-        let again = format!("`systemctl reset-failed {name}`, then `systemctl start {name}`");
+        let again = format!("run `systemctl reset-failed {name}`, then `systemctl start {name}`");
         if unit.get("Result").ends_with("-limit-hit") {
             findings.problem(
                 Some(name),
                 format!("it failed on a limit ({}), and the port stays closed", unit.get("Result")),
                 match unit.get("Result") {
                     "start-limit-hit" => {
-                        format!("set StartLimitIntervalSec=0 in [Unit], as the shipped unit does; {again}")
+                        format!("set StartLimitIntervalSec=0 in [Unit], as in the shipped unit; {again}")
                     }
-                    _ => format!("set TriggerLimitIntervalSec=0, as the shipped unit does; {again}"),
+                    _ => format!("set TriggerLimitIntervalSec=0, as in the shipped unit; {again}"),
                 },
             );
             return;
@@ -31,7 +31,7 @@ impl Socket {
                     findings.problem(
                         Some(name),
                         format!("datagrams to udp port {} at {at} go to {by}", service.port),
-                        format!("stop that program, then `systemctl restart {name}`"),
+                        format!("stop that program, then run `systemctl restart {name}`"),
                     );
                 }
             }
@@ -43,7 +43,7 @@ impl Socket {
             if let Some(address) = absent {
                 findings.problem(
                     Some(name),
-                    format!("{} is no address of this host", address.ip()),
+                    format!("{} is not an address of this host", address.ip()),
                     "correct ListenStream= or ListenDatagram=, set FreeBind=yes, or add the address",
                 );
                 return;
@@ -56,11 +56,11 @@ impl Socket {
                     by
                 };
                 let ours = service.sockets.iter().any(|other| other.unit.is_active());
-                // The other socket of the same service has it: that is how it should be.
+                // It is no problem if the other socket of the same service has the port.
                 if !ours || unit.get("ActiveState") == "failed" {
                     findings.problem(
                         Some(name),
-                        format!("{protocol} port {port} is taken by {by}"),
+                        format!("{protocol} port {port} is used by {by}"),
                         format!("stop that program; {again}"),
                     );
                 }
@@ -71,35 +71,36 @@ impl Socket {
             findings.problem(
                 Some(name),
                 format!(
-                    "it is enabled, but {}, while {} runs: it has to be there first",
+                    "it is enabled, but {}, while {} runs: the socket must start first",
                     unit.get("ActiveState"),
                     self.starts
                 ),
-                format!("`systemctl stop {}`, then `systemctl start {name}`", self.starts),
+                format!("run `systemctl stop {}`, then `systemctl start {name}`", self.starts),
             );
             return;
         }
         let reason = match (unit.get("ActiveState"), unit.get("Result")) {
             ("failed", result) => {
-                let why = systemd::why_it_does_not_listen(name)
-                    .map_or_else(String::new, |why| format!("; systemd says: {why}"));
+                let why =
+                    systemd::listen_failure(name).map_or_else(String::new, |why| format!("; systemd says: {why}"));
                 format!("it failed ({result}), and the port stays closed{why}")
             }
             (state, _) => format!("it is enabled, but {state}"),
         };
         let advice = format!(
-            "{again}; if it fails again, `systemctl edit {name}`, LogLevelMax=info in [Socket], and `journalctl -u {name}` say why"
+            "{again}; if it fails again, set LogLevelMax=info in [Socket] with `systemctl edit {name}`, and see \
+             `journalctl -u {name}`"
         );
         findings.problem(Some(name), reason, advice);
     }
 
-    /// What stands between a client and the socket.
+    /// Finds what keeps clients from the socket.
     pub(super) fn examine_access(&self, findings: &mut Findings) {
         let (name, unit) = (self.name.as_str(), &self.unit);
         if unit.get("PrivateNetwork") == "yes" {
             findings.problem(
                 Some(name),
-                "PrivateNetwork=yes puts its sockets where no client is",
+                "PrivateNetwork=yes puts its sockets into a network without clients",
                 "remove PrivateNetwork= from the socket unit; it belongs to the service",
             );
         }
@@ -108,8 +109,8 @@ impl Socket {
         if denies_all && allow.is_empty() {
             findings.problem(
                 Some(name),
-                format!("IPAddressDeny={deny} keeps clients out, and there is no IPAddressAllow="),
-                format!("`systemctl edit {name}`, and add IPAddressAllow= with those who may connect"),
+                format!("IPAddressDeny={deny} keeps all clients out, and IPAddressAllow= is not set"),
+                format!("run `systemctl edit {name}`, and add IPAddressAllow= with the networks that may connect"),
             );
         } else if denies_all {
             findings.state(name, format!("only {allow} may connect (IPAddressAllow=)"));
@@ -117,13 +118,15 @@ impl Socket {
         for (path, _) in unit.listens_on().into_iter().filter(|(path, _)| path.starts_with('/')) {
             match fs::metadata(path) {
                 Err(error) if unit.is_active() => {
-                    let advice = format!("`systemctl restart {name}` makes it anew");
+                    let advice = format!("run `systemctl restart {name}`, which creates it again");
                     findings.problem(Some(name), format!("clients cannot find {path}: {error}"), advice);
                 }
                 Ok(file) if file.permissions().mode() & 0o022 == 0 => findings.problem(
                     Some(name),
-                    format!("nobody but the owner of {path} may connect (SocketMode={})", unit.get("SocketMode")),
-                    format!("`systemctl edit {name}`, and set SocketMode=0666, or SocketGroup= and SocketMode=0660"),
+                    format!("only the owner of {path} may connect (SocketMode={})", unit.get("SocketMode")),
+                    format!(
+                        "run `systemctl edit {name}`, and set SocketMode=0666, or SocketGroup= and SocketMode=0660"
+                    ),
                 ),
                 _ => {}
             }

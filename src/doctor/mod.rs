@@ -1,7 +1,7 @@
-//! `small-services doctor`: what is wrong with the services on this host, in plain words.
+//! `small-services doctor`: finds what is wrong with the services on this host.
 //!
-//! It asks systemd, the kernel and the services themselves, changes nothing, and runs under no lock-down: it is started by a
-//! person.
+//! It queries systemd, the kernel and the services themselves, and changes nothing. A person starts it, and it runs without a
+//! lock-down.
 
 mod answers;
 mod checks;
@@ -18,41 +18,41 @@ mod systemd;
 
 use std::process::ExitCode;
 
-pub(crate) use answers::Asked;
+pub(crate) use answers::Probe;
 use hunker::Landlock;
 use serde_json::json;
 
 use crate::log::one_line;
 
-/// What the checks found.
+/// The results of the checks.
 #[derive(Debug, Default)]
 struct Findings {
-    /// How things are, one line each.
+    /// The states of units and of the host, one line each.
     states: Vec<State>,
-    /// What is wrong.
+    /// The problems.
     problems: Vec<Problem>,
-    /// What the kernel can forbid: version 0 if it has none.
+    /// The kernel's Landlock; its ABI is 0 if it has none.
     landlock: Option<Landlock>,
 }
 
-/// How a unit is.
+/// The state of a unit.
 #[derive(Debug, PartialEq)]
 struct State {
     unit: String,
     text: String,
 }
 
-/// What is wrong, and what to do about it.
+/// A problem, and the next step.
 #[derive(Debug, PartialEq)]
 struct Problem {
-    /// The unit that it is about; the host if there is none.
+    /// The unit; `None` for the host.
     unit: Option<String>,
     text: String,
     advice: String,
 }
 
 impl Findings {
-    /// Each once: two sockets may start one service.
+    /// Adds a state, once: two sockets may start the same service.
     fn state(&mut self, unit: &str, text: impl Into<String>) {
         let state = State { unit: unit.to_owned(), text: text.into() };
         if !self.states.contains(&state) {
@@ -60,7 +60,7 @@ impl Findings {
         }
     }
 
-    /// Likewise.
+    /// Adds a problem, once.
     fn problem(&mut self, unit: Option<&str>, text: impl Into<String>, advice: impl Into<String>) {
         let problem = Problem { unit: unit.map(str::to_owned), text: text.into(), advice: advice.into() };
         if !self.problems.contains(&problem) {
@@ -68,7 +68,7 @@ impl Findings {
         }
     }
 
-    /// For a terminal: the name of a process that has a port is whatever its user likes, so nothing of a text steers it.
+    /// The report for a terminal. Control characters are escaped, since any user can choose the name of a process.
     fn for_people(&self) -> String {
         let width = self.states.iter().map(|state| state.unit.len()).max().unwrap_or(0);
         let mut lines: Vec<_> =
@@ -83,6 +83,7 @@ impl Findings {
         lines.join("\n") + "\n"
     }
 
+    /// The report as JSON.
     fn for_programs(&self) -> String {
         let states: Vec<_> = self.states.iter().map(|it| json!({ "unit": it.unit, "state": it.text })).collect();
         let problems: Vec<_> = self
@@ -99,8 +100,8 @@ impl Findings {
     }
 }
 
-/// What the doctor says of an answer of systemctl's or systemd-analyze's, or a table in /proc/net, whatever is in it.
-pub(crate) fn understood(text: &str) -> String {
+/// Parses any output of systemctl or systemd-analyze, or a table of /proc/net, and prints what it found; for fuzzing.
+pub(crate) fn summarize(text: &str) -> String {
     let mut findings = Findings::default();
     let unit = systemd::Unit::parse(text);
     for (address, kind) in unit.listens_on() {
@@ -118,7 +119,7 @@ pub(crate) fn understood(text: &str) -> String {
     findings.for_people()
 }
 
-/// Examines the host and prints what it found. The exit code is 0 if all is well, 1 if something is wrong.
+/// Runs all checks and prints the results. The exit code is 0 if all is well, 1 if there is a problem.
 pub(crate) fn run(json: bool) -> ExitCode {
     let findings = checks::examine();
     let text = if json { findings.for_programs() } else { findings.for_people() };

@@ -1,4 +1,4 @@
-//! Who has a port, by /proc/net (proc(5)).
+//! Finds the process that uses a port, in /proc/net (proc(5)).
 
 use std::fs;
 use std::net::{IpAddr, UdpSocket};
@@ -7,7 +7,7 @@ use std::path::Path;
 /// The TCP state of a listening socket.
 const LISTEN: &str = "0A";
 
-/// Whoever has a port open for clients, in words.
+/// The process that serves clients on a port, as text.
 pub(super) fn holder(port: u16, protocol: &str) -> Option<String> {
     let inode = [protocol, &format!("{protocol}6")].iter().find_map(|table| {
         let table = fs::read_to_string(format!("/proc/net/{table}")).ok()?;
@@ -16,17 +16,17 @@ pub(super) fn holder(port: u16, protocol: &str) -> Option<String> {
     Some(process_with(&inode).unwrap_or_else(|| "another program".to_owned()))
 }
 
-/// The UDP sockets with a port that neither systemd nor this process has, each with the address that it is bound to, in words.
+/// The UDP sockets with a port that belong neither to systemd nor to the service: the address and the process of each, as text.
 pub(super) fn others_with_udp(port: u16, service: &str) -> Vec<(String, String)> {
     let ours = |inode: &str| ["1", service].iter().any(|pid| has(&Path::new("/proc").join(pid), inode));
     let tables = ["udp", "udp6"].map(|table| fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default());
     let lines = tables.iter().flat_map(|table| table.lines().skip(1));
     let found = lines.filter_map(|line| Some((address_of(line)?, inode_of(line, port, "udp")?)));
-    // Who that is, only root can see.
+    // Only root can see the process.
     found.filter(|(_, inode)| !ours(inode)).filter_map(|(at, inode)| Some((at, process_with(&inode)?))).collect()
 }
 
-/// The address of a line, as the kernel writes it there.
+/// The local address of a line.
 fn address_of(line: &str) -> Option<String> {
     let (ip, _) = line.split_whitespace().nth(1)?.rsplit_once(':')?;
     let words = ip.as_bytes().chunks(8).map(|word| u32::from_str_radix(std::str::from_utf8(word).ok()?, 16).ok());
@@ -35,7 +35,7 @@ fn address_of(line: &str) -> Option<String> {
     v4.or_else(|_| <[u8; 16]>::try_from(octets.as_slice()).map(IpAddr::from)).ok().map(|ip| ip.to_string())
 }
 
-/// The socket of a line of /proc/net/{tcp,udp}, if it is open for clients on that port.
+/// The socket of a line of /proc/net/{tcp,udp}, if it serves clients on a port.
 pub(super) fn inode_of(line: &str, port: u16, protocol: &str) -> Option<String> {
     let fields: Vec<_> = line.split_whitespace().collect();
     let (local, state, inode) = (*fields.get(1)?, *fields.get(3)?, *fields.get(9)?);
@@ -63,7 +63,7 @@ fn has(process: &Path, inode: &str) -> bool {
     })
 }
 
-/// Whether an address is one of this host's.
+/// Whether an address belongs to this host.
 pub(super) fn is_local(address: IpAddr) -> bool {
     UdpSocket::bind((address, 0)).is_ok()
 }

@@ -1,4 +1,4 @@
-//! Processes that go on with a program that was replaced, whoever started them: a unit, an inetd, or somebody at a terminal.
+//! Finds processes that still run a replaced program, whether a unit, an inetd or a person started them.
 
 use std::env;
 use std::fs;
@@ -8,12 +8,12 @@ use super::Findings;
 use super::service::Service;
 use crate::services;
 
-/// The programs that are in no table.
+/// The programs that are not in the table.
 const MORE: [&str; 2] = ["fortune", "lunchd"];
-/// What the kernel adds to the name of a program whose file is gone (`/proc/PID/exe` in proc(5)).
+/// The suffix of a deleted program in `/proc/PID/exe` (proc(5)).
 const DELETED: &str = " (deleted)";
 
-/// Looks at all that this user may look at: as a rule, only root sees what a service runs.
+/// Checks all processes that this user can see; usually, only root sees the programs of services.
 pub(super) fn examine(services: &[Service], findings: &mut Findings) {
     let beside = env::current_exe().ok().and_then(|program| program.parent().map(Path::to_owned));
     let units: Vec<_> = services.iter().flat_map(|service| &service.sockets).collect();
@@ -31,12 +31,12 @@ pub(super) fn examine(services: &[Service], findings: &mut Findings) {
         let groups = fs::read_to_string(process.path().join("cgroup")).unwrap_or_default();
         let text = "a program that was replaced since it was started";
         match unit_of(&groups) {
-            // A connection's process ends by itself.
+            // A per-connection process ends by itself.
             Some(unit) if units.iter().any(|socket| is_instance(unit, &socket.starts)) => {}
             Some(unit) => findings.problem(
                 Some(unit),
                 format!("it runs {text}"),
-                format!("`systemctl restart {unit}`; a socket unit's sockets stay open meanwhile"),
+                format!("run `systemctl restart {unit}`; the sockets of its socket unit stay open"),
             ),
             None => {
                 let words = fs::read(process.path().join("cmdline")).unwrap_or_default();
@@ -44,21 +44,21 @@ pub(super) fn examine(services: &[Service], findings: &mut Findings) {
                 findings.problem(
                     None,
                     format!("process {pid}, `{line}`, runs {text}"),
-                    format!("`kill {pid}`, and start it again"),
+                    format!("run `kill {pid}`, and start it again"),
                 );
             }
         }
     }
 }
 
-/// The program that a process runs, if its file is gone.
+/// The program of a process, if its file was deleted.
 fn replaced(process: &Path) -> Option<PathBuf> {
     let program = fs::read_link(process.join("exe")).ok()?;
     program.to_str()?.strip_suffix(DELETED).map(PathBuf::from)
 }
 
-/// The service of the system's that a process belongs to, by its control groups (cgroups(7)): not that of a user's manager, and
-/// none outside of the container that this is.
+/// The system service of a process, from its control groups (cgroups(7)); not a service of a user's manager, nor one outside this
+/// container.
 fn unit_of(groups: &str) -> Option<&str> {
     let paths = groups.lines().filter_map(|line| line.splitn(3, ':').nth(2));
     let of_the_system = paths.filter(|path| !path.contains("/user@") && !path.starts_with("/../"));

@@ -1,15 +1,15 @@
-//! A service as its units have it, and what is wrong with these.
+//! A service with its units, and the checks of these.
 
 use super::systemd::{self, Unit};
 use super::{Findings, Problem, ports};
 
-/// What lunchd's sockets start.
+/// The service of lunchd's sockets.
 const LUNCHD: &str = "lunchd.service";
 
-/// One service: its socket units, and what they start. Only one of them can have the port.
+/// A service: its socket units, and the services that they start. Only one of the sockets can have the port.
 pub(super) struct Service {
     pub(super) name: String,
-    /// Whether it is known what it answers: it is no other program's, by `small-services units`.
+    /// Whether the doctor knows its protocol; `false` for other programs' units (`small-services units`).
     pub(super) is_known: bool,
     pub(super) port: u16,
     pub(super) sockets: Vec<Socket>,
@@ -19,9 +19,9 @@ pub(super) struct Service {
 pub(super) struct Socket {
     pub(super) name: String,
     pub(super) unit: Unit,
-    /// What it should start, by its `Accept=`.
+    /// The name of the service that it starts, according to its `Accept=`.
     pub(super) starts: String,
-    /// That unit; of a template, an instance that never was.
+    /// That service; for a template, an instance that does not exist.
     pub(super) started: Unit,
 }
 
@@ -44,15 +44,15 @@ impl Service {
         if let [one, all] = enabled[..] {
             findings.problem(
                 Some(&one.name),
-                format!("both it and {} are enabled, and only one of them can have the port", all.name),
-                format!("disable one of them, say `systemctl disable {}`", one.name),
+                format!("both it and {} are enabled, but only one of them can have the port", all.name),
+                format!("disable one of them, for example with `systemctl disable {}`", one.name),
             );
         }
     }
 }
 
 impl Socket {
-    /// Asks for a socket unit, and for the service that it names or else has its name.
+    /// Queries a socket unit and its service: `starts`, or the one with the socket's name.
     fn ask(name: &str, starts: Option<&str>) -> Self {
         let unit = Unit::show(&format!("{name}.socket"));
         let accept = unit.get("Accept") == "yes";
@@ -66,7 +66,7 @@ impl Socket {
         self.unit.is_enabled() || self.unit.is_active() || self.unit.get("ActiveState") == "failed"
     }
 
-    /// Socket and service side by side.
+    /// Adds the states of the socket and the service.
     fn show(&self, service: &Service, findings: &mut Findings) {
         let unit = &self.unit;
         let enabled = if unit.is_enabled() { "enabled" } else { "not enabled" };
@@ -76,7 +76,7 @@ impl Socket {
         let mut state = format!("{} ({}), {enabled}", unit.get("ActiveState"), unit.get("SubState"));
         let holder = ports::holder(service.port, "tcp");
         if let Some(holder) = holder.filter(|_| !service.sockets.iter().any(|socket| socket.unit.is_active())) {
-            state = format!("{state}, the port is taken by {holder}");
+            state = format!("{state}, the port is used by {holder}");
         }
         if unit.is_active() {
             let addresses: Vec<_> =
@@ -93,7 +93,7 @@ impl Socket {
                 "started for each connection".to_owned()
             } else {
                 let way = match self.starts.ends_with("-daemon.service").then(|| self.is_shared()) {
-                    Some(false) => ", a process for each connection",
+                    Some(false) => ", a process per connection",
                     Some(true) => ", one process for all connections",
                     None => "",
                 };
@@ -113,7 +113,7 @@ impl Socket {
         systemd::exposure(&self.instance())
     }
 
-    /// What it starts; of a template, an instance that never was.
+    /// The name of the service that it starts; for a template, of an instance that does not exist.
     pub(super) fn instance(&self) -> String {
         self.starts.replace("@.", "@doctor.")
     }
@@ -121,10 +121,10 @@ impl Socket {
     fn examine(&self, service: &Service, verified: &str, findings: &mut Findings) {
         let name = self.name.as_str();
         if !self.unit.is_loaded() {
-            // Masked is what somebody wanted.
+            // A masked unit is intentional.
             if self.unit.get("LoadState") != "masked" {
                 let text = format!("systemd cannot load it ({})", self.unit.get("LoadState"));
-                findings.problem(Some(name), text, format!("look at `systemd-analyze verify {name}`"));
+                findings.problem(Some(name), text, format!("see `systemd-analyze verify {name}`"));
             }
             return;
         }
@@ -139,21 +139,21 @@ impl Socket {
         if !self.started.exists() {
             findings.problem(
                 Some(name),
-                format!("Accept={} makes it start {}, which does not exist", self.unit.get("Accept"), self.starts),
-                "set Accept=yes for a template (NAME@.service) and Accept=no for one service (NAME.service)",
+                format!("with Accept={}, it starts {}, which does not exist", self.unit.get("Accept"), self.starts),
+                "set Accept=yes for a template (NAME@.service), or Accept=no for a single service (NAME.service)",
             );
         } else if !self.started.is_loaded() {
             findings.problem(
                 Some(name),
-                format!("{}, which it starts, cannot be loaded ({})", self.starts, self.started.get("LoadState")),
-                format!("`systemctl unmask {0}` if it is masked, else `systemd-analyze verify {0}`", self.starts),
+                format!("systemd cannot load {}, which it starts ({})", self.starts, self.started.get("LoadState")),
+                format!("run `systemctl unmask {0}` if it is masked, else `systemd-analyze verify {0}`", self.starts),
             );
         }
         self.examine_state(service, findings);
         self.examine_access(findings);
         let known = |problem: &Problem| problem.unit.as_ref().is_some_and(|it| *it == self.name || *it == self.starts);
         if self.unit.is_active() && !findings.problems.iter().any(known) {
-            self.ask_for_an_answer(service, findings);
+            self.examine_answers(service, findings);
         }
     }
 }

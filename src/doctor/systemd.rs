@@ -1,4 +1,4 @@
-//! What systemd says about units, by systemctl(1) and systemd-analyze(1).
+//! Queries systemd about units, with systemctl(1), systemd-analyze(1) and journalctl(1).
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -12,12 +12,12 @@ pub(super) struct Unit {
 }
 
 impl Unit {
-    /// Asks for a unit; one that does not exist has the `LoadState` `not-found`.
+    /// Queries a unit. If it does not exist, its `LoadState` is `not-found`.
     pub(super) fn show(name: &str) -> Self {
         Self::parse(&run("systemctl", &["show", "--no-pager", "--", name]).unwrap_or_default())
     }
 
-    /// What systemctl printed.
+    /// Parses the output of systemctl.
     pub(super) fn parse(output: &str) -> Self {
         let mut properties: HashMap<_, Vec<_>> = HashMap::new();
         for (key, value) in output.lines().filter_map(|line| line.split_once('=')) {
@@ -26,17 +26,17 @@ impl Unit {
         Self { properties }
     }
 
-    /// A property; empty if the unit has none of that name.
+    /// A property; empty if the unit does not have it.
     pub(super) fn get(&self, property: &str) -> &str {
         self.all(property).first().map_or("", String::as_str)
     }
 
-    /// A property that may be there several times.
+    /// All values of a property.
     pub(super) fn all(&self, property: &str) -> &[String] {
         self.properties.get(property).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether there is a file for it, be it one that cannot be loaded.
+    /// Whether it has a file, even one that cannot be loaded.
     pub(super) fn exists(&self) -> bool {
         self.get("LoadState") != "not-found"
     }
@@ -53,7 +53,7 @@ impl Unit {
         self.get("UnitFileState").starts_with("enabled")
     }
 
-    /// What starts it besides itself and its socket: `multi-user.target`, say.
+    /// The units that start it, such as `multi-user.target`.
     pub(super) fn wanted_by(&self) -> Vec<&str> {
         ["WantedBy", "RequiredBy"].iter().flat_map(|property| self.get(property).split_whitespace()).collect()
     }
@@ -70,20 +70,20 @@ impl Unit {
             .collect()
     }
 
-    /// The command line of `ExecStart=`, the program's name first.
+    /// The words of `ExecStart=`, the program first.
     pub(super) fn arguments(&self) -> Vec<&str> {
         let line = self.get("ExecStart").split_once("argv[]=").map_or("", |(_, rest)| rest);
         line.split_once(" ;").map_or("", |(line, _)| line).split(' ').collect()
     }
 
-    /// What an option on it is set to.
+    /// The value of an option in `ExecStart=`.
     pub(super) fn option(&self, name: &str) -> Option<&str> {
         let words = self.arguments();
         let at = words.iter().position(|word| word.split('=').next() == Some(name))?;
         words[at].split_once('=').map(|(_, value)| value).or_else(|| words.get(at + 1).copied())
     }
 
-    /// The lines of a report that are about one of its files.
+    /// The lines of a report about its files.
     pub(super) fn complaints<'a>(&self, report: &'a str) -> Vec<&'a str> {
         let files =
             [self.get("FragmentPath"), self.get("DropInPaths")].map(str::split_whitespace).into_iter().flatten();
@@ -103,20 +103,20 @@ pub(super) fn is_running() -> bool {
     sd_notify::booted().unwrap_or(false)
 }
 
-/// Its version.
+/// The version of systemd.
 pub(super) fn version() -> Option<u32> {
     run("systemctl", &["--version"])?.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// What `systemd-analyze verify` says of the files of these units; not whether their manual pages are there.
+/// The output of `systemd-analyze verify` for these units, without checks of their manual pages.
 pub(super) fn verify(names: &[String]) -> String {
     let arguments: Vec<_> =
         ["verify", "--man=no", "--no-pager", "--"].into_iter().chain(names.iter().map(String::as_str)).collect();
     run_for(Printed::Errors, "systemd-analyze", &arguments).unwrap_or_default()
 }
 
-/// What a unit's processes said last, or systemd about them.
-pub(super) fn last_words(unit: &str, since: Option<SystemTime>) -> Option<String> {
+/// The last message of a unit's processes, or else systemd's last message about them.
+pub(super) fn last_message(unit: &str, since: Option<SystemTime>) -> Option<String> {
     run("journalctl", &["--sync"]);
     let since = since.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
     let since = since.map_or_else(|| "--boot".to_owned(), |time| format!("--since=@{}", time.as_secs()));
@@ -133,9 +133,9 @@ pub(super) fn last_words(unit: &str, since: Option<SystemTime>) -> Option<String
     })
 }
 
-/// Why a socket unit does not listen, in the words of systemd's process that tried to open it. That is gone so soon that journald
-/// cannot always tell whose it was.
-pub(super) fn why_it_does_not_listen(unit: &str) -> Option<String> {
+/// Why a socket unit does not listen: the message of systemd's process that tried to open it. This process ends so soon that
+/// journald cannot always attribute the message to the unit.
+pub(super) fn listen_failure(unit: &str) -> Option<String> {
     run("journalctl", &["--sync"]);
     let about = format!("UNIT={unit}");
     let lines =
@@ -143,7 +143,7 @@ pub(super) fn why_it_does_not_listen(unit: &str) -> Option<String> {
     lines.lines().rev().find(|line| line.contains(": Failed to create")).map(str::to_owned)
 }
 
-/// Where lunchd.service copies its certificate and key from.
+/// The directory from which lunchd.service copies its certificate and key.
 pub(super) const IDENTITY: &str = "/etc/lunchd";
 
 /// The exposure that `systemd-analyze security` computes, from 0.0 to 10.0.
@@ -151,14 +151,14 @@ pub(super) fn exposure(unit: &str) -> Option<f64> {
     exposure_in(&run("systemd-analyze", &["security", "--no-pager", "--", unit])?)
 }
 
-/// The exposure that is in its report.
+/// The exposure in a report of `systemd-analyze security`.
 pub(super) fn exposure_in(report: &str) -> Option<f64> {
     let (_, level) = report.rsplit_once("Overall exposure level for ")?;
     level.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Where lunchd's certificate and key are, by these names: what the unit copies, or what a drop-in has systemd hand over
-/// (`LoadCredential=`). `systemctl show` does not have the latter.
+/// The paths of lunchd's certificate and key, by name: the files that the unit copies, or those of a drop-in with
+/// `LoadCredential=`, which `systemctl show` does not print.
 pub(super) fn identity(service: &str) -> BTreeMap<String, String> {
     identity_of(&run("systemctl", &["cat", "--no-pager", "--", service]).unwrap_or_default())
 }
@@ -177,7 +177,7 @@ fn identity_of(unit: &str) -> BTreeMap<String, String> {
             Some((name, path)) if path.starts_with('/') => {
                 files.insert(name.to_owned(), path.to_owned());
             }
-            // A drop-in that begins anew.
+            // An empty value resets the list.
             None if value.is_empty() => files.clear(),
             _ => {}
         }
@@ -185,13 +185,13 @@ fn identity_of(unit: &str) -> BTreeMap<String, String> {
     files
 }
 
-/// What a program prints; `None` if it cannot be run. It gets so many seconds (timeout(1)): a manager that hangs must not
-/// take the doctor with it.
+/// The output of a program; `None` if it cannot be run. timeout(1) stops it after 20 seconds, so that the doctor does not hang
+/// with the manager.
 pub(super) fn run(program: &str, arguments: &[&str]) -> Option<String> {
     run_for(Printed::Output, program, arguments)
 }
 
-/// What of it is wanted.
+/// The stream to return.
 #[derive(Clone, Copy, PartialEq)]
 enum Printed {
     Output,

@@ -1,75 +1,74 @@
-//! Cookie files, as fortune(6) reads them: texts separated by lines that hold a single `%`.
+//! Cookie files of fortune(6): texts that are separated by lines with a single `%`.
 
 use std::io::{self, ErrorKind, Read};
 
 use memchr::memchr;
 
-/// How much is read at a time, in octets: it stays in the processor's cache until it has been looked at.
+/// The size of a read in bytes: it fits the processor's cache.
 const BLOCK: usize = if cfg!(fuzzing) { 16 } else { 128 << 10 };
-/// What some editors put at the start of a UTF-8 file.
+/// The mark that some editors put at the start of a UTF-8 file.
 pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What separates the texts of a cookie file.
+/// The format of a cookie file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Format {
-    /// What stands alone on the lines between them.
+    /// The character that stands alone on the lines between the texts.
     pub delimiter: u8,
-    /// Whether lines that begin with two delimiters are comments, and no part of a text.
+    /// Whether lines that begin with two delimiters are comments.
     pub comments: bool,
 }
 
 impl Default for Format {
-    /// That of a file whose index says nothing else.
+    /// The format of a file without an index.
     fn default() -> Self {
         Self { delimiter: b'%', comments: false }
     }
 }
 
 impl Format {
-    /// A text's lines that are no comments.
+    /// A text without its comments.
     pub(crate) fn without_comments(self, text: &[u8]) -> Vec<u8> {
         let lines = text.split_inclusive(|&octet| octet == b'\n');
         lines.filter(|line| !line.starts_with(&[self.delimiter; 2])).collect::<Vec<_>>().concat()
     }
 }
 
-/// The texts of a cookie file, one after the other, in fixed memory whatever the file holds.
+/// Reads the texts of a cookie file one after the other, in bounded memory.
 #[derive(Debug)]
 pub struct Cookies<R> {
     reader: R,
     format: Format,
     longest: usize,
-    /// What was read and not handed out yet is from `start` to `end`.
+    /// The unread data is from `start` to `end`.
     buffer: Vec<u8>,
-    /// Where in the file what is at the start of the buffer was.
+    /// The offset in the file of the start of the buffer.
     base: u64,
-    /// Where in the file the last text began.
+    /// The offset in the file of the last text.
     offset: u64,
     start: usize,
     end: usize,
-    /// Of the text at `start`, every delimiter before this place was looked at.
+    /// The text at `start` was searched for delimiters up to here.
     searched: usize,
-    /// Whether nothing follows.
+    /// Whether the data ends at `end`.
     ended: bool,
-    /// Whether what follows is a NUL octet.
+    /// Whether a NUL octet follows.
     nul: bool,
     at_start: bool,
     without_comments: Vec<u8>,
 }
 
-/// What a line turns out to be.
+/// The kind of a line.
 enum Line {
-    /// A delimiter line, and its length in octets.
+    /// A delimiter line, with its length in octets.
     Delimiter(usize),
-    /// Any other, or the end of the file.
+    /// Any other line, or the end of the file.
     Other,
-    /// Too little of it was read to tell.
+    /// Not known until more is read.
     Unknown,
 }
 
 impl<R: Read> Cookies<R> {
-    /// Reads cookies from the start of `reader`. Of a text that is longer than `longest` octets, only the first
-    /// `longest + 1` are kept.
+    /// Reads texts from the start of `reader`. Texts longer than `longest` octets are cut to `longest + 1` octets.
     pub fn new(reader: R, longest: usize, format: Format) -> Self {
         Self {
             reader,
@@ -88,13 +87,13 @@ impl<R: Read> Cookies<R> {
         }
     }
 
-    /// The next text, with its line ends as they are in the file; `None` at the end of the file.
+    /// The next text, with its line ends as in the file; `None` at the end of the file.
     ///
-    /// Texts of no lines at all (two separators in a row) are passed over. A text of nothing but comments is empty.
+    /// Texts without lines (two delimiter lines in a row) are skipped. A text that has only comments is empty.
     ///
     /// # Errors
     ///
-    /// The reader's own, and `InvalidData` where a NUL octet shows that the file holds no text.
+    /// The reader's; `InvalidData` if the file contains NUL octets.
     pub fn read_next(&mut self) -> io::Result<Option<&[u8]>> {
         // A byte order mark belongs to the file, not to its first text.
         while self.at_start {
@@ -128,18 +127,18 @@ impl<R: Read> Cookies<R> {
         Ok(Some(text))
     }
 
-    /// Where in the file the text begins that was handed out last, behind a byte order mark.
+    /// The offset in the file of the last text, after a byte order mark.
     pub(super) fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Where the text that begins at `start` ends, and where the next line that is no delimiter of it begins.
+    /// The end of the text that begins at `start`, and the start of what follows its delimiter line.
     fn find_end(&mut self) -> io::Result<(usize, usize)> {
         self.searched = self.start;
         loop {
             let Some(place) = memchr(self.format.delimiter, self.unread(self.searched)) else {
                 if self.nul {
-                    return Err(io::Error::new(ErrorKind::InvalidData, "it has NUL octets, so it holds no text"));
+                    return Err(io::Error::new(ErrorKind::InvalidData, "it contains NUL octets, so it is not a text"));
                 } else if self.ended {
                     return Ok((self.end, self.end));
                 }
@@ -149,7 +148,7 @@ impl<R: Read> Cookies<R> {
             };
             self.searched += place;
             let line = self.searched;
-            // At the start of the text there is none.
+            // No delimiter line is at the start of the text.
             if line == self.start || self.buffer.get(line - 1) != Some(&b'\n') {
                 self.searched += 1;
                 continue;
@@ -166,7 +165,7 @@ impl<R: Read> Cookies<R> {
         self.buffer.get(from..self.end).unwrap_or_default()
     }
 
-    /// What the line that begins there is.
+    /// The kind of the line at `start`.
     fn line(&self, start: usize) -> Line {
         let is_delimiter = |octet: u8| octet == self.format.delimiter;
         match *self.unread(start) {
@@ -185,12 +184,12 @@ impl<R: Read> Cookies<R> {
         }
     }
 
-    /// The maximum number of octets of a text that are handed out.
+    /// The maximum number of octets of a text that are returned.
     fn kept(&self) -> usize {
         self.longest.saturating_add(1)
     }
 
-    /// Reads more, or finds out that there is no more. What is unread moves to the start of the buffer when it is full.
+    /// Reads more, or reaches the end. If the buffer is full, unread data moves to its start.
     fn fill(&mut self) -> io::Result<()> {
         if self.end == self.buffer.len() {
             self.make_room();
@@ -224,7 +223,7 @@ impl<R: Read> Cookies<R> {
         }
         let kept = self.kept();
         if self.searched > kept + 1 {
-            // Too long to be handed out: only what follows and the octet before are still needed.
+            // The text is too long to be returned: only the octet before `searched` and what follows are needed.
             let dropped = self.searched - 1 - kept;
             self.buffer.copy_within(self.searched - 1..self.end, kept);
             self.end -= dropped;

@@ -1,11 +1,11 @@
-//! Which program's defaults and words hold.
+//! The two sets of defaults and messages.
 
-/// What holds where the options say nothing.
+/// The defaults of the options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
     /// The service's: the built-in fortunes, as long as RFC 865 recommends.
     Service,
-    /// fortune(6)'s: the host's fortunes that have an index, of any length, and ASCII only where the locale or the terminal has
-    /// another character set than UTF-8.
+    /// fortune(6)'s: the host's fortunes that have an index, of any length; only ASCII if the character set of the locale or the
+    /// terminal is not UTF-8.
     Fortune,
 }

@@ -1,5 +1,5 @@
-//! One fortune by chance: a file by its share, and one of its texts by its index, without reading the others. Where no index
-//! helps, all are read.
+//! Draws a random fortune: a file by its share, then one of its texts by its index, without reading the others. Without an index,
+//! all texts are read.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -19,21 +19,21 @@ use super::text::{Eligible, Sendable};
 use crate::file::Version;
 use crate::log;
 
-/// How many fortunes are looked at by index for one that is eligible, before all are read.
+/// How many fortunes are tried by index until one is eligible, before all are read.
 const ATTEMPTS: usize = 100;
 /// The maximum number of files that are kept open with their indexes: below the usual limit of descriptors.
 const MAX_OPEN: usize = 256;
-/// From how many octets on the log says that an index would help.
+/// The minimum size of all files, in bytes, to recommend an index on the log.
 const LARGE: u64 = 64 << 20;
 
-/// One fortune by chance from these cookie files and directories: by an index where there is one. Else the choice is made while
-/// all are read, so that no more than one of each file has to be kept.
+/// Draws a fortune from cookie files and directories, by index if possible. Otherwise it is chosen while all are read, so that
+/// only one fortune per file is kept in memory.
 pub(super) fn draw_one(sources: &Sources, random: &mut SmallRng, eligible: Eligible) -> Result<Fortune, Error> {
     let mut wanted = None;
     if let Some(mut indexed) = Indexed::open(sources, random, eligible, false)? {
         match indexed.choose(sources, random, eligible)? {
             Draw::Fortune(fortune) => return Ok(fortune),
-            Draw::NoneSoon(group) => wanted = Some(group),
+            Draw::NoneEligible(group) => wanted = Some(group),
             Draw::BadIndex(_) | Draw::Changed => {}
         }
     }
@@ -46,7 +46,7 @@ pub(super) fn draw_one(sources: &Sources, random: &mut SmallRng, eligible: Eligi
         Ok((chosen, files))
     })?;
     let shares = share(sources, files, eligible)?;
-    // The group that was chosen already, if it has anything after all.
+    // Use the group that was already chosen, if it has a share.
     let number = match wanted.filter(|&group| shares.offer(group)) {
         Some(group) => shares.choose_of(group, random),
         None => shares.choose(random),
@@ -54,38 +54,38 @@ pub(super) fn draw_one(sources: &Sources, random: &mut SmallRng, eligible: Eligi
     Ok(Fortune { text: chosen.swap_remove(number).chosen, file: shares.files[number].name().to_owned() })
 }
 
-/// Cookie files any of whose fortunes can be read without the others.
+/// Cookie files whose fortunes can be read one by one.
 pub(super) struct Indexed {
-    /// What is held of each file.
+    /// The state of each file.
     states: Vec<State>,
     shares: Shares,
-    /// Whether the files stay open, to be read again and again.
+    /// Whether the files stay open.
     keep: bool,
 }
 
-/// What is held of a file.
+/// The state of a file.
 enum State {
-    /// Nothing: the file and its index are opened for the one text that is read.
+    /// The file and its index are opened for each text.
     Closed,
-    /// Both, open.
+    /// The file and its index are open.
     Open(Opened<Index>),
-    /// No index holds, so all of it was read: the numbers of its texts and of the eligible ones, and one of these.
+    /// The file has no valid index and was read: the number of its texts and of the eligible ones, and one of these.
     Read { texts: usize, eligible: usize, chosen: String },
 }
 
-/// What came of a draw.
+/// The result of a draw.
 pub(super) enum Draw {
     /// A fortune.
     Fortune(Fortune),
-    /// Those of this group that were looked at are not eligible.
-    NoneSoon(Group),
-    /// The index of the file with this number does not hold.
+    /// None of the texts of this group that were tried is eligible.
+    NoneEligible(Group),
+    /// The index of the file with this number is wrong.
     BadIndex(usize),
-    /// A file has changed since.
+    /// A file has changed.
     Changed,
 }
 
-/// A choice among fortunes that go by one at a time: the n-th replaces the one chosen so far with probability 1/n.
+/// Chooses one of a sequence of fortunes (reservoir sampling): the n-th replaces the one chosen so far with probability 1/n.
 #[derive(Default)]
 struct Reservoir {
     offered: usize,
@@ -101,18 +101,18 @@ impl Reservoir {
     }
 }
 
-/// A file without an index that holds.
+/// A file without a valid index.
 struct Unindexed {
     /// Its number among the files that can be opened.
     number: usize,
-    /// Its length in octets.
+    /// Its length in bytes.
     length: u64,
     index: IndexFile,
 }
 
 impl Indexed {
-    /// Opens the files, and keeps them open if they are to be read again and again; `None` if none has an index that holds. Where
-    /// some have none, all of these is looked at, and nothing of the others.
+    /// Opens the files, and keeps them open with `keep`; `None` if no file has a valid index. Files without a valid index are
+    /// read as a whole.
     pub(super) fn open(
         sources: &Sources,
         random: &mut SmallRng,
@@ -146,7 +146,7 @@ impl Indexed {
             files.push(cookie_file);
             states.push(state);
         }
-        say_without(&without, &files, keep);
+        warn_without_index(&without, &files, keep);
         if without.len() == files.len() {
             return Ok(None);
         }
@@ -168,18 +168,18 @@ impl Indexed {
         Ok(Some(Self { states, shares, keep }))
     }
 
-    /// The files, with the numbers of fortunes that their indexes list.
+    /// The files, with the numbers of fortunes in their indexes.
     pub(super) fn files(&self) -> &[CookieFile] {
         &self.shares.files
     }
 
-    /// How many descriptors it keeps.
+    /// The number of open descriptors.
     pub(super) fn descriptors(&self) -> usize {
         2 * self.states.iter().filter(|state| matches!(state, State::Open(_))).count()
     }
 
-    /// One fortune by chance. A file whose index turns out not to hold is looked at as a whole, and has its share by what is
-    /// found in it from then on.
+    /// Draws a random fortune. A file whose index turns out to be wrong is scanned, and has its share by the number of texts
+    /// that are found.
     pub(super) fn choose(
         &mut self,
         sources: &Sources,
@@ -189,8 +189,8 @@ impl Indexed {
         let mut first = self.shares.choose(random);
         loop {
             match self.draw(first, random, eligible)? {
-                Draw::BadIndex(number) if self.mend(number, sources, random, eligible)? => {
-                    // The same file again: if another were chosen now, this one's fortunes would hardly ever come.
+                Draw::BadIndex(number) if self.rescan(number, sources, random, eligible)? => {
+                    // Draw from the same file again: otherwise its fortunes would hardly ever be chosen.
                     let empty = self.shares.files[number].fortunes == 0;
                     first = if empty { self.shares.choose(random) } else { number };
                 }
@@ -199,8 +199,8 @@ impl Indexed {
         }
     }
 
-    /// One fortune by chance, from a certain file if that has an eligible one. Others are of the same group, whose share must not
-    /// depend on how many of its fortunes are eligible.
+    /// Draws a random fortune from a file, or else from its group: the group's share must not depend on how many of its
+    /// fortunes are eligible.
     fn draw(&self, first: usize, random: &mut SmallRng, eligible: Eligible) -> Result<Draw, Error> {
         let group = self.shares.files[first].group;
         let mut raw = Vec::new();
@@ -237,11 +237,11 @@ impl Indexed {
                 Err(error) => return Err(Error::unreadable(&file.path, error)),
             }
         }
-        Ok(Draw::NoneSoon(group))
+        Ok(Draw::NoneEligible(group))
     }
 
-    /// Finds the texts of a file whose index does not hold. `false` if that was done before, or cannot be done.
-    fn mend(
+    /// Scans a file whose index is wrong. Returns `false` if it was scanned before, or cannot be scanned.
+    fn rescan(
         &mut self,
         number: usize,
         sources: &Sources,
@@ -261,7 +261,7 @@ impl Indexed {
         if self.keep {
             let path = file.path.display();
             log::warning(&format!(
-                "the index of {path} does not hold; make it anew with `small-services strfile {path}`"
+                "the index of {path} does not match it; rebuild it with `small-services strfile {path}`"
             ));
         }
         file.fortunes = fortunes;
@@ -272,8 +272,8 @@ impl Indexed {
 }
 
 impl State {
-    /// That of a file whose index cannot be used, and how many texts have a share in the choice: none if none is eligible. One
-    /// process for all remembers where they are; one for a single fortune chooses at once, in memory that does not grow.
+    /// The state of a file without a usable index, and the number of texts with a share in the choice: 0 if none is eligible. A
+    /// daemon remembers their offsets; a process for a single fortune chooses at once, in bounded memory.
     fn without_index(
         path: &Path,
         keep: bool,
@@ -298,9 +298,9 @@ impl State {
     }
 }
 
-/// Says which indexes cannot be used. A process for one fortune says so only where it takes long, or where nothing tells any
-/// more what the file means: it would say so again for every client.
-fn say_without(without: &[Unindexed], files: &[CookieFile], keep: bool) {
+/// Logs which indexes cannot be used. A process for one fortune would repeat this for every client, so it logs it only for large
+/// files, and for an unusable header, without which the file may be misread.
+fn warn_without_index(without: &[Unindexed], files: &[CookieFile], keep: bool) {
     let octets: u64 = without.iter().map(|file| file.length).sum();
     let large = octets >= LARGE;
     let mut named = false;
@@ -311,7 +311,7 @@ fn say_without(without: &[Unindexed], files: &[CookieFile], keep: bool) {
             IndexFile::Missing if large && !named => {
                 named = true;
                 log::notice(&format!(
-                    "{path} has no index, so {mebibytes} MiB are read to choose one fortune; make one with \
+                    "{path} has no index, so {mebibytes} MiB are read to choose one fortune; create an index with \
                      `small-services strfile {path}`",
                     path = files[*number].path.display(),
                     mebibytes = octets >> 20,

@@ -16,35 +16,36 @@ pub enum Error {
     Read {
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A file that is no cookie file: binary, or a device, a FIFO or a socket.
+    /// A file that is not a cookie file: binary, or a device, a FIFO or a socket.
     #[error("{} is not a cookie file: {reason}; name a text file with `%` lines between its fortunes", .path.display())]
     NotACookieFile {
         /// The file.
         path: PathBuf,
-        /// What it is instead.
+        /// Why it is not a cookie file.
         reason: String,
     },
-    /// The directories are empty.
+    /// The directories have no cookie file.
     #[error(
-        "there is no cookie file in {names}; install a collection there (Debian's package is `fortunes`), or name others"
+        "there is no cookie file in {names}; install a collection there (Debian: `apt install fortunes`), or name another \
+         file or directory"
     )]
     NoCookieFile {
         /// The directories.
         names: String,
     },
-    /// Everything could be read, and there was nothing to send.
-    #[error("no fortune to send in {names}: {reasons}; add others, or lift the limit that keeps these out")]
+    /// All files could be read, but no text is eligible.
+    #[error("no fortune to send in {names}: {reasons}; add other fortunes, or change the limit that excludes these")]
     NothingEligible {
         /// The files and directories.
         names: String,
-        /// What the texts were left out for.
+        /// Why the texts were excluded.
         reasons: Box<Reasons>,
     },
-    /// The kernel gave no random octets.
-    #[error("cannot draw a random seed: {0}; the kernel has to answer getrandom(2)")]
+    /// The kernel returned no random bytes.
+    #[error("cannot get a random seed: {0}; allow the system call getrandom")]
     Seed(io::Error),
     /// The percentages.
     #[error(transparent)]
@@ -52,20 +53,20 @@ pub enum Error {
     /// There is no standard collection.
     #[error("no fortunes in {directories}; install a collection there, or name a file or directory")]
     NoneInstalled {
-        /// Where they were looked for.
+        /// The searched directories.
         directories: String,
     },
     /// The pattern.
     #[error(transparent)]
     Pattern(#[from] PatternError),
-    /// Asked of a service.
-    #[error("-f, -m, -c and -w are for a terminal, not for a client; leave them out")]
+    /// An option that only prints was given to a service.
+    #[error("-f, -m, -c and -w are for printing, not for clients; remove them")]
     OnlyPrinted,
-    /// Its writer has not finished.
-    #[error("{} was changed while it was read; try again when it is complete", .0.display())]
+    /// A file was written to while it was read.
+    #[error("{} changed while it was read; try again when it is complete", .0.display())]
     Changed(PathBuf),
     /// A listing could not be printed.
-    #[error("cannot print: {0}; check what descriptors 1 and 2 are")]
+    #[error("cannot print: {0}; check standard output and standard error")]
     Print(io::Error),
     /// `--zone` names no time zone.
     #[error(transparent)]
@@ -77,7 +78,7 @@ impl Error {
         Self::Read { path: path.to_owned(), source }
     }
 
-    /// Whether the files are not to blame, but the process has no descriptor or no memory left.
+    /// Whether the error is not the files', but the process is out of descriptors or memory.
     pub(super) fn is_shortage(&self) -> bool {
         matches!(self, Self::Read { source, .. } if file::is_shortage(source))
     }

@@ -1,4 +1,4 @@
-//! Which cookie files the sources stand for.
+//! Finds the cookie files of the sources.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -17,41 +17,41 @@ use crate::log;
 pub(super) struct CookieFile {
     /// The index of its source.
     pub(super) source: usize,
-    /// Among the files of a group, the choice is by their numbers of fortunes.
+    /// Its group, within which the probability is proportional to the number of fortunes.
     pub(super) group: Group,
-    /// The directory of the source in which it was found.
+    /// The directory in which it was found.
     pub(super) directory: Option<PathBuf>,
     pub(super) path: PathBuf,
-    /// How many fortunes it holds that have a share in the choice.
+    /// The number of fortunes that have a share in the choice.
     pub(super) fortunes: usize,
 }
 
-/// What a file has its share together with.
+/// The files that share a probability.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Group {
     /// All files without a percentage.
     #[default]
     Rest,
-    /// The other files of a source that has a percentage, by its index.
+    /// All files of the source with this index, which has a percentage.
     Source(usize),
-    /// Nothing, where all files have the same share.
+    /// The file with this number alone, if all files have the same share.
     Alone(usize),
 }
 
 impl CookieFile {
-    /// As fortune(6) calls it: a file of a directory by its name, another by its path.
+    /// Its name as in fortune(6): the file name within a directory, otherwise the path.
     pub(super) fn name(&self) -> &Path {
         let name = self.directory.as_ref().and_then(|_| self.path.file_name());
         name.map_or(&self.path, Path::new)
     }
 
-    /// What was found in a directory and cannot be read is left out, and the log says so; what was named has to be there.
-    /// Nothing is left out because the process is short of descriptors or memory.
+    /// Skips an unreadable file of a directory, with a warning. It is an error if the file was named itself, or if the process
+    /// is out of descriptors or memory.
     pub(super) fn is_usable<T>(&self, outcome: Result<T, Error>) -> Result<Option<T>, Error> {
         match outcome {
             Err(error) if error.is_shortage() => Err(error),
             Err(error @ (Error::Read { .. } | Error::NotACookieFile { .. })) if self.directory.is_some() => {
-                log::warning(&format!("{error}; going on without it"));
+                log::warning(&format!("{error}; continuing without it"));
                 Ok(None)
             }
             outcome => outcome.map(Some),
@@ -59,7 +59,7 @@ impl CookieFile {
     }
 }
 
-/// The cookie files that the sources stand for, not opened yet.
+/// The cookie files of the sources, not opened yet.
 pub(super) fn cookie_files(sources: &Sources) -> Result<Vec<CookieFile>, Error> {
     let mut all = Vec::new();
     for (source, Source { percent, paths }) in sources.list.iter().enumerate() {
@@ -82,8 +82,8 @@ pub(super) fn cookie_files(sources: &Sources) -> Result<Vec<CookieFile>, Error> 
     Ok(all)
 }
 
-/// The cookie files of a directory, by name: the order of the day must not depend on the host's file system. Directories
-/// inside it, hidden files, what others leave behind and fortune(6)'s companions of a cookie file are none.
+/// The cookie files of a directory, sorted by name: the daily order must not depend on the host's file system. Subdirectories,
+/// hidden files, leftovers of other programs and fortune(6)'s companions of a cookie file are skipped.
 pub(super) fn files_of(
     directory: &Path,
     entries: &BTreeMap<OsString, FileType>,
@@ -98,7 +98,7 @@ pub(super) fn files_of(
         }
         let path = directory.join(name);
         let is_directory = match kind {
-            // What it leads to; or the file system does not say what it is.
+            // Follows a link; also for file systems that do not report the type.
             FileType::Symlink | FileType::Unknown => match file::is_directory(&path) {
                 Err(error) if file::is_shortage(&error) => return Err(Error::unreadable(&path, error)),
                 answer => answer.unwrap_or(false),
@@ -112,8 +112,8 @@ pub(super) fn files_of(
     Ok(files)
 }
 
-/// What editors and package managers leave beside a file, and what is there to be read by people. Named, it is a cookie file
-/// like any other.
+/// Whether a file is a leftover of an editor or a package manager, or a README. If it is named itself, it is a cookie file like
+/// any other.
 fn is_leftover(name: &OsStr) -> bool {
     const EXTENSIONS: &[&str] = &[
         "bak",
@@ -150,7 +150,7 @@ fn is_leftover(name: &OsStr) -> bool {
     readme || left || octets.ends_with(b"~") || octets.starts_with(b"#") && octets.ends_with(b"#")
 }
 
-/// The cookie file whose companion this is in fortune(6): its `.dat` or `.pos` index, or the `.u8` link to it.
+/// The cookie file of a companion in fortune(6): of a `.dat` or `.pos` index, or a `.u8` link.
 pub(super) fn companion_of(name: &OsStr) -> Option<&OsStr> {
     let name = Path::new(name);
     name.file_stem().filter(|_| matches!(name.extension().and_then(OsStr::to_str), Some("dat" | "pos" | "u8")))

@@ -1,4 +1,4 @@
-//! Files that are read again when they change: what a process for all clients chooses from.
+//! A daemon's collection in files, which are reloaded when they change.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -22,40 +22,40 @@ use super::{index_file, search};
 use crate::file::{self, Readable};
 use crate::log;
 
-/// Files, and what was read of them.
+/// Files, and what was read from them.
 pub(super) struct Followed {
     sources: Sources,
     eligible: Eligible,
     order: Order,
     collection: Collection,
     watch: Watch,
-    /// When the files were read last.
+    /// When the files were last read.
     read: Timestamp,
-    /// Whether the log says already that they cannot be read for want of descriptors or memory.
+    /// Whether a shortage of descriptors or memory was already logged.
     short: bool,
 }
 
 enum Collection {
-    /// Open files: none of their texts is in memory but the last that was chosen.
+    /// Open files, and the last fortune; no other text is in memory.
     Open { indexed: Indexed, last: Fortune },
-    /// All texts, and how the files share them. Never empty.
+    /// All texts, and the shares of the files. Never empty.
     Read { texts: Texts, shares: Shares },
-    /// What was chosen last, until the files can be read again.
+    /// The last fortune, until the files can be read again.
     Last(Fortune),
 }
 
 impl Followed {
-    /// All fortunes of these cookie files and directories, again and again: their text is kept in memory, or, if all have an
-    /// index and the order is by chance, the files are kept open.
+    /// Opens cookie files and directories. If the order is random and any file has an index, the files are kept open; otherwise
+    /// all texts are kept in memory.
     pub(super) fn open(sources: Sources, mut order: Order, eligible: Eligible) -> Result<Self, Error> {
         let watch = Watch::new(watched(&sources)?)?;
         let collection = with_retries(|| Collection::open(&sources, &mut order, eligible))?;
         Ok(Self { sources, eligible, order, collection, watch, read: Timestamp::now(), short: false })
     }
 
-    /// The directories of the files, to be asked for before anything is chosen.
+    /// The directories of the files. Must be called before the first choice.
     pub(super) fn directories(&self) -> Vec<Readable> {
-        // What was found in a directory and has nothing to send is nothing that has to be read again.
+        // Files in directories without eligible fortunes need not be readable.
         let is_read = |file: &&CookieFile| file.fortunes > 0 || file.directory.is_none();
         let read = self.collection.files().iter().filter(is_read);
         let mut directories = file::directories_of(read.map(|file| file.path.as_path()));
@@ -75,23 +75,23 @@ impl Followed {
         directories.into_iter().map(readable).collect()
     }
 
-    /// Reads the files again. If that fails, the fortunes remain that there were, and the log says so.
+    /// Reloads the files. If this fails, it keeps the previous fortunes and logs the error.
     pub(super) fn reload(&mut self) {
         match self.read_again() {
             Ok(collection) => {
                 self.short = false;
                 self.collection = collection;
                 self.read = Timestamp::now();
-                log::notice("the fortunes were read again");
+                log::notice("reloaded the fortunes");
             }
             Err(error) if error.is_shortage() => report_shortage(&mut self.short, &error),
-            Err(error) => log::error(&format!("{error}; going on with the fortunes that were read before")),
+            Err(error) => log::error(&format!("{error}; continuing with the previous fortunes")),
         }
     }
 
-    /// Reads them again, and remembers what they are now, unless that has to be tried once more.
+    /// Reads the files again, and remembers their versions unless the attempt must be repeated.
     fn read_again(&mut self) -> Result<Collection, Error> {
-        // What is there before they are read: a change from then on is another one.
+        // The versions from before the read: a later change counts as a new one.
         match watched(&self.sources).and_then(Watch::new) {
             Ok(watch) => {
                 let read = Collection::open(&self.sources, &mut self.order, self.eligible);
@@ -109,12 +109,12 @@ impl Followed {
         }
     }
 
-    /// The maximum number of open descriptors, which is reached while the files are read again.
+    /// The maximum number of open descriptors, which is reached during a reload.
     pub(super) fn descriptors(&self) -> usize {
         if let Collection::Open { indexed, .. } = &self.collection { 2 * indexed.descriptors() } else { 0 }
     }
 
-    /// How many there are and when they were read.
+    /// The number of fortunes, and when they were last read.
     pub(super) fn status(&self) -> String {
         let count = match &self.collection {
             Collection::Open { indexed, .. } => indexed.files().iter().map(|file| file.fortunes).sum(),
@@ -124,7 +124,7 @@ impl Followed {
         format!("fortunes: {count}, read {}", self.read.strftime("%Y-%m-%d %H:%M:%S UTC"))
     }
 
-    /// How long a fortune may be, whatever the files come to hold.
+    /// The maximum length of a fortune, even after a reload.
     pub(super) fn longest(&self) -> usize {
         self.eligible.longest
     }
@@ -133,9 +133,9 @@ impl Followed {
         self.order.reseed(seed);
     }
 
-    /// The next in order.
+    /// Chooses the next fortune.
     pub(super) fn choose(&mut self) -> Chosen<'_> {
-        if self.watch.is_over(Instant::now()) {
+        if self.watch.has_changed(Instant::now()) {
             self.reload();
         }
         self.draw();
@@ -151,7 +151,7 @@ impl Followed {
         }
     }
 
-    /// Takes another fortune from open files; where their indexes do not help any more, they are read.
+    /// Draws the next fortune from open files. If their indexes cannot be used any more, reads all texts.
     fn draw(&mut self) {
         let (Collection::Open { indexed, last }, Order::Random(random)) = (&mut self.collection, &mut self.order)
         else {
@@ -162,9 +162,9 @@ impl Followed {
                 *last = fortune;
                 return;
             }
-            // What is being written is read when that is done. What is whole until then is the last one.
+            // A file is being written: use the last fortune until that is done.
             Ok(Draw::Changed) => return,
-            Ok(Draw::BadIndex(_) | Draw::NoneSoon(_)) => Collection::read(&self.sources, self.eligible),
+            Ok(Draw::BadIndex(_) | Draw::NoneEligible(_)) => Collection::read(&self.sources, self.eligible),
             Err(error) => Err(error),
         };
         self.collection = match read {
@@ -174,7 +174,7 @@ impl Followed {
             }
             Err(error) if error.is_shortage() => return report_shortage(&mut self.short, &error),
             Err(error) => {
-                log::error(&format!("{error}; going on with the last fortune until the files change"));
+                log::error(&format!("{error}; continuing with the last fortune until the files change"));
                 Collection::Last(mem::take(last))
             }
         };
@@ -200,7 +200,7 @@ impl Collection {
         Ok(Self::Read { texts, shares })
     }
 
-    /// The files that it is from.
+    /// The files of the collection.
     fn files(&self) -> &[CookieFile] {
         match self {
             Self::Open { indexed, .. } => indexed.files(),
@@ -210,14 +210,14 @@ impl Collection {
     }
 }
 
-/// Says so once, however often it is tried until there is enough.
+/// Logs a shortage once, however often the reload is repeated.
 fn report_shortage(short: &mut bool, error: &Error) {
     if !mem::replace(short, true) {
-        log::error(&format!("{error}; going on with the fortunes that were read before until there is enough"));
+        log::error(&format!("{error}; continuing with the previous fortunes until the shortage ends"));
     }
 }
 
-/// What there is to watch of the sources: directories, files and their indexes.
+/// The paths to watch: directories, files and their indexes.
 fn watched(sources: &Sources) -> Result<Vec<PathBuf>, Error> {
     let files = cookie_files(sources)?.into_iter().flat_map(|file| [index_file::path_beside(&file.path), file.path]);
     Ok(sources.paths().cloned().chain(files).collect())

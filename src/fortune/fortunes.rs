@@ -1,4 +1,4 @@
-//! What fortunes are chosen from, and the choice.
+//! A collection of fortunes, and the choice of one.
 
 use std::path::Path;
 
@@ -19,18 +19,18 @@ use crate::service::Run;
 pub struct Fortunes(Collection);
 
 enum Collection {
-    /// A fortune that was chosen already: what a process for one client needs.
+    /// A chosen fortune, for a process that serves one client.
     One(Fortune),
-    /// All that are built in.
+    /// All built-in fortunes.
     BuiltIn(Order),
-    /// Texts that the program held. Never empty.
+    /// Texts from the program itself. Never empty.
     Held(Texts, Order),
-    /// Files that are read again when they change.
+    /// Files that are reloaded when they change.
     Followed(Box<Followed>),
 }
 
 impl Fortunes {
-    /// What the options ask for.
+    /// Opens the collection that the options select.
     ///
     /// # Errors
     ///
@@ -48,22 +48,22 @@ impl Fortunes {
         }
     }
 
-    /// Those that are built in, as far as they are eligible.
+    /// The eligible built-in fortunes.
     fn built_in(order: Order, eligible: Eligible) -> Result<Self, Error> {
         if eligible.longest >= LONGEST_REPLY && eligible.length == Length::Any {
-            return Ok(Self(Collection::BuiltIn(order))); // which is what build.rs saw to
+            return Ok(Self(Collection::BuiltIn(order))); // build.rs checked that all are eligible
         }
         let each = |take: &mut dyn FnMut(&[u8])| all_built_in().for_each(|text| take(text.as_bytes()));
         Self::eligible_of("the built-in collection", each, order, eligible)
     }
 
-    /// All fortunes of a cookie file that the program itself holds.
+    /// The eligible fortunes of a cookie file that is part of the program.
     ///
     /// # Errors
     ///
     /// [`Error::NothingEligible`].
     pub fn held(name: &str, cookies: &[u8], order: Order, eligible: Eligible) -> Result<Self, Error> {
-        // It is in memory: nothing fails but a file with NUL octets, which ends there.
+        // It is in memory: the only possible error is a NUL octet, which ends it.
         let each = |take: &mut dyn FnMut(&[u8])| {
             let mut cookies = Cookies::new(cookies, usize::MAX, Format::default());
             while let Ok(Some(raw)) = cookies.read_next() {
@@ -73,7 +73,7 @@ impl Fortunes {
         Self::eligible_of(name, each, order, eligible)
     }
 
-    /// The eligible ones of the texts that `each` hands out.
+    /// The eligible fortunes among the texts of `each`.
     fn eligible_of(
         name: &str,
         each: impl Fn(&mut dyn FnMut(&[u8])),
@@ -90,20 +90,20 @@ impl Fortunes {
         Ok(Self(Collection::Held(texts, order)))
     }
 
-    /// The directories of the files that are read again when they change.
+    /// The directories of the files that are reloaded when they change.
     #[must_use]
     pub fn directories(&self) -> Vec<Readable> {
         if let Collection::Followed(followed) = &self.0 { followed.directories() } else { Vec::new() }
     }
 
-    /// Reads the files again. If that fails, the fortunes remain that there were, and the log says so.
+    /// Reloads the files. If this fails, it keeps the previous fortunes and logs the error.
     pub fn reload(&mut self) {
         if let Collection::Followed(followed) = &mut self.0 {
             followed.reload();
         }
     }
 
-    /// How many there are and when they were read, as a status line has it. Of files with an index, those count that it lists.
+    /// The number of fortunes and when they were last read, for the status line. Of a file with an index, it counts those in the index.
     #[must_use]
     pub fn status(&self) -> String {
         let built_in = |count: usize| format!("fortunes: {count}, built in");
@@ -115,13 +115,13 @@ impl Fortunes {
         }
     }
 
-    /// The maximum number of descriptors that it keeps open, which is reached while it reads its files again.
+    /// The maximum number of open descriptors, which is reached during a reload.
     #[must_use]
     pub fn descriptors(&self) -> usize {
         if let Collection::Followed(followed) = &self.0 { followed.descriptors() } else { 0 }
     }
 
-    /// How long a fortune may be, in octets with LF line ends.
+    /// The maximum length of a fortune, in octets with LF line ends.
     #[must_use]
     pub fn longest(&self) -> usize {
         match &self.0 {
@@ -132,7 +132,7 @@ impl Fortunes {
         }
     }
 
-    /// Takes another random state, if the order is by chance.
+    /// Seeds the random state anew, if the order is random.
     pub fn reseed(&mut self, seed: u64) {
         match &mut self.0 {
             Collection::One(_) => {}
@@ -141,7 +141,7 @@ impl Fortunes {
         }
     }
 
-    /// The next in order.
+    /// Chooses the next fortune.
     pub fn choose(&mut self) -> Chosen<'_> {
         let text = match &mut self.0 {
             Collection::One(fortune) => return fortune.chosen(),

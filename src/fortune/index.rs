@@ -1,8 +1,8 @@
-//! strfile(1)'s index of a cookie file: where each of its texts begins, so that one can be read without the others.
+//! strfile(1)'s index of a cookie file: the offset of each text, so that one can be read without the others.
 //!
-//! An index is a hint that somebody else wrote. Its offsets are never believed: the cookie file itself shows whether a text
-//! begins where the index says, and where it ends. What its header says of the whole file, rot13 and the delimiter, nothing
-//! else can tell: that is believed even of an index that is older than its file, as any copy can make it.
+//! The index is untrusted. Its offsets are only hints: the cookie file itself shows whether a text begins at an offset, and where
+//! it ends. Only the header tells the delimiter and whether the texts are in rot13. So the header is trusted even if the index is
+//! older than its file, which any copy can cause.
 
 mod error;
 
@@ -21,20 +21,21 @@ use crate::numbers::FILE;
 pub use crate::file::Version;
 pub use error::IndexError;
 
-/// How much of a cookie file is read at a time: most texts in one go.
+/// How much of a cookie file is read at a time: most texts need one read.
 const WINDOW: usize = if cfg!(fuzzing) { 16 } else { 4096 };
 /// The longest delimiter line: the delimiter, CR and LF.
 const DELIMITER_LINE: usize = 3;
-/// BSD's strfile counts delimiter lines before the first text into it; after more octets of them than this no text begins.
+/// BSD's strfile counts delimiter lines before the first text as a part of it. No text begins after more octets of them than
+/// this.
 const SKIPPED: usize = 64;
 
-/// What was found where an index said that a text begins.
+/// The result of reading a text at an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Found {
     /// A whole text.
     Text,
-    /// A text that is longer than the limit; nothing of it is kept.
+    /// A text that is longer than the limit, which is dropped.
     TooLong,
 }
 
@@ -43,21 +44,21 @@ pub enum Found {
 pub struct Index {
     offsets: Offsets,
     header: Header,
-    /// How long the cookie file was when the index was opened.
+    /// The length of the cookie file when the index was opened.
     cookie_length: u64,
 }
 
-/// Where the texts begin.
+/// The offsets of the texts.
 #[derive(Debug)]
 enum Offsets {
-    /// In this file. It takes the same memory whatever the number of texts.
+    /// They are in this file, and take no memory.
     Stored(File),
-    /// At these places, as a look at all of the cookie file showed.
+    /// They were found by a scan of the cookie file.
     Scanned(Vec<u64>),
 }
 
 impl Index {
-    /// Opens an index of the cookie file that is of this version.
+    /// Opens the index of the cookie file with this version.
     ///
     /// # Errors
     ///
@@ -69,7 +70,7 @@ impl Index {
         }
     }
 
-    /// The same; where the header holds, what is wrong with the rest is no error.
+    /// Opens an index. If the header is valid, a mistake in the rest is returned with the index.
     pub(super) fn look(path: &Path, cookie: &Version) -> Result<(Self, Option<IndexError>), IndexError> {
         let unreadable = |source| IndexError::Read { path: path.to_owned(), source };
         let (file, version) = open_regular(path).map_err(|error| match error.kind() {
@@ -95,11 +96,11 @@ impl Index {
         Ok((index, doubt))
     }
 
-    /// An index that is in no file: of texts that begin at these places, as a look at all of the cookie file showed.
+    /// An index in memory, with the offsets that a scan of the cookie file found.
     ///
     /// # Errors
     ///
-    /// `InvalidData` for too many of them.
+    /// `InvalidData` for too many offsets.
     pub(super) fn scanned(offsets: Vec<u64>, format: Format, rotated: bool, cookie_length: u64) -> io::Result<Self> {
         let texts =
             u32::try_from(offsets.len()).map_err(|_| io::Error::new(ErrorKind::InvalidData, "too many texts"))?;
@@ -108,42 +109,42 @@ impl Index {
         Ok(Self { offsets: Offsets::Scanned(offsets), header, cookie_length })
     }
 
-    /// Whether its offsets were found in the cookie file itself.
+    /// Whether its offsets were found by a scan of the cookie file.
     pub(super) fn is_scanned(&self) -> bool {
         matches!(self.offsets, Offsets::Scanned(_))
     }
 
-    /// Whether the cookie file can be the one that the index was made of, as far as its length tells.
+    /// Whether the length of the cookie file matches the index.
     fn fits(&self) -> io::Result<bool> {
         if u64::from(self.len()) > self.cookie_length || (!self.is_empty() && self.header.longest > self.cookie_length)
         {
             return Ok(false);
         }
         let end = self.offset(self.len())?;
-        // Only Debian's `strfile -r` shuffles the end in with the texts. BSD's leaves out one more delimiter line there.
+        // Only Debian's `strfile -r` shuffles the end with the texts. BSD's leaves out the last delimiter line.
         let random = self.header.flags & RANDOM != 0 && end < self.cookie_length;
         Ok(random || end == self.cookie_length || end.checked_add(2) == Some(self.cookie_length))
     }
 
-    /// How many texts it lists.
+    /// The number of texts.
     #[must_use]
     pub fn len(&self) -> u32 {
         self.header.texts
     }
 
-    /// Whether it lists no text.
+    /// Whether it has no text.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// What stands alone on the lines between the texts.
+    /// The character that stands alone on the lines between the texts.
     #[must_use]
     pub fn delimiter(&self) -> u8 {
         self.header.delimiter
     }
 
-    /// What separates the texts.
+    /// The format of the cookie file.
     #[must_use]
     pub fn format(&self) -> Format {
         Format { delimiter: self.delimiter(), comments: self.header.flags & COMMENTS != 0 }
@@ -155,19 +156,19 @@ impl Index {
         self.header.flags & ROTATED != 0
     }
 
-    /// Whether the index has another order than the cookie file.
+    /// Whether the order of the index differs from that of the cookie file.
     #[must_use]
     pub fn is_reordered(&self) -> bool {
         self.header.flags & (RANDOM | ORDERED) != 0
     }
 
-    /// Reads the `number`-th text, from 0, into `into`: its lines as they are in the file, without comments. Of a text longer
-    /// than `limit` no more than is needed to see that is read.
+    /// Reads the `number`-th text, from 0, into `into`: its lines as in the file, without comments. A text longer than `limit`
+    /// octets is not read to its end.
     ///
     /// # Errors
     ///
-    /// The files' own; `InvalidInput` for a number that the index does not have; `InvalidData` where the cookie file has no
-    /// text at that place, or one with NUL octets. After any of them the index must not be used any more.
+    /// The files'; `InvalidInput` for a number that the index does not have; `InvalidData` if no text begins at the offset, or
+    /// one with NUL octets. After an error, the index must not be used any more.
     pub fn text(&self, cookie: &File, number: u32, limit: usize, into: &mut Vec<u8>) -> io::Result<Found> {
         let found = self.whole_text(cookie, number, limit, into)?;
         if self.format().comments {
@@ -176,14 +177,14 @@ impl Index {
         Ok(found)
     }
 
-    /// The same with its comments.
+    /// Like [`Self::text`], with comments.
     ///
     /// # Errors
     ///
-    /// The same.
+    /// As [`Self::text`].
     pub fn whole_text(&self, cookie: &File, number: u32, limit: usize, into: &mut Vec<u8>) -> io::Result<Found> {
         self.try_text(cookie, number, limit, into).map_err(|error| match error.kind() {
-            // One of the two files is shorter than it was.
+            // One of the two files has become shorter.
             ErrorKind::UnexpectedEof => no_text(),
             _ => error,
         })
@@ -192,11 +193,11 @@ impl Index {
     fn try_text(&self, cookie: &File, number: u32, limit: usize, into: &mut Vec<u8>) -> io::Result<Found> {
         into.clear();
         if number >= self.len() {
-            return Err(io::Error::new(ErrorKind::InvalidInput, "the index lists fewer texts"));
+            return Err(io::Error::new(ErrorKind::InvalidInput, "the index has fewer texts"));
         }
         let mut offset = self.offset(number)?;
         if offset == self.cookie_length && self.header.flags & RANDOM != 0 {
-            // The end took the place of this text, and this text the place of the end.
+            // `strfile -r` exchanged this text with the end.
             offset = self.offset(self.len())?;
         }
         if offset >= self.cookie_length || !(self.is_scanned() || self.begins_at(cookie, offset)?) {
@@ -216,7 +217,7 @@ impl Index {
         }
         if into.contains(&0) {
             into.clear();
-            return Err(io::Error::new(ErrorKind::InvalidData, "it has NUL octets, so it holds no text"));
+            return Err(io::Error::new(ErrorKind::InvalidData, "it contains NUL octets, so it is not a text"));
         }
         if found == Found::TooLong {
             into.clear();
@@ -236,12 +237,12 @@ impl Index {
         file.read_exact_at(&mut octets[..width], place)?;
         self.header
             .offset(&octets[..width])
-            .ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "the index has an offset that is no number"))
+            .ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "the index has an invalid offset"))
     }
 
-    /// Whether a text can begin there: at the start of the file, or after a delimiter line.
+    /// Whether a text can begin at an offset: at the start of the file, or after a delimiter line.
     fn begins_at(&self, cookie: &File, offset: u64) -> io::Result<bool> {
-        // One octet more, for the end of the line before.
+        // One octet more, for the end of the previous line.
         let mut before = [0; DELIMITER_LINE + 1];
         let at = offset.saturating_sub(before.len() as u64);
         let before = before.get_mut(..usize::try_from(offset - at).unwrap_or_default()).unwrap_or_default();
@@ -258,9 +259,9 @@ impl Index {
         })
     }
 
-    /// Whether nothing but delimiter lines is between the end of a text and the next one, or the end of the file.
+    /// Whether only delimiter lines are between the end of a text and the next text or the end of the file.
     fn follows(&self, cookie: &File, end: u64, next: u32) -> io::Result<bool> {
-        // The end that BSD's strfile notes may leave out the last delimiter line.
+        // The end in BSD's indexes may leave out the last delimiter line.
         let next = if next == self.len() { self.cookie_length } else { self.offset(next)? };
         let Some(length) = next.checked_sub(end).and_then(|length| usize::try_from(length).ok()) else {
             return Ok(false);
@@ -274,11 +275,11 @@ impl Index {
         Ok(between.split_inclusive(|&octet| octet == b'\n').all(|line| self.separates(line)))
     }
 
-    /// Reads from the offset to the next delimiter line or the end of the file, and returns where the text ends.
+    /// Reads from the offset to the next delimiter line or the end of the file, and returns the offset of the text's end.
     fn read_text(&self, cookie: &File, offset: u64, limit: usize, into: &mut Vec<u8>) -> io::Result<(Found, u64)> {
-        // With this many octets the text is longer than the limit, whatever follows.
+        // A text with this many octets is longer than the limit, whatever follows.
         let max = limit.saturating_add(DELIMITER_LINE + 1 + SKIPPED);
-        // Where the text begins, and the first line of which the end was not seen yet.
+        // The start of the text, and of the first line whose end was not found yet.
         let (mut start, mut line) = (0_usize, 0_usize);
         loop {
             let filled = into.len();
@@ -316,14 +317,14 @@ impl Index {
     }
 
     fn separates(&self, line: &[u8]) -> bool {
-        // Without LF after it, CR is a character like any other.
+        // CR is an ordinary character unless LF follows.
         let bare = line.strip_suffix(b"\n").map_or(line, |line| line.strip_suffix(b"\r").unwrap_or(line));
         bare == [self.delimiter()]
     }
 }
 
 fn no_text() -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, "the index names a place where no text begins")
+    io::Error::new(ErrorKind::InvalidData, "the index has an offset at which no text begins")
 }
 
 pub(crate) const READ_BY_INDEX: Rule = Rule::new(Syscall::PREAD64, &[FILE], "read a fortune by its index");

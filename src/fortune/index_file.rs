@@ -1,4 +1,4 @@
-//! The file beside a cookie file that should be its index, and how much of it is to be believed.
+//! The index beside a cookie file, and which part of it can be trusted.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -8,16 +8,16 @@ use std::path::{Path, PathBuf};
 use super::cookie::{Cookies, Format};
 use super::index::{Index, IndexError, Version};
 
-/// What lies beside a cookie file.
+/// The index beside a cookie file.
 #[derive(Debug)]
 pub enum IndexFile {
-    /// No index.
+    /// There is no index.
     Missing,
-    /// An index.
+    /// A valid index.
     Valid(Index),
-    /// An index of which only the header is to be believed, and why.
+    /// An index of which only the header can be trusted, and why.
     HeaderOnly(Index, IndexError),
-    /// Nothing of which anything can be believed, and why.
+    /// An index of which nothing can be trusted, and why.
     Unusable(IndexError),
 }
 
@@ -40,7 +40,7 @@ impl IndexFile {
         }
     }
 
-    /// What separates the texts.
+    /// The format of the cookie file.
     #[must_use]
     pub fn format(&self) -> Format {
         self.header().map(Index::format).unwrap_or_default()
@@ -52,13 +52,13 @@ impl IndexFile {
         self.header().is_some_and(Index::is_rotated)
     }
 
-    /// The index that a cookie file, open at its start, would have: found by a look at all of it.
+    /// The right index of a cookie file, which must be open at its start: found by a scan of the whole file.
     ///
     /// # Errors
     ///
-    /// The file's own, and `InvalidData` where it holds no text, or too many.
+    /// The file's; `InvalidData` if it is not a text file, or has too many texts.
     pub(crate) fn scan(&self, cookie: &File, length: u64) -> io::Result<Index> {
-        // Of the texts only the places are wanted; and a comment is at a place like any other line.
+        // Only the offsets of the texts are needed, and comments are part of a text here.
         let mut cookies = Cookies::new(cookie, 0, Format { comments: false, ..self.format() });
         let mut offsets = Vec::new();
         while cookies.read_next()?.is_some() {
@@ -68,7 +68,7 @@ impl IndexFile {
     }
 }
 
-/// The index of a cookie file: `FILE.dat`.
+/// The path of a cookie file's index: `FILE.dat`.
 pub(crate) fn path_beside(cookie: &Path) -> PathBuf {
     let mut path = OsString::from(cookie);
     path.push(".dat");

@@ -1,10 +1,9 @@
-//! How strfile(1)'s indexes lie on the disk: a header, then the offset of each text, then the end of the last one.
+//! The file format of strfile(1)'s indexes: a header, the offset of each text, and the offset of the end of the last one.
 //!
-//! The header has five numbers (version, texts, longest, shortest, flags) and the delimiter. There was never one format for
-//! all systems, and nothing in a file names its own; but the version, and the size that follows from the number of texts,
-//! fit in one layout only.
+//! The header has five numbers (version, texts, longest, shortest, flags) and the delimiter. Systems use different layouts, which
+//! no field identifies. But the version, and the size computed from the number of texts, match only one layout.
 
-/// The longest header of any layout.
+/// The maximum size of a header in bytes.
 pub(super) const LONGEST_HEADER: usize = 48;
 
 /// `strfile -r`: in random order.
@@ -19,14 +18,14 @@ pub(crate) const COMMENTS: u32 = 0x8;
 /// The version that Debian's strfile writes.
 const VERSION: u32 = 2;
 
-/// How a number is written.
+/// The encoding of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Number {
     Big32,
     Big64,
     Little32,
     Little64,
-    /// `htonl` in an `unsigned long` of a little-endian 64-bit machine: four octets big-endian, then four of zero.
+    /// `htonl` in an `unsigned long` of a little-endian 64-bit machine: four big-endian bytes, then four zeros.
     BigInLong,
 }
 
@@ -38,7 +37,7 @@ impl Number {
         }
     }
 
-    /// The number in the first octets; `None` where there are too few, or where padding is not zero.
+    /// The number in the first bytes; `None` if there are too few, or if the padding is not zero.
     fn read(self, octets: &[u8]) -> Option<u64> {
         match self {
             Self::Big32 => octets.first_chunk().map(|&octets| u32::from_be_bytes(octets).into()),
@@ -52,7 +51,7 @@ impl Number {
     }
 }
 
-/// One of the layouts that are in use.
+/// A layout of an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Layout {
     header: Number,
@@ -67,54 +66,54 @@ const LAYOUTS: [Layout; 7] = [
     // `unsigned long` builds on 64-bit machines, little-endian and big-endian.
     Layout { header: Number::BigInLong, offsets: Number::BigInLong },
     Layout { header: Number::Big64, offsets: Number::Big64 },
-    // Builds that leave out the network byte order.
+    // Builds without network byte order.
     Layout { header: Number::Little32, offsets: Number::Little32 },
     Layout { header: Number::Little32, offsets: Number::Little64 },
     Layout { header: Number::Little64, offsets: Number::Little64 },
 ];
 
 impl Layout {
-    /// Five numbers and four octets for the delimiter, filled up to the alignment of `unsigned long`.
+    /// Five numbers and four bytes for the delimiter, padded to the alignment of `unsigned long`.
     const fn header_size(self) -> u64 {
         6 * self.header.width()
     }
 }
 
-/// Why octets are no index.
+/// Why a file is not a valid index.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Misfit {
-    /// The version, as most systems write it.
+    /// It has an unknown version; this is the number in the most common layout.
     Version(u64),
-    /// Shorter than its header says.
+    /// It is shorter than its header says.
     Cut,
-    /// Longer than its header says, or its numbers contradict each other.
+    /// It is longer than its header says, or its numbers contradict each other.
     Contradictory,
 }
 
 /// An index's header.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Header {
-    /// How many texts it lists.
+    /// The number of texts.
     pub(super) texts: u32,
-    /// The length of the longest.
+    /// The length of the longest text in octets.
     pub(super) longest: u64,
     /// The flags.
     pub(super) flags: u32,
-    /// What stands alone on the lines between texts.
+    /// The character that stands alone on the lines between texts.
     pub(super) delimiter: u8,
     layout: Layout,
 }
 
 impl Header {
-    /// Reads the header of an index of `size` octets from its first ones. Where it holds in itself but does not fit the size, that
-    /// comes with it: of such an index everything may be right but the offsets.
+    /// Reads the header from the first bytes of an index of `size` bytes. If the header is valid but does not match the size,
+    /// that is returned with it: only the offsets of such an index may be wrong.
     pub(super) fn parse(octets: &[u8], size: u64) -> Result<(Self, Option<Misfit>), Misfit> {
         let (mut doubtful, mut misfit) = (None, None);
         for layout in LAYOUTS {
             match Self::parse_as(layout, octets) {
                 Ok(header) => match header.misfit(size) {
                     None => return Ok((header, None)),
-                    // The usual layouts come first, and what is wrong with a file is said as if it were one.
+                    // The most common layouts come first; report the mistake for the first that matches.
                     Some(misfit) => _ = doubtful.get_or_insert((header, Some(misfit))),
                 },
                 Err(why) if !matches!(why, Misfit::Version(_)) => _ = misfit.get_or_insert(why),
@@ -149,7 +148,7 @@ impl Header {
         Ok(Self { texts, longest, flags, delimiter, layout })
     }
 
-    /// What is wrong with an index of this header and size.
+    /// What is wrong with an index with this header and size.
     fn misfit(&self, size: u64) -> Option<Misfit> {
         let table = (u64::from(self.texts) + 1).checked_mul(self.layout.offsets.width());
         match table.and_then(|table| table.checked_add(self.layout.header_size())) {
@@ -159,24 +158,24 @@ impl Header {
         }
     }
 
-    /// That of an index that is in no file: its offsets were found in the cookie file itself, in their order there.
+    /// The header of an index in memory, whose offsets were found by a scan of the cookie file.
     pub(super) fn scanned(texts: u32, flags: u32, delimiter: u8) -> Self {
         Self { texts, longest: 0, flags, delimiter, layout: LAYOUTS[0] }
     }
 
-    /// Where the `number`-th offset stands, and in how many octets.
+    /// The position of the `number`-th offset, and its width in bytes.
     pub(super) fn place(&self, number: u32) -> (u64, usize) {
         let width = self.layout.offsets.width();
         (self.layout.header_size() + u64::from(number) * width, if width == 4 { 4 } else { 8 })
     }
 
-    /// The offset that these octets are.
+    /// Decodes an offset.
     pub(super) fn offset(&self, octets: &[u8]) -> Option<u64> {
         self.layout.offsets.read(octets)
     }
 }
 
-/// The header that Debian's strfile writes, and BSD's alike.
+/// The header that Debian's and BSD's strfile write.
 pub(crate) fn header(texts: u32, longest: u32, shortest: u32, flags: u32, delimiter: u8) -> Vec<u8> {
     let mut octets: Vec<u8> =
         [VERSION, texts, longest, shortest, flags].iter().flat_map(|number| number.to_be_bytes()).collect();

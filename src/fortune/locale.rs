@@ -1,4 +1,4 @@
-//! What the environment says of the reader's languages and character set: locale(7).
+//! The reader's languages and character set, from the environment: locale(7).
 
 use std::env;
 
@@ -11,13 +11,13 @@ fn first_of(variables: &[&str]) -> String {
     set.unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// The names that a directory of fortunes in a language of the reader may have, in the order of preference. Which variable
-/// holds is fortune-mod's rule; gettext(3) would ask LANGUAGE first.
+/// The possible names of a directory of fortunes in a language of the reader, in order of preference. The order of the
+/// variables is fortune-mod's; gettext(3) reads LANGUAGE first.
 pub(super) fn languages() -> Vec<String> {
     languages_of(&first_of(&["LC_ALL", "LC_MESSAGES", "LANGUAGE", "LANG"]))
 }
 
-/// Of each locale in a list with colons, `de_DE.UTF-8`, `de_DE` and `de`; none for the locale C.
+/// For each locale in a colon-separated list: `de_DE.UTF-8`, `de_DE` and `de`; none for the locale C.
 pub(crate) fn languages_of(list: &str) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for locale in list.split(':') {
@@ -35,14 +35,14 @@ pub(crate) fn languages_of(list: &str) -> Vec<String> {
     names
 }
 
-/// A name out of the environment must not lead elsewhere.
+/// Whether it is a plain name: a name from the environment must not lead to another directory.
 fn is_name(name: &str) -> bool {
     let allowed = |octet: &u8| octet.is_ascii_alphanumeric() || b"_.@-".contains(octet);
     name.len() > 1 && name.starts_with(|first: char| first.is_ascii_alphabetic()) && name.as_bytes().iter().all(allowed)
 }
 
-/// Whether UTF-8 can be printed. No locale, C and POSIX name no character set: under cron, in containers and in `pam_motd` there
-/// is none. Then only a terminal that does not read UTF-8 is in the way.
+/// Whether UTF-8 can be printed. An unset locale, C and POSIX name no character set; this is usual under cron, in containers
+/// and in `pam_motd`. Then UTF-8 is printed, except to a terminal without UTF-8.
 pub(super) fn is_utf_8() -> bool {
     let locale = first_of(&["LC_ALL", "LC_CTYPE", "LANG"]).to_ascii_lowercase();
     match locale.as_str() {
@@ -51,21 +51,21 @@ pub(super) fn is_utf_8() -> bool {
     }
 }
 
-/// Why nothing but ASCII can be printed, and what to do about it; `None` if UTF-8 can.
+/// Why only ASCII can be printed, and the next step; `None` if UTF-8 can be printed.
 pub(super) fn why_ascii() -> Option<String> {
     if is_utf_8() {
         return None;
     }
     let locale = first_of(&["LC_ALL", "LC_CTYPE", "LANG"]);
     let why = match locale.as_str() {
-        "" | "C" | "POSIX" => "the terminal does not say that it reads UTF-8 (`stty iutf8`)".to_owned(),
-        _ => format!("the locale {locale} has another character set than UTF-8"),
+        "" | "C" | "POSIX" => "the terminal is not set to UTF-8 (`stty iutf8`)".to_owned(),
+        _ => format!("the character set of the locale {locale} is not UTF-8"),
     };
     Some(format!("{why}; set LC_ALL=C.UTF-8, or use -u"))
 }
 
-/// Whether standard output is a terminal that does not say that it reads UTF-8 (`stty iutf8`). To one with eight bits a
-/// character, some octets of UTF-8 are control characters.
+/// Whether standard output is a terminal that is not set to UTF-8 (`stty iutf8`). Some octets of UTF-8 are control characters
+/// on a terminal with an 8-bit character set.
 fn prints_to_a_legacy_terminal() -> bool {
     tcgetattr(stdout()).is_ok_and(|terminal| !terminal.input_modes.contains(InputModes::IUTF8))
 }

@@ -1,24 +1,24 @@
-//! Fortunes in memory: one, those that were read, and those that are built in.
+//! Fortunes in memory: a single one, those from files, and the built-in ones.
 
 use std::path::{Path, PathBuf};
 
-/// What the built-in collection is called.
+/// The name of the built-in collection.
 pub(super) const BUILT_IN_NAME: &str = "built-in";
 
 /// The built-in fortunes, one after the other, as `build.rs` joined them.
 static BUILT_IN: &str = include_str!(concat!(env!("OUT_DIR"), "/collection.txt"));
-/// Where each of them ends, in octets.
+/// The offset of the end of each, in bytes.
 static ENDS: &[u32] = include!(concat!(env!("OUT_DIR"), "/ends.rs"));
 
-/// A fortune, and what fortune(6) calls the file that it is from.
+/// A chosen fortune, and the name of its file as in fortune(6).
 pub struct Chosen<'a> {
-    /// With LF line ends.
+    /// The text, with LF line ends.
     pub text: &'a str,
-    /// A file of a directory by its name, another by its path.
+    /// The file: its name within a directory, otherwise its path.
     pub file: &'a Path,
 }
 
-/// The same, on its own.
+/// An owned fortune with the name of its file.
 #[derive(Default)]
 pub(super) struct Fortune {
     pub(super) text: String,
@@ -31,7 +31,7 @@ impl Fortune {
     }
 }
 
-/// Texts one after the other, and where each of them ends, in octets.
+/// Concatenated texts, and the offset of the end of each, in bytes.
 #[derive(Default)]
 pub(super) struct Texts {
     text: String,
@@ -58,18 +58,18 @@ impl Texts {
     }
 }
 
-/// How many fortunes are built in.
+/// The number of built-in fortunes.
 pub(super) fn built_in_len() -> usize {
     ENDS.len()
 }
 
-/// One of them.
+/// A built-in fortune.
 pub(super) fn built_in(index: usize) -> &'static str {
     let start = if index == 0 { 0 } else { ENDS[index - 1] };
     &BUILT_IN[start as usize..ENDS[index] as usize]
 }
 
-/// All of them.
+/// All built-in fortunes.
 pub(super) fn all_built_in() -> impl Iterator<Item = &'static str> {
     (0..built_in_len()).map(built_in)
 }

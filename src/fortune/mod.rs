@@ -1,19 +1,19 @@
-//! The fortune collection: the built-in one, or cookie files; and the choice of one fortune from it.
+//! The fortune collection, built-in or in cookie files, and the choice of a fortune from it.
 //!
-//! A fortune goes through four files: [`Fortunes::open`] decides what it is chosen from, `draw.rs` draws a cookie file and one of
-//! its texts, `index.rs` reads that text, and `text.rs` decides whether it may be sent. [`Fortunes::choose`] hands it out.
+//! A fortune passes through four files: [`Fortunes::open`] selects the collection, `draw.rs` draws a cookie file and one of its
+//! texts, `index.rs` reads that text, and `text.rs` decides whether it may be sent. [`Fortunes::choose`] returns it.
 //!
-//! This file only names the others. They use each other and nothing of this one, each only those on lower lines:
+//! This file only lists the others. Each uses only those on lower lines:
 //!
 //! ```text
-//! fortunes                                                      what to choose from, and the choice
-//! followed                                                      files that are read again when they change
-//! draw, query                                                   one fortune by chance; what -f and -m print
+//! fortunes                                                      the collection, and the choice
+//! followed                                                      files that are reloaded when they change
+//! draw, query                                                   one random fortune; the output of -f and -m
 //! read                                                          cookie files: all texts, or one
-//! shares                                                        how they share the choice
-//! options, files, watch                                         what is asked for; which files that is; what changed
-//! error, index_file                                             why there is none; what lies beside a cookie file
-//! index, search, reasons, pattern                               strfile(1)'s indexes; where collections lie
+//! shares                                                        the probability of each file
+//! options, files, watch                                         the options; their files; changes of these
+//! error, index_file                                             errors; the index beside a cookie file
+//! index, search, reasons, pattern                               strfile(1)'s indexes; where to find collections
 //! cookie, layout, text, sources, order, locale, memory, dialect
 //! ```
 

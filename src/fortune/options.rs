@@ -1,4 +1,4 @@
-//! The options that say which fortunes to choose from, and how: those of fortune(6), and more.
+//! The options that select fortunes, and their order: those of fortune(6), and more.
 
 use std::ffi::OsString;
 
@@ -22,81 +22,83 @@ const SHORT: usize = 160;
 #[derive(clap::Args, Debug)]
 #[allow(clippy::struct_excessive_bools)] // each is an option of fortune(6)
 pub struct Options {
-    /// Cookie files of fortune(6), or directories of them, instead of the built-in fortunes
+    /// Cookie files of fortune(6), or directories of them, to use instead of the built-in fortunes
     ///
-    /// Under the name `fortune`, instead of the host's.
+    /// Under the name `fortune`, the default is the host's collections.
     ///
-    /// `all` are those of the host, where a name is looked for first; `all-o`, `NAME-o` are offensive ones.
+    /// `all` stands for the host's collections. Relative paths are first looked up among these.
     ///
-    /// Those in the reader's language come first (`LC_ALL`, `LC_MESSAGES`, `LANGUAGE`, `LANG`).
+    /// `all-o` and `NAME-o` stand for offensive collections.
     ///
-    /// N% is the share of what follows; the others share the rest by their number of fortunes.
+    /// Collections in the reader's language are preferred (`LC_ALL`, `LC_MESSAGES`, `LANGUAGE`, `LANG`).
+    ///
+    /// N% is the share of the FILE or DIR after it. Others share the rest by their number of fortunes.
     #[arg(value_name = "[N%] FILE|DIR|all")]
     sources: Vec<OsString>,
 
-    /// Give all files the same share, however many fortunes they hold
+    /// Give all files the same share, whatever their number of fortunes
     #[arg(short, long, conflicts_with_all = ["daily", "shuffle"])]
     equal: bool,
 
-    /// The host's fortunes, the offensive ones too
+    /// Use the host's fortunes, including the offensive ones
     #[arg(short, long)]
     all: bool,
 
-    /// The host's offensive fortunes only; has no effect on FILE or DIR
+    /// Use only the host's offensive fortunes; has no effect on FILE and DIR
     #[arg(short, long, overrides_with = "all")]
     offensive: bool,
 
-    /// Short fortunes only
+    /// Use only short fortunes
     #[arg(short, long, overrides_with = "long")]
     short: bool,
 
-    /// Long fortunes only
+    /// Use only long fortunes
     #[arg(short, long, overrides_with = "short")]
     long: bool,
 
-    /// The longest fortune that is a short one, in characters
+    /// Maximum length of a short fortune, in characters
     #[arg(short = 'n', value_name = "LENGTH", default_value_t = SHORT)]
     length: usize,
 
-    /// Where the host's fortunes are [default: `FORTUNE_PATH`, or where distributions have them]
+    /// Where to find the host's fortunes [default: `FORTUNE_PATH`, or the directories of the distributions]
     #[arg(long, value_name = "DIR|FILE[:...]")]
     fortune_path: Option<OsString>,
 
-    /// The longest reply, in octets as sent; 0 for no limit (but a datagram's own) [default: 511]
+    /// Maximum length of a reply in octets as sent; 0 is no limit except that of a datagram [default: 511]
     ///
     /// Under the name `fortune`, the default is 1 MiB.
     #[arg(long, value_name = "OCTETS")]
     max_length: Option<usize>,
 
-    /// Which characters may be in a fortune [default: utf-8]
+    /// Characters that a fortune may contain [default: utf-8]
     ///
-    /// Under the name `fortune`, the default is the locale's.
+    /// Under the name `fortune`, the default is the locale's character set.
     #[arg(long, value_enum)]
     charset: Option<Charset>,
 
-    /// The same as --charset utf-8, whatever the locale
+    /// Same as --charset utf-8, whatever the locale
     #[arg(short, conflicts_with = "charset")]
     untranslated: bool,
 
-    /// The same fortune all day, on every host with the same collection; none again before all were shown
+    /// One fortune per day, the same on all hosts with this collection; none repeats before all were used
     #[arg(long, conflicts_with_all = ["shuffle", "seed"])]
     daily: bool,
 
-    /// With one process for all clients: none again before all were sent
+    /// Random order for daemons; no fortune repeats before all were sent
     #[arg(long)]
     shuffle: bool,
 
-    /// With --daily: the time zone in which a day begins
+    /// Time zone in which a day begins, for --daily
     #[arg(long, value_name = "ZONE", default_value = "UTC", requires = "daily")]
     zone: Zone,
 
-    /// With --daily: another order for another key
+    /// Key that selects the order, for --daily: another key gives another order
     #[arg(long, value_name = "TEXT", default_value = "", requires = "daily")]
     key: String,
 
-    /// The same choices each time that the program is started with this number
+    /// Seed of the random choice: a program that is started again with NUMBER makes the same choices
     ///
-    /// That holds for the same version and options, files and indexes, and way of serving.
+    /// This requires the same version, options, files, indexes and way of serving.
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
 }
@@ -127,10 +129,10 @@ impl Default for Options {
 /// A character set.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 enum Charset {
-    /// All of Unicode, in UTF-8
+    /// All of Unicode, encoded in UTF-8
     #[value(name = "utf-8")]
     Utf8,
-    /// Printing ASCII only, as RFC 865 recommends
+    /// Only printable ASCII, as RFC 865 recommends
     Ascii,
 }
 
@@ -151,11 +153,11 @@ impl From<&str> for Zone {
 }
 
 impl Options {
-    /// Where to read from; `None` for the built-in collection.
+    /// The sources to choose from; `None` for the built-in collection.
     ///
     /// # Errors
     ///
-    /// [`Error::Sources`], and [`Error::NoneInstalled`] where the host's collections are wanted and there is none.
+    /// [`Error::Sources`], and [`Error::NoneInstalled`] if the host has no collections and they are asked for.
     pub fn sources(&self, dialect: Dialect) -> Result<Option<Sources>, Error> {
         let kind = match (self.all, self.offensive) {
             (_, true) => Kind::Offensive,
@@ -179,7 +181,7 @@ impl Options {
         Ok(Some(Sources { list, equal: self.equal, indexed_only: dialect == Dialect::Fortune }))
     }
 
-    /// Which texts to choose from.
+    /// The texts to choose from.
     #[must_use]
     pub fn eligible(&self, dialect: Dialect) -> Eligible {
         let longest = match (self.max_length, dialect) {
@@ -199,7 +201,7 @@ impl Options {
         Eligible { longest, ascii, length }
     }
 
-    /// In which order.
+    /// The order of the fortunes.
     pub(super) fn order(&self) -> Result<Order, Error> {
         if self.daily {
             return Ok(Order::Daily(zone::named("--zone", &self.zone.0)?, Key::from(self.key.as_str())));

@@ -1,4 +1,4 @@
-//! In which order fortunes come: by chance, one a day, or each once before any comes again.
+//! The order of fortunes: random, one per day, or shuffled.
 
 use std::hash::Hasher;
 
@@ -8,18 +8,18 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-/// In which order fortunes come.
+/// The order of fortunes.
 pub enum Order {
-    /// Each time by chance, each with the same probability.
+    /// Each is chosen at random, with the same probability.
     Random(SmallRng),
-    /// The same all day, and another each day until all have been shown. It follows from the date, the key and the number of
-    /// fortunes alone, so hosts with the same collection and key show the same without talking to each other.
+    /// One per day, without repetition until all were shown. It depends only on the date, the key and the number of fortunes, so
+    /// hosts with the same collection and key show the same fortune.
     Daily(TimeZone, Key),
-    /// Another each time until all have been shown.
+    /// Random, without repetition until all were shown. The number counts the fortunes so far.
     Shuffled(Key, u64),
 }
 
-/// What tells one permutation from another.
+/// Selects a permutation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key(u64, u64);
 
@@ -33,7 +33,7 @@ impl From<&str> for Key {
 }
 
 impl Order {
-    /// Of what is by chance, another state: this is a copy of another process's.
+    /// Seeds the random state anew: a new process has a copy of its parent's state.
     pub(super) fn reseed(&mut self, seed: u64) {
         if let Self::Random(random) = self {
             *random = SmallRng::seed_from_u64(seed);
@@ -56,7 +56,7 @@ impl Order {
     }
 }
 
-/// The days from 1970-01-01 to the date that it is in the zone; dates before that count as one.
+/// The days from 1970-01-01 to the current date in the zone; 0 for earlier dates.
 fn day(now: &Timestamp, zone: &TimeZone) -> u64 {
     const SECONDS_PER_DAY: i64 = 86_400;
     let local = now.as_second() + i64::from(zone.to_offset(*now).seconds());
@@ -64,10 +64,11 @@ fn day(now: &Timestamp, zone: &TimeZone) -> u64 {
 }
 
 impl Key {
-    /// The `turn`-th index in an order in which each of `count` comes once, then each once in another order, and so on.
+    /// The `turn`-th index of a sequence in which each of `count` indexes occurs once, then each once in another order, and so
+    /// on.
     ///
-    /// A Feistel network permutes the numbers of as many bits as `count` takes, rounded up to an even number; numbers from
-    /// `count` on are permuted again until one is below it, which keeps it a permutation.
+    /// A Feistel network permutes the numbers with as many bits as `count`, rounded up to an even number. A result from `count`
+    /// on is permuted again until it is below `count`, so that the result is a permutation.
     fn permuted(self, turn: u64, count: u64) -> u64 {
         let (cycle, mut number) = (turn / count, turn % count);
         let half = (u64::BITS - (count - 1).leading_zeros()).div_ceil(2).max(1);

@@ -1,4 +1,4 @@
-//! fortune(6)'s `-m PATTERN`: a basic regular expression, as grep(1) takes it, put in the words of the regex crates.
+//! fortune(6)'s `-m PATTERN`: translates a basic regular expression, as in grep(1), for the regex crates.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -9,7 +9,7 @@ use super::dialect::Dialect;
 
 /// Why a pattern cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("bad pattern: {pattern}: {reason}; use a basic regular expression, as grep(1) takes it")]
+#[error("bad pattern: {pattern}: {reason}; use a basic regular expression, as in grep(1)")]
 pub struct Error {
     /// The pattern.
     pub pattern: String,
@@ -32,36 +32,36 @@ impl Pattern {
     }
 }
 
-/// In lower case. `regex_lite` can do that for ASCII only.
+/// Converts to lower case, which `regex_lite` supports only for ASCII.
 fn lower(text: &str) -> String {
     text.chars().flat_map(char::to_lowercase).collect()
 }
 
 /// Compiles a basic regular expression ([POSIX 9.3](https://pubs.opengroup.org/onlinepubs/9799919799/basedefs/V1_chap09.html),
-/// with `\|`, `\+`, `\?`, `\w` and their like as GNU has them). As for grep(1), a point is no line end, and `^` and `$` are those
-/// of a line. For fortune(6), `+` and `?` are operators without a backslash, and there are no intervals: what `re_comp` takes,
-/// with which Debian's is built.
+/// with GNU's `\|`, `\+`, `\?`, `\w` and the like). As in grep(1), `.` does not match a line end, and `^` and `$` match at the
+/// ends of lines. For fortune(6), `+` and `?` are operators without a backslash, and there are no intervals: Debian's uses
+/// `re_comp`.
 ///
 /// # Errors
 ///
-/// [`Error`] for what is no such expression, and for back-references.
+/// [`Error`] for invalid expressions and for back-references.
 pub fn compile(pattern: &str, ignore_case: bool, dialect: Dialect) -> Result<Pattern, Error> {
     let error = |reason: String| Error { pattern: pattern.to_owned(), reason };
     let folded = if ignore_case { fold(pattern) } else { pattern.to_owned() };
     let translated = translate(&folded, dialect).map_err(|reason| error(reason.to_owned()))?;
     let compiled = RegexBuilder::new(&translated).multi_line(true).build();
     compiled.map(|regex| Pattern { regex, ignore_case }).map_err(|source| {
-        // The last line says what is wrong; those above show the translation.
+        // The last line is the reason; the lines above show the translation.
         let reason = source.to_string();
         error(reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned())
     })
 }
 
-/// The pattern that matches in lower case what this one matches in any.
+/// The pattern that matches the lower-case form of a text if this pattern matches it regardless of case.
 fn fold(pattern: &str) -> String {
     let mut folded = String::new();
     for (index, part) in pattern.split('\\').enumerate() {
-        // The letters that mean something behind a backslash.
+        // The letters with a meaning after a backslash.
         let kept = usize::from(index > 0 && part.starts_with(['W', 'S', 'B']));
         folded.extend((index > 0).then_some('\\'));
         folded.push_str(&part[..kept]);
@@ -74,7 +74,7 @@ fn translate(pattern: &str, dialect: Dialect) -> Result<String, &'static str> {
     let fortune = dialect == Dialect::Fortune;
     let mut translated = String::new();
     let mut characters = pattern.chars().peekable();
-    // Whether an expression begins here, so that `*` is itself and `^` an anchor.
+    // Whether an expression begins here, so that `*` is literal and `^` an anchor.
     let mut begins = true;
     while let Some(character) = characters.next() {
         let began = begins;
@@ -94,7 +94,7 @@ fn translate(pattern: &str, dialect: Dialect) -> Result<String, &'static str> {
                 operator @ ('{' | '}' | '+' | '?') if !fortune => translated.push(operator),
                 '<' => translated.push_str(r"\b{start}"),
                 '>' => translated.push_str(r"\b{end}"),
-                '1'..='9' => return Err("it refers back to a group"),
+                '1'..='9' => return Err("back-references are not supported"),
                 class @ ('w' | 'W' | 's' | 'S' | 'b' | 'B') => translated.extend(['\\', class]),
                 literal => push_literal(literal, &mut translated),
             },
@@ -130,7 +130,7 @@ fn bracket(characters: &mut Peekable<Chars>, translated: &mut String) -> Result<
     if characters.next_if_eq(&'^').is_some() {
         translated.push_str(r"^\n");
     }
-    // A range can go on from a character, but not from the end of another range.
+    // A range can begin at a character, but not at the end of another range.
     let (mut first, mut range_begins, mut range_ends) = (true, false, false);
     loop {
         let character = characters.next().ok_or(OPEN)?;
@@ -140,7 +140,7 @@ fn bracket(characters: &mut Peekable<Chars>, translated: &mut String) -> Result<
             '[' if class => {
                 let name: String = characters.by_ref().skip(1).take_while(char::is_ascii_alphabetic).collect();
                 if !CLASSES.contains(&name.as_str()) || characters.next() != Some(']') {
-                    return Err("it has an unknown class of characters");
+                    return Err("it has an unknown character class");
                 }
                 translated.extend(["[:", &name, ":]"]);
             }

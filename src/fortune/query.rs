@@ -1,4 +1,4 @@
-//! What fortune(6) prints instead of one fortune: the list of its files (`-f`), and all fortunes that match (`-m`).
+//! The queries of fortune(6): the list of files (`-f`), and all fortunes that match a pattern (`-m`).
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -13,8 +13,7 @@ use super::sources::Sources;
 use super::text::Eligible;
 use crate::log::escaped;
 
-/// Prints the files and directories that would be searched, each with the probability in percent that the fortune is from
-/// there.
+/// Prints the files and directories to choose from, each with its probability in percent.
 ///
 /// # Errors
 ///
@@ -23,10 +22,10 @@ pub fn list(sources: Option<&Sources>, eligible: Eligible, to: &mut impl Write) 
     let Some(sources) = sources else {
         return line(to, "", 1.0, Path::new(BUILT_IN_NAME));
     };
-    // With an index or without: what can be chosen counts, and not what an index lists.
+    // Count the eligible fortunes, not the entries of an index.
     let files = read(sources, eligible, |_, _, _| {})?;
     let all: Vec<(&CookieFile, f64)> = files.iter().zip(probabilities(sources, &files)).collect();
-    // The files of a directory follow each other.
+    // The files of a directory are consecutive.
     for files in
         all.chunk_by(|(a, _), (b, _)| a.source == b.source && a.directory == b.directory && a.directory.is_some())
     {
@@ -48,14 +47,14 @@ fn line(to: &mut impl Write, indent: &str, probability: f64, path: &Path) -> Res
     writeln!(to, "{indent}{:5.2}% {}", 100.0 * probability, printable(path)).map_err(Error::Print)
 }
 
-/// A file's name as it can be printed: anyone who made the file must not control the terminal with it.
+/// A file's name for the terminal, with control characters escaped: its creator must not control the terminal.
 #[must_use]
 pub fn printable(path: &Path) -> String {
     escaped(&path.to_string_lossy())
 }
 
-/// Prints all fortunes that match, as a cookie file to `fortunes`, and before those of each file its name to `names`. Returns
-/// whether there was any.
+/// Prints all matching fortunes to `fortunes`, as a cookie file, and the name of each file to `names`, before its fortunes.
+/// Returns whether any fortune matched.
 ///
 /// # Errors
 ///
@@ -69,7 +68,7 @@ pub fn matching(
     let mut file: Option<PathBuf> = None;
     let mut print = |name: &Path, text: &str| -> io::Result<()> {
         if file.as_deref() != Some(name) {
-            // In this order where both go to the same place.
+            // Keep the order if both lead to the same file.
             fortunes.flush()?;
             write!(names, "({})\n%\n", printable(name))?;
             names.flush()?;

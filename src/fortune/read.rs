@@ -1,4 +1,4 @@
-//! Reading cookie files: all of their texts, or one by its index.
+//! Reads cookie files: all texts, or one by its index.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -17,11 +17,11 @@ use super::sources::Sources;
 use super::text::{self, Eligible, LONGEST_TEXT, Sendable};
 use crate::file::{self, Version, open_regular};
 
-/// How often a file is read that is written to each time, and how long its writer has in between.
+/// How often to read a file that changes meanwhile, and the pause between two attempts.
 const ATTEMPTS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Hands every eligible fortune to `take`, with the number and the file that it comes from, and returns the files.
+/// Passes every eligible fortune to `take`, with the number of its file and the file, and returns the files.
 pub(super) fn read(
     sources: &Sources,
     eligible: Eligible,
@@ -48,12 +48,12 @@ pub(super) fn read(
     Ok(files)
 }
 
-/// How files share the choice, if any of them has a share.
+/// The shares of the files, if any file has a share.
 pub(super) fn share(sources: &Sources, files: Vec<CookieFile>, eligible: Eligible) -> Result<Shares, Error> {
     Shares::new(sources, files).ok_or_else(|| nothing_eligible(sources, eligible))
 }
 
-/// Reads everything once more to say why nothing of it can be sent.
+/// Reads everything again to count why nothing can be sent.
 fn nothing_eligible(sources: &Sources, eligible: Eligible) -> Error {
     let mut reasons = Reasons::new(eligible);
     for path in sources.paths() {
@@ -64,7 +64,7 @@ fn nothing_eligible(sources: &Sources, eligible: Eligible) -> Error {
             of(false).iter().filter(|file| !files.contains(file)).for_each(|file| reasons.count_without_index(file));
         }
         for file in files {
-            // What cannot be read the log names already.
+            // Unreadable files were logged already.
             let longest = Eligible { longest: LONGEST_TEXT, ..eligible }.longest_raw();
             let _ = read_file(&file, longest, &mut |raw| reasons.count(raw));
         }
@@ -72,8 +72,8 @@ fn nothing_eligible(sources: &Sources, eligible: Eligible) -> Error {
     Error::NothingEligible { names: sources.names(), reasons: Box::new(reasons) }
 }
 
-/// Reads again what was written to meanwhile, a few times: its writer is usually done by then. For a process that has a client or a
-/// reader waiting; one that has fortunes already waits for the files to settle.
+/// Repeats a read a few times if files changed meanwhile: their writer is usually done by then. This is for a process with a
+/// waiting client; one that already has fortunes waits until the files settle.
 pub(super) fn with_retries<T>(mut read: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
     for _ in 1..ATTEMPTS {
         match read() {
@@ -84,7 +84,7 @@ pub(super) fn with_retries<T>(mut read: impl FnMut() -> Result<T, Error>) -> Res
     read()
 }
 
-/// Hands every text of a cookie file to `take`, in plain letters; of those that are longer, the beginning.
+/// Passes every text of a cookie file to `take`, without rot13; texts longer than `longest` octets are cut.
 pub(super) fn read_file(path: &Path, longest: usize, take: &mut impl FnMut(&[u8])) -> Result<(), Error> {
     let opened = open(path)?;
     let rotated = opened.index.is_rotated();
@@ -110,7 +110,7 @@ pub(super) fn read_file(path: &Path, longest: usize, take: &mut impl FnMut(&[u8]
     }
 }
 
-/// A cookie file, and its index.
+/// An open cookie file and its index.
 pub(super) struct Opened<I> {
     pub(super) file: File,
     pub(super) version: Version,
@@ -118,14 +118,14 @@ pub(super) struct Opened<I> {
 }
 
 impl<I> Opened<I> {
-    /// Whether the file still holds what it held when it was opened, wherever its path leads by now.
+    /// Whether the content of the open file has not changed, even if its path leads elsewhere now.
     pub(super) fn is_unchanged(&self) -> bool {
         Version::of(&self.file).is_ok_and(|version| version.has_content_of(&self.version))
     }
 }
 
 impl Opened<IndexFile> {
-    /// With its index, if that holds.
+    /// The file with its index, if the index is valid.
     pub(super) fn indexed(self) -> Option<Opened<Index>> {
         let IndexFile::Valid(index) = self.index else { return None };
         Some(Opened { file: self.file, version: self.version, index })
@@ -161,7 +161,7 @@ pub(super) fn open(path: &Path) -> Result<Opened<IndexFile>, Error> {
         _ => Error::unreadable(path, error),
     })?;
     match IndexFile::beside(path, &version) {
-        // Without its index a file may mean something else.
+        // Without its index, the file may be misread.
         IndexFile::Unusable(IndexError::Read { path, source }) if file::is_shortage(&source) => {
             Err(Error::unreadable(&path, source))
         }
@@ -169,7 +169,7 @@ pub(super) fn open(path: &Path) -> Result<Opened<IndexFile>, Error> {
     }
 }
 
-/// Looks at all of a cookie file: where its texts begin, its index cannot be believed.
+/// Opens a cookie file whose index is unusable, and scans it for the offsets of its texts.
 pub(super) fn scan(path: &Path) -> Result<Opened<Index>, Error> {
     let opened = open(path)?;
     let index = opened.index.scan(&opened.file, opened.version.length).map_err(|error| match error.kind() {

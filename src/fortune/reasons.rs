@@ -1,4 +1,4 @@
-//! Why there is nothing to send: what every text was left out for, counted.
+//! Counts why texts cannot be sent, for the error message.
 
 use std::fmt;
 use std::path::Path;
@@ -6,10 +6,10 @@ use std::path::Path;
 use super::locale;
 use super::text::{Eligible, LONGEST_TEXT, Length};
 
-/// How many texts were left out, and for what.
+/// How many texts were excluded, by reason.
 #[derive(Debug)]
 pub struct Reasons {
-    /// What a text has to be.
+    /// What makes a text eligible.
     eligible: Eligible,
     too_long: usize,
     other_length: usize,
@@ -17,9 +17,9 @@ pub struct Reasons {
     not_utf_8: usize,
     controls: usize,
     blank: usize,
-    /// Eligible, in files with a share of 0 %.
+    /// Eligible texts in files with a share of 0 %.
     without_share: usize,
-    /// Files of directories that have no index, where only those with one are taken, and the first of them.
+    /// Files in directories without an index, if an index is required, and the first of them.
     without_index: usize,
     example: String,
 }
@@ -40,13 +40,13 @@ impl Reasons {
         }
     }
 
-    /// What to do about the locale, where texts were left out for its character set.
+    /// The next step if texts were excluded because of the locale's character set.
     #[must_use]
     pub fn locale(&self) -> Option<String> {
         if self.not_ascii == 0 { None } else { locale::why_ascii() }
     }
 
-    /// Counts a file without an index, where only those with one are taken.
+    /// Counts a file without the required index.
     pub(super) fn count_without_index(&mut self, file: &Path) {
         if self.without_index == 0 {
             self.example = file.display().to_string();
@@ -54,7 +54,7 @@ impl Reasons {
         self.without_index += 1;
     }
 
-    /// Counts a text. What it fails by shows when the limits hold one by one.
+    /// Counts a text. The limits are tested one by one to find the reason.
     pub(super) fn count(&mut self, raw: &[u8]) {
         let eligible = self.eligible;
         let any = Eligible { longest: LONGEST_TEXT, ascii: false, length: Length::Any };
@@ -104,8 +104,8 @@ impl fmt::Display for Reasons {
         if self.without_index > 0 {
             let (count, example) = (self.without_index, &self.example);
             parts.push(match count {
-                1 => format!("1 file without an index; make one with `strfile {example}`"),
-                _ => format!("{count} files without an index; make one for each, as with `strfile {example}`"),
+                1 => format!("1 file without an index; create it with `strfile {example}`"),
+                _ => format!("{count} files without an index; create one for each, as with `strfile {example}`"),
             });
         }
         f.write_str(&if parts.is_empty() { "no text at all".to_owned() } else { parts.join(", ") })

@@ -1,4 +1,4 @@
-//! Where collections lie: fortune(6)'s directories, and what a name without a slash stands for.
+//! Finds collections: fortune(6)'s directories, and names that are relative to them.
 
 use std::env;
 use std::ffi::OsStr;
@@ -9,7 +9,7 @@ use super::locale::languages;
 use super::sources::Source;
 use crate::file;
 
-/// Where distributions have collections. docs/fortunes.md lists them too.
+/// The directories of collections in distributions. docs/fortunes.md lists them too.
 pub const DIRECTORIES: &[&str] = &[
     // Debian, Slackware, OpenMandriva.
     "/usr/share/games/fortunes",
@@ -19,7 +19,7 @@ pub const DIRECTORIES: &[&str] = &[
     "/usr/share/fortune",
     // Void.
     "/usr/share/fortunes",
-    // What was installed by hand, or by FreeBSD's ports.
+    // Installed by hand, or by FreeBSD's ports.
     "/usr/local/share/games/fortunes",
     "/usr/local/share/games/fortune",
     "/usr/local/share/fortune",
@@ -28,14 +28,14 @@ pub const DIRECTORIES: &[&str] = &[
     "/run/current-system/sw/share/games/fortunes",
     "/nix/var/nix/profiles/default/share/games/fortunes",
 ];
-/// Where a directory of fortunes keeps the offensive ones.
+/// The subdirectory of offensive fortunes.
 const OFFENSIVE: &str = "off";
 /// The operand that stands for the standard collections.
 const ALL: &str = "all";
-/// What a name ends in that stands for the offensive collection of that name, as fortune-mod has it.
+/// The suffix that selects the offensive collection of a name, as in fortune-mod.
 const OFFENSIVE_SUFFIX: &str = "-o";
 
-/// Which of the standard collections to choose from.
+/// Which standard collections to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Those that are not offensive.
@@ -46,12 +46,12 @@ pub(crate) enum Kind {
     Both,
 }
 
-/// The directories in which collections are looked for, and files that are collections.
+/// The directories to search for collections, and files that are collections.
 #[derive(Debug)]
 pub(crate) struct SearchPath(Vec<PathBuf>);
 
 impl SearchPath {
-    /// Those of an option, or of `FORTUNE_PATH`, with a colon between two of them; or the distributions'.
+    /// The paths in an option or in `FORTUNE_PATH`, separated by colons, or else the distributions'.
     pub(crate) fn new(option: Option<&OsStr>) -> Self {
         let set = option.map(OsStr::to_owned).or_else(|| env::var_os("FORTUNE_PATH")).filter(|path| !path.is_empty());
         Self(match set {
@@ -60,7 +60,7 @@ impl SearchPath {
         })
     }
 
-    /// What the operands stand for, in their order; `None` if the host has no collections, and they are asked for.
+    /// Resolves the operands, in their order; `None` if they include the host's collections, but it has none.
     pub(crate) fn resolve(&self, sources: Vec<Source>, kind: Kind) -> Option<Vec<Source>> {
         let mut resolved = Vec::new();
         for Source { percent, paths } in sources {
@@ -81,8 +81,8 @@ impl SearchPath {
         Some(resolved)
     }
 
-    /// The directories and files of the standard collections that there are, each once, whatever links to it. Where one has a
-    /// subdirectory for a language of the reader, that takes its place, as fortune-mod does it; and so it is with the offensive ones.
+    /// The existing directories and files of the standard collections, each once even if links lead to it. As in fortune-mod, a
+    /// subdirectory for a language of the reader replaces its directory, also for offensive collections.
     pub(super) fn standard(&self, kind: Kind) -> Vec<PathBuf> {
         let languages = languages();
         let (mut directories, mut known) = (Vec::new(), Vec::new());
@@ -103,8 +103,8 @@ impl SearchPath {
         directories
     }
 
-    /// A name that begins with neither `/`, `./` nor `../` is first looked for in the directories, and in each language of the
-    /// reader before all others; one that ends in `-o` then among their offensive collections.
+    /// Finds a name that does not begin with `/`, `./` or `../`. It is searched for in the directories, first in the languages
+    /// of the reader; a name that ends in `-o` then among the offensive collections.
     fn locate(&self, path: PathBuf) -> PathBuf {
         let explicit =
             [&b"/"[..], b"./", b"../"].iter().any(|start| path.as_os_str().as_encoded_bytes().starts_with(start));
@@ -125,13 +125,13 @@ impl SearchPath {
         found.unwrap_or(path)
     }
 
-    /// The directories with a colon between two of them.
+    /// The directories, separated by colons.
     pub(super) fn display(&self) -> String {
         env::join_paths(&self.0).unwrap_or_default().to_string_lossy().into_owned()
     }
 }
 
-/// The subdirectory for the first of the languages that has any files there.
+/// The subdirectory for the first language that has files.
 fn in_language(directory: &Path, languages: &[String]) -> Option<PathBuf> {
     let holds_files = |path: &PathBuf| {
         let entries = file::list(path).ok().flatten();
@@ -146,7 +146,7 @@ fn without_suffix(path: &Path) -> Option<&OsStr> {
     (!name.is_empty()).then(|| OsStr::from_bytes(name))
 }
 
-/// Whether a directory is of the distributions' collections: what is installed there is for everybody to read.
+/// Whether a directory belongs to the distributions' collections, where every user may read all files.
 pub(super) fn is_of_the_host(directory: &Path) -> bool {
     DIRECTORIES.iter().any(|known| directory.starts_with(known))
 }

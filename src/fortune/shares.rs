@@ -1,4 +1,4 @@
-//! How cookie files share the choice.
+//! The probabilities of cookie files.
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
@@ -6,12 +6,12 @@ use rand::rngs::SmallRng;
 use super::files::{CookieFile, Group};
 use super::sources::Sources;
 
-/// How the cookie files share the choice.
+/// Cookie files with their probabilities.
 pub(super) struct Shares {
     pub(super) files: Vec<CookieFile>,
-    /// Of each file, the probability that it or one before it is chosen.
+    /// For each file, the probability of it and all files before it.
     cumulative: Vec<f64>,
-    /// Of each file, the index of the fortune after its last.
+    /// For each file, the index of the fortune after its last one.
     ends: Vec<usize>,
 }
 
@@ -36,16 +36,16 @@ impl Shares {
         Some(Self { files, cumulative, ends })
     }
 
-    /// The index of a file, by chance.
+    /// The index of a random file.
     pub(super) fn choose(&self, random: &mut SmallRng) -> usize {
         let all = self.cumulative.last().copied().unwrap_or_default();
         let point = random.random::<f64>() * all;
-        // The last one that has a share, should rounding put the point at the very end.
+        // The last file with a share, in case rounding puts the point at the very end.
         let last = self.cumulative.partition_point(|&sum| sum < all);
         self.cumulative.partition_point(|&sum| sum <= point).min(last)
     }
 
-    /// The index of a file of a group that has a share, by chance.
+    /// The index of a random file of a group with a share.
     pub(super) fn choose_of(&self, group: Group, random: &mut SmallRng) -> usize {
         loop {
             let chosen = self.choose(random);
@@ -55,7 +55,7 @@ impl Shares {
         }
     }
 
-    /// Whether a group has any fortune.
+    /// Whether a group has a share.
     pub(super) fn offer(&self, group: Group) -> bool {
         let had = |(number, file): (usize, &CookieFile)| {
             let before = if number == 0 { 0.0 } else { self.cumulative[number - 1] };
@@ -64,7 +64,7 @@ impl Shares {
         self.files.iter().enumerate().any(had)
     }
 
-    /// The index of a fortune, by chance: each of a file with the same probability.
+    /// The index of a random fortune. All fortunes of a file have the same probability.
     pub(super) fn choose_fortune(&self, random: &mut SmallRng) -> usize {
         let file = self.choose(random);
         let start = if file == 0 { 0 } else { self.ends[file - 1] };
@@ -77,9 +77,10 @@ impl Shares {
     }
 }
 
-/// The probability of each file. Sources without a percentage share what is left by their number of fortunes, and so do the
-/// files of a directory; or, if all are to have the same, each source and each file like the others. A share that nothing can
-/// take goes to the others, each according to its own: so all of them are 1 together, or 0.
+/// The probability of each file. Sources without a percentage divide the rest by their number of fortunes, and so do the files
+/// of a directory. With `equal`, all sources without a percentage have the same share, and so have all files of a directory.
+/// The share of a source without fortunes is divided among the others in proportion to theirs, so that the sum is 1, or 0
+/// without any fortune.
 #[allow(clippy::cast_precision_loss)] // of numbers of fortunes, far below 2^52
 pub(super) fn probabilities(sources: &Sources, files: &[CookieFile]) -> Vec<f64> {
     let Sources { list, equal, .. } = sources;

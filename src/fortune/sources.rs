@@ -1,4 +1,4 @@
-//! Where fortunes come from, and how much of the choice falls on each: fortune(6)'s `[N%] FILE|DIR`.
+//! The sources of fortunes and their shares: fortune(6)'s `[N%] FILE|DIR`.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -7,9 +7,9 @@ use std::path::PathBuf;
 /// Cookie files or directories of them, with their share of the choice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// The share in percent; without one, it has part of what the others leave.
+    /// The share in percent; `None` for a part of what the others leave.
     pub percent: Option<u8>,
-    /// The file or directory; more than one where `all` stands for several directories.
+    /// The file or directory; several where `all` stands for several directories.
     pub paths: Vec<PathBuf>,
 }
 
@@ -21,14 +21,14 @@ impl Source {
     }
 }
 
-/// Where to read from, and how the choice is shared.
+/// All sources, and how the choice is shared among them.
 #[derive(Debug)]
 pub struct Sources {
     /// The files and directories.
     pub list: Vec<Source>,
-    /// Whether every file has the same share, however many fortunes it holds.
+    /// Whether every file has the same share, whatever its number of fortunes.
     pub equal: bool,
-    /// Whether a directory's files without an index are left alone, as fortune(6) does it.
+    /// Whether files in directories are ignored unless they have an index, as in fortune(6).
     pub indexed_only: bool,
 }
 
@@ -44,32 +44,32 @@ impl Sources {
     }
 }
 
-/// What is wrong with the shares.
+/// Mistakes in the operands.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
-    /// An operand without a name.
+    /// An empty operand.
     #[error("an operand is empty; name a file or directory")]
     Empty,
     /// A percentage at the end.
-    #[error("{0}% stands before no file or directory; name one after it")]
+    #[error("no file or directory follows {0}%; name one")]
     NoFile(u8),
     /// Two percentages in a row.
-    #[error("{0} follows a percentage already; name a file or directory after each")]
+    #[error("{0} follows another percentage; name a file or directory after each")]
     Two(String),
     /// One above 100.
-    #[error("{0} is no percentage; use a number from 0 to 100 before a file or directory")]
+    #[error("{0} is not a percentage; use a number from 0 to 100 before a file or directory")]
     NoPercentage(String),
     /// A percentage with a fraction.
-    #[error("{0} is no whole number; use one from 0 to 100 before a file or directory")]
+    #[error("{0} is not a whole number; use one from 0 to 100 before a file or directory")]
     NotWhole(String),
-    /// More than there is.
-    #[error("the percentages add up to {0}; lower them to 100 together")]
+    /// More than 100 percent.
+    #[error("the percentages add up to {0}; lower them to a total of 100")]
     TooMuch(u32),
-    /// Less than there is, and nothing to take the rest.
-    #[error("the percentages add up to {0} only; raise them, or name a file or directory without one")]
+    /// Less than 100 percent, without a source for the rest.
+    #[error("the percentages add up to only {0}; raise them to 100, or name a file or directory without one")]
     TooLittle(u32),
-    /// An order other than by chance.
-    #[error("percentages are for a choice by chance; leave them out with --daily and --shuffle")]
+    /// An order that is not random.
+    #[error("percentages require a random choice; remove them, or remove --daily or --shuffle")]
     NotByChance,
     /// Nothing is left for a source without a percentage.
     #[error("the percentages leave nothing for {}; lower them, or give it one", .0.display())]
@@ -80,7 +80,7 @@ pub enum Error {
 ///
 /// # Errors
 ///
-/// [`Error`], where the percentages cannot hold.
+/// [`Error`], if the percentages are wrong.
 pub fn parse(operands: &[OsString]) -> Result<Vec<Source>, Error> {
     let mut sources = Vec::new();
     let mut percent = None;
@@ -104,11 +104,11 @@ pub fn parse(operands: &[OsString]) -> Result<Vec<Source>, Error> {
     }
 }
 
-/// A percentage in front, and what follows it.
+/// Splits an operand into a percentage and what follows it.
 fn split(operand: &[u8]) -> Result<(Option<u8>, &[u8]), Error> {
     let digits = operand.iter().take_while(|octet| octet.is_ascii_digit()).count();
     if digits > 0 && operand.get(digits) == Some(&b'.') {
-        // A file's name may begin so too; but then no percent sign follows.
+        // A file's name may also begin like this, but without a percent sign.
         let fraction = operand[digits + 1..].iter().take_while(|octet| octet.is_ascii_digit()).count();
         let end = digits + 1 + fraction;
         if operand.get(end) == Some(&b'%') {

@@ -1,36 +1,36 @@
-//! The text of a fortune as it can be sent.
+//! Turns texts of cookie files into fortunes that can be sent.
 
 use std::borrow::Cow;
 
-/// The longest reply that RFC 865 has in mind, in octets with every line end as CR LF: fewer than 512.
+/// The maximum length of a reply according to RFC 865, in octets with CR LF line ends: fewer than 512.
 pub const LONGEST_REPLY: usize = 511;
 
-/// The longest text where there is no other limit, in octets.
+/// The maximum length of a text without another limit, in octets.
 pub const LONGEST_TEXT: usize = 1024 * 1024;
 
 const TAB_STOP: usize = 8;
 const BACKSPACE: char = '\u{8}';
 const ESCAPE: char = '\u{1b}';
 
-/// Which texts are eligible.
+/// The conditions for eligible texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Eligible {
-    /// The longest reply, in octets with every line end as CR LF; no more than [`LONGEST_TEXT`].
+    /// The maximum length of a reply, in octets with CR LF line ends; at most [`LONGEST_TEXT`].
     pub longest: usize,
-    /// Whether a text has to be printing ASCII.
+    /// Whether a text must be printable ASCII.
     pub ascii: bool,
-    /// What fortune(6)'s `-s` and `-l` ask for.
+    /// The length, for fortune(6)'s `-s` and `-l`.
     pub length: Length,
 }
 
-/// How long a text has to be, in characters as it stands in its file: a tab is one, and so is a line end.
+/// The required length of a text, in characters of its file: a tab and a line end are one character each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Length {
-    /// As it likes.
+    /// Any length.
     Any,
-    /// No longer than this.
+    /// At most this length.
     Short(usize),
-    /// Longer than this.
+    /// More than this length.
     Long(usize),
 }
 
@@ -46,27 +46,25 @@ impl Length {
 }
 
 impl Eligible {
-    /// What RFC 865 has in mind, but for the character set.
+    /// The conditions of RFC 865, except for the character set.
     pub const RFC_865: Self = Self { longest: LONGEST_REPLY, ascii: false, length: Length::Any };
 
-    /// How long a text may be in its file, in octets, and still become short enough: struck over, an octet takes three.
+    /// The maximum length of an eligible text in its file, in octets. An overstruck octet takes three.
     #[must_use]
     pub fn longest_raw(self) -> usize {
         4 * self.longest
     }
 
-    /// Turns the octets of a cookie file into a text that may be sent, with LF line ends; `None` where that cannot be done
-    /// without changing what it says.
+    /// Turns the octets of a cookie file into a text that may be sent, with LF line ends; `None` if it is not eligible.
     ///
-    /// Sendable is UTF-8 that has something to read in it, no control characters (so that none ever reaches a terminal)
-    /// nor characters that reorder text, and that is not too long. Tabs become the spaces that they stand for, CR LF becomes
-    /// LF, characters that were struck over (underlined or bold on a printer: `_`, backspace, `x`) stay as they are, and
-    /// colours are left out.
+    /// A text must be UTF-8 with visible characters, and not too long. It may contain neither control characters, which must
+    /// not reach a terminal, nor characters that reorder text. Tabs become spaces, CR LF becomes LF, overstruck characters
+    /// (underlined or bold on a printer: `_`, backspace, `x`) become plain ones, and colours are removed.
     ///
-    /// What can be sent as it stands, which is nearly every text, is not copied.
+    /// A text that needs no change, as nearly all, is not copied.
     #[must_use]
     pub fn sendable(self, raw: &[u8]) -> Option<Sendable<'_>> {
-        // A longer one may have been cut already.
+        // A longer text may have been cut by the reader.
         if raw.len() > self.longest_raw() {
             return None;
         }
@@ -79,11 +77,11 @@ impl Eligible {
         let fits =
             2 * text.len() <= self.longest || text.len() + memchr::memchr_iter(b'\n', &text).count() <= self.longest;
         let in_character_set = !self.ascii || text.is_ascii();
-        (fits && in_character_set && has_something_to_read(&text) && self.length.allows(raw)).then_some(Sendable(text))
+        (fits && in_character_set && has_visible_text(&text) && self.length.allows(raw)).then_some(Sendable(text))
     }
 }
 
-/// A text that may be sent. When all of a large file are looked at to choose one, only that one becomes a [`str`].
+/// A text that may be sent. Only the text that is chosen is converted to a [`str`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sendable<'a>(Cow<'a, [u8]>);
 
@@ -95,10 +93,10 @@ impl Sendable<'_> {
     }
 }
 
-/// Whether octets are printing ASCII and line ends, which is what is sent already.
+/// Whether all octets are printable ASCII or LF.
 fn is_plain(raw: &[u8]) -> bool {
-    // Without a way out of the middle the compiler looks at all of them at once. The last ones overlap the others: that
-    // is faster than to go on by the octet.
+    // Without an early exit, the compiler vectorizes the loop. The last chunk overlaps the others, which is faster than a loop
+    // over the remaining octets.
     const AT_ONCE: usize = 32;
     let plain = |octets: &[u8]| {
         octets.iter().fold(true, |plain, octet| plain & ((*octet == b'\n') | (b' '..=b'~').contains(octet)))
@@ -109,7 +107,7 @@ fn is_plain(raw: &[u8]) -> bool {
     }
 }
 
-/// A text as it looks when it is printed; `None` if it holds what must not be sent.
+/// A text as it looks when printed; `None` if it contains what must not be sent.
 fn printed(raw: &str, longest: usize) -> Option<Cow<'_, [u8]>> {
     let as_it_stands = |character: char| character == '\n' || !(character.is_control() || reorders(character));
     if raw.ends_with('\n') && raw.chars().all(as_it_stands) {
@@ -127,12 +125,12 @@ fn printed(raw: &str, longest: usize) -> Option<Cow<'_, [u8]>> {
     Some(Cow::Owned(text.into_bytes()))
 }
 
-fn has_something_to_read(text: &[u8]) -> bool {
+fn has_visible_text(text: &[u8]) -> bool {
     let is_seen = |character: char| !character.is_whitespace() && !is_mark(character);
     text.iter().any(u8::is_ascii_graphic) || String::from_utf8_lossy(text).chars().any(is_seen)
 }
 
-/// Undoes, or does, what `strfile(1)` means by `STR_ROTATED`: each letter becomes the one 13 places further (rot13).
+/// Applies rot13, which is its own inverse: `STR_ROTATED` in strfile(1).
 pub fn rotate(octets: &mut [u8]) {
     for octet in octets {
         let first = match octet {
@@ -144,7 +142,7 @@ pub fn rotate(octets: &mut [u8]) {
     }
 }
 
-/// Appends a line as it looks when it is printed; `None` if it holds what must not be sent, or is longer than `longest`.
+/// Appends a line as it looks when printed; `None` if it contains what must not be sent, or is longer than `longest`.
 fn append_line(line: &str, longest: usize, text: &mut String) -> Option<()> {
     let mut places: Vec<char> = Vec::with_capacity(line.len());
     let mut column = 0;
@@ -163,7 +161,7 @@ fn append_line(line: &str, longest: usize, text: &mut String) -> Option<()> {
             _ if character.is_control() || reorders(character) => return None,
             _ => {
                 match places.get_mut(column) {
-                    // Of two characters in one place, the one that is no underscore is to be read.
+                    // Of two characters in one place, keep the one that is not an underscore.
                     Some(place) if !matches!(character, '_' | ' ') => *place = character,
                     Some(_) => {}
                     None => places.push(character),
@@ -176,20 +174,20 @@ fn append_line(line: &str, longest: usize, text: &mut String) -> Option<()> {
     Some(())
 }
 
-/// What follows the rest of a colour or the like (ECMA-48's SGR: ESC [ numbers m); `None` for any other sequence.
+/// The text after the rest of a colour sequence (SGR in ECMA-48: ESC [ numbers m); `None` for any other sequence.
 fn after_colour(rest: &str) -> Option<&str> {
     let numbers = rest.strip_prefix('[')?;
     numbers.trim_start_matches(|it: char| it.is_ascii_digit() || matches!(it, ';' | ':')).strip_prefix('m')
 }
 
-/// Whether a character can have a text look like another one: Unicode's bidirectional embeddings, overrides and isolates,
-/// under which letters stand in another order than they are read in, and its line separators.
+/// Whether a character can make a text look like another one: Unicode's line separators and its bidirectional embeddings,
+/// overrides and isolates, which change the order of letters.
 fn reorders(character: char) -> bool {
     matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Whether a character is one of Unicode's bidirectional marks: as invisible letters of Hebrew, Arabic or Latin they put
-/// punctuation where its writer had it, and move no letter.
+/// Whether a character is one of Unicode's bidirectional marks. They are invisible, position punctuation, and do not move
+/// letters.
 fn is_mark(character: char) -> bool {
     matches!(character, '\u{200e}' | '\u{200f}' | '\u{61c}')
 }
@@ -228,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_text_that_may_have_been_cut_is_not_sendable() {
-        // Struck over for so long that only one character would be left of it.
+        // Overstruck repeatedly, so that only one character would remain.
         let mut text = "_\u{8}".repeat(2 * LONGEST_REPLY);
         text.push_str("x\nand the rest");
         assert_eq!(sendable(text.as_bytes()), None);

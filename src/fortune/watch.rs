@@ -1,4 +1,4 @@
-//! Which files a collection was read from, and whether they are still the same.
+//! Detects changes of the files of a collection.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
@@ -6,41 +6,42 @@ use std::time::{Duration, Instant, SystemTime};
 use super::error::Error;
 use crate::file::{self, Version};
 
-/// The minimum time between two looks at the files.
+/// The minimum time between two checks of the files.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// The same while they are being changed.
+/// The same while the files are changing.
 const SOON: Duration = Duration::from_millis(250);
-/// How long nothing may have changed for what is there to be complete, by the kernel's time stamps. They come in ticks.
+/// The time without changes after which files are considered complete. It is longer than [`INTERVAL`], since the kernel's time
+/// stamps come in ticks.
 const SETTLED: Duration = Duration::from_millis(1250);
 
-/// Paths, and what was there: nothing, or nothing that may be read, is `None`.
+/// Paths with their versions; `None` for what is missing or unreadable.
 pub(super) struct Watch {
     paths: Vec<(PathBuf, Option<Version>)>,
-    /// What is there instead, and since when.
+    /// The versions after a change, and when they were first seen.
     changed: Option<(Instant, Vec<Option<Version>>)>,
     next: Option<Instant>,
 }
 
 impl Watch {
-    /// Remembers what is there now: to be called before the files are read, so that no change is missed.
+    /// Remembers the current versions. Must be called before the files are read, so that no change is missed.
     ///
     /// # Errors
     ///
-    /// If the process cannot look at all.
+    /// If the process is out of descriptors or memory.
     pub(super) fn new(paths: Vec<PathBuf>) -> Result<Self, Error> {
         let present = look(&paths)?;
         Ok(Self { paths: paths.into_iter().zip(present).collect(), changed: None, next: None })
     }
 
-    /// Whether files were changed since, and are not being changed any more, so that half a file is not read: either two looks
-    /// with an interval between them see the same, or the last change is older than that. So the first client after a while
-    /// has what is new.
-    pub(super) fn is_over(&mut self, now: Instant) -> bool {
+    /// Whether files have changed, and the change is complete: either two checks with an interval between them see the same
+    /// versions, or the last change is older than that. So half-written files are not read, and the first client after a while
+    /// gets the new ones.
+    pub(super) fn has_changed(&mut self, now: Instant) -> bool {
         if self.next.is_some_and(|next| now < next) {
             return false;
         }
         self.next = now.checked_add(INTERVAL);
-        // Without a descriptor to look with, nothing is known; so nothing is new.
+        // Without a free descriptor, assume no change.
         let Ok(present) = look(self.paths.iter().map(|(path, _)| path)) else { return false };
         if self.paths.iter().map(|(_, was)| was).eq(&present) {
             self.changed = None;
@@ -55,7 +56,7 @@ impl Watch {
         is_settled
     }
 
-    /// Takes what is there now for what was there, so that no change is seen until the next one.
+    /// Remembers the current versions, so that only later changes count.
     pub(super) fn accept(&mut self) {
         if let Ok(present) = look(self.paths.iter().map(|(path, _)| path)) {
             self.paths.iter_mut().zip(present).for_each(|((_, was), is)| *was = is);
@@ -63,7 +64,7 @@ impl Watch {
         self.changed = None;
     }
 
-    /// Whether all that there is has been like this for a while.
+    /// Whether no file has changed for a while.
     fn is_old(&self, present: &[Option<Version>]) -> bool {
         let Ok(now) = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) else { return false };
         let before = now.saturating_sub(SETTLED);
@@ -72,7 +73,7 @@ impl Watch {
         self.paths.iter().zip(present).all(|((path, was), is)| match (was, is) {
             (_, Some(is)) => is_old(*is),
             (None, None) => true,
-            // When it went, its directory tells.
+            // Its directory tells when it was removed.
             (Some(_), None) => file::look(file::split(path).0).is_ok_and(is_old),
         })
     }

@@ -5,8 +5,8 @@ use std::convert::Infallible;
 use crate::service::{Behavior, LineEnd, Pattern, Run, Service, StreamOptions};
 use crate::services::{self, Row};
 
-/// Sends lines of characters until the client closes; what the client sends is thrown away. A datagram is answered with
-/// a random number of characters.
+/// Sends lines of characters until the client closes, and drops what the client sends. Answers a datagram with a random number
+/// of characters.
 #[derive(Debug)]
 pub enum Chargen {}
 
@@ -18,7 +18,7 @@ impl Service for Chargen {
     const NAME: &'static str = ROW.program;
     const ABOUT: &'static str = ROW.about();
     const IDLE_TIMEOUT: u16 = ROW.idle;
-    // Whoever forges addresses likes it best: what it sends is all padding, and no client is known to need it.
+    // Attackers with forged addresses abuse it as an amplifier, and no client is known to need it.
     const UDP_UNASKED: bool = ROW.udp;
 
     fn max_rate(options: &Self::Options) -> u32 {
@@ -30,14 +30,14 @@ impl Service for Chargen {
     }
 }
 
-/// 885 lines a second: more than anybody reads, and with the 1,000 connections of a daemon half of a gigabit line.
+/// In octets per second: 885 lines. The 1,000 connections of a daemon take half of a gigabit line at this rate.
 const MAX_RATE: u32 = 64 * 1024;
 const LINE: usize = 72;
 /// A datagram holds "a random number (between 0 and 512) of characters".
 const LONGEST_DATAGRAM: usize = 512;
 
-/// The pattern of RFC 864 up to where it starts over: lines of 72 of the 95 printing characters, space included, each line
-/// starting with the character after the one that the line before started with.
+/// One period of the pattern of RFC 864: lines of 72 of the 95 printing characters, including the space. Each line starts one
+/// character after the start of the line before.
 fn lines(line_end: LineEnd) -> Vec<u8> {
     let mut octets = Vec::new();
     for first in b' '..=b'~' {

@@ -15,39 +15,39 @@ use crate::service::{Behavior, Files, LineEnd, Reply, Run, Service};
 use crate::services::{self, Row};
 use crate::zone;
 
-/// Sends the date and time as one line and closes; what the client sends is thrown away.
+/// Sends the date and time as one line, and closes. Drops what the client sends.
 #[derive(Debug)]
 pub enum Daytime {}
 
-/// What `daytime` takes besides the options of all services.
+/// The options that only `daytime` has.
 #[derive(clap::Args, Debug, Default)]
 pub struct Options {
-    /// How to write the time: ctime, rfc867, smtp, iso8601, nist-like, or a strftime(3) format with a `%`
+    /// Format of the time: ctime, rfc867, smtp, iso8601, nist-like, or a strftime(3) format with a `%`
     #[arg(long, value_name = "FORMAT", default_value = "ctime")]
     format: Format,
 
-    /// Universal time, instead of the time zone of TZ or /etc/localtime
+    /// Use Universal Time instead of the time zone of TZ or /etc/localtime
     #[arg(long)]
     utc: bool,
 }
 
-/// Why the time could not be told.
+/// Why the time cannot be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The host's time zone is none.
+    /// The host's time zone is invalid.
     #[error(transparent)]
     Zone(#[from] zone::Error),
     /// The time could not be written in the format.
-    #[error("cannot write the time in that format: {0}; see strftime(3)")]
+    #[error("cannot write the time in this format: {0}; see strftime(3)")]
     Format(#[from] jiff::Error),
     /// The format yields what RFC 867 advises against.
     #[error(
-        "that format does not yield one line of printing ASCII, of up to {LONGEST_REPLY} octets; leave out %n, %t and the like, \
-         and use a time zone whose abbreviations are letters"
+        "the format must give one line of printable ASCII of at most {LONGEST_REPLY} octets; remove %n, %t and the like, and \
+         use a time zone whose abbreviations are letters"
     )]
     Unsendable,
     /// Neither a format's name nor a format.
-    #[error("it is neither ctime, rfc867, smtp, iso8601 or nist-like nor a strftime(3) format with a `%` in it")]
+    #[error("write ctime, rfc867, smtp, iso8601 or nist-like, or a strftime(3) format that contains `%`")]
     Unknown,
 }
 
@@ -62,27 +62,27 @@ impl Service for Daytime {
 
     fn prepare(options: &Options, run: Run) -> Result<Behavior, Error> {
         let zone = if options.utc { TimeZone::UTC } else { zone::local()? };
-        // Tried out in this zone, so that composing cannot fail with a client waiting.
+        // Tested in this zone, so that composing cannot fail while a client waits.
         options.format.line(&Timestamp::now().to_zoned(zone.clone()))?;
-        let directory = (run == Run::Daemon && !options.utc).then(zone::may_change_in).flatten();
+        let directory = (run == Run::Daemon && !options.utc).then(zone::directory).flatten();
         Ok(Behavior::Reply(Box::new(Clock { zone, directory, format: options.format.clone() })))
     }
 }
 
 struct Clock {
     zone: TimeZone,
-    /// Where the host's zone may be, if it is the host's: the only place where it can be read again after the lock-down.
+    /// The directory of the host's zones, if the host's zone is used. Only there can it be reloaded after the lock-down.
     directory: Option<PathBuf>,
     format: Format,
 }
 
 impl Files for Clock {
     fn readable(&self) -> Vec<Readable> {
-        // There is nothing but zones beneath it.
+        // It holds only zones.
         self.directory.iter().cloned().map(Readable::all).collect()
     }
 
-    /// The host's time zone may be another one now.
+    /// The host may have another time zone now.
     fn reload(&mut self) {
         if self.directory.is_none() {
             return;
@@ -94,9 +94,9 @@ impl Files for Clock {
         match read {
             Ok(zone) => {
                 self.zone = zone;
-                log::notice("the time zone was read again");
+                log::notice("reloaded the time zone");
             }
-            Err(error) => log::error(&format!("{error}; going on with the time zone that was read before")),
+            Err(error) => log::error(&format!("{error}; continuing with the previous time zone")),
         }
     }
 }
@@ -107,8 +107,8 @@ impl Reply for Clock {
         line_end.append(&line, octets);
     }
 
-    /// That of a Wednesday in September, which has the longest names. It is a good measure and no limit: a zone's name may be
-    /// longer in winter.
+    /// The length on a Wednesday in September, which has the longest names. This is an estimate: a zone's name may be longer in
+    /// winter.
     fn longest(&self) -> usize {
         let long = date(2026, 9, 30).at(22, 22, 22, 0).to_zoned(self.zone.clone());
         let line = long.ok().and_then(|long| self.format.line(&long).ok());
@@ -116,13 +116,13 @@ impl Reply for Clock {
     }
 }
 
-/// What inetd sends.
+/// The format of inetd's own service.
 const CTIME: &str = "%a %b %e %H:%M:%S %Y";
 
-/// How the date and time are written.
+/// The format of the date and time.
 #[derive(Clone, Debug)]
 enum Format {
-    /// As strftime(3) in the C locale.
+    /// A format of strftime(3), in the C locale.
     Strftime(String),
     /// The fields of NIST's time servers.
     NistLike,
@@ -149,7 +149,7 @@ impl FromStr for Format {
             _ => return Err(Error::Unknown),
         };
         let format = Self::Strftime(pattern.to_owned());
-        // A bad format is a mistake on the command line, not something to find out with a client waiting.
+        // A bad format is a mistake on the command line: report it before a client waits.
         format.line(&Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC))?;
         Ok(format)
     }
@@ -162,13 +162,13 @@ impl Format {
             Self::Strftime(pattern) => strftime(pattern, now)?,
             Self::NistLike => nist_like(now)?,
         };
-        // Each time: in a zone file, an abbreviation (%Z) may be any characters, and another after the next change of the clock.
+        // Checked each time: an abbreviation (%Z) in a zone file may be any characters, and changes with daylight saving time.
         let printing = line.is_ascii() && !line.contains(char::is_control) && !line.trim().is_empty();
         if printing && line.len() + "\r\n".len() <= LONGEST_REPLY { Ok(line + "\n") } else { Err(Error::Unsendable) }
     }
 }
 
-/// What is sent in a format, by its name or pattern, in a time zone at a time.
+/// The reply in a format, given by name or pattern, at a time in a time zone.
 pub(crate) fn line(format: &str, zone: TimeZone, at: Timestamp) -> Result<String, Error> {
     format.parse::<Format>()?.line(&at.to_zoned(zone))
 }
@@ -180,8 +180,8 @@ fn strftime(pattern: &str, now: &Zoned) -> Result<String, jiff::Error> {
 }
 
 /// `JJJJJ YY-MM-DD HH:MM:SS TT L H D.D LABEL *`, always in UTC: the day as a Modified Julian Date; TT 50 while the host's
-/// zone has daylight saving time and 00 otherwise; L 0, since no leap second is known ahead; H 1 ("may be off"), since
-/// nobody measured this clock; no milliseconds sent in advance.
+/// zone has daylight saving time and 00 otherwise; L 0, since no leap second is known ahead; H 1 ("may be off"), since the
+/// clock's error is unknown; no milliseconds sent in advance.
 fn nist_like(now: &Zoned) -> Result<String, jiff::Error> {
     const MJD_OF_UNIX_EPOCH: i64 = 40_587;
     const SECONDS_PER_DAY: i64 = 86_400;

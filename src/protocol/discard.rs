@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use crate::service::{Behavior, NoOptions, Run, Service};
 use crate::services::{self, Row};
 
-/// Throws away whatever the client sends, and sends nothing.
+/// Drops what the client sends, and sends nothing.
 #[derive(Debug)]
 pub enum Discard {}
 

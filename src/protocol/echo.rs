@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use crate::service::{Behavior, Run, Service, StreamOptions};
 use crate::services::{self, Row};
 
-/// Sends back whatever the client sends, until the client has sent everything.
+/// Sends back what the client sends, until the client ends its side of the connection.
 #[derive(Debug)]
 pub enum Echo {}
 

@@ -1,4 +1,4 @@
-//! The protocols: one file an RFC. They know nothing of sockets, of systemd or of the sandbox's workings.
+//! The protocols, one file per RFC. They do not depend on sockets, systemd or the sandbox.
 
 pub mod chargen;
 pub(crate) mod daytime;

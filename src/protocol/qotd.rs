@@ -1,4 +1,4 @@
-//! Quote of the Day, [RFC 865](https://www.rfc-editor.org/rfc/rfc865); and fortune(6), the program that many hosts have for it.
+//! Quote of the Day, [RFC 865](https://www.rfc-editor.org/rfc/rfc865), and fortune(6).
 
 use std::io;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use crate::policy::{Extra, LIST};
 use crate::service::{Behavior, Files, LineEnd, Reply, Run, Service};
 use crate::services::{self, Row};
 
-/// Sends one fortune of fewer than 512 octets and closes; what the client sends is thrown away.
+/// Sends one fortune of fewer than 512 octets, and closes. Drops what the client sends.
 #[derive(Debug)]
 pub enum Qotd {}
 
-/// The same program under the name `fortune`: as fortune(6), it takes the host's collections, of any length, and ends lines
-/// with LF.
+/// The same program under the name `fortune`. Like fortune(6), it uses the host's collections, fortunes of any length, and LF
+/// line ends.
 #[derive(Debug)]
 pub enum Fortune {}
 
-/// What `qotd` takes besides the options of all services.
+/// The options that only `qotd` has.
 #[derive(clap::Args, Debug, Default)]
 #[group(skip)]
 #[allow(clippy::struct_excessive_bools)] // each is an option of fortune(6)
@@ -29,27 +29,27 @@ pub struct Options {
     #[command(flatten)]
     fortunes: fortune::Options,
 
-    /// Print the files that would be searched, with their share of the choice, and no fortune
+    /// Print the files to choose from, each with its probability, instead of a fortune
     #[arg(short = 'f', long = "list")]
     list: bool,
 
-    /// Print all fortunes that match a basic regular expression, as in grep(1), and their files
+    /// Print all fortunes that match a basic regular expression, as in grep(1), with their files
     #[arg(short = 'm', long = "match", value_name = "PATTERN")]
     pattern: Option<String>,
 
-    /// With -m: upper and lower case are the same
+    /// Ignore case, for -m
     #[arg(short, long)]
     ignore_case: bool,
 
-    /// Print the file that the fortune is from, too
+    /// Also print the file that the fortune comes from
     #[arg(short = 'c', long)]
     cookie_file: bool,
 
-    /// Wait until the fortune can have been read: a second for 20 characters, and at least 6 seconds
+    /// Wait until the reader has finished: 1 second per 20 characters, at least 6 seconds
     #[arg(short, long)]
     wait: bool,
 
-    /// The same as -V, as fortune-mod has it
+    /// Same as -V, for compatibility with fortune-mod
     #[arg(short = 'v', action = ArgAction::Version)]
     v: Option<bool>,
 }
@@ -65,7 +65,7 @@ impl Service for Qotd {
     const EXTRA: Extra = Extra { files: &[LIST, fortune::READ_BY_INDEX], ..Extra::NONE };
 
     fn print(options: &Options) -> Result<Option<u8>, fortune::Error> {
-        quiet(options.print(Dialect::Service))
+        ignore_broken_pipe(options.print(Dialect::Service))
     }
 
     fn prepare(options: &Options, run: Run) -> Result<Behavior, fortune::Error> {
@@ -77,47 +77,47 @@ impl Service for Fortune {
     type Options = Options;
     type Error = fortune::Error;
     const NAME: &'static str = "fortune";
-    const ABOUT: &'static str = "fortune(6): prints a fortune by chance";
+    const ABOUT: &'static str = "fortune(6): prints a random fortune";
     const IDLE_TIMEOUT: u16 = Qotd::IDLE_TIMEOUT;
-    /// A unit or a job prints one, whatever its output leads to.
+    /// A unit or a job may print a fortune to any output.
     const PRINTS_UNATTENDED: bool = true;
     const USAGE_ERROR: u8 = 1;
     const EXTRA: Extra = Qotd::EXTRA;
 
     fn print(options: &Options) -> Result<Option<u8>, fortune::Error> {
-        quiet(options.print(Dialect::Fortune))
+        ignore_broken_pipe(options.print(Dialect::Fortune))
     }
 
     fn prepare(options: &Options, run: Run) -> Result<Behavior, fortune::Error> {
         options.prepare(Dialect::Fortune, run)
     }
 
-    /// In the words of fortune-mod where it has any.
+    /// With fortune-mod's messages, where it has one.
     fn report(error: &fortune::Error) -> u8 {
-        match in_its_words(error) {
-            Words::Bare(words) => log::bare_error(&words),
-            Words::Named(words) => log::error(&words),
+        match fortune_mod_message(error) {
+            Message::Bare(text) => log::bare_error(&text),
+            Message::Named(text) => log::error(&text),
         }
         1
     }
 }
 
-/// A reader that has seen enough, such as head(1), is no error.
-fn quiet(printed: Result<Option<u8>, fortune::Error>) -> Result<Option<u8>, fortune::Error> {
+/// A reader that closes the pipe early, such as head(1), is no error.
+fn ignore_broken_pipe(printed: Result<Option<u8>, fortune::Error>) -> Result<Option<u8>, fortune::Error> {
     match printed {
         Err(fortune::Error::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Some(0)),
         printed => printed,
     }
 }
 
-/// A message of fortune-mod's: scripts look for some of them at the start of the line, without the program's name.
-enum Words {
+/// A message of fortune-mod. Scripts expect some of them at the start of a line, without the program's name.
+enum Message {
     Bare(String),
     Named(String),
 }
 
-fn in_its_words(error: &fortune::Error) -> Words {
-    let none = |why: String| Words::Bare(format!("No fortunes found{why}"));
+fn fortune_mod_message(error: &fortune::Error) -> Message {
+    let none = |why: String| Message::Bare(format!("No fortunes found{why}"));
     match error {
         fortune::Error::NoneInstalled { directories } | fortune::Error::NoCookieFile { names: directories } => {
             none(format!(" in {directories}; install a collection there, or name a file or directory"))
@@ -129,19 +129,21 @@ fn in_its_words(error: &fortune::Error) -> Words {
         fortune::Error::Read { path, source } if source.kind() == io::ErrorKind::NotFound => {
             none(format!(": {}: No such file or directory", path.display()))
         }
-        fortune::Error::Pattern(error) => Words::Bare(format!("bad pattern: {}", error.pattern)),
+        fortune::Error::Pattern(error) => Message::Bare(format!("bad pattern: {}", error.pattern)),
         fortune::Error::Sources(error) => match error {
-            SourcesError::TooMuch(sum) => Words::Named(format!("probabilities sum to {sum}%!")),
-            SourcesError::TooLittle(sum) => Words::Named(format!("no place to put residual probability ({sum}%)")),
-            SourcesError::NothingLeft(_) => Words::Named("no probability left to put in residual files".to_owned()),
-            SourcesError::NoFile(_) | SourcesError::Two(_) => Words::Bare("percentages must precede files".to_owned()),
-            SourcesError::NotWhole(percentage) => Words::Bare(format!("percentages must be integers: {percentage}")),
-            SourcesError::NoPercentage(percentage) => Words::Bare(format!(
+            SourcesError::TooMuch(sum) => Message::Named(format!("probabilities sum to {sum}%!")),
+            SourcesError::TooLittle(sum) => Message::Named(format!("no place to put residual probability ({sum}%)")),
+            SourcesError::NothingLeft(_) => Message::Named("no probability left to put in residual files".to_owned()),
+            SourcesError::NoFile(_) | SourcesError::Two(_) => {
+                Message::Bare("percentages must precede files".to_owned())
+            }
+            SourcesError::NotWhole(percentage) => Message::Bare(format!("percentages must be integers: {percentage}")),
+            SourcesError::NoPercentage(percentage) => Message::Bare(format!(
                 "percentages must be <= 100: Overflow percentage detected at argument \"{percentage}\"!"
             )),
-            SourcesError::NotByChance | SourcesError::Empty => Words::Named(error.to_string()),
+            SourcesError::NotByChance | SourcesError::Empty => Message::Named(error.to_string()),
         },
-        other => Words::Named(other.to_string()),
+        other => Message::Named(other.to_string()),
     }
 }
 
@@ -150,7 +152,7 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// If there is none, or an option is for printing only.
+    /// If there is none, or if an option only prints and cannot serve clients.
     #[doc(hidden)]
     pub fn fortunes(&self, dialect: Dialect, run: Run) -> Result<Fortunes, fortune::Error> {
         let printed = self.list || self.pattern.is_some() || self.cookie_file || self.wait;
@@ -180,12 +182,12 @@ impl Options {
         let pattern = fortune::compile_pattern(pattern, self.ignore_case, dialect)?;
         let to = (&mut io::stdout().lock(), &mut io::stderr().lock());
         let found = fortune::matching(sources.as_ref(), eligible, &pattern, to)?;
-        // As grep(1); fortune(6) has it the other way round.
+        // Like grep(1). fortune(6) returns the opposite.
         Ok(Some(u8::from(found == (dialect == Dialect::Fortune))))
     }
 }
 
-/// One fortune after the other.
+/// The reply: a new fortune each time.
 struct Quote {
     fortunes: Fortunes,
     dialect: Dialect,

@@ -11,40 +11,40 @@ use crate::policy::{Extra, LIST};
 use crate::service::{Behavior, Files, LineEnd, Reply, Run, Service};
 use crate::services::{self, Row};
 
-/// Sends a line for each session of a user who is logged in, and closes; what the client sends is thrown away.
+/// Sends a line for each session of a logged-in user, and closes. Drops what the client sends.
 #[derive(Debug)]
 pub enum Systat {}
 
-/// What `systat` takes besides the options of all services.
+/// The options that only `systat` has.
 #[derive(clap::Args, Debug, Default)]
 pub struct Options {
-    /// Send the text in a file instead of the active users
+    /// Send the text of FILE instead of the list of active users
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
 }
 
-/// logind's files, one a session.
+/// logind's files, one per session.
 const SESSIONS: &str = "/run/systemd/sessions";
-/// utmp(5), where logind knows nobody.
+/// utmp(5), if logind knows no session.
 const UTMP: &str = "/run/utmp";
-/// As long as a datagram over Ethernet may become without being split, in octets; longer lists are cut.
+/// The maximum length of a reply in octets: a datagram of this length is not fragmented over Ethernet. Longer lists are cut.
 const LONGEST: usize = 1_400;
-/// In octets: a session's file, and utmp.
+/// In bytes: a session's file, and utmp.
 const LARGEST_SESSION: usize = 16 * 1024;
 const LARGEST_UTMP: usize = 1024 * 1024;
-/// What there is to say otherwise. No reply at all would look like a failure.
+/// The reply without any session. An empty one would look like a failure.
 const NOBODY: &str = "nobody is logged in\n";
-/// So many sessions are looked at; a reply does not hold as many.
+/// The maximum number of sessions to read, which is more than fits in a reply.
 const MAX_SESSIONS: usize = 1024;
-/// However many clients ask, the sessions are read once in this time.
+/// The minimum time between two reads of the sessions, for any number of clients.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// Why the active users could not be told.
+/// Why the active users cannot be listed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Neither of the two is there.
+    /// Neither of the two records exists.
     #[error(
-        "cannot tell who is active: neither {SESSIONS} nor {UTMP} is there; show one to the unit, or use --text FILE"
+        "cannot list the active users: neither {SESSIONS} nor {UTMP} exists; show one to the unit, or use --text FILE"
     )]
     NoRecord,
     /// The record of the sessions could not be read.
@@ -56,7 +56,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The text could not be read.
-    #[error("cannot read the text in {}: {source}; name a file of up to {LONGEST} octets, with CR LF for line ends, that the service may read", .path.display())]
+    #[error("cannot read the text in {}: {source}; name a file that the service may read, of at most {LONGEST} octets with two for each line end", .path.display())]
     Text {
         /// The file.
         path: PathBuf,
@@ -94,7 +94,7 @@ impl Service for Systat {
     }
 }
 
-/// Where it is written who is logged in.
+/// The records of logged-in users that exist.
 #[derive(Clone, Copy, Debug)]
 struct Records {
     sessions: bool,
@@ -108,7 +108,7 @@ impl Records {
         if found.sessions || found.utmp { Ok(found) } else { Err(Error::NoRecord) }
     }
 
-    /// One line a session. systemd makes logind's directory also where logind does not run, so utmp has its say where that is
+    /// The list, one line per session. systemd creates logind's directory even if logind does not run, so utmp is read if it is
     /// empty.
     fn read(self) -> Result<String, Error> {
         let because = |path: &'static str| move |source| Error::Read { path: path.into(), source };
@@ -127,11 +127,11 @@ impl Records {
     }
 }
 
-/// What logind knows.
+/// The sessions that logind knows.
 fn sessions(directory: &Path) -> io::Result<String> {
     let mut list = String::new();
     for name in file::list(directory)?.unwrap_or_default().into_keys().take(MAX_SESSIONS) {
-        // One that has ended meanwhile is no error, nor is the pipe beside it that keeps it alive.
+        // A session that has just ended is no error, nor is a session's FIFO.
         if let Ok(session) = file::read(&directory.join(name), LARGEST_SESSION) {
             add_session(&String::from_utf8_lossy(&session), &mut list);
         }
@@ -139,7 +139,7 @@ fn sessions(directory: &Path) -> io::Result<String> {
     Ok(list)
 }
 
-/// A user's session that has not ended: the user, and the terminal or seat, if there is one.
+/// Adds a user's session that has not ended: the user, and the terminal or seat, if any.
 fn add_session(session: &str, list: &mut String) {
     let value = |key| session.lines().find_map(|line| line.split_once('=').filter(|(name, _)| *name == key));
     let value = |key| value(key).map(|(_, value)| value).filter(|value| !value.is_empty());
@@ -149,7 +149,7 @@ fn add_session(session: &str, list: &mut String) {
     }
 }
 
-/// What utmp(5) has, from its records.
+/// The sessions in the records of utmp(5).
 fn logins(records: &[u8]) -> String {
     const RECORD: usize = size_of::<libc::utmpx>(); // longer on aarch64
     const USER_PROCESS: i16 = 7;
@@ -180,12 +180,12 @@ fn one_word(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_graphic() { c } else { '?' }).collect()
 }
 
-/// RFC 866: printing characters, line ends and the space.
+/// Removes what RFC 866 does not allow: all but printing characters, line ends and the space.
 fn printable(text: &str) -> String {
     text.chars().filter(|c| c.is_ascii_graphic() || matches!(c, ' ' | '\n')).collect()
 }
 
-/// A text, or a list that is read again.
+/// A text, or a list that is refreshed.
 #[derive(Default)]
 struct Users {
     records: Option<Records>,
@@ -208,7 +208,7 @@ impl Users {
         match records.read() {
             Ok(list) => self.list = list,
             Err(error) => {
-                let message = format!("{error}; going on with the list that was read before");
+                let message = format!("{error}; continuing with the previous list");
                 self.failures.warning(Instant::now(), &message);
             }
         }
@@ -223,7 +223,7 @@ impl Files for Users {
     }
 
     fn descriptors(&self) -> usize {
-        2 // the directory, and a file in it
+        2 // the directory and a file in it
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::service::{Behavior, Files, LineEnd, NoOptions, Reply, Run, Service};
 use crate::services::{self, Row};
 
-/// Sends the seconds since 1900-01-01 00:00 UTC as 32 bits, most significant octet first, and closes. The count starts over
-/// on 2036-02-07.
+/// Sends the seconds since 1900-01-01 00:00 UTC as 32 bits, most significant octet first, and closes. The count wraps around on
+/// 2036-02-07.
 #[derive(Debug)]
 pub enum Time {}
 
@@ -39,7 +39,7 @@ impl Reply for Clock {
     }
 }
 
-/// The time of RFC 868 by this host's clock, in seconds.
+/// The time of RFC 868 according to this host's clock, in seconds.
 pub(crate) fn now() -> u32 {
     let since_1970 = match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(since) => i128::from(since.as_secs()),
@@ -48,7 +48,7 @@ pub(crate) fn now() -> u32 {
     since_1900(since_1970)
 }
 
-/// The time of RFC 868 for a Unix time, both in seconds.
+/// The time of RFC 868 for a Unix time; both are in seconds.
 fn since_1900(since_1970: i128) -> u32 {
     /// 70 years, 17 of them leap years.
     const BETWEEN: i128 = (70 * 365 + 17) * 86_400;

@@ -1,4 +1,4 @@
-//! The command line: the options of all services, and those of one.
+//! The command line: the options of all services, and those of a single one.
 
 use std::env;
 
@@ -13,7 +13,7 @@ use crate::runtime::activation::Address;
 use crate::runtime::sandbox::Mode;
 use crate::service::Service;
 
-/// What a service was asked to do.
+/// A service's command line.
 #[derive(Debug, Parser)]
 #[command(version, about = S::ABOUT, name = S::NAME, after_help = AFTER_HELP, args_override_self = true)]
 pub(crate) struct Arguments<S: Service> {
@@ -24,9 +24,9 @@ pub(crate) struct Arguments<S: Service> {
     #[arg(long, value_enum, value_name = "MODE", default_value_t = Mode::Strict)]
     pub(crate) sandbox: Mode,
 
-    /// How long a client may be idle.
+    /// The time without activity after which a connection is closed.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..), help = idle_help(S::IDLE_TIMEOUT))]
-    #[arg(long_help = format!("{}\n\nWith inetd's wait, also how long to stay without any client [default: {STAY}].", idle_help(S::IDLE_TIMEOUT)))]
+    #[arg(long_help = format!("{}\n\nWith inetd's `wait`, the program also ends after SECONDS without a client [default: {STAY}].", idle_help(S::IDLE_TIMEOUT)))]
     pub(crate) idle_timeout: Option<u16>,
 
     /// The addresses to serve on.
@@ -37,23 +37,26 @@ pub(crate) struct Arguments<S: Service> {
     pub(crate) limits: Limits,
 }
 
-/// How long a program stays without traffic that inetd would start again for the next client, in seconds.
+/// After how many seconds without traffic a program ends that inetd restarts for the next client.
 pub(crate) const STAY: u16 = 60;
 
-const LISTEN: &str = "Serve there: IP:PORT, or only tcp://IP:PORT, udp://IP:PORT, unix:PATH; can be repeated";
-const LISTEN_TCP: &str = "Serve there: IP:PORT (TCP only), tcp://IP:PORT, udp://IP:PORT, unix:PATH; can be repeated";
+const LISTEN: &str =
+    "Address to serve: IP:PORT (TCP and UDP), tcp://IP:PORT, udp://IP:PORT, unix:PATH; can be repeated";
+const LISTEN_TCP: &str =
+    "Address to serve: IP:PORT (TCP only), tcp://IP:PORT, udp://IP:PORT, unix:PATH; can be repeated";
 
 const AFTER_HELP: &str = "\
-The descriptors tell how the program was started. A connection on descriptors 0 and 1 (systemd with
-Accept=yes, inetd with nowait, tcpserver): it serves that one. Sockets that were passed (systemd with
-Accept=no, inetd with wait) or that --listen opens: it serves all clients, each in a process of its
-own, or with --shared all in one. None of these: it is a filter from standard input to standard output.";
+The program detects from its descriptors how it was started. With a connection on descriptors 0 and 1
+(systemd with Accept=yes, inetd with nowait, tcpserver), it serves that connection. With sockets that a
+super-server passed (systemd with Accept=no, inetd with wait) or that --listen opened, it serves all
+clients: each in its own process, or all in one process with --shared. In all other cases, it is a
+filter from standard input to standard output.";
 
 fn idle_help(default: u16) -> String {
-    format!("Let a client go that was idle for so long [default: {default}]")
+    format!("Close a connection after SECONDS without activity [default: {default}]")
 }
 
-/// A mistake on the command line, or a call for help.
+/// A mistake on the command line, or a request for help.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct Error(#[from] clap::Error);
@@ -61,8 +64,8 @@ pub struct Error(#[from] clap::Error);
 impl<S: Service> Arguments<S> {
     /// Reads the command line.
     ///
-    /// Super-servers mostly give no arguments, and building clap's parser to find none is a seventh of the whole process
-    /// (`make bench`, `qotd` beside `qotd, no lock-down`): it is built when there is something to parse.
+    /// clap's parser is built only if there are arguments: super-servers mostly pass none, and building it takes a seventh of
+    /// the whole process (`make bench`, `qotd` beside `qotd, no lock-down`).
     pub(crate) fn parse() -> Result<Self, Error> {
         if env::args_os().len() <= 1 { Ok(Self::default()) } else { Ok(Self::try_parse()?) }
     }
@@ -81,13 +84,13 @@ impl<S: Service> Default for Arguments<S> {
 }
 
 impl Error {
-    /// What is wrong, without the advice.
+    /// What is wrong, in one sentence, without advice.
     #[must_use]
     pub fn sentence(&self) -> String {
         sentence(&self.0.render().to_string())
     }
 
-    /// Prints the help to whoever asked for it on a terminal (exit code 0), or puts one sentence on the log (`usage_error`).
+    /// Prints the requested help and returns 0, or logs one sentence and returns `usage_error`.
     #[must_use]
     pub fn report(&self, name: &str, usage_error: u8) -> u8 {
         let help = matches!(self.0.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
@@ -96,7 +99,7 @@ impl Error {
             return usage_error;
         }
         if fstat(stdout()).is_ok_and(|stat| log::is_socket(&stat)) {
-            log::error("--help and --version are for a terminal, not for a connection; leave them out");
+            log::error("--help and --version cannot be printed to a connection; remove them");
             return usage_error;
         }
         match self.0.print() {

@@ -1,4 +1,4 @@
-//! The life of a program, from its arguments to its end: [`run`], from top to bottom.
+//! Runs a program from its arguments to its end: read [`run`] from top to bottom.
 
 pub mod activation;
 pub mod arguments;
@@ -20,7 +20,7 @@ use activation::Activation;
 use arguments::Arguments;
 use sandbox::Shortfall;
 
-/// Why a program ended without serving, one sentence each. `E` is the service's own.
+/// Why a program ended without serving, one sentence each. `E` is the service's own error.
 #[derive(Debug, thiserror::Error)]
 pub enum Error<E: error::Error + 'static> {
     /// The command line.
@@ -29,30 +29,30 @@ pub enum Error<E: error::Error + 'static> {
     /// What the super-server passed, or `--listen`.
     #[error(transparent)]
     Activation(#[from] activation::Error),
-    /// What the service prepares.
+    /// The service's preparation.
     #[error(transparent)]
     Service(E),
     /// The lock-down.
     #[error(transparent)]
     Sandbox(#[from] sandbox::Error),
-    /// The connection.
+    /// The only connection.
     #[error(transparent)]
     One(#[from] engine::Error),
-    /// All connections and datagrams.
+    /// The daemon for all clients.
     #[error(transparent)]
     Daemon(#[from] engine::DaemonError),
 }
 
-/// Runs a service from its start to its end, on whatever it was started with.
+/// Runs a service from its start to its end, whichever way it was started.
 pub fn run<S: Service>() -> ! {
     sys::start();
-    // From here on descriptor 2 is the log, whatever the super-server connected it to.
+    // From here on, descriptor 2 is the log, even if the super-server connected it to the client.
     log::open(S::NAME);
     let Err(error) = run_as_started::<S>();
     sys::exit(report::<S>(&error))
 }
 
-/// The command line of a service, for what describes it: `clap_mangen` and `clap_complete` take it.
+/// The command line of a service, for `clap_mangen` and `clap_complete`.
 #[must_use]
 pub fn command<S: Service>() -> clap::Command {
     Arguments::<S>::command()
@@ -66,14 +66,14 @@ pub fn run_qotd() -> ! {
 }
 
 fn run_as_started<S: Service>() -> Result<Infallible, Error<S::Error>> {
-    // Arguments: a mistake ends here, before anything is opened.
+    // Arguments: a mistake ends the program before it opens anything.
     let arguments = Arguments::<S>::parse()?;
 
-    // How was I started? The descriptors tell.
-    let activation = activation::recognise(&arguments.listen, S::UDP_UNASKED, S::PRINTS_UNATTENDED)?;
+    // How was the program started? The descriptors tell.
+    let activation = activation::detect(&arguments.listen, S::UDP_UNASKED, S::PRINTS_UNATTENDED)?;
 
-    // Prepare: everything that needs the outside world. Lock down, before one octet from the network is read. Serve, with
-    // the system calls of the engine's policy only.
+    // Prepare: everything that needs the outside world. Lock down, before one octet from the network is read. Serve, with only
+    // the system calls of the engine's policy.
     match activation {
         Activation::Filter => {
             if let Some(code) = S::print(&arguments.options).map_err(Error::Service)? {
@@ -86,7 +86,7 @@ fn run_as_started<S: Service>() -> Result<Infallible, Error<S::Error>> {
     }
 }
 
-/// One connection, or a filter.
+/// Serves one connection, or runs as a filter.
 fn run_one<S: Service>(arguments: &Arguments<S>, io: Io, run: Run) -> Result<Infallible, Error<S::Error>> {
     let behavior = S::prepare(&arguments.options, run).map_err(Error::Service)?;
     let policy = policies::<S>().of(&behavior, io);
@@ -97,9 +97,9 @@ fn run_one<S: Service>(arguments: &Arguments<S>, io: Io, run: Run) -> Result<Inf
     end::<S>(one.serve().map_err(Error::from))
 }
 
-/// Every client, on sockets of their own.
+/// Serves all clients, on passed or opened sockets.
 ///
-/// Not inlined: its stack frame is 60 KiB, and a process for one connection would pay for each page of it.
+/// Not inlined: its stack frame is 60 KiB, and a per-connection process would pay for each page of it.
 #[inline(never)]
 fn run_daemon<S: Service>(
     arguments: &Arguments<S>,
@@ -108,7 +108,7 @@ fn run_daemon<S: Service>(
     notices: &[String],
 ) -> Result<Infallible, Error<S::Error>> {
     let arranged = Arranged::new(sockets)?;
-    // Before anything large is: what lies in a mapping of its own could neither grow nor go after the lock-down.
+    // Before the first large allocation: after the lock-down, a separate mapping could neither grow nor be freed.
     sys::allocate_by_brk();
     let behavior = S::prepare(&arguments.options, Run::Daemon).map_err(Error::Service)?;
     let readable = behavior.readable();
@@ -124,8 +124,8 @@ fn run_daemon<S: Service>(
     let policy = policies.of(&behavior, io);
     let (idle, stay) = (idle(arguments, S::IDLE_TIMEOUT), idle(arguments, arguments::STAY));
     let max_rate = S::max_rate(&arguments.options);
-    let tell = |shortfall: &Shortfall| {
-        // One that a super-server starts for the next client and that ends without any would say it again and again.
+    let log_start = |shortfall: &Shortfall| {
+        // A program that a super-server restarts for the next client would log it again and again.
         if lifetime == Lifetime::UntilStopped {
             shortfall.log();
         }
@@ -133,23 +133,23 @@ fn run_daemon<S: Service>(
             log::notice(notice);
         }
     };
-    // Neither is dropped: that would take calls which nobody has.
+    // Neither is dropped: the policy forbids the calls that this would make.
     if arguments.limits.shared {
         let mut shared = Shared::new(behavior, arranged, lifetime, &arguments.limits, idle, stay, max_rate)?;
         let shortfall = sandbox::lock_down(policy, io, &readable, arguments.sandbox)?;
-        tell(&shortfall);
+        log_start(&shortfall);
         end::<S>(shared.serve().map_err(Error::from))
     } else {
         let one = One::new(behavior, Io::Connection, idle)?;
-        // On the heap, which its processes share: on the stack, it would lie between what is touched for each.
+        // On the heap, whose pages the child processes share: on the stack, it would lie between pages that each of them writes.
         let mut keeper = Box::new(Keeper::new(one, arranged, lifetime, &arguments.limits, idle, stay, max_rate)?);
         let (shortfall, layers) = sandbox::lock_down_to_fork(policy, io, &readable, arguments.sandbox)?;
-        tell(&shortfall);
+        log_start(&shortfall);
         end::<S>(keeper.serve(&Children { layers, policies }).map_err(Error::from))
     }
 }
 
-/// Compiled with the program.
+/// The service's policies, which are compiled with the program.
 fn policies<S: Service>() -> &'static Policies {
     const { &Policies::new(S::EXTRA) }
 }
@@ -158,7 +158,7 @@ fn idle<S: Service>(arguments: &Arguments<S>, default: u16) -> Duration {
     Duration::from_secs(arguments.idle_timeout.unwrap_or(default).into())
 }
 
-/// Exits at once: returning would free memory and clean up, which takes calls that the policy does not have.
+/// Exits at once: returning would free memory and clean up, with calls that the policy forbids.
 fn end<S: Service>(outcome: Result<(), Error<S::Error>>) -> ! {
     sys::exit(match outcome {
         Ok(()) => 0,
@@ -166,8 +166,8 @@ fn end<S: Service>(outcome: Result<(), Error<S::Error>>) -> ! {
     })
 }
 
-/// Reports an error on the log, and returns the exit code: [`Service::USAGE_ERROR`] for a mistake on the command line, the
-/// service's own for an error of its own, else 1.
+/// Logs an error and returns the exit code: [`Service::USAGE_ERROR`] for a mistake on the command line, the service's own code
+/// for its own errors, else 1.
 fn report<S: Service>(error: &Error<S::Error>) -> u8 {
     match error {
         Error::Arguments(error) => error.report(S::NAME, S::USAGE_ERROR),

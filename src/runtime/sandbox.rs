@@ -1,4 +1,4 @@
-//! The lock-down: hunker's layers, and what of them is missing, in the words of a service.
+//! The lock-down: applies hunker's layers, and reports the missing ones with advice.
 
 use std::path::{Path, PathBuf};
 
@@ -11,34 +11,34 @@ use crate::policy::Io;
 /// What to do when the kernel lacks a layer.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Refuse to serve unless every layer holds, and Landlock lacks nothing (Linux 7.2)
+    /// Refuse to serve unless every layer and every Landlock right is available (Linux 7.2)
     Full,
-    /// Refuse to serve unless every layer holds; what an old Landlock lacks, seccomp does
+    /// Refuse to serve unless every layer is available; seccomp covers an older Landlock
     Strict,
-    /// Use the layers that the kernel has, and log the others
+    /// Use the layers that the kernel has, and log the missing ones
     BestEffort,
-    /// No lock-down at all
+    /// Serve without any lock-down
     Off,
 }
 
-/// A layer cannot be had, and the program will not serve without it.
+/// Why the program refuses to serve.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The kernel does not have it, and the mode asks for it.
-    #[error("will not serve: {0}; {how}, or start with --sandbox {less}", how = advice(.0), less = less(.0))]
+    /// The kernel lacks a layer that the mode requires.
+    #[error("refuses to serve: {0}; {how}, or start with --sandbox {weaker}", how = advice(.0), weaker = weaker(.0))]
     Missing(hunker::Error),
-    /// The kernel has it.
-    #[error("will not serve: {0}; check the limits that the program was started with")]
+    /// The kernel has the layer, but applying it failed.
+    #[error("refuses to serve: {0}; check the limits that the program was started with")]
     Failed(hunker::Error),
-    /// Files that are read again are in the root directory.
+    /// Files to reload are in the root directory.
     #[error(
-        "will not serve: files that are read again are in {}, which is the root directory, and all that is beneath would stay \
-         readable, which is every file of the host; move them into a directory of their own", .0.display()
+        "refuses to serve: files to reload are in {}, the root directory, so every file of the host would stay readable; move \
+         them to a directory of their own", .0.display()
     )]
     Everything(PathBuf),
 }
 
-/// What to do about a layer that is missing.
+/// The next step if a layer is missing.
 pub(crate) fn advice(missing: &hunker::Error) -> String {
     let allow = || {
         let calls = match missing.layer {
@@ -52,38 +52,38 @@ pub(crate) fn advice(missing: &hunker::Error) -> String {
     };
     match &missing.reason {
         LayerError::NoLandlock => {
-            format!("use a newer kernel, with CONFIG_SECURITY_LANDLOCK=y, or have that filter allow {}", allow())
+            format!("use a newer kernel with CONFIG_SECURITY_LANDLOCK=y, or have that filter allow {}", allow())
         }
         LayerError::DisabledLandlock => {
-            "add landlock to lsm= on the kernel's command line (/sys/kernel/security/lsm is the list), and boot again"
+            "add landlock to lsm= on the kernel's command line (/sys/kernel/security/lsm is the list), and reboot"
                 .to_owned()
         }
         LayerError::UnknownRights { rights, .. } => format!("boot Linux {} or newer", rights.kernel()),
         LayerError::ForbiddenLandlock => format!("have that filter allow {}", allow()),
         reason if reason.is_forbidden() => {
-            format!("have the filter that forbids it, a container's perhaps, allow {}", allow())
+            format!("have the filter that forbids it, perhaps that of a container, allow {}", allow())
         }
         _ if missing.layer == Layer::Seccomp => "use a kernel with CONFIG_SECCOMP_FILTER=y".to_owned(),
-        _ => "use a kernel that has it".to_owned(),
+        _ => "use a kernel that has this layer".to_owned(),
     }
 }
 
-/// Where filters come from.
+/// Where to change a system call filter.
 const FILTERS: &str = "systemd-nspawn: --system-call-filter=; Docker, Podman: a profile by --security-opt seccomp=; a unit: \
                        SystemCallFilter=";
 
-/// The mode that does without.
-fn less(missing: &hunker::Error) -> &'static str {
+/// The strictest mode that serves without this layer.
+fn weaker(missing: &hunker::Error) -> &'static str {
     if matches!(missing.reason, LayerError::UnknownRights { .. }) { "strict" } else { "best-effort" }
 }
 
-/// What an older Landlock cannot forbid, if there is anything.
+/// What an older Landlock cannot forbid, if anything.
 pub(crate) fn shortfall(landlock: &Landlock) -> Option<String> {
     let Landlock { abi, missing } = landlock;
     (!missing.is_empty()).then(|| format!("this kernel (Landlock ABI {abi}) cannot forbid {missing}"))
 }
 
-/// What of the lock-down an older Landlock does not do.
+/// The part of the lock-down that an older Landlock lacks.
 #[derive(Debug, Default)]
 pub struct Shortfall {
     landlock: Landlock,
@@ -92,8 +92,8 @@ pub struct Shortfall {
 }
 
 impl Shortfall {
-    /// Puts it on the log. That is for a daemon, once: where each client has a process, each would write it, and a filter to whoever
-    /// reads its output. `small-services doctor` says it for these.
+    /// Logs it once, for a daemon. A per-connection process would repeat it for each client, and a filter would disturb its
+    /// reader; `small-services doctor` reports it for these.
     pub fn log(&self) {
         let Some(shortfall) = shortfall(&self.landlock) else { return };
         let instead = match (self.has_seccomp, self.unstopped.is_empty()) {
@@ -105,20 +105,19 @@ impl Shortfall {
     }
 }
 
-/// Applies every layer, before one octet from the network is read, and leaves what is beneath these directories readable. The
-/// log says where that is more than is needed.
+/// Applies every layer, before one octet from the network is read. Everything beneath the `readable` directories stays readable;
+/// a warning names what need not be there.
 ///
 /// # Errors
 ///
-/// [`Error::Failed`] and [`Error::Everything`], and in [`Mode::Full`] and [`Mode::Strict`] [`Error::Missing`], which in
-/// [`Mode::BestEffort`] is a warning on the log.
+/// [`Error::Failed`] and [`Error::Everything`]; also [`Error::Missing`], which is only a warning in [`Mode::BestEffort`].
 pub fn lock_down(policy: &Policy, io: Io, readable: &[Readable], mode: Mode) -> Result<Shortfall, Error> {
     let (shortfall, _) =
         apply(io, readable, mode, |directories, mode| Ok((hunker::down(policy, directories, mode)?, ())))?;
     Ok(shortfall)
 }
 
-/// The same for a process that makes one for each connection: returns what these lock themselves down with.
+/// Like [`lock_down`], for a process that forks one for each connection: also returns the layers that these apply to themselves.
 ///
 /// # Errors
 ///
@@ -132,7 +131,7 @@ pub fn lock_down_to_fork(
     apply(io, readable, mode, |directories, mode| hunker::down_to_fork(policy, directories, mode))
 }
 
-/// `None` if nothing is to be locked down.
+/// Applies the layers; `None` with [`Mode::Off`].
 fn apply<T>(
     io: Io,
     readable: &[Readable],
@@ -144,7 +143,7 @@ fn apply<T>(
         Mode::Strict => hunker::Mode::Strict,
         Mode::BestEffort => hunker::Mode::BestEffort,
         Mode::Off => {
-            // Not since its start either: who switches the lock-down off may want to look into it.
+            // The program is undumpable since its start; without a lock-down, a debugger may attach.
             let _ = hunker::allow_dumping();
             return Ok((Shortfall::default(), None));
         }
@@ -159,14 +158,14 @@ fn apply<T>(
     let shortfall = Shortfall { landlock: report.landlock, unstopped: report.unstopped, has_seccomp };
     for missing in report.missing {
         let message = format!("{missing}; serving without it");
-        // Where each client has a process, each would write to the log: `small-services doctor` says it there.
+        // A per-connection process would repeat the warning for each client; `small-services doctor` reports it.
         if io == Io::Connection { log::info(&message) } else { log::warning(&message) }
     }
     for Readable { directory, more } in readable {
         if let Some(more) = more {
             log::warning(&format!(
-                "all that is beneath {} stays readable to the locked-down program, so {} too; move the files that it is to \
-                 read again into a directory that holds nothing else",
+                "everything beneath {} stays readable to the locked-down program, including {}; move the files that it \
+                 reloads to a directory that holds nothing else",
                 directory.display(),
                 Path::new(more).display(),
             ));

@@ -1,5 +1,5 @@
-//! The order of `strfile -o`, exactly as Debian's strfile has it: by the first letter or digit of the first line, then by
-//! what follows the first one of the whole text.
+//! The order of `strfile -o`, exactly that of Debian's strfile: by the first letter or digit of the first line, then by what
+//! follows the first letter or digit of the whole text.
 
 use std::cmp::Ordering;
 use std::fs::File;
@@ -8,13 +8,13 @@ use std::mem;
 
 use crate::fortune::index::read_up_to;
 
-/// How many octets of a text are kept, so that most comparisons need not read the file.
+/// The number of bytes of a text that a key holds, so that most comparisons need not read the file.
 const KEPT: usize = 14;
 
-/// How many keys are merged between two reports of the progress.
+/// The number of keys that are merged between two progress reports.
 const REPORT: usize = 1 << 16;
 
-/// What a text is ordered by.
+/// The sort key of a text.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Key {
     /// Where the text begins.
@@ -24,23 +24,23 @@ pub(super) struct Key {
     beginning: [u8; KEPT],
 }
 
-/// Takes down the keys of texts that go by piece by piece.
+/// Collects the keys of texts that are read in pieces.
 #[derive(Debug)]
 pub(super) struct Alphabet {
     ignore_case: bool,
-    /// The last pieces, each over the beginning of the one before. Where the first line has no letter and no digit, Debian's
-    /// strfile reads on into what is left there of longer lines before; its orders can be had in no other way.
+    /// The last pieces, each written over the start of the one before. If the first line has neither letter nor digit, Debian's
+    /// strfile reads on into the rest of longer previous lines; its order depends on this.
     line: [u8; 256],
     first: Option<u8>,
     beginning: Vec<u8>,
-    /// The octet before, and whether the text has ended for all that its order depends on.
+    /// The previous octet, and whether the text has ended as far as its order is concerned.
     last: u8,
     ended: bool,
     delimiter: u8,
 }
 
 impl Alphabet {
-    /// For texts in alphabetical order.
+    /// Begins to collect keys.
     pub(super) fn new(delimiter: u8, ignore_case: bool) -> Self {
         let beginning = Vec::with_capacity(KEPT);
         Self { ignore_case, line: [0; 256], first: None, beginning, last: 0, ended: false, delimiter }
@@ -53,12 +53,12 @@ impl Alphabet {
         }
     }
 
-    /// A delimiter line went by.
+    /// Takes a delimiter line.
     pub(super) fn delimiter_line(&mut self, line: &[u8]) {
         self.remember(line);
     }
 
-    /// A piece of a text went by.
+    /// Takes a piece of a text.
     pub(super) fn piece(&mut self, piece: &[u8]) {
         self.remember(piece);
         if self.first.is_none() {
@@ -79,7 +79,7 @@ impl Alphabet {
         }
     }
 
-    /// The key of the text that has just ended.
+    /// Ends the text that begins at `start`, and returns its key.
     pub(super) fn end_text(&mut self, start: u64) -> Key {
         let mut beginning = [0; KEPT];
         for (to, from) in beginning.iter_mut().zip(&self.beginning) {
@@ -92,7 +92,7 @@ impl Alphabet {
     }
 }
 
-/// How many steps it takes to sort so many keys.
+/// The number of steps that [`sort`] takes for this number of keys.
 pub(super) fn steps(keys: usize) -> u64 {
     keys as u64 * u64::from(usize::BITS - keys.saturating_sub(1).leading_zeros())
 }
@@ -101,11 +101,11 @@ fn folded(octet: u8, ignore_case: bool) -> u8 {
     if ignore_case { octet.to_ascii_lowercase() } else { octet }
 }
 
-/// Sorts the keys of a file's texts; equal ones keep their order.
+/// Sorts the keys of a file's texts. The sort is stable.
 ///
-/// `progress` is told now and then how many of `steps` steps are done.
+/// Calls `progress` regularly with the number of finished [`steps`].
 ///
-/// The standard library's sort panics on an order that contradicts itself, and a file that is changed meanwhile makes one.
+/// The standard library's sort may panic if the order is inconsistent, as it is when the file changes meanwhile.
 ///
 /// # Errors
 ///
@@ -163,7 +163,7 @@ fn compare(a: &Key, b: &Key, file: &File, delimiter: u8, ignore_case: bool) -> i
     }
 }
 
-/// What comes next in a text. The end of the file stands before the end of a text, as C's EOF before 0.
+/// The next octet of a text. The end of the file sorts before the end of a text, like C's EOF before 0.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Next {
     EndOfFile,
@@ -202,7 +202,7 @@ impl<'a> Octets<'a> {
         self.after_line_end = over == b'\n';
     }
 
-    /// Passes over everything before the next letter or digit, even into the next text.
+    /// Skips everything before the next letter or digit, even into the next text.
     fn skip_to_alphanumeric(&mut self) -> io::Result<()> {
         while let Some(octet) = self.peek()?.filter(|octet| !octet.is_ascii_alphanumeric()) {
             self.advance(octet);

@@ -1,8 +1,8 @@
 //! `small-services strfile` and `unstr`: fortune(6)'s strfile(1) and unstr(1).
 //!
-//! The options, the summary and the indexes are those of Debian's programs, and `-C` is BSD's. Where Debian's `strfile -r` may put the end of the
-//! file in a text's place, the end stays last here; Debian 12's `unstr` finds every index corrupted, so this one does
-//! what its manual says; and where Debian's follow a link to the file to be written, these refuse it.
+//! The options, the summary and the indexes are those of Debian's programs; `-C` is BSD's. There are three differences. Debian's
+//! `strfile -r` may put the end of the file in a text's place; here the end stays last. Debian 12's `unstr` calls every index
+//! corrupted; this one works as its manual says. Debian's programs follow a link to the output file; these refuse it.
 
 mod alphabet;
 mod output;
@@ -25,11 +25,11 @@ use alphabet::Alphabet;
 use output::{Output, Target};
 use table::Table;
 
-/// From which size on a cookie file takes so long that its progress is shown.
+/// The minimum size of a cookie file, in bytes, for a progress bar.
 const LARGE: u64 = 64 << 20;
 const BUFFER: usize = 256 << 10;
 
-/// Why there is no index, or nothing was printed.
+/// Why no index was written, or nothing was printed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// The cookie file could not be read.
@@ -45,13 +45,24 @@ pub(crate) enum Error {
     NotACookieFile {
         /// The file.
         path: PathBuf,
-        /// What it is instead.
+        /// Why it is not a cookie file.
         reason: String,
     },
+    /// unstr(1) was given a name with an extension, which names an index, and its cookie file does not exist.
+    #[error(
+        "cannot find {}, the cookie file of the index {}: No such file or directory; name a cookie file without an extension, \
+         or its index", .cookie.display(), .index.display()
+    )]
+    NoCookieFile {
+        /// The cookie file.
+        cookie: PathBuf,
+        /// The index.
+        index: PathBuf,
+    },
     /// The result could not be written.
-    #[error("cannot write {}: {source}; check the path, its permissions and the space there", .path.display())]
+    #[error("cannot write {}: {source}; check the path, its permissions and the free space", .path.display())]
     Write {
-        /// Where to.
+        /// The output.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -59,42 +70,42 @@ pub(crate) enum Error {
     /// The cookie file and the output are the same file.
     #[error("{} is the cookie file itself; name another output", .0.display())]
     Same(PathBuf),
-    /// The output is a link: whoever made it says where it leads.
-    #[error("{} is a symbolic link; name the file that it leads to, or remove it", .0.display())]
+    /// The output is a link, whose owner decides where it leads.
+    #[error("{} is a symbolic link; name its target, or remove it", .0.display())]
     Link(PathBuf),
     /// The index must not be used.
     #[error(transparent)]
     Index(#[from] IndexError),
-    /// The index is in the file's order, and the delimiter stays.
-    #[error("nothing to do: {} is in the order of its file; make it with `strfile -o`, or change the delimiter with -c", .0.display())]
+    /// The index is in the file's order, and the delimiter does not change.
+    #[error("nothing to do: {} is in the order of its file; create it with `strfile -o`, or change the delimiter with -c", .0.display())]
     InOrder(PathBuf),
-    /// The index names places where no texts begin.
-    #[error("the index {} cannot be used: {source}; make it anew with `small-services strfile`", .path.display())]
+    /// The index has offsets at which no text begins.
+    #[error("cannot use the index {}: {source}; rebuild it with `small-services strfile`", .path.display())]
     Text {
         /// The index.
         path: PathBuf,
         /// What is wrong with it.
         source: io::Error,
     },
-    /// The kernel gave no random octets.
-    #[error("cannot draw a random seed: {0}; the kernel has to answer getrandom(2)")]
+    /// The kernel returned no random bytes.
+    #[error("cannot get a random seed: {0}; allow the system call getrandom")]
     Seed(io::Error),
 }
 
-/// What strfile(1) is told.
+/// The command line of strfile(1).
 #[derive(Args, Debug)]
 #[allow(clippy::struct_excessive_bools)] // each is an option of strfile(1)
 pub(crate) struct Strfile {
-    /// The character that stands alone on the lines between the texts
+    /// Delimiter: the character that stands alone on a line between two texts
     #[arg(short, value_name = "C", default_value = "%", value_parser = delimiter)]
     c: u8,
-    /// Note that lines which begin with two delimiters are comments, and not to be printed
+    /// Mark lines that begin with two delimiters as comments, which are not printed
     #[arg(short = 'C')]
     comments: bool,
     /// Ignore case when ordering the texts
     #[arg(short)]
     i: bool,
-    /// Order the texts alphabetically, by their first letter or digit on
+    /// Order the texts alphabetically, from the first letter or digit of each
     #[arg(short)]
     o: bool,
     /// Put the texts in random order
@@ -103,38 +114,38 @@ pub(crate) struct Strfile {
     /// Print no summary
     #[arg(short)]
     s: bool,
-    /// Note that the texts are in rot13
+    /// Mark the texts as rot13
     #[arg(short)]
     x: bool,
-    /// The cookie file
+    /// Cookie file
     source: PathBuf,
-    /// The index, and no symbolic link to it; SOURCE.dat if not given
+    /// Index to write, which must not be a symbolic link [default: SOURCE.dat]
     output: Option<PathBuf>,
 }
 
-/// What unstr(1) is told.
+/// The command line of unstr(1).
 #[derive(Args, Debug)]
 pub(crate) struct Unstr {
-    /// The character to print alone on the lines between the texts; the index's if not given
+    /// Delimiter to print on the lines between the texts [default: that of the index]
     #[arg(short, value_name = "C", value_parser = delimiter)]
     c: Option<u8>,
-    /// The index, or the cookie file if its index is SOURCE.dat
+    /// Index, or the cookie file if its index is SOURCE.dat
     #[arg(value_name = "SOURCE[.dat]")]
     source: PathBuf,
-    /// The file to write, and no symbolic link to it; standard output if not given
+    /// File to write, which must not be a symbolic link [default: standard output]
     output: Option<PathBuf>,
 }
 
-/// One ASCII character that can stand on a line.
+/// Parses a delimiter: one ASCII character that can stand on a line.
 fn delimiter(text: &str) -> Result<u8, &'static str> {
     match text.as_bytes() {
         &[octet] if octet.is_ascii() && !matches!(octet, b'\0' | b'\n' | b'\r') => Ok(octet),
-        _ => Err("a delimiter is one ASCII character"),
+        _ => Err("the delimiter must be one ASCII character"),
     }
 }
 
 impl Strfile {
-    /// Makes the index.
+    /// Creates the index.
     pub(crate) fn run(&self) -> Result<(), Error> {
         let path = self.output.clone().unwrap_or_else(|| path_beside(&self.source));
         let (file, version) = open(&self.source)?;
@@ -146,7 +157,7 @@ impl Strfile {
         let mut table = Table::read(reader, self.c, alphabet, |position| bar.set_position(position))
             .map_err(|source| misread(&self.source, source))?;
         bar.finish_and_clear();
-        // As with Debian's strfile, of two orders the alphabet's is taken.
+        // As in Debian's strfile, -o overrides -r.
         let order = if self.o {
             let steps = alphabet::steps(table.texts.len());
             let bar = progress(version.length, steps, "{bar:40} {percent} % in order, {eta} left");
@@ -179,7 +190,12 @@ impl Unstr {
             Some(_) => (self.source.with_extension(""), self.source.clone()),
             None => (self.source.clone(), path_beside(&self.source)),
         };
-        let (file, version) = open(&cookie)?;
+        let (file, version) = open(&cookie).map_err(|error| match error {
+            Error::Read { source, .. } if source.kind() == ErrorKind::NotFound && self.source != cookie => {
+                Error::NoCookieFile { cookie: cookie.clone(), index: index_path.clone() }
+            }
+            other => other,
+        })?;
         let target = self.output.as_deref().map(|path| Target::find(path, &version)).transpose()?;
         let index = Index::open(&index_path, &version)?;
         if self.c.is_none() && !index.is_reordered() {
@@ -193,9 +209,9 @@ impl Unstr {
             let unusable = |source| Error::Text { path: index_path.clone(), source };
             let longest = usize::try_from(version.length).unwrap_or(usize::MAX);
             if index.whole_text(&file, number, longest, &mut text).map_err(unusable)? == Found::TooLong {
-                return Err(misread(&cookie, io::Error::other("it grows while it is read")));
+                return Err(misread(&cookie, io::Error::other("it grew while it was read")));
             }
-            // Without the end of its last line, the text would run on into the delimiter.
+            // Without a line end, the delimiter would join the last line.
             if !text.ends_with(b"\n") {
                 text.push(b'\n');
             }
@@ -206,7 +222,7 @@ impl Unstr {
     }
 }
 
-/// A cookie file's index, in the file's order or in the alphabet's.
+/// The index of a cookie file, in the file's order or alphabetically.
 pub(crate) fn index(file: &File, delimiter: u8, ordered: bool, ignore_case: bool) -> io::Result<Vec<u8>> {
     let alphabet = ordered.then(|| Alphabet::new(delimiter, ignore_case));
     let mut table = Table::read(BufReader::new(file), delimiter, alphabet, |_| ())?;
@@ -232,7 +248,7 @@ fn misread(path: &Path, source: io::Error) -> Error {
     }
 }
 
-/// A bar on the terminal for so many steps of work on a large file; else nothing.
+/// A progress bar for a large file on a terminal; otherwise a hidden one.
 fn progress(length: u64, steps: u64, template: &str) -> ProgressBar {
     if length < LARGE || !io::stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -241,7 +257,7 @@ fn progress(length: u64, steps: u64, template: &str) -> ProgressBar {
     ProgressBar::new(steps).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-/// What Debian's strfile prints.
+/// The summary, as Debian's strfile prints it.
 fn summary(path: &Path, table: &Table) -> String {
     let octets = |length| format!("{length} byte{}", if length == 1 { "" } else { "s" });
     let texts = match table.texts.len() {

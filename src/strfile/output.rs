@@ -1,8 +1,7 @@
-//! Where the result goes: standard output, or a file that is there as a whole or not at all.
+//! The output: standard output, or a file that is replaced atomically.
 //!
-//! Others may be able to write to the file's directory, and have links come and go there while somebody with more rights makes
-//! an index: so the directory is opened once, nothing is followed in it, and no file's mode is taken over but of a file of the
-//! same user.
+//! Other users may be able to write to the file's directory, and to replace links in it while root creates an index. So the
+//! directory is opened once, no link in it is followed, and the mode of an existing file is kept only if the same user owns it.
 
 use std::ffi::OsString;
 use std::fs::{File, Permissions};
@@ -17,47 +16,47 @@ use rustix::process::geteuid;
 use super::Error;
 use crate::file::{Place, Version};
 
-/// What is written to.
+/// An output.
 pub(super) enum Output<'a> {
     /// Standard output.
     Standard(BufWriter<StdoutLock<'static>>),
-    /// A file beside the target, which takes its name in the end.
+    /// A temporary file beside the target, which is renamed at the end.
     File {
-        /// The octets.
+        /// The buffered file.
         writer: BufWriter<File>,
-        /// The name that the file has until then. It is removed if that never comes.
+        /// Its temporary name, which is removed after a failure.
         temporary: Temporary,
-        /// The name that it will have.
+        /// Its final name.
         target: &'a Place,
     },
 }
 
-/// A name that is gone with the value.
+/// A temporary name, which is removed on drop.
 pub(super) struct Temporary(Place);
 
-/// The name of a file to be written.
+/// The file to write.
 pub(super) struct Target {
     place: Place,
-    /// The mode of the file that has the name.
+    /// The mode of the existing file, if it is kept.
     mode: Option<Mode>,
 }
 
 impl Target {
-    /// Where a path leads, unless it is the cookie file, a link or no regular file: nobody means to replace these.
+    /// Finds the file to write. Refuses the cookie file, a link, and anything but a regular file.
     pub(super) fn find(path: &Path, cookie: &Version) -> Result<Self, Error> {
         let failed = |source| Error::Write { path: path.to_owned(), source };
         let place = Place::of(path).map_err(failed)?;
         let Some(present) = place.look().map_err(failed)? else { return Ok(Self { place, mode: None }) };
         match FileType::from_raw_mode(present.st_mode) {
-            _ if cookie.is_of(&present) => Err(Error::Same(path.to_owned())),
+            _ if cookie.is_version_of(&present) => Err(Error::Same(path.to_owned())),
             FileType::RegularFile => {
-                // Another user's choice is not ours to make; and rights to whoever executes it are for no index.
+                // Another user's mode is not kept; nor are set-user-ID bits and the like, which no index needs.
                 let own = present.st_uid == geteuid().as_raw();
                 let mode = own.then(|| Mode::from_raw_mode(present.st_mode) & Mode::from_raw_mode(0o777));
                 Ok(Self { place, mode })
             }
             FileType::Symlink => Err(Error::Link(path.to_owned())),
-            _ => Err(failed(io::Error::new(ErrorKind::InvalidInput, "it is no regular file"))),
+            _ => Err(failed(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"))),
         }
     }
 }
@@ -68,11 +67,11 @@ impl<'a> Output<'a> {
         Self::Standard(BufWriter::new(io::stdout().lock()))
     }
 
-    /// Writes to a file, in place of the one that may be there.
+    /// Writes to a file, which replaces an existing one.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's.
     pub(super) fn to_file(Target { place, mode }: &'a Target) -> io::Result<Self> {
         let mut name = OsString::from(".");
         name.push(place.name());
@@ -86,11 +85,11 @@ impl<'a> Output<'a> {
         Ok(Self::File { writer: BufWriter::new(file), temporary, target: place })
     }
 
-    /// Writes what is left, and gives the file its name.
+    /// Flushes the output, and gives the file its name.
     ///
     /// # Errors
     ///
-    /// What the system says; there is no new file then.
+    /// The system's; then no file is replaced.
     pub(super) fn finish(self) -> io::Result<()> {
         match self {
             Self::Standard(mut writer) => writer.flush(),
@@ -120,7 +119,7 @@ impl Write for Output<'_> {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // After the renaming nothing has this name.
+        // After the rename, nothing has this name.
         let _ = self.0.remove();
     }
 }

@@ -1,4 +1,4 @@
-//! The table of a cookie file's texts, as strfile(1) makes it: one look at each octet, and memory for the offsets only.
+//! The table of a cookie file's texts, as in strfile(1). The file is read once, and only the offsets are kept in memory.
 
 use std::fs::File;
 use std::io::{self, BufRead, ErrorKind, Read, Write};
@@ -9,24 +9,24 @@ use rand::seq::SliceRandom;
 use super::alphabet::{self, Alphabet, Key};
 use crate::fortune::layout;
 
-/// How much of a line is looked at at a time. Debian's strfile reads as much, and its order of texts that begin with a line
-/// without letters depends on it.
+/// The maximum length of a piece of a line, in octets. It is that of Debian's strfile, whose order of texts that begin with a
+/// line without letters depends on it.
 const PIECE: u64 = 255;
-/// How many octets go by between two reports of the progress.
+/// The number of octets between two progress reports.
 const REPORT: u64 = 1 << 20;
 
 /// The texts of a cookie file.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// Where each text begins, in the file's order at first.
+    /// The offset of each text, initially in the file's order.
     pub(super) texts: Vec<u64>,
-    /// What they are ordered by, if they are to be.
+    /// The sort keys, if the texts are to be ordered.
     keys: Vec<Key>,
-    /// Where the last text ends.
+    /// The offset of the end of the last text.
     end: u64,
-    /// The length of the longest text.
+    /// The length of the longest text in octets.
     pub(super) longest: u32,
-    /// The length of the shortest.
+    /// The length of the shortest text in octets.
     pub(super) shortest: u32,
 }
 
@@ -35,14 +35,14 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// The reader's own, and `InvalidData` where a NUL octet shows that the file holds no text.
+    /// The reader's; `InvalidData` if the file contains NUL octets.
     pub(super) fn read(
         mut reader: impl BufRead,
         delimiter: u8,
         mut alphabet: Option<Alphabet>,
         mut progress: impl FnMut(u64),
     ) -> io::Result<Self> {
-        // The numbers that Debian's strfile begins with; they stay so where there is no text.
+        // The initial values of Debian's strfile, which it writes if there is no text.
         let mut table = Self { texts: Vec::new(), keys: Vec::new(), end: 0, longest: 0, shortest: u32::MAX };
         let (mut start, mut position, mut reported) = (0_u64, 0_u64, 0_u64);
         let mut piece = Vec::new();
@@ -73,7 +73,7 @@ impl Table {
                 continue;
             }
             if piece.contains(&0) {
-                return Err(io::Error::new(ErrorKind::InvalidData, "it has NUL octets, so it holds no text"));
+                return Err(io::Error::new(ErrorKind::InvalidData, "it contains NUL octets, so it is not a text"));
             }
             at_line_start = piece.ends_with(b"\n");
             if let Some(alphabet) = &mut alphabet {
@@ -89,12 +89,11 @@ impl Table {
         self.shortest = self.shortest.min(length);
     }
 
-    /// Puts the texts into the order that their keys say. `progress` is told now and then how many steps of
-    /// [`alphabet::steps`] are done.
+    /// Sorts the texts by their keys. Calls `progress` regularly with the number of finished [`alphabet::steps`].
     ///
     /// # Errors
     ///
-    /// The file's own.
+    /// The file's.
     pub(super) fn order(
         &mut self,
         file: &File,
@@ -109,20 +108,21 @@ impl Table {
         Ok(())
     }
 
-    /// Puts the texts into random order.
+    /// Shuffles the texts.
     pub(super) fn shuffle(&mut self, random: &mut SmallRng) {
         self.texts.shuffle(random);
     }
 
-    /// Writes the index: Debian's layout, or BSD's with its wider offsets where the cookie file is too long for that one.
+    /// Writes the index in Debian's layout, or in BSD's with 64-bit offsets if the cookie file is too long.
     ///
     /// # Errors
     ///
-    /// The writer's own, and `InvalidData` for more texts than a header can count.
+    /// The writer's; `InvalidData` for more texts than a header can count.
     pub(super) fn write(&self, mut writer: impl Write, flags: u32, delimiter: u8) -> io::Result<()> {
         let texts = u32::try_from(self.texts.len()).ok().filter(|&texts| texts < u32::MAX);
-        let texts =
-            texts.ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "an index cannot count so many texts"))?;
+        let texts = texts.ok_or_else(|| {
+            io::Error::new(ErrorKind::InvalidData, "the cookie file has more texts than an index can count")
+        })?;
         writer.write_all(&layout::header(texts, self.longest, self.shortest, flags, delimiter))?;
         let wide = u32::try_from(self.end).is_err();
         for offset in self.texts.iter().chain([&self.end]) {
@@ -133,8 +133,8 @@ impl Table {
     }
 }
 
-/// Whether a line is a delimiter line. Debian's strfile knows neither those that end in CR LF nor a last one without its
-/// end; fortune(6)'s readers here do, so an index must.
+/// Whether a line is a delimiter line. Unlike Debian's strfile, this accepts lines that end with CR LF, and a last line without
+/// an end: the readers of cookie files here do so too.
 fn separates(line: &[u8], delimiter: u8) -> bool {
     let bare = line.strip_suffix(b"\n").map_or(line, |line| line.strip_suffix(b"\r").unwrap_or(line));
     bare == [delimiter]

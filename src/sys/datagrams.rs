@@ -1,4 +1,4 @@
-//! Datagrams by the batch: `recvmmsg(2)` and `sendmmsg(2)`, each reply from the very address that its request went to.
+//! Datagrams in batches: `recvmmsg(2)` and `sendmmsg(2)`. Each reply is sent from the address that its request went to.
 #![allow(clippy::cast_possible_truncation)] // sizes of C structures and of one batch
 #![allow(clippy::cast_ptr_alignment)] // control messages are read and written unaligned
 
@@ -11,17 +11,17 @@ use libc::{c_int, c_uint, socklen_t};
 
 use super::set;
 
-/// How many datagrams are received and answered at a time.
+/// The maximum number of datagrams in a batch.
 const COUNT: usize = 32;
-/// No UDP datagram is longer, in octets.
+/// The maximum length of a UDP datagram in octets.
 const LONGEST: usize = 65_535;
 
-/// Room for the control message with an address, and for others that a super-server switched on; aligned as cmsg(3) wants it.
+/// A buffer for the control message with an address, and for others that a super-server enabled; aligned as cmsg(3) requires.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
 struct Control([u8; 256]);
 
-/// Where the requests of one batch are received, and answered in place. Memory is reserved once, for all batches.
+/// A batch of requests, which are answered in place. Its memory is reserved once, for all batches.
 pub(crate) struct Batch {
     payloads: Vec<u8>,
     sources: [libc::sockaddr_storage; COUNT],
@@ -31,18 +31,18 @@ pub(crate) struct Batch {
     replies: Vec<(usize, usize)>,
 }
 
-/// Asks a UDP socket to say which of the host's addresses a datagram went to (`IP_PKTINFO` in ip(7)).
+/// Makes a UDP socket report which of the host's addresses a datagram went to (`IP_PKTINFO` in ip(7)).
 ///
 /// # Errors
 ///
-/// If it is no UDP socket.
+/// If it is not a UDP socket.
 pub(crate) fn enable_pktinfo(socket: BorrowedFd<'_>) -> io::Result<()> {
-    let (level, tell, errors) = match rustix::net::sockopt::socket_domain(socket)? {
+    let (level, pktinfo, errors) = match rustix::net::sockopt::socket_domain(socket)? {
         rustix::net::AddressFamily::INET => (libc::IPPROTO_IP, libc::IP_PKTINFO, libc::IP_RECVERR),
         _ => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, libc::IPV6_RECVERR),
     };
-    set(socket, level, tell, 1)?;
-    // Errors about earlier replies are of no interest, and would wake the program up as long as nobody fetches them.
+    set(socket, level, pktinfo, 1)?;
+    // Errors about earlier replies are not read, and would wake the program until they are.
     set(socket, level, errors, 0)
 }
 
@@ -58,7 +58,7 @@ impl Batch {
         }
     }
 
-    /// Receives what is there, and returns how many datagrams that is. With `wait`, a socket that blocks waits for the first.
+    /// Receives the waiting datagrams, and returns their number. With `wait`, a blocking socket waits for the first.
     ///
     /// # Errors
     ///
@@ -96,7 +96,7 @@ impl Batch {
         self.headers[index].msg_len as usize
     }
 
-    /// What is in a request.
+    /// The payload of a request.
     pub(crate) fn request(&self, index: usize) -> &[u8] {
         &self.payloads[index * LONGEST..][..self.length(index)]
     }
@@ -104,8 +104,7 @@ impl Batch {
     /// Where a request came from; `None` for a source that is neither IPv4 nor IPv6.
     pub(crate) fn source(&self, index: usize) -> Option<SocketAddr> {
         let source = &raw const self.sources[index];
-        // SAFETY: the kernel wrote a socket address here, and its family says which; both fit a sockaddr_storage and share
-        // its alignment.
+        // SAFETY: the kernel wrote a socket address of this family here; both types fit a sockaddr_storage and its alignment.
         unsafe {
             match i32::from((*source).ss_family) {
                 libc::AF_INET => {
@@ -123,11 +122,11 @@ impl Batch {
         }
     }
 
-    /// Whether a request went to a host, rather than to a multicast group or to everybody. (A subnet's broadcast address
-    /// looks like any other here; the kernel refuses to send a reply from it.)
+    /// Whether a request went to a unicast address, not to a multicast group or the broadcast address. (A subnet's broadcast
+    /// address cannot be distinguished here; the kernel refuses to send a reply from it.)
     pub(crate) fn went_to_a_host(&self, index: usize) -> bool {
         let Some((kind, data)) = self.packet_information(index) else { return true };
-        // SAFETY: the kernel wrote a control message of that kind here; its data may lie unaligned.
+        // SAFETY: the kernel wrote a control message of this kind here; its data may be unaligned.
         let destination = unsafe {
             if kind == libc::IP_PKTINFO {
                 let information = data.cast::<libc::in_pktinfo>().read_unaligned();
@@ -142,7 +141,7 @@ impl Batch {
         }
     }
 
-    /// The control message of a request that is about addresses: its type, and where its data is.
+    /// The control message with a request's addresses: its type, and a pointer to its data.
     fn packet_information(&self, index: usize) -> Option<(c_int, *const u8)> {
         const KNOWN: [(c_int, c_int); 2] =
             [(libc::IPPROTO_IP, libc::IP_PKTINFO), (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO)];
@@ -160,26 +159,26 @@ impl Batch {
         None
     }
 
-    /// Answers a request with what it holds.
+    /// Answers a request with its own payload.
     pub(crate) fn echo(&mut self, index: usize) {
         self.replies.push((index, self.length(index)));
     }
 
-    /// Answers a request.
+    /// Answers a request with these octets.
     pub(crate) fn reply(&mut self, index: usize, octets: &[u8]) {
         let length = octets.len().min(LONGEST);
         self.payloads[index * LONGEST..][..length].copy_from_slice(&octets[..length]);
         self.replies.push((index, length));
     }
 
-    /// Sends the replies. What the network does not take is lost, as datagrams are.
+    /// Sends the replies. Datagrams that the network does not accept are lost.
     pub(crate) fn send(&mut self, socket: BorrowedFd<'_>) {
         let lengths = mem::take(&mut self.replies);
         let mut vectors = self.vectors(|position| lengths.get(position).map_or(0, |reply| reply.1));
         for (position, &(index, _)) in lengths.iter().enumerate() {
-            self.send_from_where_it_arrived(index);
+            self.reply_from_destination(index);
             vectors[position].iov_base = self.payloads[index * LONGEST..].as_mut_ptr().cast();
-            // `position` is never greater than `index`: headers that are still to be read are not overwritten.
+            // `position` is never greater than `index`, so unread headers are not overwritten.
             self.headers[position].msg_hdr = self.headers[index].msg_hdr;
             self.headers[position].msg_hdr.msg_iov = &raw mut vectors[position];
         }
@@ -190,22 +189,21 @@ impl Batch {
             let count = unsafe {
                 libc::sendmmsg(socket.as_raw_fd(), rest.as_mut_ptr(), rest.len() as c_uint, libc::MSG_DONTWAIT)
             };
-            // An error is about the first of them (no route, say): the others may still go.
+            // An error concerns the first of them, such as a missing route: the others may still be sent.
             sent += usize::try_from(count).unwrap_or(1).max(1);
         }
         self.replies = lengths;
     }
 
-    /// Turns what the kernel said about a request into what it is told about the reply: sent from the address that the
-    /// request went to, over the interface that the routing table says, except for link-local addresses, which it does not
-    /// know.
-    fn send_from_where_it_arrived(&mut self, index: usize) {
+    /// Converts a request's control message into the reply's: send from the address that the request went to, over the interface
+    /// of the routing table. Link-local addresses keep the interface, which the routing table does not know.
+    fn reply_from_destination(&mut self, index: usize) {
         let Some((kind, data)) = self.packet_information(index) else {
             self.headers[index].msg_hdr.msg_controllen = 0;
             return;
         };
-        // SAFETY: the control message is in `self.controls[index]`, which is ours to write; its data may lie unaligned. Only
-        // this one is sent back, from the header in front of its data on.
+        // SAFETY: the control message is in `self.controls[index]`, which may be written; its data may be unaligned. Only this
+        // message is sent, from the header before its data on.
         unsafe {
             let header = data.sub(libc::CMSG_LEN(0) as usize).cast_mut();
             let length = (*header.cast::<libc::cmsghdr>()).cmsg_len - libc::CMSG_LEN(0) as usize;
@@ -215,7 +213,7 @@ impl Batch {
                 let data = data.cast::<libc::in_pktinfo>().cast_mut();
                 let mut information = data.read_unaligned();
                 information.ipi_ifindex = 0;
-                // Not what the kernel put there: it is missing from datagrams that came before it was asked.
+                // Not the kernel's value, which is missing from datagrams that arrived before the option was set.
                 information.ipi_spec_dst = information.ipi_addr;
                 data.write_unaligned(information);
             } else {
@@ -232,7 +230,7 @@ impl Batch {
     fn vectors(&mut self, length: impl Fn(usize) -> usize) -> [libc::iovec; COUNT] {
         let start = self.payloads.as_mut_ptr();
         std::array::from_fn(|index| libc::iovec {
-            // SAFETY: within `payloads`, which holds COUNT times LONGEST octets.
+            // SAFETY: within `payloads`, which has COUNT * LONGEST octets.
             iov_base: unsafe { start.add(index * LONGEST) }.cast(),
             iov_len: length(index),
         })

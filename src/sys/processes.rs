@@ -1,4 +1,4 @@
-//! Processes of one's own: made, ended, waited for.
+//! Child processes: to create, kill and reap them.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -9,31 +9,32 @@ use std::time::Duration;
 
 use libc::{c_int, c_long, clockid_t, pid_t};
 
-/// This process, or one that it made and did not wait for yet: until then nobody else gets its number.
+/// This process, or a child that was not reaped yet: until then, no other process gets its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Process(pid_t);
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// With an exit code.
+    /// It exited with this code.
     Exited(i32),
-    /// By a signal.
+    /// This signal killed it.
     Killed(i32),
 }
 
-/// What the kernel sends when a process ends that was made here. One may stand for many.
+/// The signal for the end of a child. One signal may stand for several children.
 pub(crate) const ENDED: c_int = libc::SIGCHLD;
 /// For wait4(2): do not wait.
 pub(crate) const WAIT_FLAGS: c_int = libc::WNOHANG;
 
-/// Makes a process, a copy of this one. `None` in the copy.
+/// Creates a copy of this process. Returns `None` in the copy.
 ///
-/// Not by the C library's fork(3), which makes more calls. It is as good in a program of one thread that has no handlers for it.
+/// It does not use fork(3) of the C library, which makes more calls. A program with one thread and no fork handlers needs none of
+/// them.
 ///
 /// # Errors
 ///
-/// What the kernel answered.
+/// The kernel's.
 pub(crate) fn fork() -> io::Result<Option<Process>> {
     // SAFETY: the program has one thread, and neither process shares memory with the other.
     match unsafe { libc::syscall(libc::SYS_clone, c_long::from(ENDED), 0_usize, 0_usize, 0_usize, 0_usize) } {
@@ -61,24 +62,24 @@ pub(crate) fn shared_counters<const N: usize>() -> io::Result<&'static [AtomicU6
 }
 
 impl Process {
-    /// The one that calls this.
+    /// The calling process.
     pub(crate) fn this() -> Self {
         // SAFETY: takes nothing.
         Self(unsafe { libc::getpid() })
     }
 
-    /// Ends it, whatever it does.
+    /// Kills it (SIGKILL).
     pub(crate) fn kill(self) {
         // SAFETY: takes two numbers.
         unsafe { libc::kill(self.0, libc::SIGKILL) };
     }
 
-    /// How long it has run on a processor.
+    /// The processor time that it has used.
     pub(crate) fn processor_time(self) -> Option<Duration> {
         /// `CPUCLOCK_SCHED`: of the whole process, in nanoseconds (`clock_getcpuclockid(3)`).
         const CLOCK: clockid_t = 2;
         let mut time = MaybeUninit::<libc::timespec>::uninit();
-        // SAFETY: the kernel writes a time, or answers with an error.
+        // SAFETY: the kernel writes a time, or returns an error.
         let time = unsafe {
             if libc::clock_gettime(!self.0 << 3 | CLOCK, time.as_mut_ptr()) != 0 {
                 return None;
@@ -88,20 +89,20 @@ impl Process {
         Some(Duration::new(time.tv_sec.try_into().ok()?, time.tv_nsec.try_into().ok()?))
     }
 
-    /// How it ended, if it has. It is gone then.
+    /// How it ended, if it has. This reaps it.
     pub(crate) fn ended(self) -> Option<End> {
         wait(self.0).map(|(_, end)| end)
     }
 }
 
-/// One that has ended, whichever; `None` if none has.
+/// Any child that has ended, which is reaped; `None` if none has.
 pub(crate) fn any_ended() -> Option<(Process, End)> {
     wait(-1)
 }
 
 fn wait(process: pid_t) -> Option<(Process, End)> {
     let mut status = 0;
-    // SAFETY: the kernel writes the status, and nothing else.
+    // SAFETY: the kernel writes only the status.
     let ended = unsafe { libc::wait4(process, &raw mut status, WAIT_FLAGS, ptr::null_mut()) };
     let end = if libc::WIFSIGNALED(status) {
         End::Killed(libc::WTERMSIG(status))
@@ -111,11 +112,11 @@ fn wait(process: pid_t) -> Option<(Process, End)> {
     (ended > 0).then_some((Process(ended), end))
 }
 
-/// In a new process, first: it ends when `parent` does, which made it.
+/// The first call of a new process: makes it end when its parent ends.
 ///
 /// # Errors
 ///
-/// What the kernel answered, or that this has ended already.
+/// The kernel's; `NotFound` if the parent has already ended.
 pub(crate) fn end_with(parent: Process) -> io::Result<()> {
     // SAFETY: takes two numbers.
     answer(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
@@ -123,11 +124,11 @@ pub(crate) fn end_with(parent: Process) -> io::Result<()> {
     if unsafe { libc::getppid() } == parent.0 { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
 }
 
-/// In a new process: gives it a connection, or a socket for datagrams, on descriptors 0 and 1.
+/// In a new process: moves a connection or a datagram socket to descriptors 0 and 1.
 ///
 /// # Errors
 ///
-/// What the kernel answered.
+/// The kernel's.
 pub(crate) fn take_over(socket: BorrowedFd<'_>) -> io::Result<()> {
     for descriptor in [0, 1] {
         // SAFETY: nothing in the program owns descriptors 0 and 1.
@@ -136,17 +137,17 @@ pub(crate) fn take_over(socket: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// In a new process: closes all descriptors from 3 on, up to `last`. Nothing that owns one of them may be used any more.
+/// In a new process: closes all descriptors from 3 to `last`. Their owners must not be used any more.
 ///
 /// # Errors
 ///
-/// What the kernel answered.
+/// The kernel's.
 pub(crate) fn close_from_3(last: u32) -> io::Result<()> {
     // SAFETY: the process ends without using or closing what owned them.
     answer(unsafe { libc::close_range(3, last, 0) })
 }
 
-/// In a new process: closes a descriptor whose owner is not used any more.
+/// In a new process: closes a descriptor whose owner must not be used any more.
 pub(crate) fn close(descriptor: RawFd) {
     // SAFETY: as above.
     unsafe { libc::close(descriptor) };

@@ -1,4 +1,4 @@
-//! What is wrong with what the units of a program are to say, one sentence each.
+//! Checks the options of `small-services units`.
 
 use std::ffi::OsStr;
 use std::io;
@@ -9,45 +9,47 @@ use super::ours;
 use crate::executable::{self, Unfit};
 use crate::services;
 
-/// What the units hide, and what they close: the Makefile reads it too.
+/// The directories that the units hide, and those that daemons' units make inaccessible. The Makefile also reads this file.
 const PATHS: &str = include_str!("../../units/templates/paths");
-/// The longest name that leaves room for an instance's in systemd's 255 octets.
+/// The maximum length of a name, so that an instance's name fits systemd's 255 bytes.
 const MAX_NAME: usize = 100;
 
 /// Why no units were made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(
-        "'{0}' is no name for units; choose one of up to {MAX_NAME} letters, digits and - _ . that begins with a letter or digit"
+        "'{0}' is not a valid name for units; use at most {MAX_NAME} letters, digits and - _ . and begin with a letter or digit"
     )]
     Name(String),
-    #[error("{0} is a unit of small-services itself; choose another --name")]
+    #[error("{0} is a unit of small-services; choose another --name")]
     Ours(String),
-    #[error("{unit} is a unit already, in {}; choose another --name, or --force", directory.display())]
+    #[error("the unit {unit} already exists in {}; choose another --name, or use --force", directory.display())]
     Known { unit: String, directory: PathBuf },
-    #[error("port {port} is that of {unit}; choose another --port, or give {unit} another program by `systemctl edit`")]
+    #[error(
+        "port {port} belongs to {unit}; choose another --port, or change the program of {unit} with `systemctl edit`"
+    )]
     Port { port: u16, unit: String },
-    #[error("{} listens on port {port} already; choose another --port, or --force", unit.display())]
+    #[error("{} already listens on port {port}; choose another --port, or use --force", unit.display())]
     Taken { port: u16, unit: PathBuf },
-    #[error("--udp takes one service for all connections; leave --mode connection out")]
+    #[error("--udp requires the daemon; remove --mode connection")]
     Udp,
-    #[error("'{}' is no absolute path below / without . and ..; write the whole path", .0.display())]
+    #[error("'{}' is not an absolute path below / without . and ..; write the full path", .0.display())]
     Relative(PathBuf),
-    #[error("'{}' has a character in it that units read in a way of their own; choose a path of letters, digits and + , - . / @ _ ~", .0.display())]
+    #[error("'{}' contains a character with a special meaning in units; choose a path of letters, digits and + , - . / @ _ ~", .0.display())]
     Path(PathBuf),
-    #[error("the units hide {directory} from every service, and so {}; keep it elsewhere, below /usr/local say", path.display())]
+    #[error("the units hide {directory} from the program, and with it {}; move it elsewhere, such as below /usr/local", path.display())]
     Hidden { directory: &'static str, path: PathBuf },
-    #[error("{} cannot be found: {source}; put it there first, or say --force", path.display())]
+    #[error("cannot find {}: {source}; check the path, or use --force", path.display())]
     Missing { path: PathBuf, source: io::Error },
-    #[error("{} {unfit}; {}, or say --force", path.display(), advice(unfit))]
+    #[error("{} {unfit}; {}, or use --force", path.display(), advice(unfit))]
     Program { path: PathBuf, unfit: Unfit },
-    #[error("'{}' has a control character or a backslash in it; leave it out", .0.escape_debug())]
+    #[error("'{}' contains a control character or a backslash; remove it", .0.escape_debug())]
     Text(String),
-    #[error("{} is there already, and says something else; --force replaces it", .0.display())]
+    #[error("{} already exists with other content; use --force to replace it", .0.display())]
     There(PathBuf),
-    #[error("cannot write {}: {source}", path.display())]
+    #[error("cannot write {}: {source}; check that the directory exists and that you may write to it", path.display())]
     Write { path: PathBuf, source: io::Error },
-    #[error("cannot print the units: {0}")]
+    #[error("cannot print the units: {0}; check standard output")]
     Print(io::Error),
 }
 
@@ -61,23 +63,23 @@ pub(super) fn name(name: &str) -> Result<(), Error> {
     }
 }
 
-/// A unit of that name is not one of ours.
+/// Checks that a unit's name is not one of small-services.
 pub(super) fn unit(name: &str) -> Result<(), Error> {
     if ours::files().iter().any(|(ours, _)| ours == name) { Err(Error::Ours(name.to_owned())) } else { Ok(()) }
 }
 
-/// The port of a service in the table is that service's.
+/// Checks that the port does not belong to a service of the table.
 pub(super) fn port(name: &str, port: u16) -> Result<(), Error> {
     let row = services::all().find(|row| row.port == port && row.unit != name);
     row.map_or(Ok(()), |row| Err(Error::Port { port, unit: format!("{}.socket", row.unit) }))
 }
 
-/// A path as a unit takes it.
+/// Checks that a path can stand in a unit.
 pub(super) fn path(path: &Path) -> Result<&str, Error> {
     let Some(text) = path.to_str().filter(|_| is_plain(path.as_os_str())) else {
         return Err(Error::Path(path.to_owned()));
     };
-    // As they are written: `Path` leaves out a dot.
+    // Checks the text: `Path` skips components `.`.
     if !text.starts_with('/') || text.trim_matches('/').is_empty() || text.split('/').any(|it| matches!(it, "." | ".."))
     {
         return Err(Error::Relative(path.to_owned()));
@@ -89,7 +91,7 @@ pub(super) fn path(path: &Path) -> Result<&str, Error> {
         .map_or(Ok(text), |directory| Err(Error::Hidden { directory, path: path.to_owned() }))
 }
 
-/// The characters that the Makefile takes as well: no unit, shell or super-server reads one of them in a way of its own.
+/// Whether a path has only characters without a special meaning in units, shells and super-servers, as in the Makefile.
 pub(super) fn is_plain(path: &OsStr) -> bool {
     path.as_bytes().iter().all(|octet| octet.is_ascii_alphanumeric() || b"+,-./@_~".contains(octet)) && !path.is_empty()
 }
@@ -98,27 +100,28 @@ pub(super) fn file(path: &Path) -> Result<(), Error> {
     path.metadata().map(drop).map_err(|source| Error::Missing { path: path.to_owned(), source })
 }
 
-/// A program that the units can start.
+/// Checks that the units can start a program.
 pub(super) fn program(path: &Path) -> Result<(), Error> {
     executable::unfit(path).map_or(Ok(()), |unfit| Err(Error::Program { path: path.to_owned(), unfit }))
 }
 
 fn advice(unfit: &Unfit) -> &'static str {
     match unfit {
-        Unfit::Missing(_) => "put it there first",
-        Unfit::Closed => "`chmod 755` it",
-        Unfit::Dynamic => "link it statically, by `-C target-feature=+crt-static` say",
-        Unfit::Script => "name a program",
+        Unfit::Missing(_) => "check the path",
+        Unfit::NotAFile => "name the program's file",
+        Unfit::Closed => "run `chmod 755` on it",
+        Unfit::Dynamic => "link it statically, for example with `-C target-feature=+crt-static`",
+        Unfit::Script => "name a compiled program",
     }
 }
 
-/// A text in a unit, or an argument.
+/// Checks a description or an argument.
 pub(super) fn text(text: &str) -> Result<(), Error> {
     if text.chars().any(|it| it.is_control() || it == '\\') { Err(Error::Text(text.to_owned())) } else { Ok(()) }
 }
 
-/// What one service for all connections may not see, but for the directories that hold these files.
-pub(super) fn closed_but_for(files: &[&str]) -> String {
+/// The value of `InaccessiblePaths=` for a daemon: without the directories that hold these files.
+pub(super) fn inaccessible_except(files: &[&str]) -> String {
     let holds = |directory: &str| {
         files.iter().map(Path::new).any(|file| {
             file.starts_with(directory) || file.canonicalize().is_ok_and(|real| real.starts_with(directory))

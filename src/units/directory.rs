@@ -1,4 +1,4 @@
-//! Where units are written to: all of them, or none where one is in the way.
+//! Writes units to a directory: all of them, or none if a file is in the way.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
@@ -8,19 +8,19 @@ use std::process;
 
 use super::check::Error;
 
-/// Where systemd finds units, as far as an administrator or a package puts any there (systemd.unit(5)).
+/// Where administrators and packages install units (systemd.unit(5)).
 pub(super) const SEARCHED: [&str; 4] =
     ["/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system"];
 
 /// A directory for units.
 pub(super) struct Directory<'a> {
     pub(super) path: &'a Path,
-    /// Whether to replace what is there.
+    /// Whether to replace existing files.
     pub(super) force: bool,
 }
 
 impl Directory<'_> {
-    /// Writes units by their names. Those that are there already, word for word, stay.
+    /// Writes units, given by name and content. Existing units with the same content are no error.
     pub(super) fn write(&self, units: &[(String, String)], port: u16) -> Result<(), Error> {
         if !self.force {
             for (name, text) in units {
@@ -49,7 +49,7 @@ impl Directory<'_> {
         }
     }
 
-    /// No other socket unit there has the port.
+    /// Checks that no other socket unit in the directory has the port.
     fn port_is_free(&self, units: &[(String, String)], port: u16) -> Result<(), Error> {
         let others = fs::read_dir(self.path).into_iter().flatten().flatten().map(|entry| entry.path());
         let sockets = others.filter(|path| path.extension().is_some_and(|extension| extension == "socket"));
@@ -65,12 +65,12 @@ impl Directory<'_> {
     }
 }
 
-/// Writes a file that is there as a whole or not at all, for everybody to read.
+/// Writes a file atomically; every user may read it.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let temporary = path.with_file_name(format!(".small-services-{}", process::id()));
     let written = write_new(&temporary, text).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
-        // The error that is told is the first.
+        // The first error is reported.
         let _ = fs::remove_file(&temporary);
     }
     written

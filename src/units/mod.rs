@@ -1,5 +1,5 @@
-//! Units, and files for other super-servers: from the templates in `units/templates`, for the services of the table and for any
-//! other program.
+//! Units and files for other super-servers, made from the templates in `units/templates`: for the services of the table and for
+//! any other program.
 
 mod check;
 mod directory;
@@ -17,7 +17,7 @@ use crate::services::Kind;
 use directory::SEARCHED;
 use template::{Value, Values, fill};
 
-/// The templates of a service's units, each with what follows the service's name in that of the unit.
+/// The templates of a service's units, each with the suffix of the unit's name.
 const CONNECTION: [(&str, &str); 2] = [
     (".socket", include_str!("../../units/templates/connection.socket")),
     ("@.service", include_str!("../../units/templates/connection.service")),
@@ -27,10 +27,10 @@ const DAEMON: [(&str, &str); 2] = [
     ("-daemon.service", include_str!("../../units/templates/daemon.service")),
 ];
 
-/// How the units of other programs begin.
+/// The start of the units of other programs.
 pub(crate) const MADE_BY: &str = "# Made by `small-services units`";
 
-/// The names and ports of the units of other programs that are on this host.
+/// The names and ports of the units for other programs on this host.
 pub(crate) fn made() -> Vec<(String, u16)> {
     let entries = SEARCHED.iter().flat_map(|directory| fs::read_dir(directory).into_iter().flatten().flatten());
     let sockets = entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|it| it == "socket"));
@@ -46,7 +46,7 @@ pub(crate) fn made() -> Vec<(String, u16)> {
     made.into_iter().collect()
 }
 
-/// What the units of every service have to be told.
+/// The values that the units of every service need.
 fn values(unit: &str, title: String, port: u16, kind: Kind) -> Values {
     Values::from([
         ("unit", unit.to_owned().into()),
@@ -57,7 +57,7 @@ fn values(unit: &str, title: String, port: u16, kind: Kind) -> Values {
     ])
 }
 
-/// Fills units in: their names, and what is in them.
+/// Fills in units. Returns their names and contents.
 fn units(unit: &str, templates: &[(&str, &str)], values: &Values) -> Vec<(String, String)> {
     let file = |(suffix, template): &(&str, &str)| {
         let name = format!("{unit}{suffix}");

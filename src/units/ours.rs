@@ -1,5 +1,5 @@
-//! The files of the services in the table, and of lunchd, as they are in `units`: with the names of the paths in them that
-//! `make install` chooses.
+//! The files of lunchd and of the services in the table, as in `units`: with placeholders for the paths that `make install`
+//! fills in.
 
 use super::template::{Value, Values, fill, part};
 use super::{CONNECTION, DAEMON, units, values};
@@ -15,7 +15,7 @@ const WEB: [(&str, &str); 3] = [
 ];
 const NOTE: &str = "# Made by `make units` from the table `services` and units/templates.\n";
 
-/// All of them, by their path in `units`.
+/// All files, with their paths in `units`.
 #[must_use]
 pub fn files() -> Vec<(String, String)> {
     let mut files = Vec::new();
@@ -40,7 +40,7 @@ pub fn files() -> Vec<(String, String)> {
     for (_, text) in &mut files {
         text.insert_str(0, NOTE);
     }
-    // The kernel wants its first line.
+    // A script must begin with its `#!` line.
     files.push(("super-servers/tcpserver".to_owned(), fill(TCPSERVER, &values_of(&services::row("qotd")))));
     files
 }
@@ -54,10 +54,10 @@ fn values_of(row: &Row) -> Values {
         ("rfc", row.rfc.to_string().into()),
         ("documentation", part("documentation")),
         ("command", format!("@libexecdir@/{}", row.program).into()),
-        // With all of them in it.
+        // The directory of all programs.
         ("executable", "@libexecdir@".into()),
         ("files", row.files.map_or_else(|| "".into(), |files| part(&format!("files-{files}")))),
-        // tmpfiles.d makes it.
+        // tmpfiles.d creates it.
         ("root", "".into()),
         ("datagrams", part(if row.udp { "datagrams-yes" } else { "datagrams-asked" })),
         ("transports", if row.udp { "TCP and UDP" } else { "TCP" }.into()),

@@ -12,63 +12,63 @@ use super::template::Value;
 use super::{CONNECTION, DAEMON, MADE_BY, units, values};
 use crate::services::Kind;
 
-/// Print or write systemd units for a program: the same confinement that the small services have
+/// Print or write systemd units for a program, with the confinement of the small services
 ///
-/// The program serves the connection on its descriptors 0 and 1 (NAME.socket), or all clients on the sockets that systemd passes
-/// (NAME-daemon.socket), as any program of the crate small-services does. It has to be linked statically: its units show it no
-/// library. `--directory /etc/systemd/system` installs the units; without it they are printed.
+/// The program must serve the connection on its descriptors 0 and 1 (NAME.socket), or all clients on the sockets that systemd
+/// passes (NAME-daemon.socket). Programs of the crate small-services do both. It must be statically linked, since the units hide
+/// all libraries. `--directory /etc/systemd/system` installs the units; without it, they are printed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Units {
-    /// The program's file: an absolute path
+    /// Absolute path of the program
     #[arg(long, value_name = "PATH")]
     program: PathBuf,
 
-    /// The name of the units: NAME.socket, NAME@.service and so on
+    /// Name of the units: NAME.socket, NAME@.service and so on
     #[arg(long)]
     name: String,
 
-    /// The port to serve on
+    /// Port to serve on
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
 
-    /// Serve UDP on the port as well, from one service for all connections
+    /// Also serve UDP on the port, with the daemon
     #[arg(long)]
     udp: bool,
 
-    /// Only the units of a service for each connection, or those of one service for all connections
+    /// Make only the units of this kind of service [default: both]
     #[arg(long, value_name = "MODE")]
     mode: Option<Mode>,
 
-    /// What a connection is: a reply, which is over in seconds, or a stream, for as long as the client likes
+    /// How long a connection lasts: seconds (reply), or until the client closes it (stream)
     #[arg(long, value_name = "KIND", default_value = "reply")]
     kind: Kind,
 
-    /// What the program is, in some words: what systemctl shows
+    /// Description of the program, as systemctl shows it
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
 
-    /// A file or directory that the program reads; can be repeated
+    /// File or directory that the program reads; can be repeated
     #[arg(long, value_name = "PATH")]
     show: Vec<PathBuf>,
 
-    /// Write the units there, instead of printing them
+    /// Write the units to DIR instead of printing them
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
 
-    /// Replace units that are there, and do not look whether the program and its files are: for packages
+    /// Replace existing units, and do not check that the program and its files exist; for packages
     #[arg(long)]
     force: bool,
 
-    /// The program's arguments
+    /// Arguments of the program
     #[arg(last = true, value_name = "ARGUMENT")]
     arguments: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 enum Mode {
-    /// A service for each connection
+    /// A per-connection service
     Connection,
-    /// One service for all connections
+    /// A daemon for all connections
     Daemon,
 }
 
@@ -83,37 +83,32 @@ impl ValueEnum for Kind {
 }
 
 impl Units {
-    /// Prints or writes them.
+    /// Prints or writes the units.
     pub(crate) fn run(&self) -> Result<(), Error> {
         let units = self.render()?;
         let mut output = io::stdout().lock();
         let printed = match &self.directory {
             None => units.iter().enumerate().try_for_each(|(at, (name, text))| {
-                // As `systemctl cat` has it.
+                // In the format of `systemctl cat`.
                 write!(output, "{}# /etc/systemd/system/{name}\n{text}", if at == 0 { "" } else { "\n" })
             }),
             Some(path) => {
                 let directory = Directory { path, force: self.force };
                 directory.write(&units, self.port)?;
-                self.say_what_is_next(path, &units, &mut output)
+                self.print_next_step(path, &units, &mut output)
             }
         };
         printed.map_err(Error::Print)
     }
 
-    fn say_what_is_next(
-        &self,
-        directory: &Path,
-        units: &[(String, String)],
-        output: &mut impl Write,
-    ) -> io::Result<()> {
+    fn print_next_step(&self, directory: &Path, units: &[(String, String)], output: &mut impl Write) -> io::Result<()> {
         for (name, _) in units {
             writeln!(output, "{}", directory.join(name).display())?;
         }
         let start = |suffix, what| format!("`systemctl enable --now {}{suffix}` ({what})", self.name);
         let (one, all) = (
-            self.serves(Mode::Connection).then(|| start(".socket", "a service for each connection")),
-            self.serves(Mode::Daemon).then(|| start("-daemon.socket", "one service for all connections")),
+            self.serves(Mode::Connection).then(|| start(".socket", "a per-connection service")),
+            self.serves(Mode::Daemon).then(|| start("-daemon.socket", "a daemon for all connections")),
         );
         let starts: Vec<_> = one.into_iter().chain(all).collect();
         writeln!(output, "next: `systemctl daemon-reload`, then {}", starts.join(" or "))
@@ -123,7 +118,7 @@ impl Units {
         self.mode.is_none_or(|only| only == mode)
     }
 
-    /// The units by their names.
+    /// The units, as names and contents.
     fn render(&self) -> Result<Vec<(String, String)>, Error> {
         check::name(&self.name)?;
         check::port(&self.name, self.port)?;
@@ -147,7 +142,7 @@ impl Units {
             ("files", files.join("\n").into()),
             ("root", Value::Part("root".to_owned())),
             ("rootdir", "/run/small-services".into()),
-            ("closed", check::closed_but_for(&[&shown[..], &[program]].concat()).into()),
+            ("closed", check::inaccessible_except(&[&shown[..], &[program]].concat()).into()),
             ("datagrams", if self.udp { Value::Part("datagrams-yes".to_owned()) } else { "".into() }),
             ("transports", if self.udp { "TCP and UDP" } else { "TCP" }.into()),
         ]);
@@ -164,19 +159,19 @@ impl Units {
         Ok(all)
     }
 
-    /// `ExecStart=`.
+    /// The value of `ExecStart=`.
     fn command(&self, program: &str) -> Result<String, Error> {
         let mut words = vec![program.to_owned()];
         for argument in &self.arguments {
             check::text(argument)?;
-            // What systemd.service(5) and systemd.unit(5) say of these characters.
+            // systemd.service(5) and systemd.unit(5) give these characters a special meaning.
             let escaped = argument.replace('"', "\\\"").replace('%', "%%").replace('$', "$$");
             words.push(format!("\"{escaped}\""));
         }
         Ok(words.join(" "))
     }
 
-    /// The options that make the same units again, for whoever reads them.
+    /// The options that make the same units again, for their readers.
     fn again(&self, program: &str, shown: &[&str]) -> String {
         let mut words = vec![format!("--program {program} --name {} --port {}", self.name, self.port)];
         words.extend(self.udp.then(|| "--udp".to_owned()));

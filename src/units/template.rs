@@ -1,17 +1,17 @@
-//! Templates, and what fills them in.
+//! Fills in templates.
 //!
-//! `@name@` on a line of its own stands for lines: a value, or the part of that name, or nothing at all. Elsewhere in a line it
-//! stands for a value. A name that has none stays: `make install` fills in its paths.
+//! A line `@name@` is replaced by lines: a value, the part of that name, or nothing. Within a line, `@name@` is replaced by a
+//! value. Names without a value stay: `make install` fills in its paths.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// What a name stands for.
+/// The value of a name.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
-    /// A text, whatever is in it.
+    /// A text, used as it is.
     Text(Cow<'static, str>),
-    /// The part of that name, filled in likewise.
+    /// The part with this name, which is filled in too.
     Part(String),
 }
 

@@ -68,9 +68,7 @@ pub(super) enum Error {
     Kind { descriptor: i32, name: String },
     #[error("no socket is named http or https; set FileDescriptorName= in the socket units")]
     NoName,
-    #[error(
-        "cannot listen on {scheme}://{address}: {source}; choose an address of this host and a free port above 1023"
-    )]
+    #[error("cannot listen on {scheme}://{address}: {source}; {}", activation::advice(*.address, .source))]
     Bind { scheme: Scheme, address: SocketAddr, source: io::Error },
     #[error("https requires a certificate; name one with --certificate FILE, and its key with --key FILE")]
     NoCertificate,

@@ -1,9 +1,9 @@
-//! Why an index must not be used.
+//! Why an index cannot be used.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why an index must not be used.
+/// Why an index cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
     /// It could not be opened or read.
@@ -11,20 +11,20 @@ pub enum IndexError {
     Read {
         /// The index.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A directory, a FIFO, a device.
-    #[error("the index {} is no regular file; move it away", .0.display())]
+    /// A directory, a FIFO or a device.
+    #[error("the index {} is not a regular file; remove it", .0.display())]
     NotRegular(PathBuf),
-    /// The cookie file was changed since.
-    #[error("the index {} is older than its cookie file; make it anew with `small-services strfile`", .0.display())]
+    /// The cookie file has changed since.
+    #[error("the index {} is older than its cookie file; rebuild it with `small-services strfile`", .0.display())]
     Stale(PathBuf),
     /// It is shorter than its header says.
-    #[error("the index {} is cut short; make it anew with `small-services strfile`", .0.display())]
+    #[error("the index {} is cut short; rebuild it with `small-services strfile`", .0.display())]
     Cut(PathBuf),
     /// Neither version 1 nor 2.
-    #[error("the index {} is of the unknown version {version}; make it anew with `small-services strfile`", .path.display())]
+    #[error("the index {} has the unknown version {version}; rebuild it with `small-services strfile`", .path.display())]
     Version {
         /// The index.
         path: PathBuf,
@@ -32,6 +32,6 @@ pub enum IndexError {
         version: u64,
     },
     /// It contradicts itself or its cookie file.
-    #[error("the index {} does not fit its cookie file; make it anew with `small-services strfile`", .0.display())]
+    #[error("the index {} does not match its cookie file; rebuild it with `small-services strfile`", .0.display())]
     Misfit(PathBuf),
 }

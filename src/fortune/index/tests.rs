@@ -1,4 +1,4 @@
-//! Indexes that hold, and all kinds that do not.
+//! Tests of valid indexes, and of all kinds of invalid ones.
 
 use super::*;
 use crate::fortune::cookie::Format;
@@ -193,7 +193,7 @@ fn what_a_header_says_of_the_whole_file_is_believed_and_no_offset_of_an_old_inde
     let beside = pair.beside();
     assert!(matches!(&beside, IndexFile::HeaderOnly(_, IndexError::Stale(_))) && beside.is_rotated());
     assert_eq!(pair.scanned(), ["bar\n", "%\ngjb\n", "guerr"]);
-    // One of another file, or a part of one, is no better; one whose header does not hold says nothing.
+    // Neither the index of another file nor a part of one can be used; an invalid header gives nothing.
     let other = Pair::new("header", cookies, &index(ROTATED, b'@', &[0, 1]));
     assert!(matches!(other.beside(), IndexFile::HeaderOnly(_, IndexError::Misfit(_))) && other.beside().is_rotated());
     let cut = Pair::new("header", cookies, &index(ROTATED, b'@', &[0, 1])[..27]);

@@ -1,5 +1,5 @@
-//! Names in addresses: /etc/hosts, as hosts(5) says, and no name server. The C library's look-up is not for a static program:
-//! it loads libraries of the host, and asks whatever nsswitch.conf(5) names.
+//! Host names in addresses: only those of /etc/hosts (hosts(5)), without name servers. A static program cannot use the C
+//! library's look-up, which loads the libraries that nsswitch.conf(5) names.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -7,22 +7,28 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 const HOSTS: &str = "/etc/hosts";
 
-/// The addresses of `HOST:PORT`: one, or all of a name's.
+/// The addresses of `HOST:PORT`: one, or all addresses of a host name.
 ///
 /// # Errors
 ///
-/// One sentence: what it should have been.
+/// One sentence that says what to write instead.
 pub fn addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
     if let Ok(address) = text.parse() {
         return Ok(vec![address]);
     }
+    let bare = text.strip_prefix('*').unwrap_or(text);
+    if let Ok(port) = bare.strip_prefix(':').unwrap_or(bare).parse::<u16>() {
+        return Err(format!(
+            "write an address before the port: 127.0.0.1:{port} for clients of this host, [::]:{port} for all clients"
+        ));
+    }
     let parts = text.rsplit_once(':').and_then(|(name, port)| Some((name, port.parse::<u16>().ok()?)));
     let Some((name, port)) = parts.filter(|(name, _)| !name.is_empty() && !name.contains([':', '[', ']', '/'])) else {
-        return Err("it is no address with a port, such as 127.0.0.1:1717, [::1]:1717 or localhost:1717".to_owned());
+        return Err("write an address and a port, such as 127.0.0.1:1717, [::1]:1717 or localhost:1717".to_owned());
     };
     let found = in_hosts(name, &fs::read_to_string(HOSTS).unwrap_or_default());
     if found.is_empty() {
-        return Err(format!("'{name}' is not in {HOSTS}, and no name server is asked: write its address instead"));
+        return Err(format!("'{name}' is not in {HOSTS}, and name servers are not asked: write an IP address instead"));
     }
     Ok(found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
 }
@@ -36,19 +42,19 @@ fn in_hosts(name: &str, hosts: &str) -> Vec<IpAddr> {
             found.push(ip);
         }
     }
-    // What that means is certain without any file (RFC 6761).
+    // Its meaning does not depend on a file (RFC 6761).
     if found.is_empty() && name.eq_ignore_ascii_case("localhost") {
         return vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
     }
     found
 }
 
-/// Opens every address. Of a name's, those that this host does not have just now are left out, as `::1` where IPv6 is switched
-/// off, if any is left.
+/// Opens every address. Addresses that this host does not have are skipped, such as `::1` without IPv6, if at least one other
+/// can be opened.
 ///
 /// # Errors
 ///
-/// The first; `source` tells what the system said.
+/// The first one. `source` returns the system's error in it.
 pub fn at_each<E>(
     addresses: &[SocketAddr],
     source: impl Fn(&E) -> Option<&io::Error>,

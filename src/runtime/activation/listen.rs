@@ -1,4 +1,4 @@
-//! `--listen`: the addresses of a person who starts a service by hand.
+//! `--listen`: the addresses of a service that a person starts by hand.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -19,35 +19,61 @@ use crate::file::Place;
 /// An address of `--listen`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// `tcp://ADDRESS:PORT`: one address, or all of a name's.
+    /// `tcp://ADDRESS:PORT`: one address, or all addresses of a host name.
     Tcp(Vec<SocketAddr>),
     /// `udp://ADDRESS:PORT`
     Udp(Vec<SocketAddr>),
-    /// `ADDRESS:PORT`: both, or TCP only if UDP has to be asked for.
+    /// `ADDRESS:PORT`: both, or only TCP where UDP requires `udp://`.
     TcpAndUdp(Vec<SocketAddr>),
     /// `unix:PATH`
     Unix(PathBuf),
 }
 
-/// Why listening is not possible.
+/// Why the program cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The address cannot be had.
-    #[error("cannot listen on {address}: {source}; choose an address of this host and a free port above 1023")]
+    /// The address is unavailable.
+    #[error("cannot listen on {address}: {source}; {}", advice(*.address, .source))]
     Bind {
-        /// The address asked for.
+        /// The address.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The path cannot be had.
-    #[error("cannot listen on {}: {source}; choose a path in a directory of yours where there is no file", .path.display())]
+    /// The path is unavailable.
+    #[error("cannot listen on {}: {source}; {}", .path.display(), path_advice(.source))]
     BindPath {
-        /// The path asked for.
+        /// The path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
+}
+
+/// The next step if an address is unavailable.
+#[must_use]
+pub fn advice(address: SocketAddr, source: &io::Error) -> String {
+    let port = address.port();
+    match source.kind() {
+        ErrorKind::AddrInUse => {
+            format!("another program uses the port (`ss -lntup 'sport = :{port}'` shows it): stop it, or choose another port")
+        }
+        ErrorKind::PermissionDenied if port < 1024 => {
+            "ports below 1024 require root: choose a higher port, or enable the socket unit, for which systemd opens the port"
+                .to_owned()
+        }
+        ErrorKind::AddrNotAvailable => "choose an address of this host; `ip address` lists them".to_owned(),
+        _ => "choose another address and port".to_owned(),
+    }
+}
+
+/// The next step if a path is unavailable.
+fn path_advice(source: &io::Error) -> &'static str {
+    match source.kind() {
+        ErrorKind::AddrInUse => "another program listens there, or it is not a socket: choose another path",
+        ErrorKind::InvalidInput => "choose a shorter path",
+        _ => "choose a path in an existing directory that you may write to",
+    }
 }
 
 impl FromStr for Address {
@@ -59,22 +85,26 @@ impl FromStr for Address {
         } else if let Some(address) = text.strip_prefix("udp://") {
             Ok(Self::Udp(addresses(address)?))
         } else if let Some(path) = text.strip_prefix("unix:") {
-            if path.is_empty() { Err("the path is missing".to_owned()) } else { Ok(Self::Unix(path.into())) }
+            if path.is_empty() {
+                Err("write a path, such as unix:/run/qotd".to_owned())
+            } else {
+                Ok(Self::Unix(path.into()))
+            }
         } else {
-            let more = "; tcp:// or udp:// before it means that alone, and unix:/run/qotd a path";
+            let more = "; tcp:// or udp:// before it selects one protocol, and unix:/run/qotd is a path";
             Ok(Self::TcpAndUdp(addresses(text).map_err(|reason| reason + more)?))
         }
     }
 }
 
-/// Sockets, and what there is to say of them once they are served.
+/// Open sockets, and what to log once they are served.
 #[derive(Default)]
 pub(super) struct Opened {
     pub(super) sockets: Vec<Socket>,
     pub(super) notices: Vec<String>,
 }
 
-/// Opens all of them.
+/// Opens all addresses.
 pub(super) fn open(addresses: &[Address], udp_unasked: bool) -> Result<Opened, Error> {
     let mut opened = Opened::default();
     for address in addresses {
@@ -87,7 +117,7 @@ pub(super) fn open(addresses: &[Address], udp_unasked: bool) -> Result<Opened, E
                     return opened.udp(bound);
                 }
                 opened.notices.push(format!(
-                    "UDP is not served, since it helps those who forge their address; --listen udp://{bound} asks for it"
+                    "UDP is not served, because attackers with forged addresses abuse it; --listen udp://{bound} enables it"
                 ));
                 Ok(())
             })?,
@@ -138,17 +168,17 @@ impl Opened {
     }
 
     fn add(&mut self, descriptor: impl Into<OwnedFd>, name: String, kind: Kind, attempt: &str) {
-        self.notices.push(format!("serving on {name}; try `{attempt}` in another terminal; Ctrl-C ends it"));
+        self.notices.push(format!("serving on {name}; try `{attempt}` in another terminal; stop with Ctrl-C"));
         self.sockets.push(Socket { descriptor: descriptor.into(), name, kind });
     }
 }
 
-/// A socket that listens there, with the longest queue that the host allows. It has its buffers before the first client can
-/// come, who would get others.
+/// A TCP socket that listens on an address, with the longest queue that the host allows. Its buffers are set before it listens:
+/// connections inherit them.
 ///
 /// # Errors
 ///
-/// What the system says.
+/// The system's.
 pub fn listening(address: SocketAddr) -> io::Result<TcpListener> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
@@ -159,8 +189,8 @@ pub fn listening(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Removes a socket that nobody listens on any more: it is left over from an earlier run. All by one open directory: the path
-/// may lead to a socket elsewhere a moment later.
+/// Removes a socket of an earlier run, on which no program listens any more. All calls use one open directory, since the path may
+/// lead to another socket a moment later.
 fn remove_abandoned(path: &Path) -> io::Result<()> {
     let place = Place::of(path)?;
     let is_socket = place.look()?.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode).is_socket());
@@ -204,7 +234,7 @@ mod tests {
                 }
                 while alive.accept().is_ok() {}
                 if remove_abandoned(&ours.join("socket")).is_ok() {
-                    // One of the two is made again, whichever it is that is gone.
+                    // Create the removed one of the two again.
                     removed += u32::from(UnixListener::bind(ours.join("socket")).is_ok());
                 }
             }
@@ -225,9 +255,17 @@ mod tests {
         assert_eq!("unix:/run/qotd".parse(), Ok(Address::Unix("/run/qotd".into())));
         let local = "127.0.0.1:17".parse().expect("an address");
         assert!(matches!("localhost:17".parse(), Ok(Address::TcpAndUdp(all)) if all.contains(&local)));
-        for bad in
-            ["", "17", ":17", "localhost", "no.such.name.invalid:17", "tcp://127.0.0.1", "unix:", "http://127.0.0.1:80"]
-        {
+        for bad in [
+            "",
+            "17",
+            ":17",
+            "*:17",
+            "localhost",
+            "no.such.name.invalid:17",
+            "tcp://::1",
+            "unix:",
+            "http://127.0.0.1:80",
+        ] {
             assert!(bad.parse::<Address>().is_err(), "{bad}");
         }
     }

@@ -1,4 +1,4 @@
-//! How was the program started? The descriptors tell; no flag is needed.
+//! Detects from the descriptors how the program was started; no option is needed.
 
 pub(crate) mod hosts;
 pub(crate) mod listen;
@@ -22,28 +22,28 @@ use crate::sys;
 /// How the program was started.
 #[derive(Debug)]
 pub enum Activation {
-    /// A super-server passed one connection: it is on descriptors 0 and 1.
+    /// By a super-server that passed one connection, which is on descriptors 0 and 1.
     Connection,
-    /// A shell: the filter of that name, from standard input to standard output.
+    /// By a shell: the program is a filter from standard input to standard output.
     Filter,
-    /// Sockets to answer on, one process for all clients.
+    /// With sockets, as a daemon for all clients.
     Sockets {
-        /// Where clients come in.
+        /// Listening sockets and datagram sockets.
         sockets: Vec<Socket>,
-        /// When to end.
+        /// When the program ends.
         lifetime: Lifetime,
-        /// What there is to say on the log, once nothing keeps the program from serving them.
+        /// What to log once the program is about to serve.
         notices: Vec<String>,
     },
 }
 
-/// What was passed, and cannot be served.
+/// Why the passed descriptors cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A socket of a kind that no RFC service uses.
     #[error(
-        "descriptor {descriptor} is {kind}; pass a stream or UDP socket: ListenStream= or ListenDatagram= in a socket \
-         unit, `stream tcp` or `dgram udp` in inetd.conf"
+        "descriptor {descriptor} is {kind}, which is not supported; pass a stream or UDP socket: ListenStream= or \
+         ListenDatagram= in a socket unit, `stream tcp` or `dgram udp` in inetd.conf"
     )]
     Socket {
         /// Its number.
@@ -52,14 +52,16 @@ pub enum Error {
         kind: &'static str,
     },
     /// A connection among several descriptors in `LISTEN_FDS`.
-    #[error("descriptor {0} is a connection, and {1} sockets were passed; a connection has to be the only one")]
+    #[error(
+        "descriptor {0} is a connection, but {1} sockets were passed; pass one connection alone, or only listening sockets"
+    )]
     ConnectionAmongOthers(i32, usize),
     /// `--listen`, and sockets in `LISTEN_FDS`.
-    #[error("sockets were passed, and --listen asks for others; leave one of the two out")]
+    #[error("sockets were passed, and --listen would open others; remove one of the two")]
     Both,
     /// Started in the background without a socket.
     #[error(
-        "there is nothing to serve: no socket was passed, and there is nobody to read the output; \
+        "there is nothing to serve: no socket was passed, and nobody reads the output; \
          start the socket unit instead of the service, or use --listen"
     )]
     Nothing,
@@ -67,7 +69,7 @@ pub enum Error {
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// `LISTEN_FDS` or `LISTEN_PID` is wrong, or a descriptor cannot be used.
-    #[error("cannot use the passed descriptors: {0}; check LISTEN_FDS, and what descriptors 0 and 1 are")]
+    #[error("cannot use the passed descriptors: {0}; check LISTEN_FDS and descriptors 0 and 1")]
     Descriptors(#[from] io::Error),
 }
 
@@ -77,15 +79,16 @@ impl From<rustix::io::Errno> for Error {
     }
 }
 
-/// Tells how the program was started, opens the addresses of `--listen`, and closes every descriptor that nobody passed on
-/// purpose. A connection that came in `LISTEN_FDS` is moved to descriptors 0 and 1. `udp_unasked` is whether an address
-/// without a scheme means UDP as well as TCP; `unattended`, whether it is no mistake to have nothing to read from and a socket
-/// to write to, such as the journal's.
+/// Detects how the program was started, opens the addresses of `--listen`, and closes every leaked descriptor. A connection in
+/// `LISTEN_FDS` is moved to descriptors 0 and 1.
+///
+/// With `udp_unasked`, an address without a scheme means UDP as well as TCP. With `unattended`, the program may print to a
+/// socket, such as the journal's, without any input.
 ///
 /// # Errors
 ///
-/// When what was passed cannot be served, or an address cannot be had.
-pub fn recognise(listen: &[Address], udp_unasked: bool, unattended: bool) -> Result<Activation, Error> {
+/// If what was passed cannot be served, or an address is unavailable.
+pub fn detect(listen: &[Address], udp_unasked: bool, unattended: bool) -> Result<Activation, Error> {
     let passed = sys::take_passed_sockets()?;
     if passed.is_empty() {
         if !listen.is_empty() {
@@ -100,7 +103,7 @@ pub fn recognise(listen: &[Address], udp_unasked: bool, unattended: bool) -> Res
     by_passed_sockets(passed)
 }
 
-/// What `sd_listen_fds(3)` describes.
+/// Started as `sd_listen_fds(3)` describes.
 fn by_passed_sockets(passed: Vec<(OwnedFd, Option<String>)>) -> Result<Activation, Error> {
     let count = passed.len();
     let mut sockets = Vec::with_capacity(count);
@@ -120,7 +123,7 @@ fn by_passed_sockets(passed: Vec<(OwnedFd, Option<String>)>) -> Result<Activatio
     }
     let names: Vec<_> = sockets.iter().map(|socket| format!("{} ({})", socket.name, socket.kind)).collect();
     let notices = vec![format!("serving on {}", names.join(", "))];
-    // With StandardInput=socket, the unit asks for what inetd does.
+    // With StandardInput=socket, the unit works like inetd.
     let input = fstat(stdin());
     let inetd_style = input
         .is_ok_and(|input| sockets.iter().any(|one| fstat(&one.descriptor).is_ok_and(|it| same_file(&it, &input))));
@@ -131,25 +134,25 @@ fn by_passed_sockets(passed: Vec<(OwnedFd, Option<String>)>) -> Result<Activatio
     })
 }
 
-/// What inetd and shells do.
+/// Started as inetd and shells do.
 fn by_standard_input(unattended: bool) -> Result<Activation, Error> {
     let input = fstat(stdin())?;
     let output = fstat(stdout())?;
     if !is_socket(&input) {
         let kind = FileType::from_raw_mode(input.st_mode);
-        // What is closed is a directory now (sys::start). Only those mind who read from it.
-        let nobody = (kind.is_dir() || kind.is_char_device() && !isatty(stdin())) && is_socket(&output);
-        return if nobody && !unattended { Err(Error::Nothing) } else { Ok(Activation::Filter) };
+        // A closed descriptor is a directory by now (sys::start), and only a service that reads from it fails.
+        let unread = (kind.is_dir() || kind.is_char_device() && !isatty(stdin())) && is_socket(&output);
+        return if unread && !unattended { Err(Error::Nothing) } else { Ok(Activation::Filter) };
     }
     if let Some(kind) = kind(stdin(), 0)? {
         let socket = Socket { descriptor: stdin().try_clone_to_owned()?, name: "descriptor 0".to_owned(), kind };
         return Ok(Activation::Sockets { sockets: vec![socket], lifetime: Lifetime::WhileBusy, notices: vec![] });
     }
-    // A filter may read from one socket and write to another thing: ssh starts programs like that.
+    // A filter may read from one socket and write elsewhere: ssh starts programs like that.
     Ok(if same_file(&input, &output) { Activation::Connection } else { Activation::Filter })
 }
 
-/// What a socket is called that nobody gave a name: its address, as `--listen` has it.
+/// The name of a socket without a name of its own: its address, in the form of `--listen`.
 #[doc(hidden)]
 pub fn address(socket: BorrowedFd<'_>, kind: Kind) -> Result<String, Error> {
     let address = getsockname(socket)?;
@@ -163,7 +166,7 @@ pub fn address(socket: BorrowedFd<'_>, kind: Kind) -> Result<String, Error> {
     ))
 }
 
-/// What comes in on a socket; `None` if it is a connection.
+/// The kind of a socket; `None` if it is a connection.
 #[doc(hidden)]
 pub fn kind(socket: BorrowedFd<'_>, descriptor: i32) -> Result<Option<Kind>, Error> {
     let kind = match socket_type(socket)? {
@@ -171,7 +174,7 @@ pub fn kind(socket: BorrowedFd<'_>, descriptor: i32) -> Result<Option<Kind>, Err
         SocketType::STREAM => return Ok(None),
         SocketType::DGRAM => match socket_domain(socket)? {
             AddressFamily::INET | AddressFamily::INET6 => return Ok(Some(Kind::Datagrams)),
-            // Answering would take a look-up in the file system, which the lock-down forbids.
+            // A reply would require a look-up in the file system, which the lock-down forbids.
             AddressFamily::UNIX => "a Unix-domain datagram socket",
             _ => "a datagram socket of another network",
         },

@@ -121,7 +121,7 @@ fn filter(command: &mut Command, service: &str) -> Result<Outcome, String> {
         let mut log = String::new();
         process.stderr.take().expect("a pipe").read_to_string(&mut log).expect("a pipe");
         let status = process.wait().expect("its end");
-        if log.contains("will not serve: ") {
+        if log.contains("refuses to serve: ") {
             return Ok(Outcome::Refused(log));
         }
         let ended = status.code() == Some(0) || status.signal() == Some(libc::SIGPIPE);
@@ -179,7 +179,7 @@ fn end(mut process: Child, lines: &[String], told: Result<(), String>) -> Result
         rest.read_to_string(&mut log).expect("a pipe");
     }
     let status = process.wait().expect("its end");
-    if let Some(line) = log.lines().find(|line| line.contains("will not serve: ")) {
+    if let Some(line) = log.lines().find(|line| line.contains("refuses to serve: ")) {
         return Ok(Outcome::Refused(line.to_owned()));
     }
     told?;
