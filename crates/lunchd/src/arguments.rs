@@ -64,7 +64,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) max_per_source: Option<u32>,
 
-    /// Log each connection when it ends; off by default: addresses are personal data, and clients could fill the log
+    /// Log each connection when it ends: addresses are personal data, and clients can fill the log
     #[arg(long)]
     pub(super) log_connections: bool,
 
