@@ -177,7 +177,7 @@ pub const NEIGHBOURS_UNITS_LEAVE: &[(&[&str], &str)] = &[
             "lower a neighbour's limit on processor time",
             "lower a neighbour's limit on descriptors",
         ],
-        "the program sets its own limits with `prlimit64`, which systemd allows to every service",
+        "the C library and the program need `prlimit64` to start, and a unit's filter does not look at arguments",
     ),
     (
         &["end a neighbour by a signal of fcntl's", "end a neighbour by a signal of ioctl's"],
