@@ -121,8 +121,8 @@ fn assert_what_is_so_anyway_is_said(units: &Units, groups: &[Group], lack: &[Uni
     }
 }
 
-/// The attacks that each group stops alone, and those that only this group stops in the unit.
-fn measured(groups: &[Group], acts: &[(String, String)]) -> Vec<Row> {
+/// The attacks that each group stops alone, and those that only this group stops in the unit; and the machine.
+fn measured(groups: &[Group], acts: &[(String, String)]) -> (String, Vec<Row>) {
     let names: Vec<_> = tried(groups).map(|group| group.name.clone()).collect();
     let there: Vec<_> = in_the_unit(groups).map(|group| group.name.clone()).collect();
     let alone: Vec<_> = names.iter().cloned().map(Unit::Alone).collect();
@@ -168,15 +168,15 @@ fn measured(groups: &[Group], acts: &[(String, String)]) -> Vec<Row> {
         act: act.clone(),
         family: family.clone(),
     });
-    rows.collect()
+    (units.machine(), rows.collect())
 }
 
 #[test]
 fn each_directive_stops_what_the_map_says() {
     let groups = groups();
     if full() {
-        let rows = measured(&groups, &surroundings::acts(&helper("hijacked")));
-        map::write(&rows);
+        let (machine, rows) = measured(&groups, &surroundings::acts(&helper("hijacked")));
+        map::write(&machine, &rows);
         write_page("hardening.md", &page::page(&rows, &groups, &in_the_unit(&groups).collect::<Vec<_>>()));
         return;
     }

@@ -11,14 +11,28 @@ pub const SIGXFSZ: i32 = 25;
 /// Talks to the hijacked services of a machine. Each line is an action, with its port and its layers. Prints for each the run of
 /// the unit in which it was tried, and the code that was returned.
 const ATTACKER: &str = r#"
-import concurrent.futures, socket, sys
-at_once = int(sys.argv[1])
+import concurrent.futures, contextlib, socket, sys
+at_once, instances = int(sys.argv[1]), sys.argv[3] == "true"
 tcp = socket.create_server(("127.0.0.1", int(sys.argv[2])))
 named = socket.socket(socket.AF_UNIX); named.bind("\0hijacked"); named.listen()
+# The act's neighbour: another instance of the same unit, which says where it is.
+def neighbour(port):
+    client = socket.create_connection(("127.0.0.1", int(port)))
+    client.settimeout(120)
+    client.sendall(b"none be a neighbour\n")
+    try:
+        with client.makefile() as said: return client, said.readline() and said.readline()
+    except ConnectionError:
+        return client, ""
 def attempt(line):
     port, line = line.split(" ", 1)
     for _ in range(100):
-        with socket.create_connection(("127.0.0.1", int(port))) as client:
+        with contextlib.ExitStack() as there, socket.create_connection(("127.0.0.1", int(port))) as client:
+            if instances and "a neighbour" in line:
+                beside, where = neighbour(port)
+                there.enter_context(beside)
+                if not where: continue
+                line = line.split("\t")[0].strip() + "\t" + where
             client.settimeout(120)
             another = "client's connection" in line and socket.create_connection(("127.0.0.1", int(port)))
             said = b""
@@ -44,7 +58,8 @@ pub fn attack(machine: &Machine, units: &str, at_once: usize, layers: &str, acts
     let lines = acts.iter().fold(String::new(), |lines, (port, act)| lines + &format!("{port} {layers} {act}\n"));
     let script = machine.folder().file("attacker", ATTACKER);
     let list = machine.folder().file("acts", lines);
-    let said = machine.client(&format!("python3 {} {at_once} 4444 < {}", script.display(), list.display()));
+    let instances = units.contains('@');
+    let said = machine.client(&format!("python3 {} {at_once} 4444 {instances} < {}", script.display(), list.display()));
     let said = String::from_utf8(said).unwrap();
     let ends = ends(machine, units);
     let lines = said.lines().map(|line| line.split_once('\t').unwrap());

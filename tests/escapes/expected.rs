@@ -37,7 +37,7 @@ pub const FILES_AND_NETWORKS: &[&str] =
 pub const LANDLOCK_LEAVES: &[(&[&str], &str)] = &[
     (
         &["list an inherited directory", "grow an open file"],
-        "what was open before stays open; the programs close all that was not passed on purpose",
+        "what was open before stays open; the programs close every descriptor that was not passed on purpose",
     ),
     (
         &[
@@ -48,11 +48,11 @@ pub const LANDLOCK_LEAVES: &[(&[&str], &str)] = &[
             "follow a link",
             "go to another directory",
         ],
-        "it is about what is in files, not about what they are called and how large they are",
+        "Landlock has rights for what files contain, not for their names and attributes",
     ),
     (
         &["change a file's mode", "change a file's owner", "change a file's times", "set an attribute of a file"],
-        "no right for that yet; a user who owns nothing is refused by the file system",
+        "no right for that yet; the file system refuses a user who owns nothing",
     ),
     (
         &[
@@ -68,21 +68,22 @@ pub const LANDLOCK_LEAVES: &[(&[&str], &str)] = &[
             "open a socket of any other family",
             "make a pair of sockets",
         ],
-        "having a socket is no right of its own: connecting and binding are",
+        "no right for the socket itself, only for connecting and binding",
     ),
     (
         &["send a datagram over UDP", "connect over UDP", "take a UDP port"],
         "no right for it before ABI 10 (Linux 7.2), and the kernel of this table had an older one",
     ),
+    (&["execute a static program that it carries along"], "a file in memory has no path, and no loader is opened"),
     (
         &["listen without a port", "listen on a socket that somebody left open"],
-        "no right for it: for binding TCP ports and connecting there are rights",
+        "no right for listening, only for binding TCP ports and connecting",
     ),
     (
         &["take an abstract name", "connect to a service's socket in the file system"],
-        "abstract names of others are out of reach, names of its own are not, and paths not before ABI 9 (Linux 7.1)",
+        "a process may take abstract names, but not reach those of others; paths have a right from ABI 9 (Linux 7.1) on",
     ),
-    (GIVEN, "no right for that before ABI 9: what is open may be used"),
+    (GIVEN, "no right for that before ABI 9: an open descriptor may be used"),
 ];
 
 /// Actions on files and networks that Landlock alone does not stop before this version.
@@ -128,17 +129,17 @@ const GIVEN: &[&str] = &[
 /// Actions that the program alone does not stop if it rereads files after the lock-down (`ListenersAndFiles` and the like).
 pub const READERS_LEAVE: &[(&[&str], &str)] = &[(
     &["list an inherited directory"],
-    "it lists the directories that it follows; the programs close all that was not passed on purpose, so there is no other",
+    "it lists the directories that it follows; there is no other, since the programs close what was not passed on purpose",
 )];
 
 /// Actions that no unit alone stops.
 pub const UNITS_LEAVE: &[(&[&str], &str)] = &[
     (
         &["list a directory", "list an inherited directory", "follow a link"],
-        "the program reads files before its own lock-down; a unit for one connection shows it hardly any",
+        "the program reads files before its own lock-down",
     ),
-    (&["make a temporary file"], "in a /tmp of its own that goes with it; `LimitFSIZE=0` keeps the file empty"),
-    (&["execute itself once more"], "the services' programs may be executed, and are confined as before"),
+    (&["make a temporary file"], "in its own /tmp, which is removed with it; `LimitFSIZE=0` keeps the file empty"),
+    (&["execute itself once more"], "the services' own programs may be executed, and are confined as before"),
     (
         &[
             "ask the client's socket what has come",
@@ -152,13 +153,10 @@ pub const UNITS_LEAVE: &[(&[&str], &str)] = &[
             "ask who the client is",
             "have it block or not",
         ],
-        "ioctl, fcntl, setsockopt and getpeername: the program asks what it was started on, and sets its time limits, before \
-         its own lock-down",
+        "before its own lock-down, the program asks what it was started on and sets its timeouts, with `ioctl`, `fcntl`, \
+         `setsockopt` and `getpeername`",
     ),
-    (
-        &["map memory to execute", "open its own memory to write"],
-        "only what was never writable can be mapped so; changing its own code gives a process no right that it had not",
-    ),
+    (&["map memory to execute"], "memory that was never writable holds no code of the attacker's"),
     (
         &[
             "be dumpable again",
@@ -167,7 +165,23 @@ pub const UNITS_LEAVE: &[(&[&str], &str)] = &[
             "catch the filter's signal",
             "be a subreaper",
         ],
-        "prctl, seccomp and Landlock are how the program locks itself down; they take rights and give none",
+        "`prctl`, `seccomp` and Landlock are how the program locks itself down; they take rights away and give none",
+    ),
+];
+
+/// Acts on a neighbour that its unit does not stop. Lunchd's has one process and a user of its own: there is no neighbour.
+pub const NEIGHBOURS_UNITS_LEAVE: &[(&[&str], &str)] = &[
+    (
+        &[
+            "look at a neighbour's limits",
+            "lower a neighbour's limit on processor time",
+            "lower a neighbour's limit on descriptors",
+        ],
+        "the C library and the program need `prlimit64` to start, and a unit's filter does not look at arguments",
+    ),
+    (
+        &["end a neighbour by a signal of fcntl's", "end a neighbour by a signal of ioctl's"],
+        "the program uses both calls on its own connection before its own lock-down; a unit's filter does not look at arguments",
     ),
 ];
 
@@ -183,36 +197,40 @@ pub const DAEMONS_UNITS_LEAVE: &[(&[&str], &str)] = &[
             "look at a file by statx",
             "look at a file by statx, as if it were open",
         ],
-        "what every user may read, but for /home, /var and the other places that are hidden: the program reads its fortunes \
-         and the time zone there before its own lock-down; units for one connection have no file but the programs",
+        "what every user may read, except in /home, /var and the other hidden places: the program reads its fortunes and the time \
+         zone before its own lock-down",
     ),
     (
         &["open a Unix-domain socket", "connect to a service's socket in the file system"],
-        "the program says to the service manager that it is ready",
+        "the program tells the service manager that it is ready",
     ),
     (
         &["turn the client's connection to another host"],
-        "`connect` is what the program needs to reach the service manager, and its connections are in the host's network",
+        "the program needs `connect` to reach the service manager, and its connections are in the host's network",
     ),
     (
         GIVEN,
-        "`sendto`, `sendmmsg` and `recvmmsg` are how it answers and takes datagrams: a unit's filter does not look at the \
-         sockets and addresses that they are for, and the program's own does",
+        "`sendto`, `sendmmsg` and `recvmmsg` are how it answers and takes datagrams; a unit's filter does not see for which sockets \
+         and addresses, the program's own does",
     ),
-    (&["open a device"], "/dev/zero, null, full, random, urandom and tty: there are no others"),
+    (&["open a device"], "there are only /dev/zero, null, full, random, urandom and tty"),
 ];
 
 /// Actions that the program alone does not stop in the keeper: it needs them to create processes and to lock them down.
 pub const KEEPER_LEAVES: &[(&[&str], &str)] = &[
-    (&["fork"], "that is what it is for; `TasksMax=` bounds it, and a new process has no more rights than the keeper"),
-    (&["attach a filter of its own"], "a filter takes calls away, and gives none back"),
+    (
+        &["fork"],
+        "the keeper makes processes; `TasksMax=` bounds them, and a new one has no more rights than the keeper",
+    ),
+    (&["attach a filter of its own"], "a filter takes calls away and gives none back"),
 ];
 
 /// Actions that the units of the daemons with a keeper do not stop, and lunchd's does.
 pub const KEEPERS_UNITS_LEAVE: &[(&[&str], &str)] = &[
-    (&["fork", "start a thread"], "the keeper makes processes; `TasksMax=` bounds how many there are"),
+    (&["end a neighbour by kill"], "the keeper ends the processes that it made; its own filter allows SIGKILL only"),
+    (&["fork", "start a thread"], "the keeper makes processes; `TasksMax=` bounds them"),
     (
         &["signal every process"],
-        "the keeper ends processes; there are none but its own that its user may signal, and the kernel says yes of none at all",
+        "the keeper ends processes; its user may signal only those that it made, and the kernel succeeds even if there is none",
     ),
 ];

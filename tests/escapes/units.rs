@@ -18,7 +18,7 @@ pub struct Unit {
 }
 
 /// The page's columns for units. The first is for per-connection units, the others for daemons.
-pub const COLUMNS: [&str; 3] = ["the unit alone", "the daemon's unit alone", "lunchd's unit alone"];
+pub const COLUMNS: [&str; 3] = ["the per-connection unit alone", "the daemon's unit alone", "lunchd's unit alone"];
 
 /// All units, or for `make test` those of one service and lunchd's.
 pub fn units() -> Vec<Unit> {

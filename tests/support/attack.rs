@@ -4,6 +4,7 @@ use std::env;
 use std::fmt::Write as _;
 use std::fs;
 
+use super::machine::Machine;
 use super::repository;
 
 /// Whether this is `make attack`: the long versions, which also write the tables in docs/.
@@ -45,4 +46,16 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
         writeln!(table, "| {} |", row.join(" | ")).unwrap();
     }
     table
+}
+
+/// When and on what this is measured, as the first line of a file in docs/data says it.
+pub fn this_machine(machine: &Machine) -> String {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let processors = fs::read_to_string("/proc/cpuinfo").unwrap();
+    let model = processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = model.map_or("an unnamed processor", |(_, name)| name);
+    let count = processors.lines().filter(|line| line.starts_with("processor")).count();
+    let date = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
+    let systemd = machine.shell("systemctl --version | sed -n 's/^systemd \\([0-9]*\\).*/\\1/p'");
+    format!("{date}, Linux {}, {count} processors ({model}), systemd {}", release.trim(), systemd.trim())
 }

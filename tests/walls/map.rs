@@ -35,8 +35,9 @@ const fn said(it: bool) -> &'static str {
     if it { "yes" } else { "no" }
 }
 
-pub fn write(rows: &[Row]) {
-    let mut text = format!("{HEAD}\n");
+/// With when and on what they were found.
+pub fn write(machine: &str, rows: &[Row]) {
+    let mut text = format!("# {machine}\n{HEAD}\n");
     for row in rows {
         // Some have a comma.
         let [alone, nobody, only] = [&row.alone, &row.nobody, &row.only].map(|names| names.join(";"));
@@ -52,6 +53,8 @@ pub fn read() -> Vec<Row> {
     const WRITE: &str = "docs/data/acts.csv is not what `ATTACK=full tests/run walls` writes";
     let text = fs::read_to_string(path()).unwrap_or_else(|_| panic!("{WRITE}"));
     let mut lines = text.lines();
+    let machine = lines.next().and_then(|line| line.strip_prefix("# "));
+    assert!(machine.is_some_and(|it| it.contains("Linux ") && it.contains("systemd ")), "{WRITE}: {machine:?}");
     assert_eq!(lines.next(), Some(HEAD), "{WRITE}");
     let list = |cell: &str| cell.split(';').filter(|name| !name.is_empty()).map(str::to_owned).collect();
     let rows = lines.map(|line| {

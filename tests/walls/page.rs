@@ -8,7 +8,7 @@ use super::support::attack::table;
 pub const SECTIONS: &[(&str, &[&str])] = &[
     ("files", &["files"]),
     ("execution", &["execution", "executable memory", "other system call tables"]),
-    ("processes", &["processes and threads", "signals", "other processes' memory"]),
+    ("processes", &["processes and threads", "signals", "other processes' memory", "neighbours"]),
     ("network", &["new sockets", "connections", "local sockets", "the client's socket", "sockets that it was given"]),
     ("kernel", &["namespaces and mounts", "parts of the kernel"]),
     ("rights", &["limits and identity", "undoing the lock-down"]),

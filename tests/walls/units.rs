@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::attack::attack;
 use super::directives::{Group, lines};
+use super::support::attack::this_machine;
 use super::support::helper;
 use super::support::machine::Machine;
 use super::surroundings::Outcome;
@@ -84,7 +85,7 @@ impl Units {
         let repository = super::support::repository();
         // The journal records each end of a process, however many there are. Connecting gives up soon where packets are dropped.
         machine.shell(&format!(
-            "make -C {} install && install -m 755 -s {} /usr/local/libexec/small-services && \
+            "make -C {} install && install -m 711 -s {} /usr/local/libexec/small-services && \
              mkdir -p /run/systemd/journald.conf.d && \
              printf '[Journal]\nRateLimitIntervalSec=0\n' > /run/systemd/journald.conf.d/all.conf && \
              systemctl restart systemd-journald && echo 1 > /proc/sys/net/ipv4/tcp_syn_retries",
@@ -122,6 +123,11 @@ impl Units {
         let port = self.port(unit);
         let settings = self.machine.shell(&format!("systemctl show wall{port}@1.service | grep -v ^After= | sort"));
         settings.replace(&port.to_string(), "PORT")
+    }
+
+    /// The date and the machine of this measurement.
+    pub fn machine(&self) -> String {
+        this_machine(&self.machine)
     }
 
     /// Whether each of these actions succeeds, in its unit.

@@ -23,6 +23,7 @@ pub const FAMILIES: &[(&str, &[Act])] = &[
     ("sockets that it was given", super::network::GIVEN),
     ("signals", super::processes::SIGNALS),
     ("other processes' memory", super::processes::TRACING),
+    ("neighbours", super::neighbours::NEIGHBOURS),
     ("namespaces and mounts", super::kernel::NAMESPACES),
     ("parts of the kernel", super::kernel::PARTS),
     ("executable memory", super::memory::EXECUTABLE),

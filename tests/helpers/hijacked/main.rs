@@ -6,7 +6,9 @@
 //!   error number. A signal means that the action killed the process.
 //! - `hijacked SERVICE PEER served` is a service's program in its unit. The client sends LAYERS and ACT on a line, and receives
 //!   `begun` with systemd's name for this run of the unit, and then that code, if the process survives and can still reach the
-//!   client. The exit code is the same, but 255 instead of 0: systemd does not record successes.
+//!   client. The exit code is the same, but 255 instead of 0: systemd does not record successes. The action
+//!   `be a neighbour` prints its address in memory on a line and waits until the client closes. Another instance gets that line
+//!   behind a tab, for an action against a neighbour.
 //! - `hijacked SERVICE LAYERS siblings` prints what processes of a keeper with these layers can do to each other.
 //! - `hijacked SERVICE PEER Seccomp survivors` prints the numbers of the system calls that do not kill.
 //! - `hijacked SERVICE PEER LAYERS reach` prints what each allowed call can do, on each kind of descriptor. `hijacked SERVICE PEER
@@ -17,10 +19,12 @@ mod acts;
 #[allow(dead_code)] // the tests use the rest
 #[path = "../../support/audit.rs"]
 mod audit;
+mod carried;
 mod files;
 mod kernel;
 mod layers;
 mod memory;
+mod neighbours;
 mod network;
 mod processes;
 mod reach;
@@ -47,7 +51,12 @@ fn main() {
         [service, layers, "siblings"] => siblings::print(service, layers),
         [service, peer, "numbers"] => reach::print_numbers(service, peer_named(peer)),
         [service, peer, "served"] => served(service, peer_named(peer)),
-        [service, peer, layers, act] => end(done(service, peer_named(peer), layers, act)),
+        [service, peer, layers, act] => {
+            if neighbours::is_about_one(act) {
+                neighbours::make();
+            }
+            end(done(service, peer_named(peer), layers, act))
+        }
         _ => panic!("hijacked list, or SERVICE PEER and LAYERS ACT or served"),
     }
 }
@@ -100,7 +109,18 @@ fn served(service: &str, peer: Io) -> ! {
     }
     let line = String::from_utf8_lossy(&line).into_owned();
     let (layers, act) = line.split_once(' ').unwrap_or(("all", "nothing"));
+    let (act, neighbour) = act.split_once('\t').unwrap_or((act, ""));
     say(&format!("begun {}\n", std::env::var("INVOCATION_ID").unwrap_or_default()));
+    match neighbour {
+        _ if act == "be a neighbour" => {
+            neighbours::be_one(say);
+            end(0)
+        }
+        // A keeper's are those that it makes.
+        "" if neighbours::is_about_one(act) && layers::is_keeper(peer) => neighbours::make(),
+        "" => {}
+        it => neighbours::meet(it),
+    }
     let code = done(service, peer, layers, act);
     say(&format!("{code}\n"));
     end(if code == 0 { 255 } else { code })

@@ -2,9 +2,10 @@
 
 use std::ffi::c_long;
 
-use libc::{MAP_ANONYMOUS, MAP_PRIVATE, O_RDONLY, O_RDWR, PROT_EXEC, PROT_READ, PROT_WRITE};
+use libc::{MAP_ANONYMOUS, MAP_PRIVATE, O_CREAT, O_RDONLY, O_RDWR, PROT_EXEC, PROT_READ, PROT_WRITE};
 
-use super::acts::{Act, Ready, address, call, flags, one, open, page, text, with};
+use super::acts::{Act, Ready, address, call, flags, one, open, page, scratch, text, with};
+use super::carried::{ANSWER, FUNCTION};
 
 fn maps(protection: i32) -> Ready {
     one(libc::SYS_mmap, [0, 4096, protection.into(), (MAP_PRIVATE | MAP_ANONYMOUS).into(), -1, 0])
@@ -28,6 +29,19 @@ pub const EXECUTABLE: &[Act] = &[
     ("map a file to execute", || {
         with(open("/bin/sh", O_RDONLY), |file| {
             call(libc::SYS_mmap, [0, 4096, (PROT_READ | PROT_EXEC).into(), MAP_PRIVATE.into(), file, 0])
+        })
+    }),
+    ("map a file that it wrote as code", || {
+        let (path, length) = (text(scratch("code")), flags(FUNCTION.len()));
+        Box::new(move || {
+            let how = (O_CREAT | O_RDWR).into();
+            let file = call(libc::SYS_openat, [libc::AT_FDCWD.into(), path, how, 0o600])?;
+            call(libc::SYS_write, [file, FUNCTION.as_ptr() as c_long, length])?;
+            let protection = (PROT_READ | PROT_EXEC).into();
+            let code = call(libc::SYS_mmap, [0, 4096, protection, MAP_PRIVATE.into(), file, 0])?;
+            let function = unsafe { std::mem::transmute::<*const (), extern "C" fn() -> u32>(code as *const ()) };
+            assert_eq!(function(), ANSWER);
+            Ok(())
         })
     }),
     ("attach shared memory to execute", || {

@@ -3,9 +3,10 @@
 use std::ffi::{c_long, c_void};
 use std::io;
 
-use libc::{O_RDONLY, O_RDWR};
+use libc::{O_CREAT, O_RDONLY, O_RDWR, O_WRONLY};
 
-use super::acts::{Act, Ready, call, memory, one, one_or, open, page, parent, text, with};
+use super::acts::{Act, Ready, call, flags, memory, one, one_or, open, page, parent, scratch, text, with};
+use super::carried;
 
 /// The executed program itself reports its start, on the log, where the outcome of an action goes.
 fn shell() -> [c_long; 2] {
@@ -34,6 +35,12 @@ fn program_in_memory() -> io::Result<c_long> {
     Ok(descriptor)
 }
 
+/// The program that it carries along: where it is, and how long.
+fn carried() -> [c_long; 2] {
+    let program = carried::program();
+    [program.as_ptr() as c_long, flags(program.len())]
+}
+
 pub const EXECUTION: &[Act] = &[
     ("execute a program", || executes("/bin/sh", shell())),
     ("execute a program that is open already", || executes_open(open("/bin/sh", O_RDONLY))),
@@ -50,6 +57,26 @@ pub const EXECUTION: &[Act] = &[
     }),
     ("execute itself once more", || {
         executes("/proc/self/exe", [memory([text("hijacked"), text("say-done"), 0]), memory([0 as c_long])])
+    }),
+    ("execute a file that it made", || {
+        let ([program, length], path, nothing) = (carried(), text(scratch("program")), memory([0 as c_long]));
+        let here = libc::AT_FDCWD.into();
+        Box::new(move || {
+            let file = call(libc::SYS_openat, [here, path, (O_CREAT | O_WRONLY).into(), 0o700])?;
+            call(libc::SYS_write, [file, program, length])?;
+            call(libc::SYS_close, [file])?;
+            let execute = || call(libc::SYS_execve, [path, nothing, nothing]);
+            // A umask may have taken the mode away.
+            execute().or_else(|_| call(libc::SYS_fchmodat, [here, path, 0o700]).and_then(|_| execute())).map(drop)
+        })
+    }),
+    ("execute a static program that it carries along", || {
+        let ([program, length], name, nothing) = (carried(), text(""), memory([0 as c_long]));
+        Box::new(move || {
+            let file = call(libc::SYS_memfd_create, [name, 0])?;
+            call(libc::SYS_write, [file, program, length])?;
+            call(libc::SYS_execveat, [file, name, nothing, nothing, libc::AT_EMPTY_PATH.into()]).map(drop)
+        })
     }),
 ];
 
