@@ -239,15 +239,17 @@ const RUN_WHOLE: [(&str, &str, &str); 5] = [
     ("docs/operating.md", "\n## A day in the life\n", "tests/systemd.rs"),
 ];
 
-/// What is left of a page without what is run as a whole.
-fn not_run_whole(page: &str, text: &str) -> String {
-    let Some((_, section, test)) = RUN_WHOLE.iter().find(|(whole, ..)| *whole == page) else { return text.to_owned() };
-    let test = read(test);
-    assert!(test.contains(page) && test.contains("blocks("), "{page} is not run");
+/// A page without the commands that a test runs as a whole.
+fn not_run_whole(page: &str, content: &str) -> String {
+    let Some((_, section, test)) = RUN_WHOLE.iter().find(|(whole, ..)| *whole == page) else {
+        return content.to_owned();
+    };
+    let source = read(test);
+    assert!(source.contains(page) && source.contains("blocks("), "{page} is not run");
     if section.is_empty() {
         return String::new();
     }
-    let (before, rest) = text.split_once(section).unwrap_or_else(|| panic!("{page}: no section {section:?}"));
+    let (before, rest) = content.split_once(section).unwrap_or_else(|| panic!("{page}: no section {section:?}"));
     let (_, after) = rest.split_once("\n## ").unwrap_or_default();
     format!("{before}\n{after}")
 }
