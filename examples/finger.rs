@@ -33,7 +33,7 @@ impl Service for Finger {
     const NAME: &'static str = "finger";
     const ABOUT: &'static str = "Finger (RFC 1288): sends the plan of a user, then closes";
     const IDLE_TIMEOUT: u16 = 10;
-    const UDP_UNASKED: bool = false;
+    const UDP_BY_DEFAULT: bool = false;
     const EXTRA: Extra = Extra { files: &[LIST], ..Extra::NONE };
     fn prepare(options: &Options, _: Run) -> Result<Behavior, Error> {
         let directory = options.plans.clone().unwrap_or_else(|| PLANS.into());

@@ -21,7 +21,7 @@ impl Service for Ident {
     const ABOUT: &'static str = "Ident (RFC 1413): answers HIDDEN-USER, then closes";
     const IDLE_TIMEOUT: u16 = 10;
     // RFC 1413 only defines TCP.
-    const UDP_UNASKED: bool = false;
+    const UDP_BY_DEFAULT: bool = false;
 
     fn prepare(_: &NoOptions, _: Run) -> Result<Behavior, Infallible> {
         Ok(Behavior::Answer(Box::new(Hidden)))

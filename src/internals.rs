@@ -16,9 +16,9 @@ pub mod rules {
     pub const DAEMON: &[Rule] = &[
         shared::ACCEPT,
         daemon::CLOSE,
-        daemon::BE_TOLD,
-        daemon::TELL,
-        sys::TELL_TIME,
+        daemon::READ_SIGNALS,
+        daemon::NOTIFY,
+        sys::READ_CLOCK,
         #[cfg(debug_assertions)]
         sys::CHECK_BEFORE_CLOSING,
     ];

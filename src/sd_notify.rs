@@ -54,7 +54,7 @@ impl Manager {
     }
 
     /// Sends a keep-alive message if one is due.
-    pub fn alive(&mut self, now: Instant) {
+    pub fn keep_alive(&mut self, now: Instant) {
         if let Some((interval, _)) = self.watchdog.filter(|(_, due)| now >= *due) {
             self.notify(b"WATCHDOG=1");
             self.watchdog = Some((interval, now + interval));
@@ -94,7 +94,7 @@ impl Manager {
         self.status.as_ref().map(|(_, told)| *told + STATUS_INTERVAL)
     }
 
-    /// When [`Self::alive`] or [`Self::status`] has something to do.
+    /// When [`Self::keep_alive`] or [`Self::status`] has something to do.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
         let status = self.status_due().filter(|_| self.outdated && self.connected);

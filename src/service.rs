@@ -31,7 +31,7 @@ pub trait Service {
     const IDLE_TIMEOUT: u16;
 
     /// Whether `--listen IP:PORT` means UDP as well as TCP.
-    const UDP_UNASKED: bool = true;
+    const UDP_BY_DEFAULT: bool = true;
 
     /// Whether the program prints a reply when its input is `/dev/null` and its output a socket, such as the journal's. By
     /// default this is an error: a service unit was started instead of its socket unit.

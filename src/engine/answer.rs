@@ -32,11 +32,11 @@ pub(super) const ONE: &[Rule] = &[
     // MSG_DONTWAIT
     Rule::new(Syscall::RECVFROM, &[INPUT, Pin::is(3, 0x40)], "read the request"),
     ALLOCATE,
-    sys::TELL_TIME,
+    sys::READ_CLOCK,
 ];
 
 /// A filter, besides what a reply takes.
-pub(super) const FILTER: &[Rule] = &[Rule::new(Syscall::READ, &[INPUT], "read the request"), ALLOCATE, sys::TELL_TIME];
+pub(super) const FILTER: &[Rule] = &[Rule::new(Syscall::READ, &[INPUT], "read the request"), ALLOCATE, sys::READ_CLOCK];
 
 /// One process for all, besides what a reply takes.
 pub(super) const SHARED: &[Rule] = &[Rule::new(Syscall::RECVFROM, &[STREAM, Pin::is(3, 0)], "read a request")];

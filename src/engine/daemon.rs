@@ -41,17 +41,17 @@ pub(super) const RULES: &[Rule] = &[
     Rule::new(Syscall::EPOLL_PWAIT, &[EVENT_LOOP], "wait for clients"),
     Rule::new(Syscall::EPOLL_CTL, &[EVENT_LOOP], "add, change or remove a client in the event loop"),
     CLOSE,
-    BE_TOLD,
-    TELL,
-    sys::TELL_TIME,
+    READ_SIGNALS,
+    NOTIFY,
+    sys::READ_CLOCK,
     #[cfg(debug_assertions)]
     sys::CHECK_BEFORE_CLOSING,
 ];
 
 // lunchd makes these too.
 pub(crate) const CLOSE: Rule = Rule::new(Syscall::CLOSE, &[STREAM], "close a connection or a file");
-pub(crate) const BE_TOLD: Rule = Rule::new(Syscall::READ, &[INPUT], "read signals to stop or reload");
-pub(crate) const TELL: Rule =
+pub(crate) const READ_SIGNALS: Rule = Rule::new(Syscall::READ, &[INPUT], "read signals to stop or reload");
+pub(crate) const NOTIFY: Rule =
     Rule::new(Syscall::WRITE, &[OUTPUT], "notify the service manager: ready, alive, stopping, status");
 
 /// Why no client can be served any more, or none at all.
@@ -278,7 +278,7 @@ impl Daemon {
 
     /// Does what is due. `open` is how many connections there are.
     pub(super) fn advance(&mut self, open: usize, behavior: &Behavior, now: Instant) {
-        self.manager.alive(now);
+        self.manager.keep_alive(now);
         self.report(open, behavior, now);
         if let Some(log) = &mut self.connection_log {
             log.advance(now);

@@ -30,7 +30,7 @@ pub(super) const ANSWER: &[Rule] =
 pub(super) const RECEIVE_ALONE: &[Rule] = &[
     // MSG_WAITFORONE
     Rule::new(Syscall::RECVMMSG, &[INPUT, Pin::is(3, 0x1_0000)], "wait for datagrams and receive them"),
-    sys::TELL_TIME,
+    sys::READ_CLOCK,
 ];
 
 pub(super) const ANSWER_ALONE: &[Rule] = &[
@@ -179,7 +179,7 @@ impl Datagrams {
     /// and a fortune from those that come in turn.
     fn payer(&self, index: usize, now: Instant) -> Option<Payer> {
         let source = self.batch.source(index).filter(|&source| is_a_client(source))?;
-        self.limiter.payer(source, now).filter(|_| self.batch.went_to_a_host(index))
+        self.limiter.payer(source, now).filter(|_| self.batch.was_unicast(index))
     }
 
     /// Replies to a request, and returns the length of the reply in octets.

@@ -19,7 +19,7 @@ impl Service for Chargen {
     const ABOUT: &'static str = ROW.about();
     const IDLE_TIMEOUT: u16 = ROW.idle;
     // Attackers with forged addresses abuse it as an amplifier, and no client is known to need it.
-    const UDP_UNASKED: bool = ROW.udp;
+    const UDP_BY_DEFAULT: bool = ROW.udp;
 
     fn max_rate(options: &Self::Options) -> u32 {
         options.max_rate()

@@ -73,7 +73,7 @@ impl Service for Systat {
     const NAME: &'static str = ROW.program;
     const ABOUT: &'static str = ROW.about();
     const IDLE_TIMEOUT: u16 = ROW.idle;
-    const UDP_UNASKED: bool = ROW.udp;
+    const UDP_BY_DEFAULT: bool = ROW.udp;
     const EXTRA: Extra = Extra { files: &[LIST], ..Extra::NONE };
 
     fn prepare(options: &Options, _: Run) -> Result<Behavior, Error> {

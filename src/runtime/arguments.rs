@@ -30,7 +30,7 @@ pub(crate) struct Arguments<S: Service> {
     pub(crate) idle_timeout: Option<u16>,
 
     /// The addresses to serve on.
-    #[arg(long, value_name = "ADDRESS", help = if S::UDP_UNASKED { LISTEN } else { LISTEN_TCP }, long_help = None)]
+    #[arg(long, value_name = "ADDRESS", help = if S::UDP_BY_DEFAULT { LISTEN } else { LISTEN_TCP }, long_help = None)]
     pub(crate) listen: Vec<Address>,
 
     #[command(flatten)]

@@ -70,7 +70,7 @@ fn run_as_started<S: Service>() -> Result<Infallible, Error<S::Error>> {
     let arguments = Arguments::<S>::parse()?;
 
     // How was the program started? The descriptors tell.
-    let activation = activation::detect(&arguments.listen, S::UDP_UNASKED, S::PRINTS_UNATTENDED)?;
+    let activation = activation::detect(&arguments.listen, S::UDP_BY_DEFAULT, S::PRINTS_UNATTENDED)?;
 
     // Prepare: everything that needs the outside world. Lock down, before one octet from the network is read. Serve, with only
     // the system calls of the engine's policy.

@@ -124,7 +124,7 @@ impl Batch {
 
     /// Whether a request went to a unicast address, not to a multicast group or the broadcast address. (A subnet's broadcast
     /// address cannot be distinguished here; the kernel refuses to send a reply from it.)
-    pub(crate) fn went_to_a_host(&self, index: usize) -> bool {
+    pub(crate) fn was_unicast(&self, index: usize) -> bool {
         let Some((kind, data)) = self.packet_information(index) else { return true };
         // SAFETY: the kernel wrote a control message of this kind here; its data may be unaligned.
         let destination = unsafe {

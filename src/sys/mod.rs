@@ -197,7 +197,7 @@ pub(crate) const CHECK_BEFORE_CLOSING: Rule = Rule::new(
 );
 
 /// For programs that read the clock.
-pub(crate) const TELL_TIME: Rule = Rule::new(
+pub(crate) const READ_CLOCK: Rule = Rule::new(
     Syscall::CLOCK_GETTIME,
     // CLOCK_REALTIME and CLOCK_MONOTONIC. Other clocks reveal how busy other users' processes are.
     &[Pin::within(0, 0, 1)],

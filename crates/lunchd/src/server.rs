@@ -111,7 +111,7 @@ impl Server {
                     libc::SIGHUP => shared.reload(),
                     _ => break,
                 },
-                () = until(due) => manager.alive(std::time::Instant::now()),
+                () = until(due) => manager.keep_alive(std::time::Instant::now()),
                 () = seen.changed() => {}
             }
         }
