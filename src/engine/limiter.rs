@@ -12,9 +12,6 @@ use super::rates::{Bucket, Buckets, Rate};
 
 /// The headers of IPv4 and UDP, in octets. (IPv6 has 20 more in the reply, and had them in the request.)
 pub(super) const HEADERS: usize = 28;
-/// What all networks together may draw by default, in octets a second beyond what they send. It takes 485 networks that draw
-/// one longest reply (540 octets) each to use it up: a forger with fewer leaves enough for everybody else.
-pub(super) const TOTAL: u32 = 256 * 1024;
 
 /// Limits what replies have more than their requests, for each source's network (/24 or /56) and altogether.
 ///
@@ -73,6 +70,7 @@ impl Limiter {
 mod tests {
     use std::time::Duration;
 
+    use super::super::limits::TOTAL;
     use super::*;
 
     const QUOTE: usize = 511;

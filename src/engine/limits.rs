@@ -1,7 +1,10 @@
 //! The options of a daemon: how much it serves, and what it logs.
 
-use super::limiter::TOTAL;
 use super::network::Subnet;
+
+/// The default of `--datagram-total`. Only 485 networks that draw one longest reply (540 octets) each exhaust it: a forger with
+/// fewer leaves enough for everyone else.
+pub(super) const TOTAL: u32 = 256 * 1024;
 
 /// The limits of a daemon, and its log of connections.
 #[derive(clap::Args, Clone, Debug)]
