@@ -161,6 +161,8 @@ impl ConnectionLog {
     pub fn advance(&mut self, now: Instant) {
         if self.due.is_some_and(|due| due <= now) {
             self.end();
+            // The log did not take it.
+            self.due = (self.left_out > 0).then(|| now + INTERVAL);
         }
     }
 
@@ -171,7 +173,9 @@ impl ConnectionLog {
         if count > 0 {
             let message =
                 format!("{count} connections ended without a line here; at most {LINES_PER_SECOND} a second have one");
-            log::record(&message, &[("LEFT_OUT", &count.to_string())]);
+            if !log::record(&message, &[("LEFT_OUT", &count.to_string())]) {
+                self.left_out = count;
+            }
         }
     }
 

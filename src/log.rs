@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use hunker::{Rule, Syscall};
 use rustix::fs::{FileType, Stat, fstat};
+use rustix::io::ioctl_fionbio;
 use rustix::net::AddressFamily;
 use rustix::net::sockopt::socket_domain;
 use rustix::stdio::{dup2_stderr, stderr, stdin, stdout};
@@ -165,7 +166,10 @@ pub(crate) fn enable_fields() {
     match connected {
         Ok(()) => HAS_FIELDS.store(true, Ordering::Relaxed),
         // The host may only have a syslog daemon.
-        Err(_) if form == Form::Syslog => {}
+        Err(_) if form == Form::Syslog => {
+            // Clients must not be able to stall the program through a syslog daemon that hangs.
+            let _ = ioctl_fionbio(stderr(), true);
+        }
         Err(error) => {
             warning(&format!("cannot reach the journal at {JOURNAL}: {error}; connections are logged without fields"));
         }

@@ -71,7 +71,8 @@ impl Manager {
     /// `changed` says whether the line may have changed since the last call. Returns whether the manager has the current line.
     pub fn status(&mut self, changed: bool, now: Instant, line: impl FnOnce() -> String) -> bool {
         if let Some(line) = self.next_status(changed, now, line) {
-            self.notify(format!("STATUS={line}").as_bytes());
+            // A newline would begin another field.
+            self.notify(format!("STATUS={}", line.replace('\n', " ")).as_bytes());
         }
         !self.outdated
     }

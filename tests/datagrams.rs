@@ -376,7 +376,7 @@ fn chargen_is_served_over_udp_only_on_request() {
     let mut process = Process::start(&mut command);
     let address = process.serving_on("tcp://");
     let notice = process.line();
-    assert!(notice.contains(&format!("--listen udp://{address} asks for it")), "{notice}");
+    assert!(notice.contains(&format!("--listen udp://{address} enables it")), "{notice}");
     UdpSocket::bind(address).expect("the UDP port is free");
     // A passed datagram socket counts as a request for UDP: inetd's `dgram`, ListenDatagram=. All other tests use udp://.
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();

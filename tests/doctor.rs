@@ -171,7 +171,7 @@ fn faults_of_services_and_of_access_are_named() {
         &[
             "problem: echo-daemon.service",
             "4000 connections take up to 4010 tasks, but TasksMax= is 1024",
-            "4000 connections take up to 1461 MiB, but MemoryMax= is 512 MiB",
+            "4000 connections take up to 1492 MiB, but MemoryMax= is 512 MiB",
         ],
         &format!("{remove} && systemctl stop echo-daemon.socket && systemctl start echo.socket"),
     );

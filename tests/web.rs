@@ -135,12 +135,12 @@ fn healthz_answers_over_both_schemes_without_a_fortune_or_a_log_line() {
     raw(http, "GET /none HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     raw(https, "no TLS at all\r\n\r\n");
     lunchd.wait_for(": tls-failed in ");
-    wait_until(|| lunchd.log().matches(": connection from 127.0.0.1:").count() == 3);
-    assert_eq!(lunchd.log().matches(": served in 0.").count(), 2, "{}", lunchd.log());
+    wait_until(|| lunchd.log().matches(": connection from 127.0.0.1:").count() == 4);
+    assert_eq!(lunchd.log().matches(": served in 0.").count(), 3, "{}", lunchd.log());
     wait_until(|| {
         said()
             == format!(
-                "STATUS=connections: 0 now, 7 served; TLS failures: 1; requests: 1 2xx, 1 3xx; fortunes: {}, built in",
+                "STATUS=connections: 0 now, 7 served; TLS failures: 1; requests: 1 2xx, 1 3xx, 1 4xx; fortunes: {}, built in",
                 dishes().len()
             )
     });

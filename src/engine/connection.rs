@@ -179,7 +179,7 @@ impl Connection {
     /// Sends what was composed.
     fn reply(&mut self, worker: &Worker) -> Result<Next, Errno> {
         let Some((sending, next)) = Sending::start(&self.socket, &worker.reply, &worker.budget)? else {
-            return Ok(Next::Over);
+            return Ok(Next::Failed);
         };
         self.state = State::Replying(Some(sending));
         self.length = worker.reply.len();

@@ -144,6 +144,7 @@ impl Keeper {
             self.look_at_processes(now);
             self.serve_waiting(children, now);
             if self.crashes.len() > MAX_CRASHES {
+                self.end(now);
                 return Err(Error::Crashes(self.crashes.len()));
             }
             let idle = self.slots.is_empty() && self.waiting.is_none();
@@ -161,6 +162,7 @@ impl Keeper {
 
     /// Ends all processes.
     fn end(&mut self, now: Instant) {
+        self.take_ends(now);
         self.slots.processes().for_each(Process::kill);
         self.datagram_processes.end();
         for slot in self.slots.taken() {
@@ -228,6 +230,7 @@ impl Keeper {
             Verdict::Wait => self.wait_for_a_slot(connection, client),
             Verdict::Evict(process) => {
                 process.kill();
+                self.slots.evict(process);
                 self.wait_for_a_slot(connection, client);
             }
         }
@@ -326,10 +329,11 @@ impl Keeper {
 
     fn ended(&mut self, process: Process, end: End, now: Instant) {
         let slot = self.slots.free(process);
+        let evicted = slot.as_ref().is_some_and(|slot| slot.evicted);
         let outcome = match end {
-            End::Killed(libc::SIGKILL) => Outcome::Evicted,
+            End::Killed(libc::SIGKILL) if evicted => Outcome::Evicted,
             End::Exited(0) => Outcome::Served,
-            End::Exited(_) => Outcome::Failed,
+            End::Exited(_) | End::Killed(libc::SIGKILL) => Outcome::Failed,
             End::Killed(_) => Outcome::Crashed,
         };
         match &slot {
@@ -337,6 +341,7 @@ impl Keeper {
             None if outcome == Outcome::Crashed => self.daemon.counts.add(outcome),
             None => {}
         }
+        let had_slot = slot.is_some();
         let client = slot.and_then(|slot| slot.client);
         let whose = match (client, self.datagram_processes.ended(process, now)) {
             (_, Some(socket)) => socket,
@@ -347,6 +352,11 @@ impl Keeper {
             self.slots.move_on(now);
         }
         match end {
+            // By the kernel, or an administrator.
+            End::Killed(libc::SIGKILL) if had_slot && !evicted => {
+                let message = format!("the process for {whose} was killed; if memory was short, raise MemoryMax=");
+                self.daemon.warn(&message, now);
+            }
             End::Killed(libc::SIGKILL) | End::Exited(0 | 1) => {}
             End::Exited(_) => {
                 let message = format!(

@@ -16,7 +16,7 @@ pub struct Limits {
     #[arg(long)]
     pub shared: bool,
 
-    /// Maximum number of concurrent connections; one more evicts an idle one
+    /// Maximum number of concurrent connections; one more evicts an idle one, or waits
     #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
 
@@ -28,28 +28,29 @@ pub struct Limits {
 
     /// Maximum number of new connections per second from one source [default: 200; none with --shared]
     ///
-    /// A source is an IPv4 address or an IPv6 /64. Bursts may be as large. 0 is no limit.
+    /// A source is an IPv4 address or an IPv6 /64. A burst may have the same number. 0 is no limit.
     #[arg(long, value_name = "COUNT")]
     pub max_rate_per_source: Option<u32>,
 
-    /// Octets per second sent to a network in datagrams beyond what it sends [default: one longest reply]
+    /// Maximum octets per second sent to a network in datagrams beyond those received [default: one longest reply]
     ///
-    /// A network is an IPv4 /24 or an IPv6 /56. Headers count. 0 is no limit.
+    /// A network is an IPv4 /24 or an IPv6 /56. The headers of replies count. 0 is no limit.
     #[arg(long, value_name = "OCTETS")]
     pub datagram_rate: Option<u32>,
 
-    /// Octets per second sent to all networks together beyond what they send; 0 is no limit
+    /// The same maximum for all networks together; 0 is no limit
     #[arg(long, value_name = "OCTETS", default_value_t = TOTAL)]
     pub datagram_total: u32,
 
-    /// Network of probes to which no limit on datagrams applies, such as 192.0.2.0/24; can be repeated
+    /// Network of your probes, to which datagrams are not limited, such as 192.0.2.0/24; can be repeated
     ///
-    /// Exempt only a network whose addresses others cannot forge: your border must drop such packets.
+    /// Exempt only a network whose addresses others cannot forge: your border must drop packets from
+    /// outside that carry its addresses.
     #[arg(long, value_name = "NETWORK")]
     pub datagram_exempt: Option<Vec<Subnet>>,
 
     // No comment for rustdoc: its lines would be more for the parser to build in each process.
-    #[arg(long, help = "Log each connection when it ends: addresses are personal data, and clients can fill the log")]
+    #[arg(long, help = "Log each connection when it ends, at most 20 per second; addresses are personal data")]
     pub(crate) log_connections: bool,
 }
 

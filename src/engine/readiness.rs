@@ -15,6 +15,8 @@ pub(super) enum Next {
     Closing,
     /// For nothing: it is over.
     Over,
+    /// For nothing: there is no memory for its reply.
+    Failed,
 }
 
 /// The length of the address to send to: none, so that it goes where the socket is connected.

@@ -184,6 +184,7 @@ impl Shared {
     fn admit(&mut self, socket: OwnedFd, from: Option<SocketAddr>, now: Instant) {
         let descriptor = socket.as_raw_fd();
         let Ok(connection) = Connection::new(socket, from, &self.worker, now) else {
+            self.daemon.warn("cannot limit the memory of a connection, which was closed", now);
             return self.daemon.refused(Outcome::Failed, from, now);
         };
         let Self { connections, daemon, .. } = self;
@@ -213,6 +214,7 @@ impl Shared {
                 return;
             }
             Next::Over => return self.close(descriptor, Outcome::Served, now),
+            Next::Failed => return self.close(descriptor, Outcome::Failed, now),
         };
         let data = EventData::new_u64(u64::try_from(descriptor).unwrap_or(SOCKETS)); // none is negative
         let waits = if connection.interest == interest {

@@ -43,6 +43,8 @@ pub(super) struct Slot<K> {
     kept: usize,
     pub(super) client: Option<SocketAddr>,
     since: Instant,
+    /// Whether the daemon has killed its process.
+    pub(super) evicted: bool,
     /// How long its process had run on a processor when somebody looked last, if anybody has, and since when it has not run
     /// any longer.
     ran: Option<Duration>,
@@ -212,9 +214,14 @@ impl<K: Copy + Eq> Slots<K> {
     /// A process for a client that was admitted. Its reply takes `kept` octets.
     pub(super) fn take(&mut self, process: K, client: Option<SocketAddr>, kept: usize, now: Instant) {
         self.kept += kept;
-        let slot = Slot { process, kept, client, since: now, ran: None, silent_since: now };
+        let slot = Slot { process, kept, client, since: now, evicted: false, ran: None, silent_since: now };
         *self.sources.entry(slot.source()).or_default() += 1;
         self.taken.push_back(slot);
+    }
+
+    /// Notes that the daemon kills this process.
+    pub(super) fn evict(&mut self, process: K) {
+        self.taken.iter_mut().filter(|slot| slot.process == process).for_each(|slot| slot.evicted = true);
     }
 
     /// A process has ended: what its slot was. `None` if it had none.

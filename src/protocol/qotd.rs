@@ -45,7 +45,7 @@ pub struct Options {
     #[arg(short = 'c', long)]
     cookie_file: bool,
 
-    /// Wait until the reader has finished: 1 second per 20 characters, at least 6 seconds
+    /// Wait long enough to read the fortune: 1 second per 20 characters, at least 6 seconds
     #[arg(short, long)]
     wait: bool,
 

@@ -26,7 +26,7 @@ pub(crate) struct Arguments<S: Service> {
 
     /// The time without activity after which a connection is closed.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..), help = idle_help(S::IDLE_TIMEOUT))]
-    #[arg(long_help = format!("{}\n\nWith inetd's `wait`, the program also ends after SECONDS without a client [default: {STAY}].", idle_help(S::IDLE_TIMEOUT)))]
+    #[arg(long_help = format!("{}\n\nWith inetd's `wait`, the program ends after SECONDS without a client ({STAY} without the option).", idle_help(S::IDLE_TIMEOUT)))]
     pub(crate) idle_timeout: Option<u16>,
 
     /// The addresses to serve on.

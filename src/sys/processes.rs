@@ -36,7 +36,7 @@ pub(crate) const WAIT_FLAGS: c_int = libc::WNOHANG;
 ///
 /// The kernel's.
 pub(crate) fn fork() -> io::Result<Option<Process>> {
-    // SAFETY: the program has one thread, and neither process shares memory with the other.
+    // SAFETY: the program has one thread, and the processes share no memory but atomic counters.
     match unsafe { libc::syscall(libc::SYS_clone, c_long::from(ENDED), 0_usize, 0_usize, 0_usize, 0_usize) } {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(None),

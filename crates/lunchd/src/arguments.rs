@@ -38,7 +38,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) https_port: Option<u16>,
 
-    /// Tell browsers to use only https for this time (HSTS); 0 revokes it, `off` sends no header [default: one year if https is on
+    /// Tell browsers to use only https for this time (HSTS); 0 makes browsers forget it, `off` sends no header [default: one year if https is on
     /// port 443, else off]
     #[arg(long, value_name = "SECONDS|off")]
     pub(super) hsts: Option<Hsts>,
@@ -48,7 +48,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NETWORK", value_delimiter = ',')]
     pub(super) proxy_protocol: Vec<Trusted>,
 
-    /// Close a connection after SECONDS in which the client neither sent a request nor read, or did not finish its handshake or request
+    /// Close a connection after SECONDS without a request or progress in reading, or with an unfinished handshake or request
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) idle_timeout: u16,
 
@@ -64,7 +64,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) max_per_source: Option<u32>,
 
-    /// Log each connection when it ends: addresses are personal data, and clients can fill the log
+    /// Log each connection when it ends, at most 20 per second; addresses are personal data
     #[arg(long)]
     pub(super) log_connections: bool,
 

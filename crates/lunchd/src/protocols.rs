@@ -111,7 +111,7 @@ impl Shared {
     ) -> Ready<Result<Response<Body>, Infallible>> {
         slot.mark();
         let mut answer = self.site.answer(scheme, &request, version_is_served);
-        let health = request.uri().path() == answer::HEALTH;
+        let health = request.uri().path() == answer::HEALTH && answer.status() == StatusCode::OK;
         slot.asks(health);
         if !health {
             self.slots.seen.answered(answer.status());

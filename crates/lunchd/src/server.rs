@@ -199,7 +199,7 @@ impl Shared {
     {
         // A balancer's connection counts for its client, which the PROXY header names.
         let balancer = self.balancers.include(from);
-        let Some(slot) = self.slots.admit(from.filter(|_| !balancer), self.limits.life) else { return };
+        let Some(slot) = self.slots.admit(from, balancer, self.limits.life) else { return };
         let mut stream = Tracked::new(stream, slot.clone());
         let shared = self.clone();
         let task = spawn_local(async move {
@@ -224,8 +224,11 @@ impl Shared {
                 may
             }
             Ok(Ok(None)) => true,
-            Ok(Err(_)) => {
-                slot.ends(Outcome::Failed);
+            // The end of input is a balancer's health check.
+            Ok(Err(error)) => {
+                if error.kind() == io::ErrorKind::InvalidData {
+                    slot.ends(Outcome::Failed);
+                }
                 false
             }
             Err(_) => false,

@@ -47,9 +47,15 @@ impl Slots {
     }
 
     /// A slot for a connection that may last for `life`; `None` if its source has reached its maximum.
-    pub(super) fn admit(self: &Rc<Self>, from: Option<SocketAddr>, life: Duration) -> Option<Rc<Slot>> {
+    /// A balancer's connection does not count for its source.
+    pub(super) fn admit(
+        self: &Rc<Self>,
+        from: Option<SocketAddr>,
+        is_balancer: bool,
+        life: Duration,
+    ) -> Option<Rc<Slot>> {
         let mut connections = self.connections.borrow_mut();
-        let Some(number) = connections.admit(from) else {
+        let Some(number) = connections.admit(from.filter(|_| !is_balancer)) else {
             let ended = Ended { from, lasted: Duration::ZERO, octets: None };
             self.seen.ended(Outcome::RefusedSource, &ended, false);
             return None;
@@ -174,7 +180,7 @@ impl Drop for Slot {
         let mut connections = self.slots.connections.borrow_mut();
         let outcome = if connections.remove(self.number) { self.outcome.get() } else { Outcome::Evicted };
         let ended = Ended { from: self.from.get(), lasted: self.since.elapsed(), octets: None };
-        self.slots.seen.ended(outcome, &ended, self.asks.get() == Asks::Health);
+        self.slots.seen.ended(outcome, &ended, outcome == Outcome::Served && self.asks.get() == Asks::Health);
         self.slots.seen.open(connections.len());
         if connections.len() == 0 {
             self.slots.all_closed.notify_one();
