@@ -1,5 +1,5 @@
 //! Walls: which directive of a unit stops which attack of a hijacked program, alone, and as the only one in the whole unit? Which
-//! attacks does the program stop alone? `ATTACK=full tests/run walls` writes docs/data/acts.csv, and docs/hardening.md from it.
+//! attacks does the program stop alone? `ATTACK=full tests/run walls` writes docs/data/attacks.csv, and docs/hardening.md from it.
 
 mod support;
 
@@ -81,7 +81,7 @@ fn the_map_has_every_attack_and_the_directives_of_the_unit() {
     let rows = map::read();
     let acts = surroundings::acts(&helper("hijacked"));
     let listed: Vec<_> = rows.iter().map(|row| (row.family.clone(), row.act.clone())).collect();
-    assert_eq!(listed, acts, "docs/data/acts.csv has other acts: ATTACK=full tests/run walls");
+    assert_eq!(listed, acts, "docs/data/attacks.csv has other acts: ATTACK=full tests/run walls");
     for (family, _) in &acts {
         let sections = page::SECTIONS.iter().filter(|(_, families)| families.contains(&family.as_str()));
         assert_eq!(sections.count(), 1, "{family} has to be in one section of docs/hardening.md");
@@ -90,7 +90,7 @@ fn the_map_has_every_attack_and_the_directives_of_the_unit() {
     let names: Vec<_> = tried(&groups).map(|group| group.name.as_str()).collect();
     for name in rows.iter().flat_map(|row| row.alone.iter().chain(&row.nobody).chain(&row.only)) {
         let known = names.contains(&name.as_str());
-        assert!(known, "no unit has {name}, and docs/data/acts.csv has: ATTACK=full tests/run walls");
+        assert!(known, "no unit has {name}, and docs/data/attacks.csv has: ATTACK=full tests/run walls");
     }
 }
 
@@ -207,7 +207,10 @@ fn each_directive_stops_what_the_map_says() {
         .filter(|((_, act, expected), done)| possible.contains(act) && expected != done)
         .map(|((unit, act, _), done)| format!("{unit:?}: {act}: {}", if done { "done" } else { "stopped" }))
         .collect();
-    assert!(others.is_empty(), "not what docs/data/acts.csv says; ATTACK=full tests/run walls writes it: {others:#?}");
+    assert!(
+        others.is_empty(),
+        "not what docs/data/attacks.csv says; ATTACK=full tests/run walls writes it: {others:#?}"
+    );
 }
 
 /// The first and the last of some attacks.

@@ -276,7 +276,7 @@ mod tests {
     fn colours_are_left_out() {
         assert_eq!(sendable(b"\x1b[1;31mred\x1b[0m and \x1b[mplain\n").as_deref(), Some("red and plain\n"));
         assert_eq!(sendable(b"\x1b[38;5;9mdeep\x1b[38:2::1:2:3m\n\x1b[m").as_deref(), Some("deep\n\n"));
-        // They take no place of their own.
+        // They have no width.
         assert_eq!(sendable(b"1234\x1b[32m567\ty\n").as_deref(), Some("1234567 y\n"));
         assert_eq!(sendable(b"_\x1b[4m\x08x\n").as_deref(), Some("x\n"));
         assert_eq!(sendable(b"\x1b[31m\n"), None, "nothing to read");

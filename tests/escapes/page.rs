@@ -12,7 +12,7 @@ fn reasons(column: usize) -> &'static str {
     const UNITS: usize = PROGRAM + 1 + FORKS.len();
     match column {
         0 => "the control; what is refused here, this kernel or machine lacks",
-        1 => "[no right for them](#what-landlock-alone-does-not-stop-of-the-acts-with-files-and-networks)",
+        1 => "[no right for them](#attacks-on-files-and-networks-that-landlock-alone-does-not-stop)",
         column if column == UNITS - 1 => "[the keeper makes processes](#what-the-program-alone-does-not-stop)",
         column if column >= UNITS => "[reasons](#what-the-unit-alone-does-not-stop)",
         _ => "–",

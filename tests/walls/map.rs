@@ -1,4 +1,4 @@
-//! docs/data/acts.csv: what stops each action.
+//! docs/data/attacks.csv: what stops each action.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -28,7 +28,7 @@ const HEAD: &str = "act,family,possible without any,stopped by the unit,stopped 
                     stopped by Landlock alone,stopped by seccomp alone";
 
 fn path() -> std::path::PathBuf {
-    repository().join("docs/data/acts.csv")
+    repository().join("docs/data/attacks.csv")
 }
 
 const fn said(it: bool) -> &'static str {
@@ -50,7 +50,7 @@ pub fn write(machine: &str, rows: &[Row]) {
 }
 
 pub fn read() -> Vec<Row> {
-    const WRITE: &str = "docs/data/acts.csv is not what `ATTACK=full tests/run walls` writes";
+    const WRITE: &str = "docs/data/attacks.csv is not what `ATTACK=full tests/run walls` writes";
     let text = fs::read_to_string(path()).unwrap_or_else(|_| panic!("{WRITE}"));
     let mut lines = text.lines();
     let machine = lines.next().and_then(|line| line.strip_prefix("# "));
