@@ -1,26 +1,26 @@
-//! Connections that have ended: counted for the service manager, and logged for those who ask for it (`--log-connections`).
+//! Counts ended connections for the service manager, and logs them with `--log-connections`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::log;
 
-/// How many lines a second, and how many at once.
+/// Maximum number of log lines per second, and in a burst.
 const LINES_PER_SECOND: u32 = 20;
 const BURST: u32 = 200;
-/// How long the log waits before it says how many lines it left out.
+/// How long the log waits before it reports how many lines it left out.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Served until the client or the service was done. Where each connection has its own process, after a time limit as well.
+    /// Served until the client or the service was done. Where each connection has its own process, this includes timeouts.
     Served,
     /// Idle for longer than its time limit.
     Timeout,
-    /// Closed to make room for another one.
+    /// Evicted for another connection.
     Evicted,
-    /// Refused: its source has as many connections as it may have.
+    /// Refused: its source has the maximum number of connections.
     RefusedSource,
     /// Refused: its source connects too often.
     RefusedRate,
@@ -30,17 +30,17 @@ pub enum Outcome {
     Failed,
     /// Its process crashed.
     Crashed,
-    /// Its handshake for TLS failed.
+    /// Its TLS handshake failed.
     Tls,
     /// Still open when the service stopped.
     Stopped,
 }
 
 impl Outcome {
-    /// How many there are.
+    /// The number of outcomes.
     const COUNT: usize = Self::Stopped as usize + 1;
 
-    /// As `RESULT=` has it.
+    /// Its name in the journal field `RESULT=`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -58,18 +58,18 @@ impl Outcome {
     }
 }
 
-/// How many connections there are, and how those ended that there were.
+/// The number of open connections, and of ended ones for each outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Open now.
     pub open: usize,
-    /// Served to their end, but for those of [`Self::add`].
+    /// Served to their end, besides those counted by [`Self::add`].
     pub served: u64,
     ended: [u64; Outcome::COUNT],
 }
 
 impl Counts {
-    /// One has ended.
+    /// Counts an ended connection.
     pub fn add(&mut self, outcome: Outcome) {
         self.ended[outcome as usize] += 1;
     }
@@ -78,7 +78,7 @@ impl Counts {
         self.ended[outcome as usize]
     }
 
-    /// The status line: of what never happened, nothing but that nothing was served. `more` are parts of its own.
+    /// The status line. It omits whatever never happened, except that nothing was served. `more` has further parts.
     #[must_use]
     pub fn line(&self, more: impl IntoIterator<Item = String>) -> String {
         let served = self.served + self.of(Outcome::Served) + self.of(Outcome::Timeout);
@@ -106,44 +106,44 @@ impl Counts {
     }
 }
 
-/// One part of a status line: its counts but for those that are 0, if any is left.
+/// One part of a status line: the counts that are not 0, or `None` if all are.
 #[must_use]
 pub fn listed(name: &str, counts: &[(u64, &str)]) -> Option<String> {
     let some: Vec<_> = counts.iter().filter(|(count, _)| *count > 0).map(|(n, what)| format!("{n} {what}")).collect();
     (!some.is_empty()).then(|| format!("{name}: {}", some.join(", ")))
 }
 
-/// What the log says of a connection.
+/// The log's record of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Ended {
-    /// Whose it was; over a Unix-domain socket nobody's in particular.
+    /// The client's address, or `None` over a Unix-domain socket.
     pub from: Option<SocketAddr>,
     /// How long it was open.
     pub lasted: Duration,
-    /// How many octets it was sent, or discard took; where that is known.
+    /// How many octets it was sent, or discard received, if known.
     pub octets: Option<u64>,
 }
 
-/// A line for each connection that has ended, and no more lines than clients may fill a log with.
+/// A line for each ended connection, at a limited rate so that clients cannot fill the log.
 #[derive(Debug)]
 pub struct ConnectionLog {
-    /// How many lines may be written at once.
+    /// How many lines may be written now.
     left: u32,
-    /// Since when `left` holds.
+    /// When `left` was last updated.
     since: Instant,
     left_out: u64,
     due: Option<Instant>,
 }
 
 impl ConnectionLog {
-    /// Before the lock-down: connects to the journal.
+    /// Connects to the journal. Call this before the lock-down.
     #[must_use]
     pub fn open(now: Instant) -> Self {
         log::enable_fields();
         Self { left: BURST, since: now, left_out: 0, due: None }
     }
 
-    /// Logs one, or counts it.
+    /// Logs an ended connection, or counts it as left out.
     pub fn add(&mut self, outcome: Outcome, ended: &Ended, now: Instant) {
         if !self.may(now) || !write(outcome, ended) {
             self.left_out += 1;
@@ -151,13 +151,13 @@ impl ConnectionLog {
         }
     }
 
-    /// When [`Self::advance`] has something to say.
+    /// When [`Self::advance`] has something to report.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// Says how many lines were left out, if that is due.
+    /// Reports how many lines were left out, if that is due.
     pub fn advance(&mut self, now: Instant) {
         if self.due.is_some_and(|due| due <= now) {
             self.end();
@@ -166,7 +166,7 @@ impl ConnectionLog {
         }
     }
 
-    /// The same, due or not.
+    /// Reports how many lines were left out, due or not.
     pub fn end(&mut self) {
         self.due = None;
         let count = std::mem::take(&mut self.left_out);
@@ -194,10 +194,10 @@ impl ConnectionLog {
 
 fn write(outcome: Outcome, ended: &Ended) -> bool {
     let seconds = format!("{:.3}", ended.lasted.as_secs_f64());
-    // The port is in the message alone: SOURCE= is what one looks for.
+    // The port is only in the message: SOURCE= is for searching.
     let (who, source) = match ended.from {
         Some(from) => match from.ip().to_canonical() {
-            // A socket for both versions has IPv4 in the form of IPv6.
+            // A dual-stack socket has IPv4 addresses in IPv4-mapped form.
             v4 @ IpAddr::V4(_) => (SocketAddr::new(v4, from.port()).to_string(), v4.to_string()),
             v6 @ IpAddr::V6(_) => (from.to_string(), v6.to_string()),
         },

@@ -40,7 +40,7 @@ fn errors_on_the_command_line_name_the_next_step() {
         assert_mistake(name, &["--listen", "localhost"], 2, &["localhost", &help]);
         let no_network = &["--datagram-exempt", "192.0.2.0/33", "write an address or a network", &help];
         assert_mistake(name, &["--datagram-exempt", "192.0.2.0/33"], 2, no_network);
-        let host = &["--datagram-exempt", "192.0.2.1/24", "have 0 in all bits after the prefix", &help];
+        let host = &["--datagram-exempt", "192.0.2.1/24", "set all bits after the prefix to 0", &help];
         assert_mistake(name, &["--datagram-exempt", "192.0.2.1/24"], 2, host);
     }
     assert_mistake("echo", &["operand"], 2, &["operand"]);
@@ -595,7 +595,7 @@ fn too_little_memory_is_named() {
     drop(command);
     assert_eq!(read_all(&mut client), b"");
     let (code, log) = process.log();
-    assert!(code == Some(1) && log.contains("octets of memory") && log.lines().count() == 1, "{log}");
+    assert!(code == Some(1) && log.contains("bytes of memory") && log.lines().count() == 1, "{log}");
 }
 
 #[test]

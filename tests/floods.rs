@@ -229,7 +229,7 @@ fn used_up_memory_of_one(target: &mut Target) {
     let refused: usize = printed.split(' ').nth(1).unwrap().parse().unwrap();
     assert_eq!(refused, 20, "nothing rather than a part of it: {printed}");
     let log = target.machine.journal("_COMM=qotd --priority=err");
-    assert!(log.contains("octets of memory; raise the limits"), "{log}");
+    assert!(log.contains("bytes of memory; raise the limits"), "{log}");
     target.machine.shell("rm /run/systemd/system/fortune@.service.d/flood.conf; systemctl daemon-reload");
     let counted = Counted { refused, ..Counted::default() };
     target.afterwards("memory limit reached (`LimitAS=`)", ["17", "qotd"], 20, counted, before);

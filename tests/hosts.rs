@@ -1,4 +1,5 @@
-//! docs/many-hosts.md: three hosts behind Debian's `HAProxy`, with the configuration, the options and the commands of the page.
+//! Tests docs/many-hosts.md: three hosts behind Debian's `HAProxy`, with the configuration, the options and the commands of the
+//! page.
 
 mod support;
 
@@ -23,14 +24,14 @@ const NAMES: [&str; 3] = ["one", "two", "three"];
 const BALANCER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 const QOTD: u16 = 17;
 const ECHO: u16 = 7;
-/// Clients at a time that ask for one quote after the other.
+/// Concurrent clients that each ask for one quote after another.
 const CLIENTS: usize = 6;
 
 fn page() -> String {
     fs::read_to_string(repository().join("docs/many-hosts.md")).unwrap()
 }
 
-/// The first block in a language with this text in it.
+/// The first block in a language that contains this text.
 fn block<'a>(page: &'a str, language: &str, text: &str) -> &'a str {
     let mut blocks = blocks(page).into_iter();
     blocks.find(|block| block.language == language && block.text.contains(text)).expect("such a block").text
@@ -40,14 +41,14 @@ fn configuration(page: &str) -> &str {
     block(page, "haproxy", "frontend")
 }
 
-/// The options that the page has a service run with.
+/// The options that the page gives to a service.
 fn options<'a>(page: &'a str, service: &str) -> Vec<&'a str> {
     let call = format!("\nExecStart=/usr/local/libexec/small-services/{service} ");
     let (_, options) = page.split_once(&call).expect("options");
     options.lines().next().unwrap().split(' ').collect()
 }
 
-/// From an address of the clients' network.
+/// Connects from an address of the clients' network.
 fn connected(source: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
     let client = socket(AddressFamily::INET, SocketType::STREAM, None)?;
     bind(&client, &SocketAddr::from((source, 0)))?;
@@ -58,7 +59,7 @@ fn connected(source: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
     Ok(client)
 }
 
-/// One of 250 clients.
+/// The address of one of 250 clients.
 fn client(number: usize) -> Ipv4Addr {
     Ipv4Addr::new(203, 0, 113, u8::try_from(number % 250).unwrap() + 1)
 }
@@ -71,7 +72,7 @@ fn echoes(stream: &mut TcpStream) -> bool {
 /// Three hosts with qotd and echo, the balancer in front of them, and the clients' host.
 struct Pool {
     haproxy: Process,
-    /// qotd's and echo's, of each host.
+    /// qotd and echo of each host.
     daemons: Vec<[Process; 2]>,
     hosts: Vec<Host>,
     balancer: Host,
@@ -84,7 +85,7 @@ impl Pool {
         let (clients, balancer) = (Host::new(), Host::new());
         balancer.link("outside", &clients, "eth0");
         balancer.shell("ip address add 198.51.100.1/24 dev outside && ip link set outside up");
-        // All addresses of a network are the clients'.
+        // All addresses of this network belong to the clients.
         clients.shell(
             "ip address add 198.51.100.2/24 dev eth0 && ip link set eth0 up && ip route add local 203.0.113.0/24 dev lo",
         );
@@ -100,7 +101,7 @@ impl Pool {
         let echo = page();
         let echo = options(&echo, "echo");
         let daemons = hosts.iter().map(|host| started(host, qotd, &echo)).collect();
-        // What Debian's has in this section, as far as it matters here.
+        // The part of Debian's global section that matters here.
         let stats = folder.path().join("admin.sock");
         let global = format!("global\n stats socket {} level admin\n log stdout format raw local0\n", stats.display());
         let file = folder.file("haproxy.cfg", global + configuration);
@@ -112,7 +113,7 @@ impl Pool {
         pool
     }
 
-    /// What `show stat` has of each server, by the names of its backend and its own.
+    /// The row of `show stat` for each server, by `BACKEND/SERVER`.
     fn statistics(&self) -> Option<HashMap<String, HashMap<String, String>>> {
         let mut socket = UnixStream::connect(self.folder.path().join("admin.sock")).ok()?;
         socket.write_all(b"show stat\n").ok()?;
@@ -135,14 +136,14 @@ impl Pool {
         self.statistic(server, column).parse().unwrap()
     }
 
-    /// Does what a block of the page says on the balancer.
+    /// Runs a block of the page on the balancer.
     fn follow(&self, page: &str, beginning: &str) -> String {
         let socket = self.folder.path().join("admin.sock");
         let script = block(page, "sh", beginning).replace("/run/haproxy/admin.sock", socket.to_str().unwrap());
         self.balancer.shell(&script)
     }
 
-    /// Streams through the balancer, equally many to each host.
+    /// Opens streams through the balancer, equally many to each host.
     fn streams(&self, count: usize) -> Vec<TcpStream> {
         self.clients.inside(|| {
             let streams = (0..count).map(|number| {
@@ -157,7 +158,7 @@ impl Pool {
         })
     }
 
-    /// Does something while clients ask for one quote after the other.
+    /// Runs `act` while clients ask for one quote after another.
     fn under_load(&self, act: impl FnOnce(&Load) + Send) -> Load {
         let load = Load::default();
         let fortunes: HashSet<_> = built_in_fortunes().into_iter().collect();
@@ -190,16 +191,16 @@ fn started(host: &Host, qotd: &[&str], echo: &[&str]) -> [Process; 2] {
     })
 }
 
-/// What clients got.
+/// What clients received.
 #[derive(Default)]
 struct Load {
     whole: AtomicUsize,
-    /// From where those came that got none, or a part of one.
+    /// The addresses of clients that got no quote, or a part of one.
     lost: Mutex<Vec<SocketAddr>>,
     over: AtomicBool,
 }
 
-/// Ends the load, also when a test fails.
+/// Ends the load, even when a test fails.
 struct Over<'a>(&'a Load);
 
 impl Drop for Over<'_> {
@@ -239,7 +240,7 @@ fn health_checks_cost_no_fortune() {
     let mut limits = options(&page, "qotd");
     limits.retain(|option| *option != "--daily");
     let options = [&SHUFFLED, &limits[..]].concat();
-    // The order in which fortunes come where nobody checks.
+    // The order of fortunes without health checks.
     let untouched = support::Daemon::start("qotd", &options);
     let order: Vec<_> = (0..3).map(|_| assert_fortune(&read_all(&mut untouched.connect()))).collect();
     let of_host = |pool: &Pool, number: usize| {
@@ -261,14 +262,14 @@ fn health_checks_cost_no_fortune() {
         assert!(status(&pool, name).ends_with("L7OK"));
         assert_eq!((0..3).map(|_| of_host(&pool, number)).collect::<Vec<_>>(), order, "{name}");
     }
-    // HAProxy's own check: it gives the connection up before the host has it.
+    // HAProxy's own check abandons the connection before the host has it.
     wait_for(&plain, "AttemptFails");
     for (number, name) in NAMES.iter().enumerate() {
         assert!(status(&plain, name).ends_with("L4OK"));
         assert_eq!(plain.hosts[number].count("PassiveOpens"), 0, "{name}");
         assert_eq!(of_host(&plain, number), order[0], "{name}");
     }
-    // One that asks for a quote takes one.
+    // A check that asks for a quote uses one up.
     wait_for(&quotes, "PassiveOpens");
     for (number, name) in NAMES.iter().enumerate() {
         assert!(status(&quotes, name).ends_with("L7OK"));
@@ -285,7 +286,7 @@ fn the_quote_of_the_day_is_the_same_on_all_hosts() {
             .map(|number| assert_fortune(&read_all(&mut connected(client(number), (BALANCER, QOTD).into()).unwrap())));
         pool.clients.inside(|| quotes.collect::<HashSet<_>>())
     };
-    // Again, should a day end right then.
+    // Repeated in case a day ends just then.
     wait_until(|| ask().len() == 1);
     for name in NAMES {
         assert!(pool.number(&format!("qotd/{name}"), "stot") >= 3);
@@ -308,7 +309,7 @@ fn a_host_is_taken_out_and_no_connection_is_lost() {
         for daemon in &of_one {
             daemon.signal("TERM");
         }
-        // These go on, until their clients close.
+        // These continue until their clients close.
         assert!(streams.iter_mut().all(echoes));
         streams.clear();
         for daemon in &mut of_one {
@@ -318,7 +319,7 @@ fn a_host_is_taken_out_and_no_connection_is_lost() {
         assert_eq!(pool.number("qotd/one", "stot"), sent, "nothing more is sent to it");
     });
     assert_eq!(*load.lost.lock().unwrap(), [], "of {}", load.whole.load(Ordering::Relaxed));
-    // And back.
+    // Then the host returns.
     let echo = self::options(&page, "echo");
     pool.daemons.push(started(&pool.hosts[0], &options, &echo));
     pool.follow(&page, "qotd/one state ready");
@@ -344,7 +345,7 @@ fn a_host_that_is_killed_costs_its_own_connections_and_no_others() {
     let (whole, lost) = (load.whole.into_inner(), load.lost.into_inner().unwrap());
     let all = whole + lost.len();
     println!("a host of three is killed: 10 of 30 streams end, {} of {all} clients get no quote", lost.len());
-    // No client has more than one at a time.
+    // Each client has at most one at a time.
     assert!(lost.len() <= CLIENTS, "{lost:?}");
     for client in lost {
         // `CLIENT [DATE] FRONTEND BACKEND/SERVER ...`
@@ -376,7 +377,7 @@ fn limits_by_source_are_those_of_the_balancer() {
         assert!(echoes(&mut stream(2)), "another source");
         drop(streams.pop());
         wait_until(|| echoes(&mut stream(1)));
-        // As often as it can, until it is too often.
+        // Connects as often as possible, until the rate is too high.
         let is_served = || {
             let mut reply = Vec::new();
             connected(client(3), (BALANCER, QOTD).into()).unwrap().read_to_end(&mut reply).is_ok() && !reply.is_empty()
@@ -391,7 +392,7 @@ fn limits_by_source_are_those_of_the_balancer() {
     });
 }
 
-/// The quotes are drawn by chance: what the page says is right to a fifth.
+/// The quotes are random, so the page's figures are right to within a fifth.
 #[test]
 fn a_quote_takes_the_octets_that_the_page_sums_up() {
     const COUNT: u64 = 500;
@@ -427,11 +428,11 @@ fn templates_of_the_units_serve_one_port_from_several_processes() {
     machine.shell("systemctl enable --now fortune-daemon.socket 2>&1");
     machine.shell(&format!("{{ {block} }} 2>&1"));
     assert_eq!(machine.shell("ss -Hltn sport = :17 | wc -l"), "2\n");
-    // Both are asked sooner or later: the kernel chooses by the client's port.
+    // Both are asked eventually: the kernel chooses by the client's port.
     machine.wait_for(
         "nc 127.0.0.1 17 </dev/null | grep -q . && systemctl is-active fortune-core@1.service fortune-core@2.service",
     );
-    // The port stays open while one is replaced, and nobody is refused.
+    // The port stays open while one is restarted, and nobody is refused.
     machine.shell("systemctl restart fortune-core@1.service && for _ in $(seq 20); do nc 127.0.0.1 17 </dev/null | grep -q .; done");
     assert_eq!(machine.shell("systemctl is-active fortune-daemon.socket || true"), "inactive\n");
     assert_eq!(machine.shell("systemctl --failed --no-legend"), "");

@@ -1,4 +1,4 @@
-//! docs/testing-networks.md: each of its commands, with the tools of Debian that it names, from another host over a link.
+//! Runs each command of docs/testing-networks.md from another host over a link, with the Debian tools that the page names.
 
 mod support;
 
@@ -17,7 +17,7 @@ struct Network {
 }
 
 impl Network {
-    /// `options` are those of the services that are not to run as they are.
+    /// `options` are those of the services that do not run with the defaults.
     fn new(options: &[(&str, Vec<&str>)]) -> Self {
         let (server, tester) = (Host::new(), Host::new());
         server.link("eth0", &tester, "eth0");
@@ -36,7 +36,7 @@ impl Network {
         Self { _services: services.into(), _server: server, tester }
     }
 
-    /// Runs commands of the page as its reader does, in an empty folder; returns whether all succeed, and what they print.
+    /// Runs commands of the page as its reader does, in an empty folder. Returns whether all succeed, and what they print.
     fn run(&self, script: &str, folder: &Folder) -> (bool, String) {
         let mut command = self.tester.command("bash");
         tools(&mut command).args(["-o", "pipefail", "-ec", &format!("exec 2>&1\n{script}")]).current_dir(folder.path());
@@ -45,7 +45,7 @@ impl Network {
     }
 }
 
-/// Has a command find the tools of the page: Debian's, as extracted into target/peers.
+/// Lets a command find the tools of the page: Debian's, extracted into target/peers.
 fn tools(command: &mut Command) -> &mut Command {
     let peers = repository().join("target/peers");
     let folders = ["usr/bin", "usr/sbin", "usr/lib/nagios/plugins"].map(|folder| peers.join(folder));
@@ -58,7 +58,7 @@ fn page() -> String {
     fs::read_to_string(repository().join("docs/testing-networks.md")).unwrap()
 }
 
-/// The options that the page has services run with.
+/// The options that the page gives to services.
 fn options(page: &str) -> Vec<(&str, Vec<&str>)> {
     let units = blocks(page).into_iter().filter(|block| block.language == "ini").map(|block| block.text);
     let calls =
@@ -84,7 +84,7 @@ fn every_command_of_the_page_prints_what_the_page_shows() {
         match *language {
             "sh" => {
                 let shown = next.filter(|next| next.language == "text").expect("what it prints").text.trim_end();
-                // A probe may be lost where a host is busy with other things.
+                // A busy host may lose a probe.
                 let mut printed = String::new();
                 let agrees = (0..3).any(|_| {
                     let (succeeds, output) = network.run(text, &folder);
@@ -94,7 +94,7 @@ fn every_command_of_the_page_prints_what_the_page_shows() {
                 assert!(agrees, "{text}{printed}--- not:\n{shown}");
                 run += text.lines().count();
             }
-            // What it prints; options; for somebody with systemd, or with other hardware.
+            // Output, options, and commands that require systemd or other hardware.
             "text" | "ini" | "console" | "fortios" | "ios" | "junos" => {}
             other => panic!("nothing is done with {other}"),
         }

@@ -1,6 +1,6 @@
-//! One bounded request, then an answer, which goes out as a reply does.
+//! One bounded request, then an answer, sent as a reply is.
 //!
-//! The request has to be complete by a deadline that nothing extends, however its octets trickle in.
+//! The request must be complete by a fixed deadline. Octets that trickle in do not extend it.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -22,7 +22,7 @@ use crate::policy::Io;
 use crate::service::{Answer, LineEnd};
 use crate::sys;
 
-/// A process for one connection, besides what a reply takes.
+/// The rules of a process for one connection, besides those of a reply.
 pub(super) const ONE: &[Rule] = &[
     Rule::new(
         Syscall::PPOLL,
@@ -38,33 +38,33 @@ pub(super) const ONE: &[Rule] = &[
 /// A filter, besides what a reply takes.
 pub(super) const FILTER: &[Rule] = &[Rule::new(Syscall::READ, &[INPUT], "read the request"), ALLOCATE, sys::READ_CLOCK];
 
-/// One process for all, besides what a reply takes.
+/// The rules of one process for all, besides those of a reply.
 pub(super) const SHARED: &[Rule] = &[Rule::new(Syscall::RECVFROM, &[STREAM, Pin::is(3, 0)], "read a request")];
 
 const ALLOCATE: Rule = Rule::new(Syscall::BRK, &[], "allocate memory for the answer");
 
-/// A request, as far as it was read.
+/// A request, as far as it has been read.
 pub(super) struct Request {
     octets: Vec<u8>,
     limit: usize,
     from: Option<SocketAddr>,
 }
 
-/// The longest line end, CR LF, in octets.
+/// The length of the longest line end, CR LF, in octets.
 const LINE_END: usize = 2;
 
 impl Request {
-    /// Of `limit` octets at most, without its line end.
+    /// Reserves memory for at most `limit` octets and a line end.
     pub(super) fn new(limit: usize, from: Option<SocketAddr>) -> Result<Self, Error> {
         Ok(Self { octets: reserve(limit.saturating_add(LINE_END))?, limit, from })
     }
 
-    /// Whether its line end has come, or too much without one.
+    /// Whether its line end has arrived, or the memory is full without one.
     fn is_over(&self) -> bool {
         self.octets.contains(&b'\n') || self.octets.len() == self.octets.capacity()
     }
 
-    /// Composes the answer to it, in place of what is in `octets`: nothing, if it is too long.
+    /// Replaces `octets` with the answer, or with nothing if the request is too long.
     pub(super) fn answer(&self, answer: &mut dyn Answer, line_end: LineEnd, octets: &mut Vec<u8>) {
         octets.clear();
         if let Some(line) = line(&self.octets, self.limit) {
@@ -72,13 +72,13 @@ impl Request {
         }
     }
 
-    /// Reads more of it for one of many clients. Tells what to wait for, or by `None` that it is over.
+    /// Reads more of the request of one of many clients. Returns what to wait for, or `None` once the request has ended.
     pub(super) fn advance(&mut self, socket: &OwnedFd) -> Result<Option<Next>, Errno> {
         while !self.is_over() {
             match taken(recv(socket, spare_capacity(&mut self.octets), RecvFlags::empty()))? {
                 Some((_, 0)) => break,
                 Some(_) => {}
-                // Not active, whatever has come: the time for the request is that since the connection was accepted.
+                // Never active: the deadline counts from accept(2), whatever has arrived.
                 None => return Ok(Some(Next::Waiting(EventFlags::IN))),
             }
         }
@@ -86,7 +86,7 @@ impl Request {
     }
 }
 
-/// What comes before the first line end, or all of it without one; `None` if that is too long.
+/// The part of `request` before its first line end, or all of it without one. `None` if it exceeds `limit` octets.
 pub(super) fn line(request: &[u8], limit: usize) -> Option<&[u8]> {
     let line = match request.iter().position(|&octet| octet == b'\n') {
         Some(end) => request[..end].strip_suffix(b"\r").unwrap_or(&request[..end]),
@@ -95,7 +95,7 @@ pub(super) fn line(request: &[u8], limit: usize) -> Option<&[u8]> {
     (line.len() <= limit).then_some(line)
 }
 
-/// The answer to one connection, or what a filter prints.
+/// The answer on one connection, or the output of a filter.
 pub(super) struct One {
     request: Request,
     time: Duration,
@@ -105,9 +105,9 @@ pub(super) struct One {
 }
 
 impl One {
-    /// A request has to be complete within `time`.
+    /// Reserves the memory. A request must be complete within `time`.
     pub(super) fn new(answer: &dyn Answer, io: Io, time: Duration) -> Result<Self, Error> {
-        // The answer is composed after the lock-down: its memory comes from one call.
+        // The answer is composed after the lock-down, where brk(2) is the only way to allocate.
         sys::allocate_by_brk();
         Ok(Self {
             request: Request::new(answer.limit(), None)?,
@@ -118,7 +118,7 @@ impl One {
         })
     }
 
-    /// From now on, the client's time runs.
+    /// Starts the client's deadline.
     pub(super) fn meet(&mut self, client: &Client) {
         self.request.from = client.from;
         self.deadline = Instant::now() + self.time;
@@ -140,7 +140,7 @@ impl One {
         Ok(())
     }
 
-    /// Reads what there is of the request, or waits for more of it until the deadline.
+    /// Reads what has arrived of the request, or waits for more until the deadline.
     fn read(&mut self, io: Io) -> Result<usize, Errno> {
         let octets = &mut self.request.octets;
         if io == Io::Filter {

@@ -1,4 +1,4 @@
-//! Descriptors 0 and 1, in a process for one connection or a filter: calls that wait.
+//! Blocking calls on descriptors 0 and 1, for a filter or a process that serves one connection.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,15 +13,15 @@ use rustix::stdio::stdout;
 
 use crate::policy::Io;
 
-/// Why a connection could not be served, where that is not the client's doing.
+/// Why a connection could not be served, if the client is not the cause.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The limits could not be set on the socket.
-    #[error("cannot prepare the connection: {0}; its time and its buffers would have no limit")]
+    /// Setting the socket's limits failed.
+    #[error("cannot set limits on the connection: {0}; check what descriptor 0 is")]
     Prepare(io::Error),
-    /// There is not enough memory.
+    /// Memory is short; the size of the reservation is in bytes.
     #[error(
-        "cannot reserve {0} octets of memory; raise the limits that the program was started with (RLIMIT_AS, MemoryMax=)"
+        "cannot reserve {0} bytes of memory; raise the limits that the program was started with (RLIMIT_AS, MemoryMax=)"
     )]
     Memory(usize),
     /// Reading failed.
@@ -32,40 +32,42 @@ pub enum Error {
     Write(io::Error),
 }
 
-/// Whom a process for one connection serves.
+/// The client of a process for one connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Client {
-    /// Its address; none over a Unix-domain socket.
+    /// Its address, if known; `None` over a Unix-domain socket.
     pub(super) from: Option<SocketAddr>,
-    /// Whether that is what it uses.
+    /// Whether it uses a Unix-domain socket.
     pub(super) is_local: bool,
 }
 
-// Of ppoll(2), which takes descriptors in memory, how many. It tells whether they are ready, and does nothing with them.
+// ppoll(2) takes its descriptors in memory, which seccomp cannot inspect, so only their number is pinned. The call reports their
+// readiness and does nothing else with them.
 pub(super) const ONE_DESCRIPTOR: Pin = Pin::is(1, 1);
 /// No time limit.
 const FOR_EVER: Pin = Pin::is(2, 0);
-/// No other signals are blocked meanwhile.
+/// Leaves the signal mask unchanged.
 pub(super) const KEEP_SIGNALS: Pin = Pin::is(3, 0);
 
-/// A filter's descriptor that does not block.
+/// Lets a filter wait for a descriptor that does not block.
 pub(super) const WAIT: &[Rule] =
     &[Rule::new(Syscall::PPOLL, &[ONE_DESCRIPTOR, FOR_EVER, KEEP_SIGNALS], "wait for a non-blocking descriptor")];
 
-/// No call on the connection waits longer than `idle` for the client. Of a listener, its TCP connections have that too.
+/// Limits the time that a call on the connection waits for the client to `idle`. TCP connections inherit the limit from their
+/// listener.
 pub(super) fn limit_time(socket: impl AsFd, idle: Duration) -> Result<(), Errno> {
     set_socket_timeout(&socket, Timeout::Recv, Some(idle))?;
     set_socket_timeout(&socket, Timeout::Send, Some(idle))
 }
 
-/// Memory that is promised and not touched yet.
+/// Reserves memory without touching it.
 pub(super) fn reserve(octets: usize) -> Result<Vec<u8>, Error> {
     let mut memory = Vec::new();
     memory.try_reserve_exact(octets).map_err(|_| Error::Memory(octets))?;
     Ok(memory)
 }
 
-/// Writes all of `octets`, or tells by `false` that the client takes no more of them.
+/// Writes all of `octets`. Returns `false` if the client takes no more.
 pub(super) fn write_all(mut octets: &[u8], io: Io) -> Result<bool, Error> {
     while !octets.is_empty() {
         match patiently(io, stdout(), PollFlags::OUT, || write(stdout(), octets)) {
@@ -76,10 +78,10 @@ pub(super) fn write_all(mut octets: &[u8], io: Io) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// Makes a call again that was interrupted, and in a filter also one that would have had to wait, once it need not.
+/// Repeats an interrupted call. In a filter, also waits where the call would block, and then repeats it.
 ///
-/// Whether a filter's descriptors block is up to whoever shares them: the flag belongs to the open file, not to the process.
-/// A connection's block, so there the same answer is the end of the client's time.
+/// Whether a filter's descriptors block is up to anyone who shares them, because the flag belongs to the open file, not the
+/// process. A connection's descriptors block, so there `EAGAIN` means that the client's time is up.
 pub(super) fn patiently<T>(
     io: Io,
     descriptor: BorrowedFd<'static>,
@@ -96,7 +98,7 @@ pub(super) fn patiently<T>(
     }
 }
 
-/// A client that went away, or let the time limit pass, is no error: what it has is a prefix of what it would have got.
+/// A client that leaves or times out is no error: it has received a prefix of its reply.
 pub(super) fn client_left(errno: Errno) -> io::Result<()> {
     match errno {
         Errno::PIPE | Errno::CONNRESET | Errno::TIMEDOUT | Errno::AGAIN => Ok(()),

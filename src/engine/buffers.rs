@@ -1,7 +1,7 @@
-//! What the kernel may buffer for a connection. No process has this memory, and a client decides whether it is used: one that
-//! sends and does not read, or that withholds acknowledgements, fills all of it. The control group pays for it
-//! (`MemoryMax=`), so it is bounded for every way of starting; `units/` and docs/operating.md have the same numbers, and
-//! tests/memory.rs the arithmetic.
+//! Limits on what the kernel buffers for a connection. This memory belongs to no process, and a client decides how much of it is
+//! used: one that sends without reading, or withholds acknowledgements, fills all of it. It is charged to the control group
+//! (`MemoryMax=`), so it is bounded however the program is started. `units/` and docs/operating.md have the same numbers, and
+//! tests/memory.rs has the arithmetic.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -14,17 +14,17 @@ use crate::service::Behavior;
 use crate::services::Kind;
 use crate::sys;
 
-/// The two buffers of a connection, in octets, as setsockopt(2) takes them. The kernel allows for twice as much, since it
-/// counts its own records too (`SO_RCVBUF` in socket(7)).
+/// The sizes of a connection's two buffers in bytes, as setsockopt(2) takes them. The kernel allows twice as much, because it also
+/// counts its own records (`SO_RCVBUF` in socket(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Buffers {
-    /// For what the client sends.
+    /// For data from the client.
     pub receive: u32,
-    /// For what it has not acknowledged.
+    /// For data that the client has not acknowledged.
     pub send: u32,
 }
 
-/// For streams, when there are more than [`MAX_LARGE`].
+/// The calls that shrink the buffers of streams beyond [`MAX_LARGE`].
 pub(super) const SHRINK: &[Rule] = &[
     Rule::new(Syscall::SETSOCKOPT, &[STREAM, SOL_SOCKET, SO_RCVBUF], SMALLER),
     Rule::new(Syscall::SETSOCKOPT, &[STREAM, SOL_SOCKET, SO_SNDBUF], SMALLER),
@@ -35,15 +35,15 @@ const SO_SNDBUF: Pin = Pin::is(2, 7);
 const SO_RCVBUF: Pin = Pin::is(2, 8);
 
 impl Buffers {
-    /// For replies, and lunchd's answers: what a client says meanwhile is dropped, and a long reply is sent bit by bit.
+    /// For replies and for lunchd. Input is discarded, and a long reply is sent in parts.
     pub const REPLY: Self = Self { receive: 32 * 1024, send: 32 * 1024 };
-    /// For a stream at full speed (`make bench`, "a byte"): what Linux gives to everybody who asks (`net.core.rmem_max` and
+    /// For a stream at full speed (`make bench`, "a byte"). Linux grants this much to any program (`net.core.rmem_max` and
     /// `wmem_max` in socket(7)).
     pub const STREAM: Self = Self { receive: 208 * 1024, send: 208 * 1024 };
-    /// For one stream among many.
+    /// For a stream beyond [`MAX_LARGE`].
     pub const SMALL: Self = Self { receive: 32 * 1024, send: 48 * 1024 };
 
-    /// The buffers that fit it, while there are few connections.
+    /// The buffers for a behavior while there are few connections.
     #[must_use]
     pub fn of(behavior: &Behavior) -> Self {
         match behavior {
@@ -52,55 +52,54 @@ impl Buffers {
         }
     }
 
-    /// Those of a connection that is sent so many octets a second, 0 for no limit: no more than what is sent in a second. The rest
-    /// would only wait there, and the client seem to be idle meanwhile.
+    /// Limits the send buffer to what a connection is sent in one second. `max_rate` is in octets per second; 0 means no limit. A
+    /// larger buffer would only make the client seem idle while it drains.
     #[must_use]
     pub fn paced(self, max_rate: u32) -> Self {
         if max_rate == 0 { self } else { Self { send: self.send.min(max_rate), ..self } }
     }
 
-    /// How much the kernel takes for a connection with these buffers, in octets, at most.
+    /// The maximum memory that the kernel uses for a connection with these buffers, in bytes.
     #[must_use]
     pub const fn memory(self) -> usize {
         2 * (self.receive as usize + self.send as usize)
     }
 
-    /// Gives a socket these buffers; those that a listening TCP socket accepts inherit them, and the greatest window that
-    /// their clients are told.
+    /// Sets these buffers on a socket. Connections inherit them from a listening TCP socket, and with them the maximum window
+    /// advertised to their clients.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     pub fn set(self, socket: BorrowedFd<'_>) -> io::Result<()> {
         sys::set_receive_buffer(socket, self.receive)?;
         sys::set_send_buffer(socket, self.send)
     }
 }
 
-/// Gives a connection, or a listener for all that it accepts, what a behavior takes. Once it is locked down, a process cannot
-/// lift the limit on its rate.
+/// Prepares a connection, or a listener for all its connections, for a behavior. A process that is locked down cannot lift the rate
+/// limit.
 pub(super) fn prepare(socket: BorrowedFd<'_>, behavior: &Behavior, max_rate: u32) -> io::Result<()> {
     Buffers::of(behavior).paced(max_rate).set(socket)?;
     if max_rate > 0 { sys::set_max_rate(socket, max_rate) } else { Ok(()) }
 }
 
-/// How much of a stream is handled at a time, in octets.
+/// How much of a stream is handled at a time, in bytes.
 pub const CHUNK: usize = 256 * 1024;
 
-/// How many connections of one process have the large buffers ([`Buffers::STREAM`]) at a time. Those that come while there are
-/// so many get the small ones.
+/// Maximum number of connections of one daemon with large buffers ([`Buffers::STREAM`]). Any more get [`Buffers::SMALL`].
 pub const MAX_LARGE: usize = 64;
 
-/// How many octets of long replies one process keeps for all its clients together: those that do not read decide for how long.
+/// Maximum memory for unsent replies to all clients together, in bytes. Clients that do not read decide how long it is held.
 pub const MAX_KEPT: usize = 64 * 1024 * 1024;
 
-/// What a daemon takes for itself, its tables and batches of datagrams among it, in octets.
+/// The memory of a daemon itself in bytes, including its tables and batches of datagrams.
 pub const PROGRAM: usize = 16 * 1024 * 1024;
 
-/// What a keeper's process takes, the kernel's part of it included, in octets (`benches/run keeper`, "a process that waits").
+/// The memory of one of a keeper's processes in bytes, including the kernel's part (`benches/run keeper`, "a process that waits").
 pub const PROCESS: usize = 140 * 1024;
 
-/// What a stream takes in a process of its own, in octets: the process, what the kernel buffers, and as much as it reads of that at
+/// The memory of a stream with its own process, in bytes: the process, the kernel's buffers, and what the process reads of them at
 /// a time.
 #[must_use]
 pub const fn stream(buffers: Buffers) -> usize {
@@ -108,7 +107,7 @@ pub const fn stream(buffers: Buffers) -> usize {
     PROCESS + buffers.memory() + if received < CHUNK { received } else { CHUNK }
 }
 
-/// How much a daemon takes at most, in octets, with so many connections: of streams or of replies, in one process or each in its own.
+/// The maximum memory of a daemon with `connections` connections, in bytes: streams or replies, in one process or in one each.
 #[must_use]
 pub const fn daemon(connections: usize, kind: Kind, shared: bool) -> usize {
     let large = if connections < MAX_LARGE { connections } else { MAX_LARGE };
@@ -122,8 +121,8 @@ pub const fn daemon(connections: usize, kind: Kind, shared: bool) -> usize {
     all + PROGRAM
 }
 
-/// How many tasks a keeper takes at most: itself, its processes, those for datagrams, and one that its service manager starts to have
-/// files read again.
+/// The maximum number of a keeper's tasks: itself, its processes for connections and datagrams, and one that its service manager
+/// starts to reload files.
 #[must_use]
 pub const fn tasks(connections: usize) -> usize {
     connections + MAX_DATAGRAM_SOCKETS + 2

@@ -1,7 +1,7 @@
-//! The processes that a keeper makes, from their first call to their last.
+//! The keeper's processes, from their first call to their last.
 //!
-//! One for a connection is what inetd starts: its connection on descriptors 0 and 1, the log on 2, nothing else. It has a Landlock
-//! domain of its own, so that it can do nothing to its siblings, and the policy of one connection.
+//! A process for a connection starts as under inetd: the connection on descriptors 0 and 1, the log on 2, nothing else. It has the
+//! policy of one connection, and its own Landlock domain, so that it cannot affect its siblings.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
@@ -21,12 +21,12 @@ use crate::service::Behavior;
 use crate::sys::processes::{self, Process};
 use crate::{log, sys};
 
-/// How a process ends that could not lock itself down: it has served nobody.
+/// The exit status of a process that could not lock itself down. It has served nobody.
 const NOT_LOCKED_DOWN: u8 = 77;
-/// So many times in a row may a process for datagrams fail to take any before it ends, to be made again.
+/// Maximum number of consecutive failures to receive datagrams before a process for them exits, to be replaced.
 const MAX_FAILURES: u32 = 1_000;
 
-/// What they do before they have a policy of their own.
+/// Their calls before they install their own policy.
 pub(super) const RULES: &[Rule] = &[
     Rule::new(Syscall::PRCTL, &[Pin::is(0, 1), Pin::is(1, 9)], "exit when the keeper exits"),
     Rule::new(Syscall::GETPPID, &[], "check that the keeper has not already exited"),
@@ -36,7 +36,7 @@ pub(super) const RULES: &[Rule] = &[
         "move the connection to descriptors 0 and 1",
     ),
     Rule::new(Syscall::CLOSE_RANGE, &[Pin::is(0, 3), Pin::is(2, 0)], "close all other descriptors"),
-    // SO_RCVTIMEO_NEW and SO_SNDTIMEO_NEW, which a Unix-domain socket does not have from its listener.
+    // SO_RCVTIMEO_NEW and SO_SNDTIMEO_NEW, which a Unix-domain socket does not inherit from its listener.
     Rule::new(
         Syscall::SETSOCKOPT,
         &[INPUT, Pin::is(1, 1), Pin::within(2, 66, 67)],
@@ -49,17 +49,17 @@ pub(super) const RULES: &[Rule] = &[
     Rule::new(Syscall::SECCOMP, &[Pin::is(0, 1), Pin::is(1, 0)], "install its own filter"),
 ];
 
-/// What they lock themselves down with.
+/// The lock-down of the keeper's processes.
 #[derive(Debug)]
 pub struct Children {
-    /// None, if nobody is to be locked down.
+    /// `None` without a lock-down.
     pub layers: Option<hunker::Children>,
     /// The policies of the service.
     pub policies: &'static Policies,
 }
 
 impl Children {
-    /// In a new process: what inetd does, the rest of the lock-down, and the service.
+    /// Runs in a new process: does inetd's part, completes the lock-down, and serves the connection.
     pub(super) fn serve_connection(
         &self,
         parent: Process,
@@ -69,7 +69,7 @@ impl Children {
         idle: Duration,
     ) -> ! {
         let begun = processes::end_with(parent).and_then(|()| processes::take_over(connection.as_fd()));
-        // A Unix-domain socket does not have its time limits from its listener.
+        // A Unix-domain socket does not inherit its time limits from its listener.
         let limited = begun.is_ok() && (!client.is_local || limit_time(stdin(), idle).is_ok());
         let parted = limited && self.part(false);
         if !parted || processes::close_from_3(u32::MAX).is_err() || !self.narrow(&one.behavior, Io::Connection) {
@@ -84,7 +84,8 @@ impl Children {
         })
     }
 
-    /// In a new process: answers what comes in on a socket for datagrams, until it is ended. With `has_files`, from files that change.
+    /// Runs in a new process: answers the datagrams of one socket until it is killed. With `has_files`, the answers come from files
+    /// that may change.
     #[inline(never)]
     pub(super) fn answer_datagrams(
         &self,
@@ -97,8 +98,8 @@ impl Children {
     ) -> ! {
         let begun =
             processes::end_with(parent).and_then(|()| processes::take_over(daemon.socket(index).descriptor.as_fd()));
-        // With files, the numbers up to `LAST_DATAGRAMS` stay taken: what it opens gets a number that its policy knows as a file's.
-        // No call that it has takes one of these.
+        // With files, the numbers up to `LAST_DATAGRAMS` stay taken, so that a file gets a number that the policy treats as a
+        // file's. None of the process's calls accepts the taken numbers.
         let io = if has_files { Io::DatagramsAndFiles } else { Io::Datagrams };
         let parted = begun.is_ok() && self.part(true);
         if !parted || !has_files && processes::close_from_3(number(LAST_DATAGRAMS)).is_err() {
@@ -113,19 +114,19 @@ impl Children {
         while failures < MAX_FAILURES {
             match datagrams.wait_and_answer(stdin(), behavior) {
                 Ok(()) => failures = 0,
-                // A message about an earlier reply that nobody wanted, most likely.
+                // Most likely an ICMP error for an earlier reply.
                 Err(_) => failures += 1,
             }
         }
         sys::exit(1)
     }
 
-    /// The first half of the lock-down, which takes a descriptor. Whether it holds.
+    /// The first half of the lock-down, which uses a descriptor. Returns whether it succeeded.
     fn part(&self, as_parent: bool) -> bool {
         self.layers.as_ref().is_none_or(|layers| layers.enter_domain(as_parent).is_ok())
     }
 
-    /// The second half, last. Whether it holds.
+    /// The second half, as the last step. Returns whether it succeeded.
     fn narrow(&self, behavior: &Behavior, io: Io) -> bool {
         let policy = self.policies.of_child(behavior, io);
         self.layers.as_ref().is_none_or(|layers| layers.narrow(policy).is_ok())

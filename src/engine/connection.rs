@@ -1,4 +1,4 @@
-//! One of many connections: how far it is, and what it can do next without waiting.
+//! One of many connections: its state, and what it can do next without waiting.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use crate::connections::Ended;
 use crate::numbers::STREAM;
 use crate::service::{Behavior, LineEnd};
 
-/// What every connection takes.
+/// The calls of every connection.
 pub(super) const DROP: &[Rule] = &[Rule::new(
     Syscall::RECVFROM,
     // MSG_TRUNC: drop in the kernel, copy nothing.
@@ -29,19 +29,19 @@ pub(super) const DROP: &[Rule] = &[Rule::new(
     "discard input, or input already echoed",
 )];
 
-/// A connection, and how far it is.
+/// A connection and its state.
 pub(super) struct Connection {
     socket: OwnedFd,
     state: State,
-    /// What the event loop waits for.
+    /// The events that the event loop waits for.
     pub(super) interest: EventFlags,
-    /// When its client did something for the last time.
+    /// When its client was last active.
     pub(super) active: Instant,
-    /// Whose it is, since when it is open, and how long its reply is.
+    /// The client, when it connected, and the length of its reply in octets.
     from: Option<SocketAddr>,
     since: Instant,
     length: usize,
-    /// Whether it has the large buffers of its listener.
+    /// Held while it has the large buffers of its listener.
     _large: Option<Large>,
 }
 
@@ -49,12 +49,12 @@ enum State {
     Replying(Option<Sending>),
     Asking(Request),
     Echoing(Echoing),
-    /// So many octets so far.
+    /// Octets discarded so far.
     Discarding(u64),
     Repeating(Repeating),
 }
 
-/// The memory that the connections of a process share, and what there is to do.
+/// The behavior, and the memory that all connections of a process share.
 pub(super) struct Worker {
     pub(super) behavior: Behavior,
     budget: Budget,
@@ -64,7 +64,7 @@ pub(super) struct Worker {
     octets: Option<Octets>,
 }
 
-/// One of the few that have large buffers, until it ends.
+/// A slot for large buffers, returned when dropped.
 struct Large(Rc<Cell<usize>>);
 
 impl Drop for Large {
@@ -76,7 +76,7 @@ impl Drop for Large {
 impl Worker {
     pub(super) fn new(behavior: Behavior) -> Self {
         let (longest, large, length) = match &behavior {
-            // These do without large buffers from the beginning.
+            // These never have large buffers.
             Behavior::Reply(reply) => (reply.longest(), usize::MAX, CHUNK),
             Behavior::Answer(answer) => (answer.longest(), usize::MAX, CHUNK),
             Behavior::Discard => (0, MAX_LARGE, discard::DROPPED),
@@ -103,7 +103,7 @@ impl Worker {
 impl Connection {
     /// # Errors
     ///
-    /// When there is no limit on its memory, or none for its request.
+    /// [`Error::Prepare`] if its buffers cannot be limited, [`Error::Memory`] if memory for its request is short.
     pub(super) fn new(socket: OwnedFd, from: Option<SocketAddr>, worker: &Worker, now: Instant) -> Result<Self, Error> {
         let large = worker.take_large();
         if large.is_none() {
@@ -132,7 +132,7 @@ impl Connection {
         &self.socket
     }
 
-    /// What the log says of it.
+    /// The log's record of it.
     pub(super) fn ended(&self, now: Instant) -> Ended {
         let octets = match &self.state {
             State::Replying(Some(sending)) => sending.sent(self.length) as u64,
@@ -144,9 +144,9 @@ impl Connection {
         Ended { from: self.from, lasted: now.duration_since(self.since), octets: Some(octets) }
     }
 
-    /// Does what can be done now.
+    /// Does what is possible without waiting.
     pub(super) fn advance(&mut self, worker: &mut Worker) -> Next {
-        // A client that went away is no error: what it has is a prefix of what it would have got.
+        // A client that leaves is no error: it has received a prefix of its reply.
         self.try_advance(worker).unwrap_or(Next::Over)
     }
 
@@ -176,7 +176,7 @@ impl Connection {
         }
     }
 
-    /// Sends what was composed.
+    /// Sends the composed reply.
     fn reply(&mut self, worker: &Worker) -> Result<Next, Errno> {
         let Some((sending, next)) = Sending::start(&self.socket, &worker.reply, &worker.budget)? else {
             return Ok(Next::Failed);

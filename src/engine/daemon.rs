@@ -1,5 +1,5 @@
-//! What a program for all clients has, whichever way it serves them: its sockets and an event loop over them, signals, the service
-//! manager, and when it ends.
+//! What the keeper and the shared process have in common: sockets and their event loop, signals, the service manager, and the
+//! lifetime.
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,13 +25,13 @@ use crate::sd_notify::Manager;
 use crate::service::Behavior;
 use crate::{log, sys};
 
-/// How long connections in progress may take when the program is told to stop.
+/// How long open connections may continue after the program is told to stop.
 const GRACE: Duration = Duration::from_secs(5);
-/// How long no connection is taken when the system is out of memory, descriptors or processes.
+/// How long to wait before accepting again when the system is out of memory, descriptors or processes.
 const PAUSE: Duration = Duration::from_millis(500);
-/// N connections are taken from one listener before the others have their turn.
+/// Maximum number of connections accepted from one listener before the others have their turn.
 pub(super) const ACCEPTED_AT_ONCE: usize = 64;
-/// Event data from here on means a socket, by its index, and below it what the engine waits for besides.
+/// Event data of the first socket; the index of a socket is added to it. Smaller values belong to the engine.
 pub(super) const SOCKETS: u64 = 1 << 32;
 /// Event data of the signals.
 pub(super) const SIGNALS: u64 = u64::MAX;
@@ -54,12 +54,12 @@ pub(crate) const READ_SIGNALS: Rule = Rule::new(Syscall::READ, &[INPUT], "read s
 pub(crate) const NOTIFY: Rule =
     Rule::new(Syscall::WRITE, &[OUTPUT], "notify the service manager: ready, alive, stopping, status");
 
-/// Why no client can be served any more, or none at all.
+/// Why the daemon cannot start or continue.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The limit on open files is lower than what was asked for.
+    /// The limit on open files is too low for the connections.
     #[error(
-        "{asked} connections take {needed} descriptors, and no more than {allowed} may be open; \
+        "{asked} connections require {needed} descriptors, but the limit is {allowed}; \
          raise LimitNOFILE= or `ulimit -Hn`, or lower --max-connections"
     )]
     TooFewDescriptors {
@@ -70,8 +70,8 @@ pub enum Error {
         /// The hard limit.
         allowed: u64,
     },
-    /// There are not enough numbers for them.
-    #[error("{asked} UDP sockets are more than the {max} that one process serves; start another one for the rest")]
+    /// There are more datagram sockets than descriptor numbers for them.
+    #[error("{asked} UDP sockets exceed the maximum of {max} for one process; start another process for the rest")]
     TooManyDatagramSockets {
         /// Sockets.
         asked: usize,
@@ -81,15 +81,15 @@ pub enum Error {
     /// Something that the event loop needs is unavailable.
     #[error("cannot prepare the event loop: {0}; check the limits of the unit or shell that starts the program")]
     Prepare(#[from] io::Error),
-    /// There is nobody where the service manager should be.
+    /// The service manager cannot be reached.
     #[error(
         "cannot reach the service manager at NOTIFY_SOCKET: {0}; unset the variable, or start the program from its unit"
     )]
     Manager(io::Error),
-    /// One process after the other crashes.
+    /// Too many processes crashed within a minute.
     #[error(
-        "{0} processes for connections crashed within a minute; ending, so that the service manager starts this program with a \
-         new memory layout; the log has what ended them"
+        "{0} processes for connections crashed within a minute; exiting so that the service manager restarts the program \
+         with a new memory layout; see the log for the signals"
     )]
     Crashes(usize),
     /// The event loop itself failed.
@@ -103,53 +103,53 @@ impl From<Errno> for Error {
     }
 }
 
-/// Sockets with an event loop over them, ready to go on without the outside world.
+/// Sockets and their event loop, ready for the lock-down.
 pub(super) struct Daemon {
     epoll: OwnedFd,
     sockets: Vec<Socket>,
     /// See [`Arranged`].
     _kept: Vec<OwnedFd>,
     lifetime: Lifetime,
-    /// With [`Lifetime::WhileBusy`], how long the program stays without traffic.
+    /// With [`Lifetime::WhileBusy`], how long the program runs without traffic.
     stay: Duration,
     manager: Manager,
     pub(super) counts: Counts,
-    /// Of datagrams, those of its processes among them.
+    /// Counts of datagrams, including those of the keeper's processes.
     pub(super) datagrams: DatagramCounts,
-    /// What the manager was told of, or is to be told of when it is time.
+    /// The figures of the last status that was sent or is due.
     known: Option<(Counts, [u64; 2])>,
     connection_log: Option<ConnectionLog>,
-    /// Whether there is none.
+    /// Whether there is no connection log.
     pub(super) is_quiet: bool,
-    /// The last time that a client wanted something.
+    /// When a client was last active.
     pub(super) traffic: Instant,
-    /// Whether clients wait in the kernel until there is a slot for one.
+    /// Whether clients wait in the kernel until a slot is free.
     held: bool,
-    /// Until when no connection is taken.
+    /// Until when no connection is accepted.
     paused: Option<Instant>,
-    /// What the log says of connections that cannot be taken.
+    /// Limits the warnings about connections that cannot be accepted.
     refusals: log::Repeated,
-    /// Until when the last connections may take, once the program was told to stop.
+    /// When the last connections are closed, once the program is told to stop.
     stopping: Option<Instant>,
 }
 
-/// What a listening socket has.
+/// The result of accepting from a listener.
 pub(super) enum Accepted {
-    /// A client; without an address over a Unix-domain socket.
+    /// A client, without an address over a Unix-domain socket.
     Client(OwnedFd, Option<SocketAddr>),
-    /// None that can be taken now.
+    /// No client is waiting, or none may be accepted now.
     None,
-    /// Some that cannot be taken for a while: the system is out of memory or descriptors.
+    /// No client can be accepted for a while: the system is out of memory or descriptors.
     Exhausted,
 }
 
 impl Daemon {
-    /// Prepares the sockets and an event loop over those that listen. Each connection is sent `max_rate`, and `stay` is how long the
-    /// program stays without traffic where inetd would start it again.
+    /// Prepares the sockets, and an event loop for the listeners. `max_rate` limits each connection, in octets per second; 0 means
+    /// no limit. `stay` is how long the program runs without traffic where inetd would start it again.
     ///
     /// # Errors
     ///
-    /// What is unavailable.
+    /// [`Error`], if something that the daemon requires is unavailable.
     pub(super) fn new(
         arranged: Arranged,
         lifetime: Lifetime,
@@ -169,11 +169,11 @@ impl Daemon {
             let descriptor = socket.descriptor.as_fd();
             match socket.kind {
                 Kind::Datagrams => {
-                    // Not those of a connection, which a socket unit gives to all its sockets.
+                    // Replaces the buffers for connections, which a socket unit sets on all its sockets.
                     Buffers::STREAM.set(descriptor)?;
                     sys::enable_pktinfo(descriptor)?;
                 }
-                // Connections have these from their listener.
+                // Connections inherit these from their listener.
                 Kind::Listener => {
                     ioctl_fionbio(descriptor, true)?;
                     buffers::prepare(descriptor, behavior, max_rate)?;
@@ -202,7 +202,7 @@ impl Daemon {
         })
     }
 
-    /// The sockets of a kind, by their indexes.
+    /// The sockets of a kind, with their indexes.
     pub(super) fn sockets(&self, kind: Kind) -> impl Iterator<Item = (usize, &Socket)> {
         self.sockets.iter().enumerate().filter(move |(_, socket)| socket.kind == kind)
     }
@@ -211,7 +211,7 @@ impl Daemon {
         &self.sockets[index]
     }
 
-    /// What the events come from.
+    /// The event loop.
     pub(super) fn epoll(&self) -> &OwnedFd {
         &self.epoll
     }
@@ -221,7 +221,7 @@ impl Daemon {
         self.report(0, behavior, Instant::now());
     }
 
-    /// Has the service manager know what it is not told within the last seconds. `open` is how many connections there are.
+    /// Updates the status in the service manager, at most once in a few seconds. `open` is the number of open connections.
     fn report(&mut self, open: usize, behavior: &Behavior, now: Instant) {
         if !self.manager.is_connected() {
             return;
@@ -234,12 +234,12 @@ impl Daemon {
         self.manager.status(changed, now, || counts.line(datagrams.part().into_iter().chain(behavior.status())));
     }
 
-    /// Its files were read again.
+    /// Notes that the files were reloaded.
     pub(super) fn has_read(&mut self) {
         self.known = None;
     }
 
-    /// A connection has ended, or was refused. `describe` is asked for the log, if there is one.
+    /// Records a connection that ended or was refused. `describe` is called only if there is a connection log.
     pub(super) fn ended(&mut self, outcome: Outcome, now: Instant, describe: impl FnOnce() -> Ended) {
         self.counts.add(outcome);
         if let Some(log) = &mut self.connection_log {
@@ -247,19 +247,19 @@ impl Daemon {
         }
     }
 
-    /// A client was refused.
+    /// Records a refused client.
     pub(super) fn refused(&mut self, outcome: Outcome, from: Option<SocketAddr>, now: Instant) {
         self.ended(outcome, now, || Ended { from, lasted: Duration::ZERO, octets: None });
     }
 
-    /// Says what is still to be said.
+    /// Logs what is still outstanding.
     pub(super) fn end(&mut self) {
         if let Some(log) = &mut self.connection_log {
             log.end();
         }
     }
 
-    /// Waits until something happens, or it is time for something. `due` is the engine's own.
+    /// Waits for events, or until something is due. `due` is the engine's own deadline.
     ///
     /// # Errors
     ///
@@ -276,7 +276,7 @@ impl Daemon {
         }
     }
 
-    /// Does what is due. `open` is how many connections there are.
+    /// Does what is due. `open` is the number of open connections.
     pub(super) fn advance(&mut self, open: usize, behavior: &Behavior, now: Instant) {
         self.manager.keep_alive(now);
         self.report(open, behavior, now);
@@ -289,7 +289,7 @@ impl Daemon {
         }
     }
 
-    /// The next client of a listening socket.
+    /// Accepts the next client of a listener.
     pub(super) fn accept(&mut self, index: usize, flags: SocketFlags, now: Instant) -> Accepted {
         while self.accepts() {
             match retry_on_intr(|| acceptfrom_with(&self.sockets[index].descriptor, flags)) {
@@ -302,12 +302,12 @@ impl Daemon {
                     self.pause(&format!("cannot take a connection: {errno}"), now);
                     return Accepted::Exhausted;
                 }
-                // Its client is gone again, or its network is: see accept(2).
+                // The client or its network is gone again: see accept(2).
                 Err(errno) if !is_of_the_socket(errno) => {}
-                // Serves no longer what fails each time.
+                // This would fail every time.
                 Err(errno) => {
                     let Socket { descriptor, name, .. } = &self.sockets[index];
-                    log::error(&format!("cannot serve {name} any more: {errno}; start the program again"));
+                    log::error(&format!("cannot serve {name} any longer: {errno}; restart the program"));
                     let _ = epoll::delete(&self.epoll, descriptor);
                     return Accepted::None;
                 }
@@ -328,14 +328,14 @@ impl Daemon {
         self.stopping.is_some()
     }
 
-    /// Takes no connection for a while. They stay in the kernel meanwhile.
+    /// Stops accepting for a while. New connections wait in the kernel.
     pub(super) fn pause(&mut self, why: &str, now: Instant) {
         self.warn(&format!("{why}; trying again every half a second"), now);
         self.paused = Some(now + PAUSE);
         self.listen();
     }
 
-    /// Takes no connection as long as it is held.
+    /// Stops accepting while `held` is set.
     pub(super) fn hold(&mut self, held: bool) {
         if self.held != held {
             self.held = held;
@@ -343,12 +343,12 @@ impl Daemon {
         }
     }
 
-    /// Says it on the log, not for each client anew.
+    /// Logs a warning at a limited rate, not for each client.
     pub(super) fn warn(&mut self, message: &str, now: Instant) {
         self.refusals.warning(now, message);
     }
 
-    /// Waits for clients, or for none.
+    /// Has the event loop wait for clients, or for none.
     fn listen(&self) {
         let interest = if self.accepts() { EventFlags::IN } else { EventFlags::empty() };
         for (index, socket) in (SOCKETS..).zip(&self.sockets).filter(|(_, socket)| socket.kind == Kind::Listener) {
@@ -356,24 +356,24 @@ impl Daemon {
         }
     }
 
-    /// Takes no more clients, and lets those go on that there are. Told twice, it ends at once.
+    /// Stops accepting. Open connections continue for `GRACE`; a second call ends them at once.
     pub(super) fn stop(&mut self, now: Instant) {
         self.manager.stopping();
         for socket in &self.sockets {
-            // Closing is not enough: whoever passed it holds it too, and clients still come.
+            // Closing is not enough: the program that passed the socket still holds it, and clients keep coming.
             let _ = epoll::delete(&self.epoll, &socket.descriptor);
         }
-        // A number that is kept for datagrams stays taken.
+        // Datagram sockets keep their numbers taken.
         self.sockets.retain(|socket| socket.kind == Kind::Datagrams);
         self.stopping = Some(if self.stopping.is_none() { now + GRACE } else { now });
     }
 
-    /// Whether it leaves when there was no traffic for a while.
+    /// Whether the program ends after a while without traffic.
     pub(super) fn leaves(&self) -> bool {
         self.lifetime == Lifetime::WhileBusy
     }
 
-    /// Whether it is time to end. `idle` tells that nobody is served.
+    /// Whether it is time to end. `idle` means that nobody is being served.
     pub(super) fn is_over(&self, idle: bool, now: Instant) -> bool {
         match (self.stopping, self.lifetime) {
             (Some(end), _) => idle || end <= now,
@@ -383,7 +383,7 @@ impl Daemon {
     }
 }
 
-/// Whether accept(2) will never work again, rather than not for this client.
+/// Whether accept(2) can never succeed again on this socket, rather than not for this client.
 #[must_use]
 pub fn is_of_the_socket(errno: Errno) -> bool {
     matches!(errno, Errno::INVAL | Errno::BADF | Errno::NOTSOCK | Errno::OPNOTSUPP)
@@ -391,6 +391,6 @@ pub fn is_of_the_socket(errno: Errno) -> bool {
 
 fn until_then(due: Instant) -> Timespec {
     let left = due.saturating_duration_since(Instant::now());
-    // rustix rounds it up to the milliseconds of epoll_pwait(2), so that it is time when that returns.
+    // rustix rounds this up to the milliseconds of epoll_pwait(2), so the deadline has passed when that returns.
     Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() }
 }

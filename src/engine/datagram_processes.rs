@@ -1,4 +1,4 @@
-//! The keeper's processes for datagrams: one for each such socket, made again when it has ended.
+//! The keeper's processes for datagrams: one for each datagram socket, replaced when it ends.
 
 use std::mem;
 use std::time::{Duration, Instant};
@@ -15,28 +15,28 @@ use super::sockets::Kind;
 use crate::service::Behavior;
 use crate::sys::processes::Process;
 
-/// One that ended is made again after this time.
+/// How long to wait before replacing a process that ended.
 const AGAIN: Duration = Duration::from_secs(1);
 
 pub(super) struct DatagramProcesses {
-    /// Of each process.
+    /// The limits of each process.
     limits: DatagramLimits,
     counts: DatagramCounts,
-    /// Whether the service follows files, which each process reads again.
+    /// Whether the service follows files, which each process reloads.
     has_files: bool,
     all: Vec<DatagramProcess>,
 }
 
 struct DatagramProcess {
-    /// Of its socket.
+    /// The index of its socket.
     index: usize,
     name: String,
     process: Option<Process>,
-    /// How long that had run when somebody looked last.
+    /// Its processor time at the last look.
     ran: Duration,
-    /// When to make one.
+    /// When to start a process.
     due: Instant,
-    /// Whether it was ended here, for one with new files.
+    /// Whether the keeper killed it so that its successor reads the new files.
     begins_anew: bool,
 }
 
@@ -44,7 +44,7 @@ impl DatagramProcesses {
     pub fn new(daemon: &Daemon, limits: &Limits, behavior: &Behavior, now: Instant) -> Result<Self, Error> {
         let mut all = Vec::new();
         for (index, socket) in daemon.sockets(Kind::Datagrams) {
-            // Its process waits in the call that takes them.
+            // Its process waits in the call that receives datagrams.
             ioctl_fionbio(&socket.descriptor, false)?;
             let name = socket.name.clone();
             let ran = Duration::ZERO;
@@ -52,7 +52,7 @@ impl DatagramProcesses {
         }
         let many = u32::try_from(all.len().max(1)).unwrap_or(1);
         Ok(Self {
-            // Each has limits of its own: together they have the total.
+            // Each process has its own limits, which add up to the total.
             limits: DatagramLimits { total: limits.datagram_total.div_ceil(many), ..DatagramLimits::of(limits) },
             counts: daemon.datagrams,
             has_files: !behavior.readable().is_empty(),
@@ -60,7 +60,7 @@ impl DatagramProcesses {
         })
     }
 
-    /// The position of one that has to be made now; if that fails, it is due again later.
+    /// The position of a process to start now. If starting fails, it is due again later.
     pub fn take_due(&mut self, now: Instant) -> Option<usize> {
         let position = self.all.iter().position(|it| it.process.is_none() && it.due <= now)?;
         self.all[position].due = now + AGAIN;
@@ -71,7 +71,7 @@ impl DatagramProcesses {
         self.all[position].process = Some(process);
     }
 
-    /// In a new process.
+    /// Runs in a new process: serves its socket.
     pub fn serve(
         &self,
         position: usize,
@@ -87,9 +87,10 @@ impl DatagramProcesses {
         children.answer_datagrams(keeper, behavior, &mut datagrams, self.has_files, daemon, index)
     }
 
-    /// What a process for datagrams takes. It makes that itself: a process for a connection would have a copy of it.
+    /// The state of a process for datagrams. The process allocates it itself, because otherwise each process for a connection would
+    /// have a copy.
     ///
-    /// Not inlined: its stack frame is 14 KiB, and would tear those apart that the keeper touches for each connection.
+    /// Not inlined: its stack frame of 14 KiB would separate the frames that the keeper touches for each connection.
     #[inline(never)]
     fn datagrams(&self, behavior: &Behavior, seed: u64) -> Box<Datagrams> {
         Box::new(Datagrams::new(
@@ -105,7 +106,7 @@ impl DatagramProcesses {
         self.all.iter().filter_map(|it| it.process)
     }
 
-    /// Whether one has run since the last look.
+    /// Whether any has run since the last look.
     pub fn have_run(&mut self) -> bool {
         let mut any = false;
         for it in &mut self.all {
@@ -116,7 +117,7 @@ impl DatagramProcesses {
         any
     }
 
-    /// The name of the socket whose process this was, if it was one of these.
+    /// Records that a process ended. Returns the name of its socket, or `None` if it was not one of these.
     pub fn ended(&mut self, process: Process, now: Instant) -> Option<String> {
         let ended = self.all.iter_mut().find(|it| it.process == Some(process))?;
         ended.process = None;
@@ -126,7 +127,7 @@ impl DatagramProcesses {
         Some(ended.name.clone())
     }
 
-    /// Ends all, so that they begin anew.
+    /// Kills all, so that they start again.
     pub fn end(&mut self) {
         for it in &mut self.all {
             it.process.into_iter().for_each(Process::kill);
@@ -134,7 +135,7 @@ impl DatagramProcesses {
         }
     }
 
-    /// When one has to be made.
+    /// When the next process has to be started.
     pub fn due(&self) -> Option<Instant> {
         self.all.iter().filter(|it| it.process.is_none()).map(|it| it.due).min()
     }

@@ -1,4 +1,4 @@
-//! Datagrams: one reply a request, as the RFCs say, and none to sources that look forged.
+//! Datagrams: one reply per request, as the RFCs say, and none to sources that look forged.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -26,7 +26,7 @@ pub(super) const RECEIVE: &[Rule] =
 pub(super) const ANSWER: &[Rule] =
     &[Rule::new(Syscall::SENDMMSG, &[DATAGRAM_SOCKET, MSG_DONTWAIT], "answer datagrams")];
 
-/// In a process of its own, which has nothing else to do than to wait for them.
+/// The rules of a process that only waits for datagrams.
 pub(super) const RECEIVE_ALONE: &[Rule] = &[
     // MSG_WAITFORONE
     Rule::new(Syscall::RECVMMSG, &[INPUT, Pin::is(3, 0x1_0000)], "wait for datagrams and receive them"),
@@ -43,22 +43,22 @@ pub(super) const ANSWER_ALONE: &[Rule] = &[
 
 const MSG_DONTWAIT: Pin = Pin::is(3, 0x40);
 
-/// A flood of datagrams gets so many batches before connections have their turn.
+/// Maximum number of batches in a flood of datagrams before connections have their turn.
 const BATCHES: usize = 16;
-/// Below this, a source port belongs to a service, which would answer the reply in turn: BSD inetd's rule.
+/// Source ports below this belong to services, which would answer the reply in turn. BSD inetd has the same rule.
 const FIRST_CLIENT_PORT: u16 = 1024;
 
-/// As long as RFC 864 and 865 have in mind, in octets.
+/// The length that RFC 864 and RFC 865 intend as the maximum, in octets.
 const LONGEST: usize = 512;
 
-/// How much a process sends in datagrams. Rates are in octets a second, 0 for no limit.
+/// Limits on the datagrams that a process sends. Rates are in octets per second; 0 means no limit.
 #[derive(Clone)]
 pub(super) struct DatagramLimits {
-    /// What a network may draw; if it is not said, one longest reply a second.
+    /// The rate for each network. `None` means one longest reply per second.
     pub(super) rate: Option<u32>,
-    /// All networks together.
+    /// The rate for all networks together.
     pub(super) total: u32,
-    /// Without limit.
+    /// Networks without a limit.
     pub(super) exempt: Option<Vec<Subnet>>,
 }
 
@@ -68,21 +68,21 @@ impl DatagramLimits {
     }
 }
 
-/// How many datagrams were served, and how many dropped: beyond a limit, or from a source that looks forged.
+/// The number of datagrams served, and of those dropped: beyond a limit, or from a source that looks forged.
 ///
-/// A keeper's processes count in memory that they share with it: anything else would take another system call. A hijacked one can
-/// falsify these figures. The keeper tells them to the service manager and does nothing else with them.
+/// A keeper's processes count in memory that they share with it, because anything else would require another system call. A
+/// hijacked process can falsify these figures. The keeper only reports them to the service manager.
 #[derive(Clone, Copy)]
 pub(super) struct DatagramCounts(&'static [AtomicU64; 2]);
 
 impl DatagramCounts {
-    /// Without any socket for datagrams: no process gets memory that it shares with others.
+    /// For a daemon without datagram sockets: its processes share no memory.
     pub(super) fn none() -> Self {
         static NONE: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
         Self(&NONE)
     }
 
-    /// In memory that this process shares with those that it makes.
+    /// In memory that this process shares with its children.
     pub(super) fn shared() -> io::Result<Self> {
         processes::shared_counters().map(Self)
     }
@@ -97,14 +97,14 @@ impl DatagramCounts {
         [0, 1].map(|index| self.0[index].load(Ordering::Relaxed))
     }
 
-    /// Of the status line.
+    /// The part of the status line about datagrams.
     pub(super) fn part(self) -> Option<String> {
         let [served, dropped] = self.get();
         listed("datagrams", &[(served, "served"), (dropped, "dropped")])
     }
 }
 
-/// Answers datagrams, from memory that is reserved once.
+/// Answers datagrams from memory that is reserved once.
 pub(super) struct Datagrams {
     batch: Batch,
     limiter: Limiter,
@@ -127,7 +127,7 @@ impl Datagrams {
             Behavior::Repeat(pattern) => pattern.longest_datagram,
             Behavior::Echo | Behavior::Discard => LONGEST,
         };
-        // What is longer takes longer to pay for. An echo costs little of it.
+        // A longer reply takes longer to pay for. An echo costs little of it.
         let one_reply = longest.min(LONGEST) + HEADERS;
         let rate = limits.rate.unwrap_or(u32::try_from(one_reply).unwrap_or(u32::MAX));
         Self {
@@ -139,11 +139,11 @@ impl Datagrams {
         }
     }
 
-    /// Answers what has come in, and tells whether anything has.
+    /// Answers the datagrams that have arrived. Returns whether there were any.
     pub(super) fn answer(&mut self, socket: BorrowedFd<'_>, behavior: &mut Behavior, now: Instant) -> bool {
         let mut any = false;
         for _ in 0..BATCHES {
-            // No datagram left; or a message about an earlier reply that nobody wanted.
+            // No datagram is left, or an ICMP error reports that nobody wanted an earlier reply.
             let Ok(count) = self.batch.receive(socket, false) else { break };
             any = true;
             self.answer_batch(count, socket, behavior, now);
@@ -151,7 +151,7 @@ impl Datagrams {
         any
     }
 
-    /// The same in a process of its own: waits for some first.
+    /// Waits for datagrams and answers them, in their own process.
     pub(super) fn wait_and_answer(&mut self, socket: BorrowedFd<'_>, behavior: &mut Behavior) -> io::Result<()> {
         let count = self.batch.receive(socket, true)?;
         self.answer_batch(count, socket, behavior, Instant::now());
@@ -175,14 +175,14 @@ impl Datagrams {
         self.batch.send(socket);
     }
 
-    /// Who pays for a reply to this request, if it may have one. Nothing is composed for the others: that would take time,
-    /// and a fortune from those that come in turn.
+    /// Who pays for a reply to this request, or `None` if it gets none. This is decided before composing, which takes time and uses
+    /// up a fortune if they come in turn.
     fn payer(&self, index: usize, now: Instant) -> Option<Payer> {
         let source = self.batch.source(index).filter(|&source| is_a_client(source))?;
         self.limiter.payer(source, now).filter(|_| self.batch.was_unicast(index))
     }
 
-    /// Replies to a request, and returns the length of the reply in octets.
+    /// Replies to a request. Returns the length of the reply in octets.
     fn reply(&mut self, index: usize, behavior: &mut Behavior) -> usize {
         self.reply.clear();
         match behavior {
@@ -197,7 +197,7 @@ impl Datagrams {
                     answer.answer(line, self.batch.source(index), LineEnd::CrLf, &mut self.reply);
                 }
                 if self.reply.is_empty() {
-                    return 0; // where a connection would be closed, nothing comes
+                    return 0; // a connection would be closed without an answer
                 }
             }
             Behavior::Repeat(pattern) => {
@@ -210,7 +210,7 @@ impl Datagrams {
     }
 }
 
-/// Whether a source may be a client: neither a service, nor many hosts at once.
+/// Whether a source can be a client: neither a service, nor many hosts at once.
 fn is_a_client(source: SocketAddr) -> bool {
     let one_host = match source.ip().to_canonical() {
         IpAddr::V4(v4) => !(v4.is_multicast() || v4.is_broadcast() || v4.is_unspecified()),

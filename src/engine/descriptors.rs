@@ -1,6 +1,6 @@
-//! The numbers of a daemon's descriptors. Its policy tells kinds of descriptors apart by number, so each kind has its own:
-//! 0 the signals, 1 the service manager, 2 the log, 3 the event loop, then datagram sockets (what the runtime needs, in
-//! lunchd), then everything else.
+//! The numbers of a daemon's descriptors. Its policy distinguishes kinds of descriptors by number, so each kind has its own: 0 the
+//! signals, 1 the service manager, 2 the log, 3 the event loop, then datagram sockets (in lunchd, what the runtime needs), then
+//! everything else.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -14,27 +14,27 @@ use super::DaemonError as Error;
 use super::sockets::{Kind, Socket};
 use crate::numbers::{EVENTS, FIRST_DATAGRAMS, FIRST_FREE, LAST_DATAGRAMS};
 
-/// How many sockets for datagrams one process serves.
+/// Maximum number of datagram sockets that one process serves.
 pub(super) const MAX_DATAGRAM_SOCKETS: usize = (LAST_DATAGRAMS - FIRST_DATAGRAMS + 1) as usize;
-/// Descriptors besides sockets, connections and files: those with fixed numbers, one to accept with, and some to spare.
+/// Descriptors besides sockets, connections and files: those with fixed numbers, one to accept with, and some spare.
 const OTHER_DESCRIPTORS: u64 = FIRST_FREE as u64 + 8;
 
-/// Sockets under their numbers, and an event loop for them.
+/// Sockets with the numbers of their kinds, and an event loop for them.
 pub struct Arranged {
     /// The event loop.
     pub(super) events: OwnedFd,
     pub(super) sockets: Vec<Socket>,
-    /// The numbers for datagram sockets that no socket has. As long as the process lives, nothing else gets them.
+    /// Placeholders for unused datagram numbers. Nothing else gets these numbers while the process lives.
     pub(super) kept: Vec<OwnedFd>,
 }
 
 impl Arranged {
-    /// Gives each socket a number of its kind, and what is good for nothing to the numbers that are left. To be called before
-    /// anything else is opened.
+    /// Gives each socket a number of its kind, and occupies the remaining numbers with placeholders. Call this before anything else
+    /// is opened.
     ///
     /// # Errors
     ///
-    /// [`Error::TooManyDatagramSockets`], or what the system says.
+    /// [`Error::TooManyDatagramSockets`], or the system's error.
     pub fn new(mut sockets: Vec<Socket>) -> Result<Self, Error> {
         let datagrams = sockets.iter().filter(|socket| socket.kind == Kind::Datagrams).count();
         if datagrams > MAX_DATAGRAM_SOCKETS {
@@ -62,17 +62,17 @@ impl Arranged {
     }
 }
 
-/// The same under a number that means nothing.
+/// Duplicates a descriptor to a number that has no meaning.
 fn above(descriptor: &OwnedFd) -> io::Result<OwnedFd> {
     Ok(fcntl_dupfd_cloexec(descriptor, FIRST_FREE)?)
 }
 
-/// Takes every number that has a meaning and is free, in order, for what is good for nothing. As long as these are open, nothing
-/// that is opened later gets such a number.
+/// Occupies every free number that has a meaning, in order, with a placeholder. While these are open, nothing that is opened later
+/// gets such a number.
 ///
 /// # Errors
 ///
-/// What the system says.
+/// The system's error.
 pub fn keep_numbers() -> io::Result<Vec<OwnedFd>> {
     let nothing = above(&open("/", OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?)?;
     let mut kept = Vec::new();
@@ -85,7 +85,7 @@ pub fn keep_numbers() -> io::Result<Vec<OwnedFd>> {
     }
 }
 
-/// Makes room for so many connections, and for sockets and files besides.
+/// Raises the soft limit on open files to fit the connections, and the sockets and files besides.
 ///
 /// # Errors
 ///

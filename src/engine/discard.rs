@@ -25,13 +25,13 @@ pub(super) const ONE: &[Rule] =
 /// A filter.
 pub(super) const FILTER: &[Rule] = &[Rule::new(Syscall::READ, &[INPUT], "discard input")];
 
-/// How much is dropped at a time, in octets. Memory is only promised: a TCP socket drops without copying.
+/// How much is dropped at a time, in octets. On TCP the memory stays untouched, because the kernel drops without copying.
 pub(super) const DROPPED: usize = 4 * WORTH_WAKING;
-/// How much has to be there before it is worth waking up to drop it, in octets: half the window. Each time costs the client
-/// as well, who sends faster for it (`make bench`, "discard").
+/// How much must arrive before the program wakes up to drop it, in octets: half the window. Fewer wake-ups also let the client send
+/// faster (`make bench`, "discard").
 const WORTH_WAKING: usize = Buffers::STREAM.receive as usize / 2;
 
-/// Has the kernel wake the program up less often. Connections have that from their listener.
+/// Makes the kernel wake the program less often. Connections inherit this from their listener.
 pub(super) fn prepare(socket: BorrowedFd<'_>) {
     sys::set_rcvlowat(socket, WORTH_WAKING);
 }
@@ -53,7 +53,7 @@ impl One {
                 if io == Io::Filter {
                     read(stdin(), spare_capacity(&mut self.buffer))
                 } else {
-                    // The kernel drops the octets of a TCP socket where they are.
+                    // On TCP, the kernel drops the octets without copying.
                     recv(stdin(), spare_capacity(&mut self.buffer), RecvFlags::TRUNC).map(|(_, count)| count)
                 }
             });

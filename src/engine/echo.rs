@@ -32,7 +32,7 @@ pub(super) const SHARED: &[Rule] = &[
     Rule::new(Syscall::SENDTO, &[STREAM, Pin::is(3, 0x4000), NO_ADDRESS], "echo input"),
 ];
 
-/// How much of what a client sends is looked at to begin with, in octets.
+/// How much of a client's input the first peek covers, in octets.
 const LOOK: usize = 16 * 1024;
 
 /// One connection, or a filter.
@@ -62,31 +62,31 @@ impl One {
 
 /// One of many connections.
 pub(super) struct Echoing {
-    /// How many octets are looked at next, once any were.
+    /// The size of the next peek in octets, once there was one.
     pub(super) look: Option<usize>,
-    /// How many were sent back.
+    /// Octets sent back so far.
     pub(super) octets: u64,
 }
 
 impl Echoing {
-    /// Looks at what has come, sends as much of it as the client takes, and only then removes that much. What is not sent
-    /// yet stays in the kernel, so that a client that does not read costs no memory here and is slowed down by TCP.
+    /// Peeks at the input, sends as much of it as the client takes, and only then removes that much. The rest stays in the kernel:
+    /// a client that does not read costs no memory here, and TCP slows it down.
     ///
-    /// What was looked at in vain is copied again the next time: no more than twice of what the client took last is looked
-    /// at. That is half as much again as octets a second (`make bench`, "echo, one for all").
+    /// Octets that were peeked at but not sent are copied again the next time. So a peek covers at most twice what the client took
+    /// last, which raises the throughput by half (`make bench`, "echo, one for all").
     pub(super) fn advance(&mut self, socket: &OwnedFd, buffer: &mut [u8]) -> Result<Next, Errno> {
         let look = self.look.unwrap_or(LOOK);
         let Some((_, seen)) = taken(recv(socket, &mut buffer[..look], RecvFlags::PEEK))? else {
             if self.look.is_some() {
-                // epoll(7) said that there is something: an out-of-band octet on a Unix-domain socket (unix(7)), which looking passes
-                // over for ever. Reading no octets takes it out of the way, and nothing else.
+                // epoll(7) reported input, but it is an out-of-band octet on a Unix-domain socket (unix(7)), which a peek always
+                // skips. Reading no octets removes it, and nothing else.
                 let _ = recv(socket, &mut buffer[..0], RecvFlags::TRUNC);
             }
             self.look = Some(look);
             return Ok(Next::Waiting(EventFlags::IN));
         };
         if seen == 0 {
-            // Not only looked at: urgent octets before the end that nobody took would turn the close into a reset.
+            // A real read: unread urgent octets before the end would turn the close into a reset.
             let _ = recv(socket, &mut *buffer, RecvFlags::TRUNC);
             return Ok(Next::Over);
         }
@@ -95,7 +95,7 @@ impl Echoing {
         };
         self.octets += sent as u64;
         self.look = Some((2 * sent).clamp(LOOK, CHUNK));
-        // Exactly that much: what stayed would be sent twice.
+        // Exactly what was sent: any left over would be sent twice.
         let mut rest = sent;
         while rest > 0 {
             match retry_on_intr(|| recv(socket, &mut buffer[..rest], RecvFlags::TRUNC))? {

@@ -1,8 +1,8 @@
-//! A process for each connection, at the price of a fork: one process accepts, makes them and waits for them. Its code never
-//! reads from a client.
+//! One process per connection, at the cost of a fork. The keeper accepts connections, makes their processes and reaps them. Its
+//! code never reads from a client.
 //!
-//! Filters are inherited and add up: the keeper's policy holds every call of its processes (`children.rs`). What these may read is
-//! pinned to descriptor 0, which in the keeper tells of signals (docs/threat-model.md).
+//! Seccomp filters are inherited and add up, so the keeper's policy includes every call of its processes (`children.rs`). Their
+//! reads are pinned to descriptor 0, which in the keeper carries signals (docs/threat-model.md).
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
@@ -32,25 +32,25 @@ use crate::numbers::STREAM;
 use crate::sys::processes::{self, End, Process};
 use crate::{log, random, sys};
 
-/// How often it looks whether processes run, while so many slots are taken that one may have to be ended; and for ends that it was
-/// not told of.
+/// How often the keeper checks which processes run while so many slots are taken that one may have to be freed, and looks for ended
+/// processes whose signal was lost.
 const LOOK: Duration = Duration::from_millis(500);
-/// So many of the youngest processes are asked at once whether they have ended.
+/// The number of youngest processes checked at once for their end.
 const YOUNG: usize = 64;
-/// So many processes may be ended by a fault in this time before the keeper ends too, and its service manager starts it with a
-/// new memory layout: processes of one image are all alike, so whoever can crash one learns from each.
+/// Maximum number of crashes within `MINUTE`. After one more the keeper exits, and its service manager starts it with a new memory
+/// layout: its processes share one layout, so an attacker who can crash one learns from each.
 const MAX_CRASHES: usize = 10;
 const MINUTE: Duration = Duration::from_secs(60);
 const EVENTS_AT_ONCE: usize = 64;
 
-/// What it takes to make processes and to end them, besides the calls of [`Daemon`].
+/// The calls that make and end processes, besides those of [`Daemon`].
 pub(super) const RULES: &[Rule] = &[
     // SOCK_CLOEXEC
     Rule::new(Syscall::ACCEPT4, &[STREAM, Pin::is(3, 0x8_0000)], "accept a connection"),
     Rule::new(Syscall::BRK, &[], "allocate memory for a reply or a process's record"),
     Rule::new(
         Syscall::CLONE,
-        // No namespace and no shared memory; a signal when it ends.
+        // No namespaces and no shared memory; a signal when the child ends.
         &[Pin::is(0, processes::ENDED.unsigned_abs()), Pin::is(1, 0)],
         "fork a process for a connection",
     ),
@@ -59,9 +59,9 @@ pub(super) const RULES: &[Rule] = &[
         &[Pin::is(2, processes::WAIT_FLAGS.unsigned_abs()), Pin::is(3, 0)],
         "reap an exited process",
     ),
-    // SIGKILL. Where Landlock has scopes, they leave nobody but these processes.
+    // SIGKILL. Where Landlock supports scopes, only these processes can receive it.
     Rule::new(Syscall::KILL, &[Pin::is(1, 9)], "end an evicted process"),
-    // Of processes: negative numbers.
+    // The clocks of processes have negative numbers.
     Rule::new(
         Syscall::CLOCK_GETTIME,
         &[Pin::within(0, 1 << 31, u32::MAX)],
@@ -69,10 +69,10 @@ pub(super) const RULES: &[Rule] = &[
     ),
 ];
 
-/// Sockets with everything that it takes to make a process for each client, ready to go on without the outside world.
+/// The sockets, and everything that making a process for each client requires, ready for the lock-down.
 pub struct Keeper {
     daemon: Daemon,
-    /// Itself.
+    /// The keeper itself.
     process: Process,
     /// How long a client may be idle.
     idle: Duration,
@@ -81,23 +81,23 @@ pub struct Keeper {
     datagram_processes: DatagramProcesses,
     random: SmallRng,
     slots: Slots<Process>,
-    /// A client that came when all slots were taken. While it waits, nobody is accepted.
+    /// A client that arrived when all slots were taken. While it waits, nobody else is accepted.
     waiting: Option<(OwnedFd, Client)>,
-    /// When to look at the processes next, if there is a reason to.
+    /// When to check the processes next, if there is a reason to.
     look: Instant,
-    /// Whether a process has ended since all were asked, so that another one may have, too.
+    /// Whether a process has ended since all were last checked, so that others may have, too.
     unsettled: bool,
-    /// When processes were ended by a fault.
+    /// When processes crashed.
     crashes: VecDeque<Instant>,
 }
 
 impl Keeper {
-    /// Prepares the sockets and an event loop over them. `idle` is how long a client may be idle, `stay` how long the program
-    /// stays without traffic where inetd would start it again, and `max_rate` how many octets a second a client is sent.
+    /// Prepares the sockets and their event loop. `idle` is how long a client may be idle. `stay` is how long the program runs
+    /// without traffic where inetd would start it again. `max_rate` limits each connection, in octets per second; 0 means no limit.
     ///
     /// # Errors
     ///
-    /// What is unavailable.
+    /// [`Error`], if something that the keeper requires is unavailable.
     pub fn new(
         one: One,
         arranged: Arranged,
@@ -109,7 +109,7 @@ impl Keeper {
     ) -> Result<Self, Error> {
         let now = Instant::now();
         let daemon = Daemon::new(arranged, lifetime, stay, &one.behavior, max_rate, limits, now)?;
-        // Connections have these from their listener.
+        // Connections inherit these from their listener.
         for (_, socket) in daemon.sockets(Kind::Listener) {
             limit_time(&socket.descriptor, idle)?;
         }
@@ -133,7 +133,7 @@ impl Keeper {
     ///
     /// # Errors
     ///
-    /// [`Error::Wait`], [`Error::Crashes`]. What happens to one process is no error here.
+    /// [`Error::Wait`] or [`Error::Crashes`]. The failure of one process is no error.
     pub fn serve(&mut self, children: &Children) -> Result<(), Error> {
         self.daemon.ready(&self.one.behavior);
         let mut events = Vec::with_capacity(EVENTS_AT_ONCE);
@@ -171,7 +171,7 @@ impl Keeper {
         self.daemon.end();
     }
 
-    /// Signals first: a process that has ended leaves its slot to a client that comes here.
+    /// Signals first: an ended process frees its slot for a client among these events.
     fn handle(&mut self, events: &[Event], children: &Children) {
         let now = Instant::now();
         let all = || events.iter().map(|event| { event.data }.u64());
@@ -236,21 +236,21 @@ impl Keeper {
         }
     }
 
-    /// Accepts nobody else until this client has its process: the others wait in the kernel.
+    /// Accepts nobody else until this client has its process. The others wait in the kernel.
     fn wait_for_a_slot(&mut self, connection: OwnedFd, client: Client) {
         self.waiting = Some((connection, client));
         self.daemon.hold(true);
     }
 
-    /// Makes the process for a connection, and lets go of the connection itself.
+    /// Makes the process for a connection, and closes the keeper's own copy of the connection.
     fn make_process(&mut self, connection: OwnedFd, client: Client, children: &Children, now: Instant) {
-        // What comes last has small buffers, where there are large ones.
+        // Streams beyond `MAX_LARGE` get small buffers.
         let is_large = Buffers::of(&self.one.behavior) == Buffers::STREAM;
         if is_large && self.slots.count() >= MAX_LARGE && Buffers::SMALL.set(connection.as_fd()).is_err() {
-            // There is no limit on its memory.
+            // With its large buffers it could use more memory than is planned for.
             return self.daemon.refused(Outcome::Failed, client.from, now);
         }
-        // Before: the processes would all have the same random state, and compose the same reply.
+        // Before the fork: the processes would all have the same random state, and compose the same reply.
         self.one.meet(&client);
         let seed = self.random.random();
         match processes::fork() {
@@ -267,7 +267,7 @@ impl Keeper {
         }
     }
 
-    /// Makes the processes for datagrams that are missing.
+    /// Makes the missing processes for datagrams.
     fn make_datagram_processes(&mut self, children: &Children, now: Instant) {
         if self.daemon.is_stopping() {
             return;
@@ -286,8 +286,8 @@ impl Keeper {
         }
     }
 
-    /// Looks which processes run, while somebody may have to make room; and for the ends that nobody told of, since only so many
-    /// signals wait in line.
+    /// Checks which processes run while a slot may have to be freed. Also reaps processes whose signal was lost, because the kernel
+    /// queues a limited number of signals.
     fn look_at_processes(&mut self, now: Instant) {
         if self.look > now {
             return;
@@ -307,8 +307,9 @@ impl Keeper {
         }
     }
 
-    /// Asks the youngest processes whether they have ended, one by one: most do soon. (wait(2) for any looks at all of them, and
-    /// there may be a thousand that wait for their clients.) The others are found when [`LOOK`] is over, or a slot is needed.
+    /// Reaps the youngest processes that have ended: most end soon. They are checked one by one, because wait(2) for any process
+    /// looks at all of them, perhaps a thousand that wait for their clients. The others are reaped after [`LOOK`], or when a slot
+    /// is needed.
     fn take_young_ends(&mut self, now: Instant) {
         let mut young = [None; YOUNG];
         young.iter_mut().zip(self.slots.processes()).for_each(|(young, process)| *young = Some(process));
@@ -373,7 +374,7 @@ impl Keeper {
         }
     }
 
-    /// Learns which processes have ended, reads its files again, or stops ([`sys::daemon_signals`]).
+    /// Handles signals: reaps processes, reloads files, or stops ([`sys::daemon_signals`]).
     fn take_signals(&mut self, now: Instant) {
         while let Ok(number) = sys::take_signal(stdin()) {
             if number == processes::ENDED {
@@ -382,7 +383,7 @@ impl Keeper {
             } else if number == Signal::HUP.as_raw() {
                 self.one.behavior.reload();
                 self.daemon.has_read();
-                // Theirs are copies.
+                // These processes have copies of the files.
                 self.datagram_processes.end();
             } else {
                 self.datagram_processes.end();
@@ -391,7 +392,7 @@ impl Keeper {
         }
     }
 
-    /// When there is something to do even if no client does anything.
+    /// When the keeper has something to do even without an event.
     fn next_due(&self) -> Option<Instant> {
         let watched = self.daemon.leaves() && self.datagram_processes.processes().next().is_some();
         let look =

@@ -1,8 +1,8 @@
-//! How many octets datagrams draw: what all victims of a forger get is what was sent, and a small budget for each of their
-//! networks.
+//! Limits the octets that datagrams draw. All victims of a forger together get what the forger sent, plus a small budget for each
+//! of their networks.
 //!
-//! A request without a payload takes 28 octets on the wire, and the quote in reply up to 539. Never to send more than was
-//! received would answer an honest client one time in 19; so each network may have that much more in a second.
+//! A request without a payload takes 28 octets on the wire, and the quote in reply up to 539. A limit of exactly what was received
+//! would answer an honest client one time in 19. So each network may draw its budget in addition every second.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -10,37 +10,38 @@ use std::time::Instant;
 use super::network::{Network, Subnet};
 use super::rates::{Bucket, Buckets, Rate};
 
-/// The headers of IPv4 and UDP, in octets. (IPv6 has 20 more in the reply, and had them in the request.)
+/// The headers of IPv4 and UDP, in octets. IPv6 adds 20 to both request and reply.
 pub(super) const HEADERS: usize = 28;
 
-/// Limits what replies have more than their requests, for each source's network (/24 or /56) and altogether.
+/// Limits how much replies exceed their requests, for each source's network (/24 or /56) and in total.
 ///
-/// A reply costs its octets and its headers, less the payload of its request. Not less its headers: two services that a
-/// forger sets upon each other pay 28 octets for each turn, however long they talk, and so does an echo of any length.
+/// A reply costs its octets and its headers, minus the payload of its request. The request's headers are not subtracted: two
+/// services that a forger turns against each other pay 28 octets for each turn, however long they talk, and so does an echo of any
+/// length.
 pub(super) struct Limiter {
     networks: Buckets,
     all: Rate,
     total: Bucket,
-    /// What their sources draw is not counted.
+    /// Networks whose datagrams are not counted.
     exempt: Option<Vec<Subnet>>,
 }
 
 /// Who pays for a reply to a request that may be answered now.
 #[derive(Clone, Copy)]
 pub(super) enum Payer {
-    /// Its network, and the total.
+    /// The network, and the total.
     Network { bucket: usize, now: u64 },
-    /// Its network is exempt.
+    /// Nobody: the network is exempt.
     Nobody,
 }
 
 impl Limiter {
-    /// Rates are in octets a second, 0 for no limit.
+    /// Rates are in octets per second; 0 means no limit.
     pub(super) fn new(each: u32, total: u32, exempt: Option<Vec<Subnet>>, now: Instant) -> Self {
         Self { networks: Buckets::new(Rate(each), now), all: Rate(total), total: Bucket::default(), exempt }
     }
 
-    /// Who pays for a reply to this source; `None` if it gets none now.
+    /// Who pays for a reply to this source, or `None` if it gets none now.
     pub(super) fn payer(&self, source: SocketAddr, now: Instant) -> Option<Payer> {
         if let Some(exempt) = &self.exempt {
             if exempt.iter().any(|subnet| subnet.includes(source.ip())) {
@@ -52,7 +53,7 @@ impl Limiter {
         pays.then_some(Payer::Network { bucket, now })
     }
 
-    /// Takes the price of a reply from the network and from the total: both lengths are of payloads, in octets.
+    /// Charges a reply to the network and to the total. Both lengths are those of payloads, in octets.
     pub(super) fn pay(&mut self, payer: Payer, request: usize, reply: usize) {
         let Payer::Network { bucket, now } = payer else { return };
         let price = u32::try_from((reply + HEADERS).saturating_sub(request)).unwrap_or(u32::MAX);
@@ -61,7 +62,7 @@ impl Limiter {
     }
 
     fn bucket(&self, source: SocketAddr) -> usize {
-        // The network that a forger could have any source of.
+        // The network in which a forger could use any source.
         self.networks.number(Network::of(source, 24, 56))
     }
 }
@@ -79,7 +80,7 @@ mod tests {
         SocketAddr::from(([192, 0, network, 1], 40_000))
     }
 
-    /// The octets on the wire that a network draws with so many requests at once, each answered with a reply.
+    /// The octets on the wire that a network draws with `count` requests at once, each answered with a reply.
     fn draw(limiter: &mut Limiter, from: SocketAddr, now: Instant, [count, request, reply]: [usize; 3]) -> usize {
         let mut drawn = 0;
         for _ in 0..count {
@@ -95,7 +96,7 @@ mod tests {
     fn a_bucket_holds_a_second_s_octets_and_may_be_overdrawn_by_one_reply() {
         let start = Instant::now();
         let mut limiter = Limiter::new(540, 0, None, start);
-        // 539 of 540 octets, the last of which lets another reply go.
+        // One octet of 540 is left, which permits another reply.
         assert_eq!(draw(&mut limiter, source(2), start, [1000, 0, QUOTE]), 2 * 539);
         // Full again after two seconds, and no fuller after an hour.
         assert_eq!(draw(&mut limiter, source(2), start + Duration::from_millis(990), [1000, 0, QUOTE]), 0);
@@ -107,7 +108,7 @@ mod tests {
     fn whoever_asks_once_a_second_is_always_answered() {
         let start = Instant::now();
         let mut limiter = Limiter::new(540, TOTAL, None, start);
-        // Give or take: no client's clock is the server's.
+        // Clients' clocks differ from the server's.
         let late = [0, 3, 0, 1, 4, 0];
         for (second, late) in (0..3600).zip(late.into_iter().cycle()) {
             let now = start + Duration::from_secs(second) + Duration::from_millis(late);

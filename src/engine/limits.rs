@@ -1,4 +1,4 @@
-//! The options of a daemon: how much it serves, and what it logs.
+//! The options of a daemon: its limits and its log.
 
 use super::network::Subnet;
 
@@ -49,7 +49,7 @@ pub struct Limits {
     #[arg(long, value_name = "NETWORK")]
     pub datagram_exempt: Option<Vec<Subnet>>,
 
-    // No comment for rustdoc: its lines would be more for the parser to build in each process.
+    // Not a doc comment: clap would build its extra lines in each process.
     #[arg(long, help = "Log each connection when it ends, at most 20 per second; addresses are personal data")]
     pub(crate) log_connections: bool,
 }

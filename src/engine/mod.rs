@@ -1,5 +1,5 @@
-//! What is done with a connection or a datagram after the lock-down: for each [`Behavior`] one file, with the system calls
-//! that it makes. [`One`] runs it for one connection, [`Keeper`] and [`Shared`] for all of them.
+//! The service of connections and datagrams after the lock-down. Each [`Behavior`] has one file, with the system calls that it
+//! makes. [`One`] runs it for one connection, [`Keeper`] and [`Shared`] for all of them.
 
 mod answer;
 mod blocking;
@@ -43,7 +43,7 @@ use crate::policy::{self, Extra, Io, Rules};
 use crate::service::Behavior;
 use blocking::WAIT;
 
-/// Which engine a behavior has.
+/// The engine of a behavior.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
     /// [`Behavior::Reply`]
@@ -74,7 +74,7 @@ impl Engine {
     /// The system calls that it makes.
     #[must_use]
     pub const fn rules(self) -> Rules {
-        // What all have in common: they answer datagrams, and a keeper makes their processes.
+        // Common to all: they answer datagrams, and a keeper makes their processes.
         const COMMON: Rules = Rules {
             datagrams: &[datagrams::RECEIVE, datagrams::ANSWER],
             datagrams_alone: &[datagrams::RECEIVE_ALONE, datagrams::ANSWER_ALONE],
@@ -124,15 +124,15 @@ impl Engine {
     }
 }
 
-/// The policies of a service, compiled with the program: whichever engine it takes.
+/// The policies of a service for every engine, compiled with the program.
 #[derive(Debug)]
 pub struct Policies([EnginePolicies; Engine::ALL.len()]);
 
-/// Of one engine.
+/// The policies of one engine.
 #[derive(Clone, Copy, Debug)]
 struct EnginePolicies {
     policies: policy::Policies,
-    /// Of the processes that a keeper makes, within its own.
+    /// Those of the keeper's processes, within the keeper's own.
     connection: Narrower,
     datagrams: Narrower,
     datagrams_and_files: Narrower,
@@ -153,9 +153,9 @@ impl EnginePolicies {
 }
 
 impl Policies {
-    /// Compiles the rules of each engine, and those of one service besides.
+    /// Compiles the rules of each engine together with those of one service.
     #[must_use]
-    #[allow(clippy::large_stack_arrays)] // the compiler calls it, no process does
+    #[allow(clippy::large_stack_arrays)] // only the compiler calls it
     pub const fn new(extra: Extra) -> Self {
         let mut index = 0;
         let mut policies = [const { EnginePolicies::new(&Rules::NONE) }; Engine::ALL.len()];
@@ -166,13 +166,13 @@ impl Policies {
         Self(policies)
     }
 
-    /// The one for a behavior.
+    /// The policy for a behavior.
     #[must_use]
     pub fn of(&self, behavior: &Behavior, io: Io) -> &Policy {
         self.0[Engine::of(behavior) as usize].policies.of(io)
     }
 
-    /// What a keeper's process adds to it.
+    /// What a keeper's process adds to the keeper's policy.
     fn of_child(&self, behavior: &Behavior, io: Io) -> &Narrower {
         let policies = &self.0[Engine::of(behavior) as usize];
         match io {

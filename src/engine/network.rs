@@ -1,25 +1,25 @@
-//! Where clients come from, as far as limits tell them apart.
+//! The networks of clients, as limits distinguish them.
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-/// The network of a client. All of its hosts count as one source.
+/// The network of a client. All its hosts count as one source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Network {
-    /// An IPv4 address is the IPv6 address that it is mapped to.
+    /// An IPv4 address has the form of its IPv4-mapped IPv6 address.
     address: u128,
-    /// The link that a link-local address belongs to, else 0.
+    /// The link of a link-local address, otherwise 0.
     scope: u32,
 }
 
 impl Network {
-    /// Where clients of Unix-domain sockets come from.
+    /// The network of all clients of Unix-domain sockets.
     pub(super) const LOCAL: Self = Self { address: 0, scope: u32::MAX };
 
-    /// The network of a client, by how many bits of an IPv4 or IPv6 address name one.
+    /// The network of a client, with a prefix of `v4_bits` or `v6_bits`.
     ///
-    /// A link-local address counts whole, and with its link: all links share one /64, and on another link the same address
-    /// is another host's.
+    /// A link-local address counts in full and together with its link. All links share one /64, and the same address on another
+    /// link is another host.
     pub(super) fn of(client: SocketAddr, v4_bits: u32, v6_bits: u32) -> Self {
         let mut scope = 0;
         let bits = match (client.ip().to_canonical(), client) {
@@ -33,12 +33,12 @@ impl Network {
         Self { address: mapped(client.ip()) & mask(bits), scope }
     }
 
-    /// An IPv4 address, or the /64 that an IPv6 host has all to itself.
+    /// The source that limits apply to: an IPv4 address, or the /64 that an IPv6 host has to itself.
     pub(super) fn of_source(client: SocketAddr) -> Self {
         Self::of(client, 32, 64)
     }
 
-    /// The /48 around a source: what one site may have of IPv6. An IPv4 address, and a link's, stays what it is.
+    /// The /48 around an IPv6 source, which one site may have. IPv4 and link-local addresses stay as they are.
     pub(super) fn site(self) -> Self {
         const IPV4: u128 = 0xffff << 32;
         if self.scope != 0 || self.address & mask(96) == IPV4 {
@@ -48,28 +48,28 @@ impl Network {
     }
 }
 
-/// A network that is named on the command line: an address, or one with a prefix length (CIDR).
+/// A network named on the command line: an address, optionally with a prefix length (CIDR).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subnet {
     /// As in [`Network`].
     address: u128,
-    /// How many bits of it count.
+    /// The length of the prefix, in bits of `address`.
     bits: u32,
 }
 
-/// Why a word names no network.
+/// Why a word is not a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoSubnet {
-    /// It is something else.
+    /// It is neither an address nor a network.
     #[error("write an address or a network, such as 192.0.2.1, 192.0.2.0/24 or 2001:db8::/32")]
     Syntax,
-    /// There are bits after the prefix.
-    #[error("it is the address of a host and not that of a network; have 0 in all bits after the prefix")]
+    /// Bits after the prefix are set.
+    #[error("this is the address of a host, not of a network; set all bits after the prefix to 0")]
     Host,
 }
 
 impl Subnet {
-    /// Whether an address is one of its own.
+    /// Whether an address belongs to the network.
     #[must_use]
     pub fn includes(&self, ip: IpAddr) -> bool {
         mapped(ip) & mask(self.bits) == self.address
@@ -89,7 +89,7 @@ impl FromStr for Subnet {
     }
 }
 
-/// An address in 128 bits: an IPv4 address is the IPv6 address that it is mapped to.
+/// An address in 128 bits. An IPv4 address becomes its IPv4-mapped IPv6 address.
 fn mapped(ip: IpAddr) -> u128 {
     match ip {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
@@ -97,7 +97,7 @@ fn mapped(ip: IpAddr) -> u128 {
     }
 }
 
-/// So many of its first bits.
+/// A mask of the first `bits` bits.
 fn mask(bits: u32) -> u128 {
     u128::MAX.checked_shl(128 - bits).unwrap_or(0)
 }

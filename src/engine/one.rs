@@ -13,7 +13,7 @@ use super::{answer, buffers, discard, echo, repeat, reply};
 use crate::policy::Io;
 use crate::service::{Behavior, LineEnd};
 
-/// A behavior with everything that it takes, ready to go on without the outside world.
+/// A behavior with the memory that it requires, ready for the lock-down.
 pub struct One {
     pub(super) behavior: Behavior,
     io: Io,
@@ -21,7 +21,7 @@ pub struct One {
     memory: Memory,
 }
 
-/// What a behavior takes for one connection.
+/// The memory of a behavior for one connection.
 enum Memory {
     Reply(reply::One),
     Answer(Box<answer::One>),
@@ -31,7 +31,7 @@ enum Memory {
 }
 
 impl One {
-    /// Reserves the memory. A request has to be complete within `idle`.
+    /// Reserves the memory. A request must be complete within `idle`.
     ///
     /// # Errors
     ///
@@ -48,13 +48,13 @@ impl One {
         Ok(Self { behavior, io, line_end, memory })
     }
 
-    /// Takes the connection on descriptor 0, or the input of a filter: sets limits on a connection, so that no call on it waits
-    /// longer than `idle` for the client, and the kernel buffers no more than [`buffers`] says and sends no faster than `max_rate`;
-    /// and composes what can be composed.
+    /// Takes the connection on descriptor 0, or the input of a filter, and composes what can be composed in advance. Sets the
+    /// limits of a connection: no call on it waits longer than `idle` for the client, and the kernel buffers no more than
+    /// [`buffers`] says and sends no faster than `max_rate`, in octets per second; 0 means no limit.
     ///
     /// # Errors
     ///
-    /// [`Error::Prepare`] if the socket does not take the limits.
+    /// [`Error::Prepare`] if the limits cannot be set.
     pub fn take_standard_input(&mut self, idle: Duration, max_rate: u32) -> Result<(), Error> {
         let mut client = Client { from: None, is_local: false };
         if self.io == Io::Connection {
@@ -74,7 +74,7 @@ impl One {
         Ok(())
     }
 
-    /// Composes a reply for this client; of an answer, its time begins.
+    /// Composes the reply for this client, or starts the deadline for its request.
     pub(super) fn meet(&mut self, client: &Client) {
         match (&mut self.memory, &mut self.behavior) {
             (Memory::Reply(memory), Behavior::Reply(reply)) => {
@@ -85,19 +85,19 @@ impl One {
         }
     }
 
-    /// How much memory the composed reply takes, in octets.
+    /// The memory of the composed reply, in bytes.
     pub(super) fn kept(&self) -> usize {
         if let Memory::Reply(memory) = &self.memory { memory.length() } else { 0 }
     }
 
-    /// In a new process, which has a copy of all random state. A reply is composed already.
+    /// Reseeds the random state, of which every new process has the same copy. A reply is composed already.
     pub(super) fn reseed(&mut self, seed: u64) {
         if !matches!(self.behavior, Behavior::Reply(_)) {
             self.behavior.reseed(seed);
         }
     }
 
-    /// Serves, with the system calls of its policy and no others. But for an answer, not even memory is allocated or freed.
+    /// Serves with the system calls of its policy and no others. Only an answer allocates or frees memory.
     ///
     /// # Errors
     ///

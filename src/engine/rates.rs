@@ -1,4 +1,4 @@
-//! How much each network may have in a second: token buckets in the form of the generic cell rate algorithm.
+//! Rates for each network: token buckets in the form of the generic cell rate algorithm.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
@@ -7,33 +7,34 @@ use std::time::Instant;
 use super::limits::Limits;
 use super::network::Network;
 
-/// How many buckets there are. Networks that fall on the same one share it: memory is fixed, and nobody gets more.
+/// The number of buckets. Networks with the same hash share a bucket, so memory is fixed and nobody gets more.
 const BUCKETS: usize = 8192;
 /// A full bucket holds what flows into it in this time.
 const BURST: u64 = SECOND;
-/// In nanoseconds, as all times here.
+/// In nanoseconds, like all times here.
 const SECOND: u64 = 1_000_000_000;
 
-/// Units a second, octets or connections; 0 is no limit.
+/// Units per second, octets or connections; 0 means no limit.
 #[derive(Clone, Copy)]
 pub(super) struct Rate(pub(super) u32);
 
 impl Rate {
-    /// How many new connections a second one source may make, unless `--max-rate-per-source` says otherwise. Each costs a keeper a
-    /// process. With `--shared`, closing one at once costs three fifths of what serving it does: there is little to win.
+    /// Maximum number of new connections per second from one source, unless `--max-rate-per-source` overrides it. Each costs a
+    /// keeper a process. With `--shared` there is no default limit: closing one at once costs three fifths of what serving
+    /// it does, so there is little to win.
     const CONNECTIONS: u32 = 200;
 
-    /// Of one source's new connections.
+    /// The rate of new connections from one source.
     pub(super) fn of_connections(limits: &Limits) -> Self {
         Self(limits.max_rate_per_source.unwrap_or(if limits.shared { 0 } else { Self::CONNECTIONS }))
     }
 }
 
-/// When all that was taken is paid for, since the start of the program. The bucket is full if that moment is past, and empty if
-/// it is [`BURST`] ahead.
+/// When everything taken is paid for, since the start of the program. The bucket is full if that time has passed, and empty if it
+/// is [`BURST`] ahead.
 ///
-/// Anything may go while there is something in it, since the length of a reply is known only once it is composed. It may overdraw
-/// the bucket; then nothing goes before that is paid for.
+/// Any reply may go while the bucket is not empty, because its length is known only once it is composed. A reply may overdraw the
+/// bucket; no other goes until that is paid for.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Bucket(u64);
 
@@ -56,8 +57,8 @@ pub(super) struct Buckets {
     start: Instant,
     hasher: RandomState,
     rate: Rate,
-    /// What [`Bucket`] has. Zeros as the kernel gives them: the pages that no network falls on are touched by nobody, and no process
-    /// that is made has a copy of them.
+    /// The value of each [`Bucket`]. The kernel supplies zeros: a page that no network uses is never touched, and a fork does not
+    /// copy it.
     all: Vec<u64>,
 }
 
@@ -67,7 +68,7 @@ impl Buckets {
         Self { start: now, hasher: RandomState::new(), rate, all: vec![0; count] }
     }
 
-    /// What is counted since the start.
+    /// The nanoseconds since the start.
     pub(super) fn since_start(&self, now: Instant) -> u64 {
         u64::try_from(now.duration_since(self.start).as_nanos()).unwrap_or(u64::MAX / 2)
     }
@@ -77,7 +78,7 @@ impl Buckets {
         usize::try_from(self.hasher.hash_one(network) % self.all.len() as u64).unwrap_or_default()
     }
 
-    /// Counts a new connection to its source, and tells whether that may have it. Clients of Unix-domain sockets may.
+    /// Counts a new connection of a source. Returns whether it may be served; clients of Unix-domain sockets always may.
     pub(super) fn admit(&mut self, client: Option<SocketAddr>, now: Instant) -> bool {
         if self.rate.0 == 0 {
             return true;

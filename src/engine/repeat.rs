@@ -32,11 +32,11 @@ pub(super) const SHARED: &[Rule] =
     // MSG_NOSIGNAL
     &[Rule::new(Syscall::SENDTO, &[STREAM, Pin::is(3, 0x4000), NO_ADDRESS], "send the pattern")];
 
-/// How much is written at a time, in octets. A process for one connection composes that first: a quarter of a mebibyte takes
+/// How much is written at a time, in octets. A process for one connection composes it first: a quarter of a mebibyte would take
 /// twice as long as all the rest of its life (`make bench`, "chargen").
 const WRITTEN: usize = 16 * 1024;
 
-/// Whole periods, for at least so many octets, and the length of one.
+/// Whole periods of a pattern, and the length of one.
 pub(super) struct Octets {
     octets: Vec<u8>,
     period: usize,
@@ -70,7 +70,7 @@ impl One {
         let mut position = 0;
         loop {
             if io == Io::Connection {
-                // Whatever the client sends meanwhile; if it is gone, writing will tell.
+                // Drops what the client has sent. If the client is gone, the write fails.
                 self.dropped.clear();
                 let _ = recv(stdin(), spare_capacity(&mut self.dropped), RecvFlags::TRUNC | RecvFlags::DONTWAIT);
             }
@@ -86,13 +86,13 @@ impl One {
 #[derive(Default)]
 pub(super) struct Repeating {
     position: usize,
-    /// How many octets were sent.
+    /// Octets sent so far.
     pub(super) sent: u64,
 }
 
 impl Repeating {
     pub(super) fn advance(&mut self, socket: &OwnedFd, octets: &Octets, buffer: &mut [u8]) -> Result<Next, Errno> {
-        // Whatever the client sends meanwhile; if it is gone, sending will tell.
+        // Drops what the client has sent. If the client is gone, sending fails.
         let _ = recv(socket, buffer, RecvFlags::TRUNC);
         let Some(sent) = taken(send(socket, &octets.octets[self.position..], SendFlags::NOSIGNAL))? else {
             return Ok(Next::Waiting(EventFlags::OUT));

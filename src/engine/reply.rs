@@ -1,4 +1,4 @@
-//! A reply: sent, and the connection closed in order.
+//! A reply, and the orderly close of its connection.
 
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
@@ -19,8 +19,8 @@ use crate::numbers::{INPUT, OUTPUT, STREAM};
 use crate::policy::Io;
 use crate::service::{LineEnd, Reply};
 
-/// How much of what a client sent is dropped after a reply, in octets, before the connection is closed over the rest.
-/// More than the kernel's buffers hold by default. Memory is only promised: a TCP socket drops without copying.
+/// How much input is dropped after a reply, in octets, before the connection is closed despite unread input. This is more than the
+/// kernel's buffers hold by default. On TCP the memory stays untouched, because the kernel drops without copying.
 const LINGER: usize = 16 * 1024 * 1024;
 
 /// A process for one connection.
@@ -29,7 +29,7 @@ pub(super) const ONE: &[Rule] = &[
     Rule::new(Syscall::SHUTDOWN, &[OUTPUT, SHUT_WR], "mark the end of the reply"),
     Rule::new(
         Syscall::RECVFROM,
-        // Drop in the kernel, and go on until the end, the time limit or the length given: MSG_TRUNC | MSG_WAITALL.
+        // MSG_TRUNC | MSG_WAITALL: drop in the kernel until the input ends, the time is up or the given length is reached.
         &[INPUT, Pin::is(3, 0x120)],
         "discard input, so that closing does not reset the connection",
     ),
@@ -53,10 +53,10 @@ pub(super) const SHARED: &[Rule] = &[
 ];
 
 const SHUT_WR: Pin = Pin::is(1, 1);
-/// Of ppoll(2): it waits for nothing but the time.
+/// ppoll(2) without descriptors waits only for the time.
 const NO_DESCRIPTORS: Pin = Pin::is(1, 0);
 
-/// The reply to one connection, or what a filter prints.
+/// The reply on one connection, or the output of a filter.
 pub(super) struct One {
     octets: Vec<u8>,
     pause: Duration,
@@ -93,10 +93,10 @@ impl One {
     }
 }
 
-/// The end of a connection, and memory for what its client says until then.
+/// The end of a connection, and memory for the input that is dropped until then.
 pub(super) struct End {
     dropped: Vec<u8>,
-    /// Whether it is a Unix-domain socket. Only TCP drops without copying; elsewhere it would really take that much memory.
+    /// Whether it is a Unix-domain socket. Only TCP drops without copying: elsewhere the full length would take that much memory.
     pub(super) is_local: bool,
 }
 
@@ -105,9 +105,9 @@ impl End {
         Ok(Self { dropped: reserve(if io == Io::Filter { 0 } else { LINGER })?, is_local: false })
     }
 
-    /// Closing a socket over unread input resets the connection, and the reply may be lost with it. So: say that this was all, and
-    /// drop what the client sent until it closes too. One call, so that the time limit holds for the whole of it however slowly
-    /// the octets come (`SO_RCVTIMEO` in socket(7)).
+    /// Shuts down the sending side, and drops input until the client closes too. Closing with unread input would reset the
+    /// connection, and the reply may be lost with it. One call drops it all, so that the time limit covers all of it however slowly
+    /// the octets arrive (`SO_RCVTIMEO` in socket(7)).
     pub(super) fn close_in_order(&mut self) {
         if shutdown(stdout(), Shutdown::Write).is_ok() {
             let length = if self.is_local { CHUNK } else { self.dropped.capacity() };
@@ -119,7 +119,7 @@ impl End {
     }
 }
 
-/// How much all connections of a process may keep of replies that their clients have not taken yet.
+/// The memory left for unsent replies to all clients of a process.
 pub(super) struct Budget(Rc<Cell<usize>>);
 
 impl Budget {
@@ -128,15 +128,15 @@ impl Budget {
     }
 }
 
-/// A reply on its way to one of many clients.
+/// A reply in progress to one of many clients.
 pub(super) enum Sending {
-    /// The network did not take all of it at once.
+    /// The network did not take all of it at once. The rest is kept.
     Rest(Kept),
-    /// It is out; so many octets were dropped since.
+    /// All of it is sent. The field counts the octets dropped since.
     Lingering(usize),
 }
 
-/// A long reply that is kept for a client that takes its time. In the end it gives its octets back to the budget.
+/// A long reply that is kept for a slow client. Its memory returns to the budget when it is dropped.
 pub(super) struct Kept {
     octets: Box<[u8]>,
     sent: usize,
@@ -150,8 +150,8 @@ impl Drop for Kept {
 }
 
 impl Sending {
-    /// Sends what the network takes at once, and keeps the rest. `None` if there is no memory left to keep any: then nothing is
-    /// sent, rather than a part.
+    /// Sends what the network takes at once, and keeps the rest. Returns `None` if the budget cannot hold the reply. Then nothing
+    /// is sent, rather than a part.
     pub(super) fn start(socket: &OwnedFd, octets: &[u8], budget: &Budget) -> Result<Option<(Self, Next)>, Errno> {
         let left = budget.0.get();
         if octets.len() > left {
@@ -171,13 +171,13 @@ impl Sending {
         if let Self::Rest(kept) = self { kept.sent } else { length }
     }
 
-    /// Says that this was all, and waits for the client to close, as [`End::close_in_order`] does.
+    /// Shuts down the sending side and waits for the client to close, as [`End::close_in_order`] does.
     fn complete(socket: &OwnedFd) -> Result<(Self, Next), Errno> {
         shutdown(socket, Shutdown::Write)?;
         Ok((Self::Lingering(0), Next::Closing))
     }
 
-    /// Sends more of it, or drops more of what the client sends.
+    /// Sends more of the reply, or drops more of the input.
     pub(super) fn advance(&mut self, socket: &OwnedFd, buffer: &mut [u8]) -> Result<Next, Errno> {
         match self {
             Self::Rest(kept) => {
@@ -203,11 +203,11 @@ impl Sending {
     }
 }
 
-/// Sends what the network takes, and returns how much that is.
+/// Sends what the network takes. Returns the number of octets.
 fn send_some(socket: &OwnedFd, octets: &[u8]) -> Result<usize, Errno> {
     if octets.is_empty() {
         return Ok(0);
     }
-    // MSG_MORE: the last of the reply and the end of the connection travel in one segment.
+    // MSG_MORE: the end of the reply and that of the connection travel in one segment.
     Ok(taken(send(socket, octets, SendFlags::NOSIGNAL | SendFlags::MORE))?.unwrap_or(0))
 }

@@ -27,12 +27,12 @@ use crate::service::Behavior;
 use crate::{random, sys};
 
 const EVENTS_AT_ONCE: usize = 256;
-/// So many connections are looked at before one has to go for another.
+/// Maximum number of connections checked before one is evicted.
 const LOOKS: usize = 16;
-/// How long clients have to close by themselves before the event loop waits for each (see [`Next::Closing`]). Most do; then
-/// one call sees the end, and neither registering the connection nor waking up for it is needed.
+/// How long clients have to close before the event loop waits for them (see [`Next::Closing`]). Most do. Then one call sees the
+/// end, without registering the connection or waking up for it.
 const CLOSING: Duration = Duration::from_millis(1);
-/// What the event loop calls besides those of [`Daemon`].
+/// The calls of the event loop besides those of [`Daemon`].
 pub(super) const RULES: &[Rule] =
     &[ACCEPT, Rule::new(Syscall::BRK, &[], "allocate memory for a connection or the rest of a long reply")];
 
@@ -44,13 +44,13 @@ pub(crate) const ACCEPT: Rule = Rule::new(
     "accept a connection",
 );
 
-/// Sockets with everything that it takes to serve them, ready to go on without the outside world.
+/// The sockets, and everything that serving them requires, ready for the lock-down.
 pub struct Shared {
     daemon: Daemon,
     worker: Worker,
-    /// By descriptor, the one without activity for longest first.
+    /// By descriptor, the longest idle first.
     connections: Table<RawFd, Connection>,
-    /// How often sources come.
+    /// How often each source connects.
     rates: Buckets,
     /// How long a client may be idle.
     idle: Duration,
@@ -61,12 +61,12 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Prepares the sockets and an event loop over them. `idle` is how long a connection may be idle, `stay` how long the
-    /// program stays without traffic where inetd would start it again, and `max_rate` how many octets a second a client is sent.
+    /// Prepares the sockets and their event loop. `idle` is how long a connection may be idle. `stay` is how long the program runs
+    /// without traffic where inetd would start it again. `max_rate` limits each connection, in octets per second; 0 means no limit.
     ///
     /// # Errors
     ///
-    /// What is unavailable.
+    /// [`Error`], if something that the daemon requires is unavailable.
     pub fn new(
         behavior: Behavior,
         arranged: Arranged,
@@ -104,7 +104,7 @@ impl Shared {
     ///
     /// # Errors
     ///
-    /// [`Error::Wait`]. What happens to a connection is no error here.
+    /// [`Error::Wait`]. The failure of one connection is no error.
     pub fn serve(&mut self) -> Result<(), Error> {
         self.daemon.ready(&self.worker.behavior);
         let mut events = Vec::with_capacity(EVENTS_AT_ONCE);
@@ -123,7 +123,7 @@ impl Shared {
         }
     }
 
-    /// Connections first: a connection that is accepted here may get the descriptor of one that ends here.
+    /// Connections first: one that is accepted here may get the descriptor of one that ends here.
     fn handle(&mut self, events: &[Event], now: Instant) {
         for data in events.iter().map(|event| { event.data }.u64()).filter(|&data| data < SOCKETS) {
             if let Ok(descriptor) = RawFd::try_from(data) {
@@ -141,7 +141,7 @@ impl Shared {
 
     fn answer(&mut self, index: usize, now: Instant) {
         if self.daemon.is_stopping() {
-            return; // told so just now
+            return; // the signal came in the same batch
         }
         let socket = self.daemon.socket(index);
         match socket.kind {
@@ -180,7 +180,7 @@ impl Shared {
         }
     }
 
-    /// Closes it at once if its source has as many as it may have, or no memory is left for it.
+    /// Admits a connection, or closes it at once if its source has its maximum or memory is short.
     fn admit(&mut self, socket: OwnedFd, from: Option<SocketAddr>, now: Instant) {
         let descriptor = socket.as_raw_fd();
         let Ok(connection) = Connection::new(socket, from, &self.worker, now) else {
@@ -196,7 +196,7 @@ impl Shared {
         }
     }
 
-    /// Lets a connection do what it can do now.
+    /// Does what a connection can do now.
     fn advance(&mut self, descriptor: RawFd, now: Instant) {
         let Some(connection) = self.connections.get(descriptor) else { return };
         let (interest, active) = match connection.advance(&mut self.worker) {
@@ -207,7 +207,7 @@ impl Shared {
                 self.closing_due.get_or_insert(now + CLOSING);
                 return;
             }
-            // How most connections end. Where no line is asked for, nothing is said of it.
+            // The usual end. Without a connection log it is only counted.
             Next::Over if self.daemon.is_quiet => {
                 self.daemon.counts.served += 1;
                 drop(self.connections.remove(descriptor));
@@ -241,26 +241,26 @@ impl Shared {
         }
     }
 
-    /// The connection that was idle for longest, and when that will have been too long.
+    /// The connection that has been idle for longest, and when its time is up.
     fn oldest(&self) -> Option<(RawFd, Instant)> {
         self.connections.oldest().map(|(descriptor, connection)| (descriptor, connection.active + self.idle))
     }
 
-    /// Ends the connections whose clients have closed, and has the event loop wait for the others.
+    /// Closes the connections whose clients have closed, and adds the others to the event loop.
     fn reap_closing(&mut self, now: Instant) {
         if self.closing_due.is_none_or(|due| due > now) {
             return;
         }
         self.closing_due = None;
-        // Index by index: the memory is kept, and none of these closes anew.
+        // By index, which keeps the memory: none of these is added again meanwhile.
         for index in 0..self.closing.len() {
             self.advance(self.closing[index], now);
         }
         self.closing.clear();
     }
 
-    /// Looks at those that seem to be idle for longest before one of them has to go: a client of discard may have sent less
-    /// than is worth waking up for.
+    /// Checks those that seem idle for longest before one is evicted: a client of discard may have sent too little to wake the
+    /// program.
     fn advance_oldest(&mut self, now: Instant) {
         for _ in 0..LOOKS {
             let Some((descriptor, _)) = self.oldest() else { return };
@@ -271,7 +271,7 @@ impl Shared {
         }
     }
 
-    /// Ends all connections. It takes what clients have sent first, so that this is an end and not a reset.
+    /// Closes all connections. Each first takes its client's input, so that this is an end and not a reset.
     fn end(&mut self, now: Instant) {
         for descriptor in self.connections.keys() {
             self.advance(descriptor, now);
@@ -280,7 +280,7 @@ impl Shared {
         self.daemon.end();
     }
 
-    /// Ends the connections that were idle for too long, and looks at each first.
+    /// Closes the connections that have been idle for too long, after a last check of each.
     fn close_idle(&mut self, now: Instant) {
         while let Some((descriptor, due)) = self.oldest().filter(|(_, due)| *due <= now) {
             self.advance(descriptor, now);
@@ -290,7 +290,7 @@ impl Shared {
         }
     }
 
-    /// Reads its files again, or stops ([`sys::daemon_signals`]).
+    /// Handles signals: reloads files, or stops ([`sys::daemon_signals`]).
     fn take_signals(&mut self, now: Instant) {
         while let Ok(number) = sys::take_signal(stdin()) {
             if number == Signal::HUP.as_raw() {

@@ -1,7 +1,7 @@
-//! Who may have a process: limits altogether, for each source, and on how often a source comes.
+//! Decides which clients get a process: limits in total, for each source, and on the rate of each source.
 //!
-//! When all slots are taken, somebody who does nothing makes room; if nobody is idle, a source that has many makes room for one that
-//! has few. Whoever is left waits in the kernel.
+//! When all slots are taken, a silent client is evicted. If none is silent, a source with many slots loses one to a source with
+//! few. All other clients wait in the kernel.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
@@ -13,59 +13,58 @@ use super::network::Network;
 use super::rates::{Buckets, Rate};
 use crate::connections::{Ended, Outcome};
 
-/// A client is silent once its process did not run for so long.
+/// A client is silent once its process has not run for this long.
 const SILENT: Duration = Duration::from_secs(1);
-/// For so long more may a client wait whose source has its share, for each process that ends by itself: in a burst, many do.
+/// For each process that ends by itself, a client whose source has a slot may wait this much longer. In a burst, many end.
 const MORE_PATIENCE: Duration = Duration::from_millis(10);
 
-/// The processes that there are, by what names one.
+/// The running processes, each with its key.
 ///
-/// A new process gets a copy of every page that its parent has touched, and the parent pays again for each that it touches next. So
-/// this is in as few pages as it can be, and nothing is reserved.
+/// A new process gets a copy of every page that its parent has touched, and the parent pays again for each page that it touches
+/// next. So this uses as few pages as possible, and reserves nothing.
 pub(super) struct Slots<K> {
-    /// In the order in which they were made. Most end soon: a process is found from the end.
+    /// Oldest first. Most processes end soon, so searches start at the end.
     taken: VecDeque<Slot<K>>,
     sources: HashMap<Network, usize>,
-    /// How much memory all replies take, in octets.
+    /// The memory of all replies, in bytes.
     kept: usize,
     max: usize,
     max_per_source: usize,
     rates: Buckets,
-    /// Until when a client may wait whose source has its share, if one has waited since there was a free slot.
+    /// Until when a client whose source has a slot may wait, if one has waited since a slot was last free.
     patience: Option<Instant>,
-    /// Whether the system had no process for one more client. Then the slots are full, until a process ends.
+    /// Whether the system refused one more process. Then the slots count as full until a process ends.
     exhausted: bool,
 }
 
 pub(super) struct Slot<K> {
     process: K,
-    /// How much memory its reply takes, in octets.
+    /// The memory of its reply, in bytes.
     kept: usize,
     pub(super) client: Option<SocketAddr>,
     since: Instant,
     /// Whether the daemon has killed its process.
     pub(super) evicted: bool,
-    /// How long its process had run on a processor when somebody looked last, if anybody has, and since when it has not run
-    /// any longer.
+    /// Its process's processor time at the last look, if there was one, and since when that has not changed.
     ran: Option<Duration>,
     silent_since: Instant,
 }
 
-/// What becomes of a client.
+/// What happens to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict<K> {
     /// It gets a process.
     Admit,
-    /// It gets one once this process has ended, which is to be ended for it.
+    /// It gets a process once this one has ended, which is to be killed for it.
     Evict(K),
     /// It waits until a process ends.
     Wait,
-    /// Its source has as many as it may have, came too often, or has kept the others waiting for long enough: which of these.
+    /// It is refused, for this reason: its source has its maximum, connects too often, or has kept others waiting for long enough.
     Refuse(Outcome),
 }
 
 impl<K> Slot<K> {
-    /// What the log says of its connection.
+    /// The log's record of its connection.
     pub(super) fn ended(&self, now: Instant) -> Ended {
         Ended { from: self.client, lasted: now.duration_since(self.since), octets: None }
     }
@@ -81,7 +80,8 @@ fn source_of(client: Option<SocketAddr>) -> Network {
 }
 
 impl<K: Copy + Eq> Slots<K> {
-    /// For `max` at a time, `max_per_source` of them from one source, which may come `rate` times a second; 0 is no limit.
+    /// Allows `max` processes at a time, `max_per_source` of them for one source, which may connect `rate` times per second; a rate
+    /// of 0 means no limit.
     pub(super) fn new(max: usize, max_per_source: usize, rate: Rate, now: Instant) -> Self {
         let rates = Buckets::new(rate, now);
         Self {
@@ -96,7 +96,7 @@ impl<K: Copy + Eq> Slots<K> {
         }
     }
 
-    /// Whether so many are taken that somebody may soon have to make room.
+    /// Whether so many are taken that a client may soon have to be evicted.
     pub(super) fn is_crowded(&self) -> bool {
         2 * self.taken.len() >= self.max || 2 * self.kept >= MAX_KEPT || self.exhausted
     }
@@ -113,37 +113,37 @@ impl<K: Copy + Eq> Slots<K> {
         self.taken.len() >= self.max || self.kept >= MAX_KEPT || self.exhausted && !self.taken.is_empty()
     }
 
-    /// The system has no process for one more client.
+    /// Records that the system refused one more process.
     pub(super) fn exhaust(&mut self) {
         self.exhausted = true;
     }
 
-    /// Whether that is so: then it is worth trying again.
+    /// Whether the system refused one more process. Then it is worth trying again.
     pub(super) fn is_exhausted(&self) -> bool {
         self.exhausted
     }
 
-    /// Whether a client's source has as many as it may have, as far as is known.
+    /// Whether a client's source has its maximum, as far as is known.
     pub(super) fn has_its_share(&self, client: Option<SocketAddr>) -> bool {
         client.is_some() && self.held(source_of(client)) >= self.max_per_source
     }
 
-    /// Until when a client may wait, if it is one that may not wait for ever.
+    /// Until when a client may wait, if its time is limited.
     pub(super) fn patience(&self) -> Option<Instant> {
         self.patience
     }
 
-    /// All that were not freed.
+    /// All slots that are taken.
     pub(super) fn taken(&self) -> impl Iterator<Item = &Slot<K>> {
         self.taken.iter()
     }
 
-    /// The youngest first.
+    /// The processes, youngest first.
     pub(super) fn processes(&self) -> impl Iterator<Item = K> {
         self.taken.iter().rev().map(|slot| slot.process)
     }
 
-    /// Counts a new connection, and says what becomes of it.
+    /// Counts a new connection, and decides what happens to it.
     pub(super) fn ask(&mut self, client: Option<SocketAddr>, now: Instant) -> Verdict<K> {
         if !self.rates.admit(client, now) {
             return Verdict::Refuse(Outcome::RefusedRate);
@@ -154,7 +154,7 @@ impl<K: Copy + Eq> Slots<K> {
         self.verdict(client, now)
     }
 
-    /// The same for one that was counted, and waits.
+    /// Decides again for a client that was counted, and waits.
     pub(super) fn verdict(&mut self, client: Option<SocketAddr>, now: Instant) -> Verdict<K> {
         if self.has_its_share(client) {
             return Verdict::Refuse(Outcome::RefusedSource);
@@ -168,10 +168,10 @@ impl<K: Copy + Eq> Slots<K> {
         }
         let held = self.held(source_of(client));
         match self.oldest_of_largest(&sites) {
-            // Of one source that has many, or of a site that has many sources.
+            // From a source with many slots, or from a site with many sources.
             Some((process, count)) if count >= held + 2 => Verdict::Evict(process),
             _ if held == 0 => Verdict::Wait,
-            // It has its share, and nobody with a better claim waits behind it for long.
+            // Its source has a slot, so it must not keep clients with a better claim waiting for long.
             _ if now < *self.patience.get_or_insert(now + SILENT) => Verdict::Wait,
             _ => Verdict::Refuse(Outcome::RefusedSlot),
         }
@@ -181,7 +181,7 @@ impl<K: Copy + Eq> Slots<K> {
         self.sources.get(&source).copied().unwrap_or(0)
     }
 
-    /// Of the processes that are silent, the one that is so for longest, of the source that has most.
+    /// A silent process of the source with the most slots, and of these the one that has been silent for longest.
     fn silent(&self, sites: &HashMap<Network, usize>, now: Instant) -> Option<K> {
         let is_silent = |slot: &&Slot<K>| slot.ran.is_some() && now.duration_since(slot.silent_since) >= SILENT;
         let silent = self.taken.iter().filter(is_silent);
@@ -190,14 +190,14 @@ impl<K: Copy + Eq> Slots<K> {
             .map(|slot| slot.process)
     }
 
-    /// The oldest process of those whose source has most slots, and how many that are, or its site has.
+    /// The oldest process of the source or site with the most slots, and how many slots that has.
     fn oldest_of_largest(&self, sites: &HashMap<Network, usize>) -> Option<(K, usize)> {
-        // In the order of age, and the first of several that weigh the same: which of them a map has first is chance.
+        // Oldest first, so that the oldest wins a tie. The order of the map would be random.
         let all = self.taken.iter().map(|slot| (slot.process, self.weight(slot.source(), sites)));
         all.min_by_key(|(_, weight)| Reverse(*weight)).map(|(process, (count, _))| (process, count))
     }
 
-    /// How many slots a source has, or its site: one host may have many /64. Where these are equal, how many it has itself.
+    /// How many slots the source's site has, since one host may have many /64, and then the source itself, to break ties.
     fn weight(&self, source: Network, sites: &HashMap<Network, usize>) -> (usize, usize) {
         let own = self.held(source);
         (sites.get(&source.site()).copied().unwrap_or(own), own)
@@ -211,7 +211,7 @@ impl<K: Copy + Eq> Slots<K> {
         sites
     }
 
-    /// A process for a client that was admitted. Its reply takes `kept` octets.
+    /// Records the process of an admitted client. Its reply takes `kept` bytes.
     pub(super) fn take(&mut self, process: K, client: Option<SocketAddr>, kept: usize, now: Instant) {
         self.kept += kept;
         let slot = Slot { process, kept, client, since: now, evicted: false, ran: None, silent_since: now };
@@ -224,7 +224,7 @@ impl<K: Copy + Eq> Slots<K> {
         self.taken.iter_mut().filter(|slot| slot.process == process).for_each(|slot| slot.evicted = true);
     }
 
-    /// A process has ended: what its slot was. `None` if it had none.
+    /// Frees the slot of an ended process, and returns it. `None` if it had none.
     pub(super) fn free(&mut self, process: K) -> Option<Slot<K>> {
         let index = self.taken.iter().rposition(|slot| slot.process == process)?;
         let slot = self.taken.remove(index)?;
@@ -238,14 +238,14 @@ impl<K: Copy + Eq> Slots<K> {
         Some(slot)
     }
 
-    /// A process has ended by itself. Where many do, clients may wait for longer.
+    /// Records that a process ended by itself. Where many do, clients may wait for longer.
     pub(super) fn move_on(&mut self, now: Instant) {
         if let Some(patience) = self.patience {
             self.patience = Some((patience.max(now) + MORE_PATIENCE).min(now + SILENT));
         }
     }
 
-    /// Looks at the processors' clocks: whoever has run since the last time is not silent.
+    /// Checks the processor times with `ran`. A process that has run since the last look is not silent.
     pub(super) fn look(&mut self, now: Instant, ran: impl Fn(K) -> Option<Duration>) {
         for slot in &mut self.taken {
             let ran = ran(slot.process).or(slot.ran);

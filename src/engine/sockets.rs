@@ -1,20 +1,20 @@
-//! Sockets for all clients.
+//! Sockets of a daemon.
 
 use std::fmt;
 use std::os::fd::OwnedFd;
 
-/// A socket to answer on.
+/// A socket to serve.
 #[derive(Debug)]
 pub struct Socket {
     /// The socket.
     pub descriptor: OwnedFd,
-    /// What it is called in the log: its name in `LISTEN_FDNAMES`, or its address.
+    /// Its name in the log: that in `LISTEN_FDNAMES`, or its address.
     pub name: String,
-    /// What comes in.
+    /// What arrives on it.
     pub kind: Kind,
 }
 
-/// What comes in on a socket.
+/// What arrives on a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Connections: it listens.
@@ -32,11 +32,11 @@ impl fmt::Display for Kind {
     }
 }
 
-/// When a program ends that serves all clients.
+/// When a daemon ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lifetime {
-    /// When it is told to: the service manager, or the person at the terminal, started it to stay.
+    /// When the service manager, or the user at the terminal, stops it.
     UntilStopped,
-    /// When there was no traffic for a while: inetd's `wait`, which starts it again for the next client.
+    /// After a while without traffic: for inetd's `wait`, which starts it again for the next client.
     WhileBusy,
 }

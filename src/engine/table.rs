@@ -1,4 +1,4 @@
-//! What is open, the one without activity for longest first, with limits altogether and for each source.
+//! Open connections, the longest idle first, with limits in total and for each source.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -9,7 +9,7 @@ use hashlink::LinkedHashMap;
 
 use super::network::Network;
 
-/// Connections, or those who serve them, by a key of their own.
+/// Connections, or their handlers, each with its own key.
 #[derive(Debug)]
 pub struct Table<K, T> {
     open: LinkedHashMap<K, (T, Option<Network>)>,
@@ -19,16 +19,16 @@ pub struct Table<K, T> {
 }
 
 impl<K: Copy + Eq + Hash, T> Table<K, T> {
-    /// For `max` at a time, `max_per_source` of them from one source.
+    /// Holds `max` at a time, `max_per_source` of them from one source.
     #[must_use]
     pub fn new(max: usize, max_per_source: usize) -> Self {
-        // Twice what they will hold: a table that is never more than half full makes room in place for what was removed, and
-        // never asks for more memory, which the policy would not allow.
+        // Twice the maximum: a table that is never more than half full reuses the space of removed entries, and never allocates,
+        // which the policy would forbid.
         let room = 2 * (max + 1);
         Self { open: LinkedHashMap::with_capacity(room), sources: HashMap::with_capacity(room), max, max_per_source }
     }
 
-    /// How many are open.
+    /// The number of open connections.
     #[must_use]
     pub fn len(&self) -> usize {
         self.open.len()
@@ -48,8 +48,8 @@ impl<K: Copy + Eq + Hash, T> Table<K, T> {
         self.open.keys().copied().collect()
     }
 
-    /// Makes room for one more, if need be in the place of the oldest, which `evict` ends, and adds what `open` makes.
-    /// `None` if the source has as many as it may have: nothing happens then.
+    /// Adds what `open` makes. If the table is full, `evict` ends the oldest first. Returns `None` and changes nothing if the
+    /// source has its maximum.
     pub fn admit(
         &mut self,
         key: K,
@@ -71,8 +71,8 @@ impl<K: Copy + Eq + Hash, T> Table<K, T> {
         Some(key)
     }
 
-    /// Counts one that came from nowhere so far to the source that it turns out to have. Whether that may have one more: if
-    /// not, nothing happens.
+    /// Assigns a connection without a source to the one that it turns out to have. Returns `false` and changes nothing if that
+    /// source has its maximum, or the connection has a source already.
     pub fn comes_from(&mut self, key: K, client: SocketAddr) -> bool {
         let source = Network::of_source(client);
         let full = self.has_its_share(source);
@@ -90,29 +90,29 @@ impl<K: Copy + Eq + Hash, T> Table<K, T> {
         self.sources.get(&source).is_some_and(|&count| count >= self.max_per_source)
     }
 
-    /// What has this key.
+    /// The connection with this key.
     pub fn get(&mut self, key: K) -> Option<&mut T> {
         self.open.get_mut(&key).map(|(value, _)| value)
     }
 
-    /// The same, and its client did something.
+    /// The connection with this key, marked as active.
     pub fn touch(&mut self, key: K) -> Option<&mut T> {
         self.open.to_back(&key).map(|(value, _)| value)
     }
 
-    /// The first: its key, and what it is.
+    /// The oldest connection, and its key.
     #[must_use]
     pub fn oldest(&self) -> Option<(K, &T)> {
         self.open.front().map(|(&key, (value, _))| (key, value))
     }
 
-    /// Takes out what has this key.
+    /// Removes the connection with this key.
     pub fn remove(&mut self, key: K) -> Option<T> {
         let removed = self.open.remove(&key);
         self.forget(removed)
     }
 
-    /// Takes out the first.
+    /// Removes the oldest connection.
     pub fn evict_oldest(&mut self) -> Option<T> {
         let removed = self.open.pop_front().map(|(_, open)| open);
         self.forget(removed)

@@ -1,4 +1,4 @@
-//! Hosts of a test's own: network namespaces with links between them. They have no names outside, and are gone with their values.
+//! Private hosts for a test: network namespaces with links between them. They have no names outside, and disappear when dropped.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -13,7 +13,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use super::{Process, tool};
 
 pub struct Host {
-    /// Keeps the namespace.
+    /// Keeps the namespace alive.
     process: Process,
     namespace: File,
 }
@@ -22,7 +22,7 @@ impl Host {
     /// A host with nothing but loopback.
     pub fn new() -> Self {
         let mut command = tool("setpriv");
-        // Should the test be killed.
+        // In case the test is killed.
         command.args(["--pdeathsig", "KILL", "unshare", "--net", "sh", "-c"]);
         command.args(["ip link set lo up && echo && exec sleep infinity"]).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut process = Process::start(&mut command);
@@ -31,7 +31,7 @@ impl Host {
         Self { process, namespace }
     }
 
-    /// A program in its network. It does not outlive the thread that starts it.
+    /// A command that runs a program in the host's network. The program does not outlive the thread that starts it.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = tool("setpriv");
         command.args(["--pdeathsig", "KILL", "nsenter"]).arg(format!("--net=/proc/{}/ns/net", self.process.0.id()));
@@ -39,7 +39,7 @@ impl Host {
         command
     }
 
-    /// Has its shell do something that has to succeed, and returns what it prints.
+    /// Runs a shell script that must succeed in the host's network, and returns its output.
     pub fn shell(&self, script: &str) -> String {
         let output = self.command("bash").args(["-o", "pipefail", "-ec", script]).output().unwrap();
         let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
@@ -47,7 +47,7 @@ impl Host {
         text(&output.stdout)
     }
 
-    /// Lays a link from its interface of this name to another host's. Both have to be set up.
+    /// Links an interface of this host to one of another. Both still have to be brought up.
     pub fn link(&self, name: &str, other: &Self, other_name: &str) {
         let (one, two) = (self.process.0.id(), other.process.0.id());
         let script = format!("ip link add {name} netns {one} type veth peer name {other_name} netns {two}");
@@ -55,7 +55,7 @@ impl Host {
         assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Does something in its network, on a thread of its own.
+    /// Runs `act` in the host's network, on its own thread.
     pub fn inside<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
         let act = || {
             move_into_link_name_space(self.namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
@@ -64,8 +64,8 @@ impl Host {
         thread::scope(|scope| scope.spawn(act).join()).unwrap_or_else(|panic| resume_unwind(panic))
     }
 
-    /// One of its kernel's counts for TCP: `PassiveOpens` are connections that were made to it, `AttemptFails` those that were
-    /// given up before they were made.
+    /// One of the host's TCP counters: `PassiveOpens` counts connections that were made to it, `AttemptFails` those that were
+    /// abandoned before they were made.
     pub fn count(&self, name: &str) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/net/snmp", self.process.0.id())).unwrap();
         let mut rows = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
@@ -73,7 +73,7 @@ impl Host {
         columns.find_map(|(column, value)| (column == name).then(|| value.parse().unwrap())).unwrap()
     }
 
-    /// What passed an interface so far: octets and packets that came in, octets and packets that went out.
+    /// The traffic of an interface so far: octets and packets received, octets and packets sent.
     pub fn traffic(&self, interface: &str) -> [u64; 4] {
         let text = fs::read_to_string(format!("/proc/{}/net/dev", self.process.0.id())).unwrap();
         let row = text.lines().find_map(|line| line.trim().strip_prefix(interface)?.strip_prefix(':')).unwrap();

@@ -1,4 +1,4 @@
-//! What the service manager and the log are told of connections and requests.
+//! Reports connections and requests to the service manager and the log.
 
 use std::cell::RefCell;
 use std::time::Instant;
@@ -16,10 +16,10 @@ pub(super) struct Seen {
 
 struct State {
     counts: Counts,
-    /// By the first digit of their status, from 2 on.
+    /// By the first digit of their status code, 2 to 5.
     requests: [u64; 4],
     log: Option<ConnectionLog>,
-    /// Whether the service manager is to be told of something, and whoever does that knows.
+    /// Whether the status is out of date. The task that updates it was woken when this was set.
     outdated: bool,
 }
 
@@ -29,14 +29,14 @@ impl Seen {
         Self { state: RefCell::new(state), changed: Notify::new() }
     }
 
-    /// One connection more or less is open.
+    /// Sets the number of open connections.
     pub(super) fn open(&self, count: usize) {
         let mut state = self.state.borrow_mut();
         state.counts.open = count;
         self.note(&mut state);
     }
 
-    /// A connection has ended, or was refused. The log has it unless it is `quiet`.
+    /// Records a connection that ended or was refused. It is logged unless it is `quiet`.
     pub(super) fn ended(&self, outcome: Outcome, ended: &Ended, quiet: bool) {
         let mut state = self.state.borrow_mut();
         state.counts.add(outcome);
@@ -50,7 +50,7 @@ impl Seen {
         self.note(&mut state);
     }
 
-    /// A request was answered.
+    /// Counts an answered request.
     pub(super) fn answered(&self, status: StatusCode) {
         let mut state = self.state.borrow_mut();
         if let Some(count) = state.requests.get_mut(usize::from(status.as_u16() / 100).wrapping_sub(2)) {
@@ -59,29 +59,29 @@ impl Seen {
         self.note(&mut state);
     }
 
-    /// The fortunes are others.
+    /// Records that the fortunes were reloaded.
     pub(super) fn reloaded(&self) {
         self.note(&mut self.state.borrow_mut());
     }
 
-    /// Wakes up whoever tells the service manager, unless it knows.
+    /// Wakes the task that updates the status, unless it was woken already.
     fn note(&self, state: &mut State) {
         if !std::mem::replace(&mut state.outdated, true) {
             self.changed.notify_one();
         }
     }
 
-    /// Until there is something to tell.
+    /// Waits until there is something to report.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    /// When there is something to log.
+    /// When something has to be logged.
     pub(super) fn due(&self) -> Option<Instant> {
         self.state.borrow().log.as_ref().and_then(ConnectionLog::due)
     }
 
-    /// Tells what is due. `fortunes` is a part of the status line.
+    /// Reports what is due. `fortunes` makes a part of the status line.
     pub(super) fn tell(&self, manager: &mut Manager, fortunes: impl FnOnce() -> String) {
         let now = Instant::now();
         let State { counts, requests, log, outdated } = &mut *self.state.borrow_mut();
@@ -96,7 +96,7 @@ impl Seen {
         }
     }
 
-    /// Says what is still to be said.
+    /// Logs what is still outstanding.
     pub(super) fn end(&self) {
         if let Some(log) = &mut self.state.borrow_mut().log {
             log.end();
