@@ -32,8 +32,7 @@ use crate::numbers::STREAM;
 use crate::sys::processes::{self, End, Process};
 use crate::{log, random, sys};
 
-/// How often the keeper checks which processes run while so many slots are taken that one may have to be freed, and looks for ended
-/// processes whose signal was lost.
+/// How often the keeper checks which processes run while slots are scarce, and looks for ended ones whose signal was lost.
 const LOOK: Duration = Duration::from_millis(500);
 /// The number of youngest processes checked at once for their end.
 const YOUNG: usize = 64;
@@ -286,8 +285,7 @@ impl Keeper {
         }
     }
 
-    /// Checks which processes run while a slot may have to be freed. Also reaps processes whose signal was lost, because the kernel
-    /// queues a limited number of signals.
+    /// Checks which processes run while slots are scarce, and reaps those whose signal was lost: the kernel queues few signals.
     fn look_at_processes(&mut self, now: Instant) {
         if self.look > now {
             return;
@@ -307,9 +305,8 @@ impl Keeper {
         }
     }
 
-    /// Reaps the youngest processes that have ended: most end soon. They are checked one by one, because wait(2) for any process
-    /// looks at all of them, perhaps a thousand that wait for their clients. The others are reaped after [`LOOK`], or when a slot
-    /// is needed.
+    /// Reaps the youngest processes that have ended, one by one: wait(2) for any process looks at all of them, perhaps a thousand
+    /// that wait for their clients. The others are reaped after [`LOOK`], or when a slot is needed.
     fn take_young_ends(&mut self, now: Instant) {
         let mut young = [None; YOUNG];
         young.iter_mut().zip(self.slots.processes()).for_each(|(young, process)| *young = Some(process));
@@ -353,7 +350,6 @@ impl Keeper {
             self.slots.move_on(now);
         }
         match end {
-            // By the kernel, or an administrator.
             End::Killed(libc::SIGKILL) if had_slot && !evicted => {
                 let message = format!("the process for {whose} was killed; if memory was short, raise MemoryMax=");
                 self.daemon.warn(&message, now);

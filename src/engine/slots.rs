@@ -96,7 +96,7 @@ impl<K: Copy + Eq> Slots<K> {
         }
     }
 
-    /// Whether so many are taken that a client may soon have to be evicted.
+    /// Whether slots are scarce: a client may soon have to be evicted.
     pub(super) fn is_crowded(&self) -> bool {
         2 * self.taken.len() >= self.max || 2 * self.kept >= MAX_KEPT || self.exhausted
     }
