@@ -13,12 +13,12 @@ best-effort\t'Use the layers that the kernel has, and log the missing ones'
 off\t'Serve without any lock-down'"
 complete -c qotd -l idle-timeout -d 'Close a connection after SECONDS without activity [default: 3]' -r
 complete -c qotd -l listen -d 'Address to serve: IP:PORT (TCP and UDP), tcp://IP:PORT, udp://IP:PORT, unix:PATH; can be repeated' -r
-complete -c qotd -l max-connections -d 'Maximum number of concurrent connections; one more evicts an idle one' -r
+complete -c qotd -l max-connections -d 'Maximum number of concurrent connections; one more evicts an idle one, or waits' -r
 complete -c qotd -l max-per-source -d 'Maximum number of concurrent connections from one source [default: half of --max-connections]' -r
 complete -c qotd -l max-rate-per-source -d 'Maximum number of new connections per second from one source [default: 200; none with --shared]' -r
-complete -c qotd -l datagram-rate -d 'Octets per second sent to a network in datagrams beyond what it sends [default: one longest reply]' -r
-complete -c qotd -l datagram-total -d 'Octets per second sent to all networks together beyond what they send; 0 is no limit' -r
-complete -c qotd -l datagram-exempt -d 'Network of probes to which no limit on datagrams applies, such as 192.0.2.0/24; can be repeated' -r
+complete -c qotd -l datagram-rate -d 'Maximum octets per second sent to a network in datagrams beyond those received [default: one longest reply]' -r
+complete -c qotd -l datagram-total -d 'The same maximum for all networks together; 0 is no limit' -r
+complete -c qotd -l datagram-exempt -d 'Network of your probes, to which datagrams are not limited, such as 192.0.2.0/24; can be repeated' -r
 complete -c qotd -s e -l equal -d 'Give all files the same share, whatever their number of fortunes'
 complete -c qotd -s a -l all -d 'Use the host\'s fortunes, including the offensive ones'
 complete -c qotd -s o -l offensive -d 'Use only the host\'s offensive fortunes; has no effect on FILE and DIR'
@@ -30,9 +30,9 @@ complete -c qotd -l shuffle -d 'Random order for daemons; no fortune repeats bef
 complete -c qotd -s f -l list -d 'Print the files to choose from, each with its probability, instead of a fortune'
 complete -c qotd -s i -l ignore-case -d 'Ignore case, for -m'
 complete -c qotd -s c -l cookie-file -d 'Also print the file that the fortune comes from'
-complete -c qotd -s w -l wait -d 'Wait until the reader has finished: 1 second per 20 characters, at least 6 seconds'
+complete -c qotd -s w -l wait -d 'Wait long enough to read the fortune: 1 second per 20 characters, at least 6 seconds'
 complete -c qotd -s v -d 'Same as -V, for compatibility with fortune-mod'
 complete -c qotd -l shared -d 'Serve all clients in one process instead of one process per connection'
-complete -c qotd -l log-connections -d 'Log each connection when it ends: addresses are personal data, and clients can fill the log'
+complete -c qotd -l log-connections -d 'Log each connection when it ends, at most 20 per second; addresses are personal data'
 complete -c qotd -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c qotd -s V -l version -d 'Print version'
