@@ -16,8 +16,8 @@ complete -c qotd -l listen -d 'Address to serve: IP:PORT (TCP and UDP), tcp://IP
 complete -c qotd -l max-connections -d 'Maximum number of concurrent connections; one more evicts an idle one, or waits' -r
 complete -c qotd -l max-per-source -d 'Maximum number of concurrent connections from one source [default: half of --max-connections]' -r
 complete -c qotd -l max-rate-per-source -d 'Maximum number of new connections per second from one source [default: 200; none with --shared]' -r
-complete -c qotd -l datagram-rate -d 'Maximum octets per second sent to a network in datagrams beyond those received [default: one longest reply]' -r
-complete -c qotd -l datagram-total -d 'The same maximum for all networks together; 0 is no limit' -r
+complete -c qotd -l datagram-rate -d 'Octets per second sent to a network in datagrams beyond those received [default: one longest reply]' -r
+complete -c qotd -l datagram-total -d 'The same for all networks together; 0 is no limit' -r
 complete -c qotd -l datagram-exempt -d 'Network of your probes, to which datagrams are not limited, such as 192.0.2.0/24; can be repeated' -r
 complete -c qotd -s e -l equal -d 'Give all files the same share, whatever their number of fortunes'
 complete -c qotd -s a -l all -d 'Use the host\'s fortunes, including the offensive ones'
