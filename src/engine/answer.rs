@@ -35,7 +35,7 @@ pub(super) const ONE: &[Rule] = &[
     sys::READ_CLOCK,
 ];
 
-/// A filter, besides what a reply takes.
+/// The rules of a filter, besides those of a reply.
 pub(super) const FILTER: &[Rule] = &[Rule::new(Syscall::READ, &[INPUT], "read the request"), ALLOCATE, sys::READ_CLOCK];
 
 /// The rules of one process for all, besides those of a reply.

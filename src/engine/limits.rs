@@ -44,7 +44,7 @@ pub struct Limits {
 
     /// Network of your probes, to which datagrams are not limited, such as 192.0.2.0/24; can be repeated
     ///
-    /// Exempt only a network whose addresses others cannot forge: your border must drop such packets from outside.
+    /// Exempt only a network whose addresses others cannot forge: your border must drop such packets.
     #[arg(long, value_name = "NETWORK")]
     pub datagram_exempt: Option<Vec<Subnet>>,
 
