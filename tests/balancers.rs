@@ -297,7 +297,7 @@ fn a_balancer_on_a_unix_domain_socket_is_trusted_if_configured() {
     assert!(!ask(b"").0);
     lunchd.wait_for("a connection from a Unix-domain socket that did not begin with a PROXY header");
     let log = Lunchd::start(&["--proxy-protocol", "192.0.2.1/24"]).ended(2);
-    assert!(log.contains("it is the address of a host and not that of a network"), "{log}");
+    assert!(log.contains("this is the address of a host, not of a network"), "{log}");
 }
 
 /// Debian's `HAProxy`, with these sections of its configuration. Its listening sockets are passed as `fd@3` and up.

@@ -20,8 +20,14 @@ const COLOURS: [RGBColor; 8] = [
     RGBColor(0x8c, 0x8c, 0x8c),
 ];
 
-/// One bar: its name, and its parts one after the other, each in its own colour.
-type Bar = (String, Vec<f64>);
+/// One bar: its name, its parts one after the other, each in its own colour, and its spread.
+type Bar = (String, Vec<f64>, (f64, f64));
+
+/// The 10th to the 90th percentile of the rounds. Beside a peer, that of the ratios, times the peer's median.
+fn spread(row: &Row) -> (f64, f64) {
+    let peer = row.ratio.map_or(1.0, |ratio| row.median / ratio);
+    (row.spread.0 * peer, row.spread.1 * peer)
+}
 
 /// Writes the plots and the page.
 pub fn write(rows: &[Row], table: &str) -> Result<()> {
@@ -29,33 +35,37 @@ pub fn write(rows: &[Row], table: &str) -> Result<()> {
     let plots = docs.join("plots");
     fs::create_dir_all(&plots)?;
     let of = |topic: &str| rows.iter().filter(|row| row.topic == topic).collect::<Vec<_>>();
-    let value = |topic: &str, name: &str| of(topic).iter().find(|row| row.name == name).map_or(0.0, |row| row.median);
+    let find = |topic: &str, name: &str| {
+        let row = rows.iter().find(|row| row.topic == topic && row.name == name);
+        row.ok_or_else(|| format!("there is no row {topic}, {name}"))
+    };
 
     let layers = of("a part of a process");
-    let least = value("a process", "static C");
-    let whole = value("a process", "qotd");
-    let mut parts = vec![least];
+    let [least, qotd, fortune] =
+        [find("a process", "static C")?, find("a process", "qotd")?, find("a process", "fortune(6)")?];
+    let mut parts = vec![least.median];
     parts.extend(layers.iter().map(|row| row.median));
-    parts.push((whole - parts.iter().sum::<f64>()).max(0.0));
+    parts.push((qotd.median - parts.iter().sum::<f64>()).max(0.0));
     let mut names = vec!["what static C takes as well".to_owned()];
     names.extend(layers.iter().map(|row| row.name.clone()));
     names.push("all else".to_owned());
     let processes = [
-        ("static C, 34 octets".to_owned(), vec![least]),
-        ("qotd".to_owned(), parts),
-        ("fortune(6)".to_owned(), vec![value("a process", "fortune(6)")]),
+        ("static C, 34 octets".to_owned(), vec![least.median], spread(least)),
+        ("qotd".to_owned(), parts, spread(qotd)),
+        ("fortune(6)".to_owned(), vec![fortune.median], spread(fortune)),
     ];
     bars(&plots.join("process.svg"), "Spawn to exit, µs", &processes, &names)?;
 
     let mut rates: Vec<Bar> = Vec::new();
     for row in rows.iter().filter(|row| row.unit == "connections/s") {
-        if !rates.iter().any(|(name, _)| *name == row.name) {
-            rates.push((row.name.clone(), vec![row.median]));
+        if !rates.iter().any(|(name, ..)| *name == row.name) {
+            rates.push((row.name.clone(), vec![row.median], spread(row)));
         }
     }
     bars(&plots.join("connections.svg"), "Connections a second", &rates, &[])?;
 
-    let sizes: Vec<Bar> = of("a collection").iter().map(|row| (row.name.clone(), vec![row.median])).collect();
+    let sizes = of("a collection").into_iter().map(|row| (row.name.clone(), vec![row.median], spread(row)));
+    let sizes: Vec<Bar> = sizes.collect();
     bars(&plots.join("collection.svg"), "One fortune from a collection, spawn to exit, µs", &sizes, &[])?;
 
     let page = fs::read_to_string(docs.join("benchmarks.md"))?;
@@ -78,19 +88,21 @@ fn bars(path: &Path, title: &str, bars: &[Bar], names: &[String]) -> Result<()> 
     let area = SVGBackend::new(path, size).into_drawing_area();
     area.fill(&WHITE)?;
     area.draw(&Text::new(title, (10, 12), ("sans-serif", 18)))?;
-    let most = bars.iter().map(|(_, parts)| parts.iter().sum()).fold(f64::MIN_POSITIVE, f64::max);
+    let most = bars.iter().map(|(_, parts, (_, high))| high.max(parts.iter().sum())).fold(f64::MIN_POSITIVE, f64::max);
     let mut top = 45;
-    for (name, parts) in bars {
+    for (name, parts, (low, high)) in bars {
         area.draw(&Text::new(name.clone(), (10, top + 4), ("sans-serif", 14)))?;
+        let place = |value: f64| LEFT + (value / most * WIDTH) as i32;
         let mut from = 0.0;
         for (index, part) in parts.iter().enumerate() {
-            let place = |value: f64| LEFT + (value / most * WIDTH) as i32;
             let corners = [(place(from), top), (place(from + part), top + HEIGHT - 6)];
             area.draw(&Rectangle::new(corners, COLOURS[index % COLOURS.len()].filled()))?;
             from += part;
         }
+        let middle = top + (HEIGHT - 6) / 2;
+        area.draw(&PathElement::new([(place(*low), middle), (place(*high), middle)], BLACK.stroke_width(2)))?;
         let sum = if most < as_f64(10) { format!("{from:.2}") } else { format!("{from:.0}") };
-        area.draw(&Text::new(sum, (LEFT + 6 + (from / most * WIDTH) as i32, top + 4), ("sans-serif", 14)))?;
+        area.draw(&Text::new(sum, (6 + place(from.max(*high)), top + 4), ("sans-serif", 14)))?;
         top += HEIGHT;
     }
     for (index, name) in names.iter().enumerate() {
