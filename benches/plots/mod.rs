@@ -57,7 +57,7 @@ pub fn write(rows: &[Row], table: &str) -> Result<()> {
     bars(&plots.join("process.svg"), "Spawn to exit, µs", &processes, &names)?;
 
     let mut rates: Vec<Bar> = Vec::new();
-    for row in rows.iter().filter(|row| row.unit == "connections/s") {
+    for row in rows.iter().filter(|row| row.unit == "connections/s" && !row.topic.starts_with("processes on a port")) {
         if !rates.iter().any(|(name, ..)| *name == row.name) {
             rates.push((row.name.clone(), vec![row.median], spread(row)));
         }
