@@ -63,7 +63,7 @@ impl Outcome {
 pub struct Counts {
     /// Open now.
     pub open: usize,
-    /// Served to their end, besides those counted by [`Self::add`].
+    /// Served to their end, besides those counted by [`Self::add`]: the usual end of a shared daemon, which must cost little.
     pub served: u64,
     ended: [u64; Outcome::COUNT],
 }

@@ -178,13 +178,12 @@ pub(crate) fn enable_fields() {
 
 /// Logs a record, with fields if the log is the journal. Returns whether the log accepted it.
 pub(crate) fn record(message: &str, fields: &[(&str, &str)]) -> bool {
-    let prefix = LOG.get().map_or_else(String::new, |log| format!("{}: ", log.name));
-    write_as(&prefix, Priority::Notice, message, fields)
+    write(Priority::Notice, message, fields)
 }
 
 /// Logs why the program failed.
 pub fn error(message: &str) {
-    write(Priority::Error, message);
+    write(Priority::Error, message, &[]);
 }
 
 /// Logs an error without the program's name in front, on a terminal.
@@ -194,23 +193,23 @@ pub fn bare_error(message: &str) {
 
 /// Logs a problem with which the program continues.
 pub fn warning(message: &str) {
-    write(Priority::Warning, message);
+    write(Priority::Warning, message, &[]);
 }
 
 /// Logs what every client causes again. The units suppress it (`LogLevelMax=`).
 pub fn info(message: &str) {
-    write(Priority::Info, message);
+    write(Priority::Info, message, &[]);
 }
 
 /// Logs a normal but significant event.
 pub fn notice(message: &str) {
-    write(Priority::Notice, message);
+    write(Priority::Notice, message, &[]);
 }
 
-/// Writes one line with one system call, so that lines of two processes do not mix. Errors are ignored.
-fn write(priority: Priority, message: &str) {
+/// Writes one line with one system call, so that lines of two processes do not mix. Returns whether the log accepted it.
+fn write(priority: Priority, message: &str, fields: &[(&str, &str)]) -> bool {
     let prefix = LOG.get().map_or_else(String::new, |log| format!("{}: ", log.name));
-    write_as(&prefix, priority, message, &[]);
+    write_as(&prefix, priority, message, fields)
 }
 
 fn write_as(prefix: &str, priority: Priority, message: &str, fields: &[(&str, &str)]) -> bool {

@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketAddrV4, SocketType, bind, connect, socket};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use support::manager::Manager;
 use support::{Daemon, Folder, HUNG, Mode, Process, children, program, read_all, tool, wait_until};
 
 /// A connection from one of the host's addresses.
@@ -227,36 +228,32 @@ fn open_connections_are_not_affected_when_files_are_reread() {
 #[test]
 fn a_keeper_with_clients_notifies_the_watchdog() {
     let folder = Folder::new("children-watchdog");
-    let path = folder.path().join("notify");
-    let manager = UnixDatagram::bind(&path).unwrap();
-    manager.set_read_timeout(Some(HUNG)).unwrap();
+    let manager = Manager::new(folder.path().join("notify"));
     let mut command = Command::new("sh");
     // Twice a second.
     let script = "WATCHDOG_PID=$$ WATCHDOG_USEC=1000000 exec \"$@\"";
     command.args(["-c", script, "sh"]).arg(program("echo")).args(["--listen", "tcp://127.0.0.1:0"]);
-    command.env("NOTIFY_SOCKET", &path).stdin(Stdio::null()).stderr(Stdio::piped());
+    command.env("NOTIFY_SOCKET", manager.path()).stdin(Stdio::null()).stderr(Stdio::piped());
     let mut process = Process::start(&mut command);
     let address = process.serving_on("tcp://");
     let mut clients: Vec<_> = (0..5).map(|_| TcpStream::connect(address).unwrap()).collect();
     assert!(clients.iter_mut().all(ping));
-    let mut said = [0; 100];
-    let mut next = || manager.recv(&mut said).map(|length| said[..length].to_vec()).unwrap();
-    assert_eq!(next(), b"READY=1");
-    let mut next = || loop {
-        match next() {
-            status if status.starts_with(b"STATUS=") => {}
-            other => return other,
+    assert_eq!(manager.next(), "READY=1");
+    let next = || loop {
+        let message = manager.next();
+        if !message.starts_with("STATUS=") {
+            return message;
         }
     };
     for _ in 0..3 {
-        assert_eq!(next(), b"WATCHDOG=1");
+        assert_eq!(next(), "WATCHDOG=1");
         assert!(clients.iter_mut().all(ping));
     }
     // Its processes cannot send messages to it.
     process.signal("STOP");
     assert!(clients.iter_mut().all(ping), "they go on without it");
     process.signal("CONT");
-    assert_eq!(next(), b"WATCHDOG=1");
+    assert_eq!(next(), "WATCHDOG=1");
 }
 
 /// The state of a connection, without waiting.

@@ -6,12 +6,12 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
-use std::path::Path;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::net::SendFlags;
+use support::manager::Manager;
 use support::{Daemon, Folder, HUNG, Mode, Process, assert_fortune, program, read_all, tool, wait_until};
 
 /// Starts a program with sockets as descriptors 3 and up and with additional variables.
@@ -236,14 +236,12 @@ fn it_does_not_log_that_it_serves_before_it_does() {
 #[test]
 fn it_is_ready_when_it_says_so_and_notifies_the_watchdog() {
     let folder = Folder::new("notify");
-    let path = folder.path().join("notify");
-    let manager = UnixDatagram::bind(&path).unwrap();
-    manager.set_read_timeout(Some(HUNG)).unwrap();
+    let manager = Manager::new(folder.path().join("notify"));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let variables = format!("NOTIFY_SOCKET={} WATCHDOG_USEC=200000", path.display());
+    let variables = format!("NOTIFY_SOCKET={} WATCHDOG_USEC=200000", manager.path().display());
     let mut process = passed("echo", &[&listener.into()], &variables);
-    let told = || said(&manager);
+    let told = || manager.next();
     assert_eq!(told(), "READY=1");
     assert_eq!(told(), "STATUS=connections: 0 now, 0 served");
     assert_eq!((told(), told()), ("WATCHDOG=1".to_owned(), "WATCHDOG=1".to_owned()));
@@ -260,18 +258,11 @@ fn it_is_ready_when_it_says_so_and_notifies_the_watchdog() {
     assert!(TcpStream::connect(address).is_err(), "the port is closed");
 }
 
-/// The next message to the service manager.
-fn said(manager: &UnixDatagram) -> String {
-    let mut state = [0; 1024];
-    let length = manager.recv(&mut state).unwrap();
-    String::from_utf8_lossy(&state[..length]).into_owned()
-}
-
 /// Starts a service under a service manager, on TCP and UDP ports of this host.
-fn managed(name: &str, arguments: &[&str], manager: &Path) -> (Process, SocketAddr, SocketAddr) {
+fn managed(name: &str, arguments: &[&str], manager: &Manager) -> (Process, SocketAddr, SocketAddr) {
     let mut command = Command::new(program(name));
     command.args(["--listen", "tcp://127.0.0.1:0", "--listen", "udp://127.0.0.1:0"]).args(arguments);
-    command.env("NOTIFY_SOCKET", manager).stdin(Stdio::null()).stderr(Stdio::piped());
+    command.env("NOTIFY_SOCKET", manager.path()).stdin(Stdio::null()).stderr(Stdio::piped());
     let mut process = Process::start(&mut command);
     let (tcp, udp) = (process.serving_on("tcp://"), process.serving_on("udp://"));
     (process, tcp, udp)
@@ -290,15 +281,13 @@ fn the_service_manager_knows_what_a_daemon_of_either_kind_has_done() {
 }
 
 fn assert_the_manager_knows(mode: Mode, folder: &Folder) {
-    let path = folder.path().join(format!("{mode:?}"));
-    let manager = UnixDatagram::bind(&path).unwrap();
-    manager.set_read_timeout(Some(HUNG)).unwrap();
+    let manager = Manager::new(folder.path().join(format!("{mode:?}")));
     let name = format!("{mode:?}-cookies");
     let cookies = folder.file(&name, "one\n%\ntwo\n%\nthree\n");
     let limits = ["--idle-timeout", "600", "--max-per-source", "2", "--datagram-rate", "1", cookies.to_str().unwrap()];
-    let (process, tcp, udp) = managed("qotd", &[support::daemon_arguments(mode), &limits].concat(), &path);
-    assert_eq!(said(&manager), "READY=1");
-    let first = said(&manager);
+    let (process, tcp, udp) = managed("qotd", &[support::daemon_arguments(mode), &limits].concat(), &manager);
+    assert_eq!(manager.next(), "READY=1");
+    let first = manager.next();
     assert!(first.starts_with("STATUS=connections: 0 now, 0 served; fortunes: 3, read 2"), "{first}");
     assert!(first.ends_with(" UTC"), "{first}");
     // All of a datagram's budget, and one that comes too early for the next.
@@ -311,24 +300,22 @@ fn assert_the_manager_knows(mode: Mode, folder: &Folder) {
     let two = [(); 2].map(|()| connected(tcp));
     assert_eq!(read_all(&mut connected(tcp)), b"");
     let counts = "; refused: 1 by the limit per source; datagrams: 1 served, 1 dropped; fortunes: ";
-    wait_until(|| said(&manager).starts_with(&format!("STATUS=connections: 2 now, 0 served{counts}3, read 2")));
+    wait_until(|| manager.next().starts_with(&format!("STATUS=connections: 2 now, 0 served{counts}3, read 2")));
     drop(two);
-    wait_until(|| said(&manager).starts_with(&format!("STATUS=connections: 0 now, 2 served{counts}3, read 2")));
+    wait_until(|| manager.next().starts_with(&format!("STATUS=connections: 0 now, 2 served{counts}3, read 2")));
     // It has nothing more to say, and waits for that without an end.
     wait_until(|| waits_for_clients(&process.0.id().to_string()));
     // Other fortunes are a change.
     folder.file(&name, "one\n%\ntwo\n");
     process.signal("HUP");
-    wait_until(|| said(&manager).starts_with(&format!("STATUS=connections: 0 now, 2 served{counts}2, read 2")));
+    wait_until(|| manager.next().starts_with(&format!("STATUS=connections: 0 now, 2 served{counts}2, read 2")));
 }
 
 #[test]
 fn a_process_that_crashed_is_counted() {
     let folder = Folder::new("status-crash");
-    let path = folder.path().join("notify");
-    let manager = UnixDatagram::bind(&path).unwrap();
-    manager.set_read_timeout(Some(HUNG)).unwrap();
-    let (process, tcp, _) = managed("echo", &["--log-connections"], &path);
+    let manager = Manager::new(folder.path().join("notify"));
+    let (process, tcp, _) = managed("echo", &["--log-connections"], &manager);
     let serve = || {
         let mut client = connected(tcp);
         client.write_all(b"x").unwrap();
@@ -341,7 +328,7 @@ fn a_process_that_crashed_is_counted() {
     let _killed = serve();
     let child = support::children(process.0.id()).into_iter().find(|it| !for_datagrams.contains(it)).unwrap();
     assert!(Command::new("kill").args(["-s", "KILL", &child.to_string()]).status().unwrap().success());
-    wait_until(|| said(&manager) == "STATUS=connections: 0 now, 0 served; failed: 1");
+    wait_until(|| manager.next() == "STATUS=connections: 0 now, 0 served; failed: 1");
     let _client = serve();
     // With the one for datagrams.
     let children = support::children(process.0.id());
@@ -350,7 +337,7 @@ fn a_process_that_crashed_is_counted() {
         assert!(Command::new("kill").args(["-s", "SEGV", &child.to_string()]).status().unwrap().success());
     };
     children.iter().for_each(crash);
-    wait_until(|| said(&manager) == "STATUS=connections: 0 now, 0 served; failed: 1; crashed: 2");
+    wait_until(|| manager.next() == "STATUS=connections: 0 now, 0 served; failed: 1; crashed: 2");
 }
 
 #[test]

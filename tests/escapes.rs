@@ -5,13 +5,13 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use small_services::policy::Io;
 use support::attack::{bounded, full, this_machine};
 use support::machine::Machine;
+use support::manager::Manager;
 use support::{Folder, Process, audit, helper, repository};
 
 #[path = "escapes/attack.rs"]
@@ -269,15 +269,11 @@ fn the_descriptors_of_the_programs_have_the_numbers_that_were_tried() {
     let listen = vec!["--listen", "http://127.0.0.1:0", "--fortunes", cookies];
     programs.push(("lunchd", Io::ListenersAndFiles, listen));
     for (number, (service, peer, arguments)) in programs.into_iter().enumerate() {
-        let path = folder.path().join(format!("notify-{number}"));
-        let manager = UnixDatagram::bind(&path).unwrap();
-        manager.set_read_timeout(Some(support::HUNG)).unwrap();
+        let manager = Manager::new(folder.path().join(format!("notify-{number}")));
         let mut command = Command::new(support::program(service));
-        command.args(arguments).env("NOTIFY_SOCKET", path).stdin(Stdio::null()).stderr(Stdio::null());
+        command.args(arguments).env("NOTIFY_SOCKET", manager.path()).stdin(Stdio::null()).stderr(Stdio::null());
         let process = Process::start(&mut command);
-        let mut said = [0; 64];
-        let length = manager.recv(&mut said).unwrap();
-        assert_eq!(&said[..length], b"READY=1");
+        assert_eq!(manager.next(), "READY=1");
         assert_eq!(assumed(service, peer, process.0.id(), folder.path()), 11, "{service} on {peer:?}");
         if !KEEPERS.contains(&peer) {
             continue;

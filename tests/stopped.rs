@@ -25,6 +25,7 @@ use std::process::{Command, Stdio};
 
 use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, Signal, kill_process};
+use support::manager::Manager;
 use support::{Daemon, Folder, HUNG, Mode, Process, assert_fortune, program, read_all, tool, wait_until};
 
 /// Time limits that no test reaches.
@@ -316,21 +317,18 @@ fn a_stopped_daemon_with_its_own_files_continues() {
 #[test]
 fn a_stopped_daemon_that_waits_for_its_manager_continues() {
     let folder = Folder::new("stopped-manager");
-    let path = folder.path().join("notify");
-    let manager = UnixDatagram::bind(&path).unwrap();
+    let manager = Manager::new(folder.path().join("notify"));
     // A manager that receives nothing for a while: its queue is full.
     let other = UnixDatagram::unbound().unwrap();
-    other.connect(&path).unwrap();
+    other.connect(manager.path()).unwrap();
     other.set_nonblocking(true).unwrap();
     while other.send(b"of others").is_ok() {}
     let mut command = Command::new(program("echo"));
-    command.args(["--listen", "tcp://127.0.0.1:0"]).env("NOTIFY_SOCKET", &path).stderr(Stdio::piped());
+    command.args(["--listen", "tcp://127.0.0.1:0"]).env("NOTIFY_SOCKET", manager.path()).stderr(Stdio::piped());
     let mut process = Process::start(command.stdin(Stdio::null()).stdout(Stdio::null()));
     let address = process.serving_on("tcp://");
     stopped_in(&process, &[libc::SYS_write], || {});
-    manager.set_read_timeout(Some(HUNG)).unwrap();
-    let mut message = [0; 100];
-    while { manager.recv(&mut message).map(|length| message[..length].to_vec()).unwrap() } != b"READY=1" {}
+    while manager.next() != "READY=1" {}
     let mut client = TcpStream::connect(address).unwrap();
     client.write_all(b"hello").unwrap();
     client.shutdown(Shutdown::Write).unwrap();

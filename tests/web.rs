@@ -6,9 +6,10 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::unix::net::UnixListener;
 use std::process::Command;
 
+use support::manager::Manager;
 use support::web::{Authority, EC, Lunchd, assert_dish, curl, dishes, try_curl};
 use support::{Folder, HUNG, program, wait_until};
 
@@ -99,21 +100,14 @@ fn http_redirects_to_the_same_address_over_https() {
 fn healthz_answers_over_both_schemes_without_a_fortune_or_a_log_line() {
     let authority = Authority::new("health");
     authority.certify("site", EC, 1);
-    let path = authority.folder().path().join("notify");
-    let manager = UnixDatagram::bind(&path).unwrap();
-    manager.set_read_timeout(Some(HUNG)).unwrap();
-    let said = || {
-        let mut state = [0; 1024];
-        let length = manager.recv(&mut state).unwrap();
-        String::from_utf8_lossy(&state[..length]).into_owned()
-    };
+    let manager = Manager::new(authority.folder().path().join("notify"));
     let mut command = Command::new(program("lunchd"));
     command.args(["--certificate", &authority.path("site.pem"), "--key", &authority.path("site.key")]);
     command.args(["--listen", "http://127.0.0.1:0", "--listen", "https://127.0.0.1:0", "--log-connections"]);
-    let lunchd = Lunchd::spawn(command.env("NOTIFY_SOCKET", &path));
+    let lunchd = Lunchd::spawn(command.env("NOTIFY_SOCKET", manager.path()));
     let (http, https) = (lunchd.address("http"), lunchd.address("https"));
-    assert_eq!(said(), "READY=1");
-    assert_eq!(said(), format!("STATUS=connections: 0 now, 0 served; fortunes: {}, built in", dishes().len()));
+    assert_eq!(manager.next(), "READY=1");
+    assert_eq!(manager.next(), format!("STATUS=connections: 0 now, 0 served; fortunes: {}, built in", dishes().len()));
     for line in ["GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close", "GET /healthz?x HTTP/1.0"] {
         let reply = raw(http, &format!("{line}\r\n\r\n"));
         assert!(
@@ -138,7 +132,7 @@ fn healthz_answers_over_both_schemes_without_a_fortune_or_a_log_line() {
     wait_until(|| lunchd.log().matches(": connection from 127.0.0.1:").count() == 4);
     assert_eq!(lunchd.log().matches(": served in 0.").count(), 3, "{}", lunchd.log());
     wait_until(|| {
-        said()
+        manager.next()
             == format!(
                 "STATUS=connections: 0 now, 7 served; TLS failures: 1; requests: 1 2xx, 1 3xx, 1 4xx; fortunes: {}, built in",
                 dishes().len()

@@ -4,6 +4,7 @@
 pub mod attack;
 pub mod audit;
 pub mod machine;
+pub mod manager;
 pub mod network;
 pub mod page;
 pub mod web;
