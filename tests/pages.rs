@@ -236,7 +236,7 @@ const RUN_WHOLE: [(&str, &str, &str); 5] = [
     ("docs/your-own-service.md", "", "tests/your_own_service.rs"),
     ("docs/testing-networks.md", "", "tests/recipes.rs"),
     ("docs/many-hosts.md", "", "tests/hosts.rs"),
-    ("docs/operating.md", "\n## A day in the life\n", "tests/systemd.rs"),
+    ("docs/operating.md", "\n## Set up a service\n", "tests/systemd.rs"),
 ];
 
 /// A page without the commands that a test runs as a whole.

@@ -869,7 +869,7 @@ fn an_upgrade_names_the_daemons_that_run_old_programs_and_one_command_restarts_t
 #[test]
 fn a_day_in_the_life_goes_as_the_page_says() {
     let page = std::fs::read_to_string(support::repository().join("docs/operating.md")).unwrap();
-    let (_, day) = page.split_once("\n## A day in the life\n").expect("a day");
+    let (_, day) = page.split_once("\n## Set up a service\n").expect("a day");
     let (day, _) = day.split_once("\n## ").expect("its end");
     let machine = Machine::boot("day");
     let ask = || assert_fortune(machine.shell("nc localhost 17 </dev/null").as_bytes());
