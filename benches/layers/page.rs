@@ -212,8 +212,8 @@ fn lessons(rows: &[Row], process: f64) -> Result<String> {
             open(RULES)?
         ),
         format!(
-            "All six layers take {}{}. As root they take {}{}, of which capabilities take {}: each capability of the bounding set needs \
-             a call.",
+            "All six layers take {}{}. As root they take {}{}. Dropping capabilities alone takes {}, because each capability of the \
+             bounding set needs a call.",
             time(all),
             part(all),
             time(as_root),
