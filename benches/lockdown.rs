@@ -1,5 +1,5 @@
 //! The cost of a lock-down: programs that lock themselves down with hunker, with other crates and not at all, write a line and exit
-//! (benches/peers/lockdown). All take turns. Each is compared round by round with the one that does nothing.
+//! (benches/peers/lockdown). All take turns. Each is compared round by round with the one without a lock-down.
 //!
 //! `make bench` builds the peers and runs this as root; `benches/run lockdown` does only that. The programs run as nobody.
 #![allow(unsafe_code)] // getrusage(2)
@@ -26,9 +26,11 @@ const NOBODY: u32 = 65_534;
 /// Set in the process that runs a program under callgrind.
 const COUNT: &str = "COUNT_INSTRUCTIONS";
 
+/// The program that others are compared with: without a lock-down.
+const NONE: &str = "nothing";
 /// The programs, and their rows in the table.
 const PROGRAMS: [(&str, &str); 7] = [
-    ("nothing", "nothing"),
+    (NONE, "no lock-down"),
     ("hunker", "hunker, six layers"),
     ("by-hand", "caps, landlock, seccompiler and plain calls, six layers"),
     ("hunker-two", "hunker, Landlock and seccomp"),
@@ -126,13 +128,13 @@ fn main() -> Result<()> {
 
     let mut rows = Rows::new();
     let mut table = String::from(
-        "| | processor time | more than nothing | 95 % interval | instructions more |\n|---|---:|---:|---:|---:|\n",
+        "| | processor time | added time | 95 % interval | added instructions |\n|---|---:|---:|---:|---:|\n",
     );
-    let none = instructions("nothing")?;
+    let none = instructions(NONE)?;
     for ((name, what), of_one) in PROGRAMS.iter().zip(&times) {
-        rows.add("a lock-down", what, "processor µs", of_one, Some(("nothing", &times[0])), Goal::None);
+        rows.add("a lock-down", what, "processor µs", of_one, Some((PROGRAMS[0].1, &times[0])), Goal::None);
         write!(table, "| {what} | {:.0} µs |", median(of_one))?;
-        if *name == "nothing" {
+        if *name == NONE {
             table += " | | |\n";
             continue;
         }

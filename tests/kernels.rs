@@ -290,7 +290,7 @@ fn the_calls_that_survive_are_those_of_the_policy_and_do_what_is_listed() {
         for (process, cell) in run.section("reach") {
             let expected = match run.abi() {
                 0 if process.contains("Keeper") => "not tried",
-                0..6 if process.contains("Keeper") => "as listed, and: kill  another process",
+                0..6 if process.contains("Keeper") => "as listed, and: kill another process",
                 _ => "as listed",
             };
             // Without Landlock, a process that rereads files may read any file.

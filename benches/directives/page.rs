@@ -31,9 +31,9 @@ struct Version {
 
 /// The tables of directives: the way of the rows, and a sentence.
 const TABLES: [(&str, &str); 3] = [
-    ("taken", "**Taken from the shipped unit**: what each directive costs there."),
-    ("added", "**Added to a unit without directives.**"),
-    ("tried", "**Added to the shipped unit**, which omits them."),
+    ("taken", "**Taken from the shipped unit**: what each directive costs in that unit."),
+    ("added", "**Added to a unit without directives**: what each directive costs by itself."),
+    ("tried", "**Added to the shipped unit**: directives that it omits."),
 ];
 
 impl Row {

@@ -32,7 +32,7 @@ const END: &str = "<!-- make bench-layers writes to here -->\n";
 const TABLES: [(&str, &str); 2] = [
     (
         "layer",
-        "Each layer of a service that replies and ends, alone. Its policy has one more rule here, for the clock.",
+        "Each layer alone, of a service that replies and exits. Its policy has one more rule here, for the clock.",
     ),
     ("process", "Whole processes:"),
 ];
@@ -158,16 +158,17 @@ fn lessons(rows: &[Row], process: f64) -> Result<String> {
     let fork = of("process", FORK, None)?;
     let lines = [
         format!(
-            "The kernel caches calls that the filter allows whatever their arguments. Such a call takes {} longer than without a filter \
-             as the 2nd rule of 2,040, and {} as the last. Each rule before it adds {} up to the 256th, and {} on average beyond.",
+            "The kernel caches calls that the filter allows with any arguments. Such a call takes {} longer than without a filter as \
+             the 2nd rule of 2,040, and {} longer as the last. Each rule before it adds {} up to the 256th, and {} on average beyond.",
             took("call", CACHED, 2)?,
             took("call", CACHED, 2040)?,
             to_256(CACHED)?,
             on(CACHED)?
         ),
         format!(
-            "For a call with a pinned argument the filter runs each time. It takes {} longer as the 2nd rule, {} as the 256th and {} as \
-             the last. Each rule before it adds {} up to the 256th, and {} on average beyond. Put the pinned rules of frequent calls first.",
+            "For a call with a pinned argument, the filter runs each time. The call takes {} longer as the 2nd rule, {} as the 256th \
+             and {} as the last. Each rule before it adds {} up to the 256th, and {} on average beyond. So put the pinned rules of \
+             frequent calls first.",
             took("call", PINNED, 2)?,
             took("call", PINNED, 256)?,
             took("call", PINNED, 2040)?,
@@ -175,26 +176,26 @@ fn lessons(rows: &[Row], process: f64) -> Result<String> {
             on(PINNED)?
         ),
         format!(
-            "A filter that loads an argument first prevents all caching. Then each rule before any call adds {} up to the 256th, and {} \
-             on average beyond. Load the call's number first.",
+            "If a filter loads an argument first, the kernel caches no call. Then each rule before any call adds {} up to the 256th, \
+             and {} on average beyond. So load the call's number first.",
             to_256(UNCACHED)?,
             on(UNCACHED)?
         ),
         format!(
-            "Each instruction after the call's rule, the 2nd, adds {} to a cached call, and {} to a pinned one.",
+            "Each instruction after the call's own rule, here the 2nd, adds {} to a cached call, and {} to a pinned one.",
             behind(CACHED)?,
             behind(PINNED)?
         ),
         format!(
-            "Attaching a filter takes {} with 7 instructions and {} with 4,085: {} per instruction. To fill its cache, the kernel then \
-             runs the filter for every system call. Where nothing can be cached, an instruction takes {}.",
+            "Attaching a filter takes {} with 7 instructions and {} with 4,085: {} per instruction, because the kernel runs the filter \
+             for every system call to fill its cache. If no call can be cached, an instruction takes {}.",
             took("attach", PREPARED, 7)?,
             took("attach", PREPARED, 4085)?,
             each("instruction to attach", PREPARED)?,
             each("instruction to attach", UNPREPARED)?
         ),
         format!(
-            "Each further filter adds {} to a call that all of them cache, and {} to one that all of them pin.",
+            "Each further filter adds {} to a call that all filters allow with any arguments, and {} to a call that all of them pin.",
             filter(CACHED)?,
             filter(PINNED)?
         ),
@@ -211,8 +212,8 @@ fn lessons(rows: &[Row], process: f64) -> Result<String> {
             open(RULES)?
         ),
         format!(
-            "All six layers take {}{}. As root they take {}{}: one call drops each capability of the bounding set, and capabilities \
-             alone take {}.",
+            "All six layers take {}{}. As root they take {}{}. Dropping capabilities alone takes {}, because each capability of the \
+             bounding set needs a call.",
             time(all),
             part(all),
             time(as_root),
@@ -220,7 +221,7 @@ fn lessons(rows: &[Row], process: f64) -> Result<String> {
             time(capabilities)
         ),
         format!(
-            "A fork of the benchmark, without executing a program, takes {}{}. The cost of a fork grows with the process's memory.",
+            "A fork of the benchmark, without executing a program, takes {}{}. A process with more memory takes longer.",
             time(fork),
             part(fork)
         ),
@@ -298,7 +299,7 @@ fn write_page(rows: &[Row], process: f64, measured: &str) -> Result<()> {
         }
         let _ = write!(text, "\n{what}\n\n{}", table(&of, group, process));
     }
-    text += "\nThe rows of units come from the tables above: another run, and processor time of the whole machine.\n";
+    text += "\nThe rows of units come from the tables above: a different run, with the processor time of the whole machine.\n";
     let page = fs::read_to_string(PAGE)?;
     let (before, rest) = page.split_once(BEGIN).ok_or_else(|| format!("{PAGE} has no place for the layers"))?;
     let (_, after) = rest.split_once(END).ok_or_else(|| format!("{PAGE} has no end of the layers"))?;

@@ -35,8 +35,8 @@ const SECTIONS: [Section; 6] = [
     (
         "Keeper",
         |_, io| matches!(io, Io::Keeper | Io::KeeperAndFiles),
-        "A daemon that forks a process for each connection and each datagram socket. Filters are inherited and intersect, so its policy also \
-         has every rule of [One connection](#one-connection) and of [Datagram process](#datagram-process).",
+        "A daemon that forks a process for each connection and each datagram socket. A process keeps the filter of its parent, so the \
+         keeper's policy also has every rule of [One connection](#one-connection) and of [Datagram process](#datagram-process).",
     ),
     ("lunchd", |service, _| service == "lunchd", "One process for all clients, with files."),
 ];

@@ -37,7 +37,7 @@ pub const FILES_AND_NETWORKS: &[&str] =
 pub const LANDLOCK_LEAVES: &[(&[&str], &str)] = &[
     (
         &["list an inherited directory", "grow an open file"],
-        "what was open before stays open; the programs close every descriptor that was not passed on purpose",
+        "Landlock does not restrict open descriptors; the programs close every descriptor that was not passed on purpose",
     ),
     (
         &[
@@ -48,11 +48,11 @@ pub const LANDLOCK_LEAVES: &[(&[&str], &str)] = &[
             "follow a link",
             "go to another directory",
         ],
-        "Landlock has rights for what files contain, not for their names and attributes",
+        "Landlock has rights for the content of files, not for their names and attributes",
     ),
     (
         &["change a file's mode", "change a file's owner", "change a file's times", "set an attribute of a file"],
-        "no right for that yet; the file system refuses a user who owns nothing",
+        "no right for that yet; file modes stop a user who owns nothing",
     ),
     (
         &[
@@ -129,7 +129,8 @@ const GIVEN: &[&str] = &[
 /// Actions that the program alone does not stop if it rereads files after the lock-down (`ListenersAndFiles` and the like).
 pub const READERS_LEAVE: &[(&[&str], &str)] = &[(
     &["list an inherited directory"],
-    "it lists the directories that it follows; there is no other, since the programs close what was not passed on purpose",
+    "the process lists the directories that it follows; it has no others, because the programs close every descriptor that was not \
+     passed on purpose",
 )];
 
 /// Actions that no unit alone stops.
@@ -138,8 +139,11 @@ pub const UNITS_LEAVE: &[(&[&str], &str)] = &[
         &["list a directory", "list an inherited directory", "follow a link"],
         "the program reads files before its own lock-down",
     ),
-    (&["make a temporary file"], "in its own /tmp, which is removed with it; `LimitFSIZE=0` keeps the file empty"),
-    (&["execute itself once more"], "the services' own programs may be executed, and are confined as before"),
+    (
+        &["make a temporary file"],
+        "only in a private /tmp, which is removed with the service; `LimitFSIZE=0` keeps the file empty",
+    ),
+    (&["execute itself once more"], "the unit allows the services' own programs, and confines them as before"),
     (
         &[
             "ask the client's socket what has come",
@@ -153,10 +157,10 @@ pub const UNITS_LEAVE: &[(&[&str], &str)] = &[
             "ask who the client is",
             "have it block or not",
         ],
-        "before its own lock-down, the program asks what it was started on and sets its timeouts, with `ioctl`, `fcntl`, \
-         `setsockopt` and `getpeername`",
+        "before its own lock-down, the program examines its socket and sets timeouts, with `ioctl`, `fcntl`, `setsockopt` and \
+         `getpeername`",
     ),
-    (&["map memory to execute"], "memory that was never writable holds no code of the attacker's"),
+    (&["map memory to execute"], "memory that was never writable contains no code from the attacker"),
     (
         &[
             "be dumpable again",
@@ -165,7 +169,7 @@ pub const UNITS_LEAVE: &[(&[&str], &str)] = &[
             "catch the filter's signal",
             "be a subreaper",
         ],
-        "`prctl`, `seccomp` and Landlock are how the program locks itself down; they take rights away and give none",
+        "the program locks itself down with `prctl`, `seccomp` and Landlock, which give it no new rights",
     ),
 ];
 
@@ -177,11 +181,11 @@ pub const NEIGHBOURS_UNITS_LEAVE: &[(&[&str], &str)] = &[
             "lower a neighbour's limit on processor time",
             "lower a neighbour's limit on descriptors",
         ],
-        "the C library and the program need `prlimit64` to start, and a unit's filter does not look at arguments",
+        "the C library and the program need `prlimit64` to start, and a unit's filter does not check arguments",
     ),
     (
         &["end a neighbour by a signal of fcntl's", "end a neighbour by a signal of ioctl's"],
-        "the program uses both calls on its own connection before its own lock-down; a unit's filter does not look at arguments",
+        "before its own lock-down, the program uses both calls on its connection, and a unit's filter does not check arguments",
     ),
 ];
 
@@ -197,40 +201,40 @@ pub const DAEMONS_UNITS_LEAVE: &[(&[&str], &str)] = &[
             "look at a file by statx",
             "look at a file by statx, as if it were open",
         ],
-        "what every user may read, except in /home, /var and the other hidden places: the program reads its fortunes and the time \
-         zone before its own lock-down",
+        "only world-readable files outside the directories that the unit hides, such as /home and /var; before its own lock-down, the \
+         program reads its fortunes and the time zone",
     ),
     (
         &["open a Unix-domain socket", "connect to a service's socket in the file system"],
-        "the program tells the service manager that it is ready",
+        "the program notifies the service manager over such a socket",
     ),
     (
         &["turn the client's connection to another host"],
-        "the program needs `connect` to reach the service manager, and its connections are in the host's network",
+        "the program needs `connect` to reach the service manager, and its connections use the host's network",
     ),
     (
         GIVEN,
-        "`sendto`, `sendmmsg` and `recvmmsg` are how it answers and takes datagrams; a unit's filter does not see for which sockets \
-         and addresses, the program's own does",
+        "the program receives and answers datagrams with `sendto`, `sendmmsg` and `recvmmsg`; unlike the program's filter, a unit's \
+         cannot restrict these calls to certain sockets",
     ),
-    (&["open a device"], "there are only /dev/zero, null, full, random, urandom and tty"),
+    (&["open a device"], "the unit's /dev contains only zero, null, full, random, urandom and tty"),
 ];
 
 /// Actions that the program alone does not stop in the keeper: it needs them to create processes and to lock them down.
 pub const KEEPER_LEAVES: &[(&[&str], &str)] = &[
     (
         &["fork"],
-        "the keeper makes processes; `TasksMax=` bounds them, and a new one has no more rights than the keeper",
+        "the keeper starts a process per connection; `TasksMax=` limits their number, and none has more rights than the keeper",
     ),
-    (&["attach a filter of its own"], "a filter takes calls away and gives none back"),
+    (&["attach a filter of its own"], "a further filter can only remove calls"),
 ];
 
 /// Actions that the units of the daemons with a keeper do not stop, and lunchd's does.
 pub const KEEPERS_UNITS_LEAVE: &[(&[&str], &str)] = &[
-    (&["end a neighbour by kill"], "the keeper ends the processes that it made; its own filter allows SIGKILL only"),
-    (&["fork", "start a thread"], "the keeper makes processes; `TasksMax=` bounds them"),
+    (&["end a neighbour by kill"], "the keeper ends its own processes; its filter allows only SIGKILL"),
+    (&["fork", "start a thread"], "the keeper starts a process per connection; `TasksMax=` limits their number"),
     (
         &["signal every process"],
-        "the keeper ends processes; its user may signal only those that it made, and the kernel succeeds even if there is none",
+        "the keeper ends processes; its user may signal only the keeper's own, and the call succeeds even if there are none",
     ),
 ];

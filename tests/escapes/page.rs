@@ -11,9 +11,9 @@ fn reasons(column: usize) -> &'static str {
     const PROGRAM: usize = 2;
     const UNITS: usize = PROGRAM + 1 + FORKS.len();
     match column {
-        0 => "the control; what is refused here, this kernel or machine lacks",
+        0 => "the control: a refused attack needs something that this kernel or machine lacks",
         1 => "[no right for them](#attacks-on-files-and-networks-that-landlock-alone-does-not-stop)",
-        column if column == UNITS - 1 => "[the keeper makes processes](#what-the-program-alone-does-not-stop)",
+        column if column == UNITS - 1 => "[the keeper forks](#what-the-program-alone-does-not-stop)",
         column if column >= UNITS => "[reasons](#what-the-unit-alone-does-not-stop)",
         _ => "–",
     }

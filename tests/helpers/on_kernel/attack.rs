@@ -149,14 +149,16 @@ fn reached(hijacked: &Path, service: &str, io: Io, abi: u32) -> String {
     let open: Vec<_> = by_landlock.iter().filter(|it| done.contains(*it)).cloned().collect();
     let more: Vec<_> = done.difference(&listed).filter(|it| !by_landlock.contains(*it)).cloned().collect();
     let fewer: Vec<_> = listed.difference(&done).cloned().collect();
-    let open = open.join("; ").replace('\t', " ");
+    // A call, its arguments and its target. Often the arguments need no words.
+    let words = |attempts: &[String]| attempts.join("; ").replace("\t\t", " ").replace('\t', " ");
+    let open = words(&open);
     match (more.is_empty() && fewer.is_empty() && output.status.success(), open.is_empty()) {
         (true, true) => "as listed".to_owned(),
         (true, false) => format!("as listed, and: {open}"),
         _ => format!(
             "**more**: {}; **fewer**: {}; {}",
-            more.join("; ").replace('\t', " "),
-            fewer.join("; ").replace('\t', " "),
+            words(&more),
+            words(&fewer),
             String::from_utf8_lossy(&output.stderr)
         ),
     }
