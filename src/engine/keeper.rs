@@ -2,7 +2,8 @@
 //! code never reads from a client.
 //!
 //! Seccomp filters are inherited and add up, so the keeper's policy includes every call of its processes (`children.rs`). Their
-//! reads are pinned to descriptor 0, which in the keeper carries signals (docs/threat-model.md).
+//! reads from clients are pinned to descriptor 0, which in the keeper carries signals. The rules to reread files also allow read(2)
+//! from descriptor 12 on (docs/threat-model.md).
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};

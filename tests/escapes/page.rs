@@ -29,7 +29,7 @@ fn summary(table: &Table) -> String {
         let numbers = [killed, refused, nothing, done].map(|it| if it == 0 { "–".to_owned() } else { it.to_string() });
         [&[name.to_owned()], &numbers[..], &[reasons(column).to_owned()]].concat()
     });
-    let head = ["surroundings", "killed", "refused", "shows nothing", "possible", "why"];
+    let head = ["setting", "killed", "refused", "shows nothing", "possible", "why"];
     markdown(&head, &lines.collect::<Vec<_>>())
 }
 
