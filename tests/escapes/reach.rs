@@ -190,7 +190,7 @@ pub const LIST: &[Reach] = &[
 
     may(KEEPERS, EVERY, ("dup3", "onto descriptor 0"), &[CONNECTIONS, LISTENING, UDP, KEPT, RULESET], "moves a descriptor to where its processes read, and reads from it; new clients then share the keeper's process"),
     may(KEEPERS, EVERY, ("dup3", "onto descriptor 1"), &[CONNECTIONS, LISTENING, UDP, KEPT, RULESET], "moves a descriptor to where its processes write, and writes to it"),
-    may(KEEPERS, EVERY, plain("read"), &[CONNECTIONS, UDP], "reads from it, after moving it to descriptor 0"),
+    may(KEEPERS, EVERY, plain("read"), &[CONNECTIONS, UDP], "reads from it: at once if it reads files again, else after moving it to descriptor 0"),
     may(KEEPERS, DROPPING, plain("recvfrom"), &[CONNECTIONS, UDP], "the same, or discards the input"),
     may(KEEPERS, EVERY, plain("recvmmsg"), &[CONNECTIONS], "the same; also receives a descriptor that a local client passes over a Unix-domain socket"),
     may(KEEPERS, EVERY, plain("write"), &[CONNECTIONS], "sends anything to the client, after moving the connection to descriptor 1"),
