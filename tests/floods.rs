@@ -286,7 +286,7 @@ fn used_up_descriptors(target: &mut Target) {
     limit(&target.machine, "echo-daemon", "--nofile=40:16384");
     target.flood("descriptors used up", "hold", ["7", "echo"], 200, bounded(2, 10));
     let log = target.machine.journal("-u echo-daemon --priority=warning");
-    assert!(log.contains("cannot take a connection: Too many open files"), "{log}");
+    assert!(log.contains("cannot accept a connection: Too many open files"), "{log}");
     limit(&target.machine, "echo-daemon", "--nofile=16384:16384");
 }
 

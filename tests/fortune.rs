@@ -440,7 +440,7 @@ fn a_client_gets_no_listing() {
             let (code, log) = Process::start(&mut command).log();
             drop(command);
             assert_eq!(code, Some(1), "{log}");
-            assert!(log.contains("are for printing"), "{log}");
+            assert!(log.contains("do not apply to a service"), "{log}");
             assert_eq!(support::read_all(&mut client), b"");
         }
     }

@@ -26,7 +26,7 @@ pub(crate) struct Arguments<S: Service> {
 
     /// The time without activity after which a connection is closed.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..), help = idle_help(S::IDLE_TIMEOUT))]
-    #[arg(long_help = format!("{}\n\nWith inetd's `wait`, the program ends after SECONDS without a client ({STAY} without the option).", idle_help(S::IDLE_TIMEOUT)))]
+    #[arg(long_help = format!("{}\n\nWith inetd's `wait`, the program exits after SECONDS without a client [default: {STAY}].", idle_help(S::IDLE_TIMEOUT)))]
     pub(crate) idle_timeout: Option<u16>,
 
     /// The addresses to serve on.
@@ -49,8 +49,8 @@ const AFTER_HELP: &str = "\
 The program detects from its descriptors how it was started. With a connection on descriptors 0 and 1
 (systemd with Accept=yes, inetd with nowait, tcpserver), it serves that connection. With sockets that a
 super-server passed (systemd with Accept=no, inetd with wait) or that --listen opened, it serves all
-clients: each in its own process, or all in one process with --shared. In all other cases, it is a
-filter from standard input to standard output.";
+clients: each in its own process, or all in one process with --shared. Otherwise it is a filter from
+standard input to standard output.";
 
 fn idle_help(default: u16) -> String {
     format!("Close a connection after SECONDS without activity [default: {default}]")

@@ -172,8 +172,8 @@ fn run_daemon() -> Result<Infallible, Error> {
     let https = sockets::https_port(&listeners).map_err(prepare)?.map(|port| Https { port, public_port, hsts });
     if https.is_none() && (public_port.is_some() || hsts.is_some()) {
         log::warning(
-            "--https-port and --hsts have no effect without an https socket; if a balancer handles https, let it redirect clients \
-             itself",
+            "--https-port and --hsts have no effect without an https socket; if a balancer handles https, let the balancer \
+             redirect clients",
         );
     }
     let site = Site::new(fortunes, https);
