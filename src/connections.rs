@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_lines_come_at_once_and_in_a_second() {
+    fn lines_have_a_maximum_at_once_and_per_second() {
         let start = Instant::now();
         let mut log = ConnectionLog { left: BURST, since: start, left_out: 0, due: None };
         let mut lines = |after: u64| {

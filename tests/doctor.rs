@@ -495,7 +495,7 @@ fn faults_of_files_and_of_what_was_read_of_them_are_named() {
 }
 
 #[test]
-fn a_program_that_was_replaced_is_named_whoever_started_it() {
+fn a_program_that_was_replaced_is_named_however_it_was_started() {
     let machine = Machine::with_services("replaced", "");
     let programs = "/usr/local/libexec/small-services";
     machine.shell(&format!("cp -p {programs}/time /run/time"));

@@ -483,7 +483,7 @@ fn make_install_adds_the_names_if_asked() {
     for (link, _) in &links {
         assert!(!link.is_symlink());
         fs::create_dir_all(link.parent().unwrap()).unwrap();
-        fs::write(link, "somebody else's").unwrap();
+        fs::write(link, "of another package").unwrap();
     }
     make(&["uninstall"]);
     assert!(links.iter().all(|(link, _)| link.exists()));

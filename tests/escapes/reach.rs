@@ -29,7 +29,7 @@ pub struct Reach {
 /// The kinds of processes, and their names on the page.
 pub const PROCESSES: &[(&[Io], &str)] = &[
     (ANY, "any process"),
-    (ONE, "a process for one connection, whoever made it"),
+    (ONE, "a process for one connection, made by a super-server or the keeper"),
     (FILTER, "a filter"),
     (CALLED, "a process for one connection or a filter"),
     (DAEMONS, "one process for all, or the keeper"),
@@ -188,7 +188,7 @@ pub const LIST: &[Reach] = &[
     may(ALL, EVERY, plain("clock_gettime"), TIMES, "knows the time; not how long other processes run, which other clocks would tell"),
     may(ALL, LUNCHD, plain("getrandom"), &[("random octets", &[])], "takes some: there are always enough"),
 
-    may(KEEPERS, EVERY, ("dup3", "onto descriptor 0"), &[CONNECTIONS, LISTENING, UDP, KEPT, RULESET], "puts what it has where its processes read, and reads it itself: clients that come from then on have no process of their own any more"),
+    may(KEEPERS, EVERY, ("dup3", "onto descriptor 0"), &[CONNECTIONS, LISTENING, UDP, KEPT, RULESET], "puts what it has where its processes read, and reads it itself: later clients no longer have their own processes"),
     may(KEEPERS, EVERY, ("dup3", "onto descriptor 1"), &[CONNECTIONS, LISTENING, UDP, KEPT, RULESET], "puts it where its processes write, and writes there itself"),
     may(KEEPERS, EVERY, plain("read"), &[CONNECTIONS, UDP], "takes what is said there, once it has put it on descriptor 0"),
     may(KEEPERS, DROPPING, plain("recvfrom"), &[CONNECTIONS, UDP], "the same, or drops it"),
