@@ -51,7 +51,9 @@ pub enum Error {
     #[error(transparent)]
     Sources(#[from] SourcesError),
     /// There is no standard collection.
-    #[error("no fortunes in {directories}; install a collection there, or name a file or directory")]
+    #[error(
+        "no fortunes in {directories}; install a collection (Debian: `apt install fortunes`), or name a file or directory"
+    )]
     NoneInstalled {
         /// The searched directories.
         directories: String,

@@ -38,11 +38,11 @@ pub enum Error {
     #[error(transparent)]
     Zone(#[from] zone::Error),
     /// The time could not be written in the format.
-    #[error("cannot write the time as --format says: {0}; correct the format, see strftime(3)")]
+    #[error("cannot write the time in this format: {0}; see strftime(3)")]
     Format(#[from] jiff::Error),
     /// The format yields what RFC 867 advises against.
     #[error(
-        "--format must yield one line of printable ASCII of at most {LONGEST_REPLY} octets; remove %n, %t and the like, and \
+        "the format must yield one line of printable ASCII of at most {LONGEST_REPLY} octets; remove %n, %t and the like, and \
          use a time zone whose abbreviations are letters"
     )]
     Unsendable,

@@ -117,7 +117,15 @@ fn sentence(rendered: &str) -> String {
     let below = ["\n\n  tip:", "\n\nUsage:", "\n\nFor more information"];
     let end = below.iter().filter_map(|below| rendered.rfind(below)).min();
     let words: Vec<_> = rendered[..end.unwrap_or(rendered.len())].split_whitespace().collect();
-    words.join(" ").trim_start_matches("error: ").to_owned()
+    let sentence =
+        words.join(" ").trim_start_matches("error: ").replace("invalid digit found in string", "write a whole number");
+    // A range as in Rust's source.
+    match sentence.rsplit_once(" is not in ") {
+        Some((before, range)) if range.contains("..=") => {
+            format!("{before} is not between {}", range.replace("..=", " and "))
+        }
+        _ => sentence,
+    }
 }
 
 #[cfg(test)]
@@ -147,6 +155,12 @@ mod tests {
             sentence(&error.render().to_string()),
             "invalid value 'weak' for '--sandbox <MODE>' [possible values: full, strict, best-effort, off]"
         );
+        for (seconds, why) in [("0", "0 is not between 1 and 65535"), ("5s", "write a whole number")] {
+            let error =
+                Arguments::<Echo>::try_parse_from(["echo", "--idle-timeout", seconds]).expect_err("no such time");
+            let said = sentence(&error.render().to_string());
+            assert_eq!(said, format!("invalid value '{seconds}' for '--idle-timeout <SECONDS>': {why}"));
+        }
         let error = Arguments::<Echo>::try_parse_from(["echo", "--x\n\ny"]).expect_err("no such option");
         assert!(sentence(&error.render().to_string()).ends_with("found"));
     }

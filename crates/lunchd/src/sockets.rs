@@ -57,7 +57,8 @@ impl FromStr for Address {
         let parts = text.split_once("://").and_then(|(scheme, rest)| Some((Scheme::named(scheme)?, rest)));
         let (scheme, rest) = parts
             .ok_or("write http or https, an address and a port, such as http://127.0.0.1:8080 or https://[::]:8443")?;
-        Ok(Self { scheme, addresses: activation::addresses(rest)? })
+        let addresses = activation::addresses(rest).map_err(|reason| format!("after {scheme}://, {reason}"))?;
+        Ok(Self { scheme, addresses })
     }
 }
 
