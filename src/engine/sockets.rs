@@ -65,3 +65,21 @@ pub enum Lifetime {
     /// After a while without traffic: for inetd's `wait`, which starts it again for the next client.
     WhileBusy,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_the_limit_to_raise() {
+        for (errno, limit) in [
+            (Errno::MFILE, "LimitNOFILE="),
+            (Errno::NFILE, "fs.file-max"),
+            (Errno::AGAIN, "TasksMax="),
+            (Errno::NOMEM, "MemoryMax="),
+        ] {
+            let said = no_process("a connection", &errno.into());
+            assert!(said.starts_with("cannot fork a process for a connection: ") && said.contains(limit), "{said}");
+        }
+    }
+}

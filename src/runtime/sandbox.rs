@@ -33,7 +33,7 @@ pub enum Error {
     /// Files to reload are in the root directory.
     #[error(
         "refuses to serve: files to reload are in {}, the root directory, so every file of the host would stay readable; move \
-         them to another directory", .0.display()
+         them to a separate directory", .0.display()
     )]
     Everything(PathBuf),
 }
