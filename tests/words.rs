@@ -43,6 +43,10 @@ const WORDS: &[(&str, &str)] = &[
     (r"\bacts?\b", "attacks, actions"),
     (r"\bby who\b|\bthat (is|are) there\b|\bsomebody else's\b", "name the subject"),
     (r"\b(many|connections|clients) at a time\b", "concurrent"),
+    // One event has one wording on the log.
+    (r"\bgoing on with\b|\bkeeping the previous\b", "continuing with"),
+    (r"\b(was|were) read again\b", "reloaded"),
+    (r"\btrying again every\b", "retrying every"),
     (
         r"\blive_for_all\b|\bGuarded\b|\btell_destinations\b|\bwake_up_for\b|\bManner\b",
         "the names of docs/architecture.md",
