@@ -35,7 +35,7 @@ impl Contender {
             address = listener.local_addr()?;
             servers.push(start(&listener, mode)?);
         }
-        // Each has taken clients once so many were served.
+        // After these clients, each process has served some.
         (0..32).try_for_each(|_| connect_and_read(address, b""))?;
         Ok(Self { name, _servers: servers, address, rates: Vec::new() })
     }

@@ -24,7 +24,7 @@ fn variants(folder: &Path) -> Result<Vec<(String, String)>> {
     let shipped: String =
         shipped.lines().filter(|line| !line.starts_with('#')).fold(String::new(), |all, it| all + it + "\n");
     let listed = |name: &str| fs::read_to_string(Path::new("benches/units").join(name));
-    // To a place that DynamicUser= does not hide, wherever the repository is.
+    // To a directory that DynamicUser= does not hide, as it may hide the repository.
     let fortune = peer("usr/games/fortune")?.display().to_string();
     run("run", folder, &["cp", "-r", &fortune, &given("FORTUNES")?, "/usr/local/share"])?;
     let everything = listed("everything.conf")?.replace("@libexecdir@", "/usr/local/libexec/small-services");

@@ -171,8 +171,9 @@ impl ConnectionLog {
         self.due = None;
         let count = std::mem::take(&mut self.left_out);
         if count > 0 {
-            let message =
-                format!("{count} connections ended without a line here; at most {LINES_PER_SECOND} a second have one");
+            let message = format!(
+                "{count} connections ended without a log line; the maximum is {LINES_PER_SECOND} lines per second"
+            );
             if !log::record(&message, &[("LEFT_OUT", &count.to_string())]) {
                 self.left_out = count;
             }
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_lines_come_at_once_and_in_a_second() {
+    fn lines_have_a_maximum_at_once_and_per_second() {
         let start = Instant::now();
         let mut log = ConnectionLog { left: BURST, since: start, left_out: 0, due: None };
         let mut lines = |after: u64| {

@@ -269,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_but_a_regular_file_is_opened_whatever_takes_its_place() {
+    fn only_a_regular_file_is_opened_whatever_replaces_it() {
         let folder = env::temp_dir().join(format!("small-services-file-{}", process::id()));
         fs::create_dir_all(&folder).expect("a folder for temporary files");
         let (file, fifo) = (folder.join("file"), folder.join("fifo"));

@@ -45,9 +45,9 @@ pub mod file {
 pub mod engine {
     pub use crate::engine::DaemonError;
     pub use crate::engine::buffers::Buffers;
-    pub use crate::engine::daemon::is_of_the_socket;
     pub use crate::engine::descriptors::{keep_numbers, raise_descriptor_limit};
     pub use crate::engine::network::{NoSubnet, Subnet};
+    pub use crate::engine::sockets::{is_of_the_socket, remedy};
     pub use crate::engine::table::Table;
 }
 

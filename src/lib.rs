@@ -1,9 +1,9 @@
 //! The RFC small services, and a framework for your own: each process is trusted with one connection and nothing more.
 //!
 //! A super-server starts a program of this crate: systemd with `Accept=yes` or `Accept=no`, inetd, xinetd or tcpserver. The
-//! program detects how from its descriptors. It can also serve all clients by itself (`--listen`), or print once on a terminal.
-//! Before it reads one octet from the network, it locks itself down: it has no capability, no access to files or other hosts,
-//! and only a few system calls. A reply needs four.
+//! program detects from its descriptors how it was started. It can also open its own sockets (`--listen`), or print on a terminal.
+//! Before it reads from the network, it locks itself down: it keeps no capability, no access to files or other hosts, and only a
+//! few system calls. A reply needs four.
 //!
 //! # A service
 //!
@@ -105,7 +105,7 @@ pub use service::{Answer, Behavior, Files, LineEnd, NoOptions, Pattern, Reply, R
 /// The `main` of a service's program.
 ///
 /// It is C's `main`, not Rust's. Rust's runtime reads /proc/self/maps and sets up a signal stack, which takes a tenth of the
-/// time of a process (`make bench`). It also opens /dev/null for closed descriptors, which then cannot be detected.
+/// time of a process (`make bench`). It also hides closed descriptors by opening /dev/null on them.
 #[macro_export]
 macro_rules! program {
     ($service:ty) => {

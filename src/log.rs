@@ -90,7 +90,7 @@ impl Repeated {
         self.last = Some(now);
         Some(match std::mem::take(&mut self.left_out) {
             0 => message.to_owned(),
-            count => format!("{message} ({count} more of these were left out)"),
+            count => format!("{message} ({count} more suppressed)"),
         })
     }
 }
@@ -269,9 +269,9 @@ mod tests {
         let mut said = |seconds| repeated.due(start + Duration::from_secs(seconds), "no more");
         assert_eq!(said(0).as_deref(), Some("no more"));
         assert_eq!((said(0), said(30), said(59)), (None, None, None));
-        assert_eq!(said(60).as_deref(), Some("no more (3 more of these were left out)"));
+        assert_eq!(said(60).as_deref(), Some("no more (3 more suppressed)"));
         assert_eq!(said(61), None);
-        assert_eq!(said(3600).as_deref(), Some("no more (1 more of these were left out)"));
+        assert_eq!(said(3600).as_deref(), Some("no more (1 more suppressed)"));
         assert_eq!(said(7200).as_deref(), Some("no more"));
     }
 

@@ -504,7 +504,7 @@ fn the_root_directory_is_never_left_readable() {
         let last = log.lines().last().unwrap();
         assert!(!log.contains("stays readable"), "{source}: one sentence is enough: {log}");
         assert!(last.contains("refuses to serve") && last.contains("every file of the host"), "{source}: {log}");
-        assert!(last.contains("a directory of their own"), "{source}: {log}");
+        assert!(last.contains("a separate directory"), "{source}: {log}");
     }
 }
 

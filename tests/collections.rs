@@ -261,7 +261,7 @@ fn a_seed_gives_the_same_choices_as_the_help_says() {
         assert_eq!(served(), served());
     }
     let help = printed("qotd", &["--help"], &folder).split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(help.contains("the same version, options, files, indexes and way of serving"), "{help}");
+    assert!(help.contains("the same version, options, files, indexes and way to serve"), "{help}");
 }
 
 #[test]

@@ -371,7 +371,7 @@ fn connections_are_logged_where_somebody_asks_for_it_and_no_more_than_a_log_can_
         assert_eq!(code, Some(0), "{log}");
         let logged = log.lines().filter(|line| line.contains(": connection from 127.0.0.1:")).count();
         let counts = |line: &str| {
-            line.strip_prefix("echo: ")?.split_once(" connections ended without a line here")?.0.parse().ok()
+            line.strip_prefix("echo: ")?.split_once(" connections ended without a log line")?.0.parse().ok()
         };
         let left_out: Vec<usize> = log.lines().filter_map(counts).collect();
         assert!(logged >= 199 && !left_out.is_empty(), "{logged} and {left_out:?}");

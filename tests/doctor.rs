@@ -110,7 +110,7 @@ fn faults_of_sockets_are_named_and_nothing_else_is_wrong() {
         ),
         &[
             "problem: fortune.socket",
-            "failed on a limit (trigger-limit-hit)",
+            "exceeded a limit (trigger-limit-hit)",
             "TriggerLimitIntervalSec=0",
             "reset-failed",
         ],
@@ -149,7 +149,7 @@ fn faults_of_services_and_of_access_are_named() {
     names(
         &machine,
         &format!("{add} && systemctl restart fortune.socket"),
-        &["problem: fortune.socket", "keeps all clients out", "IPAddressAllow="],
+        &["problem: fortune.socket", "refuses all clients", "IPAddressAllow="],
         &format!("{remove} && systemctl restart fortune.socket"),
     );
     // A socket in a separate network namespace.
@@ -215,7 +215,7 @@ fn faults_of_services_and_of_access_are_named() {
         ),
         &[
             "problem: fortune-daemon.service",
-            "it does not stay up",
+            "it keeps failing",
             "was restarted",
             "its last message: unexpected argument '--bad' found",
         ],
@@ -312,7 +312,7 @@ fn faults_of_lunchd_are_named() {
              -out /etc/lunchd/certificate.pem 2>/dev/null && ! {restart} 2>&1 && \
              until [ $(systemctl show -P NRestarts lunchd.service) -ge 1 ]; do :; done"
         ),
-        &["problem: lunchd.service", "it does not stay up", "its last message: ", "journalctl -u lunchd.service"],
+        &["problem: lunchd.service", "it keeps failing", "its last message: ", "journalctl -u lunchd.service"],
         &format!("cp /run/good/* /etc/lunchd && systemctl stop lunchd.service && {restart}"),
     );
     // A socket unit that was enabled too late.
@@ -376,7 +376,7 @@ fn a_kernel_without_a_layer_is_named() {
     }
     machine.shell("systemctl daemon-reload");
     let text = machine.shell(&format!("{} landlock small-services doctor", helper("old_kernel").display()));
-    assert!(text.contains("Landlock is missing") && text.contains("best-effort serves nevertheless"), "{text}");
+    assert!(text.contains("Landlock is missing") && text.contains("best-effort serves without it"), "{text}");
     // Features that are too old or disabled.
     machine.shell("rm -r /run/systemd/system/*@.service.d && systemctl daemon-reload");
     machine.shell(
@@ -495,7 +495,7 @@ fn faults_of_files_and_of_what_was_read_of_them_are_named() {
 }
 
 #[test]
-fn a_program_that_was_replaced_is_named_whoever_started_it() {
+fn a_program_that_was_replaced_is_named_however_it_was_started() {
     let machine = Machine::with_services("replaced", "");
     let programs = "/usr/local/libexec/small-services";
     machine.shell(&format!("cp -p {programs}/time /run/time"));
@@ -542,7 +542,7 @@ fn sockets_that_only_look_wrong_are_told_from_those_that_are() {
     names(
         &machine,
         &format!("{add} && for i in {{1..4}}; do systemctl restart echo.socket || true; done 2>/dev/null"),
-        &["problem: echo.socket", "failed on a limit (start-limit-hit)", "StartLimitIntervalSec=0"],
+        &["problem: echo.socket", "exceeded a limit (start-limit-hit)", "StartLimitIntervalSec=0"],
         &format!("{remove} && systemctl reset-failed echo.socket && systemctl start echo.socket"),
     );
     // An address that does not exist yet, and a device: clients on this host cannot reach them.
@@ -567,7 +567,7 @@ fn sockets_that_only_look_wrong_are_told_from_those_that_are() {
         &machine,
         "systemctl mask --runtime time@.service 2>&1 && (nc 127.0.0.1 37 </dev/null || true) && \
          until systemctl is-failed time.socket; do :; done && systemctl unmask --runtime time@.service 2>&1",
-        &["problem: time.socket: it failed (resources), and the port stays closed", "systemctl start time.socket"],
+        &["problem: time.socket: it failed (resources), so its port is closed", "systemctl start time.socket"],
         "systemctl reset-failed && systemctl start time.socket",
     );
     // systemd has lost its descriptors: the socket is active, but no client is served.

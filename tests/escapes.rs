@@ -101,7 +101,7 @@ fn is_root() -> bool {
 fn the_attacks_are_many_and_succeed_without_the_lock_down() {
     let acts = acts();
     let families: BTreeSet<_> = acts.iter().map(|(family, _)| family).collect();
-    assert!(acts.len() >= 100 && families.len() >= 12, "{} acts in {} families", acts.len(), families.len());
+    assert!(acts.len() >= 100 && families.len() >= 12, "{} attacks in {} families", acts.len(), families.len());
     for list in [
         expected::LANDLOCK_LEAVES,
         expected::READERS_LEAVE,
@@ -112,7 +112,7 @@ fn the_attacks_are_many_and_succeed_without_the_lock_down() {
         expected::KEEPERS_UNITS_LEAVE,
     ] {
         for act in list.iter().flat_map(|(acts, _)| *acts) {
-            assert!(acts.iter().any(|(_, known)| known == act), "no such act: {act}");
+            assert!(acts.iter().any(|(_, known)| known == act), "no such attack: {act}");
         }
     }
     if !is_root() {

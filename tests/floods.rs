@@ -229,7 +229,7 @@ fn used_up_memory_of_one(target: &mut Target) {
     let refused: usize = printed.split(' ').nth(1).unwrap().parse().unwrap();
     assert_eq!(refused, 20, "nothing rather than a part of it: {printed}");
     let log = target.machine.journal("_COMM=qotd --priority=err");
-    assert!(log.contains("bytes of memory; raise the limits"), "{log}");
+    assert!(log.contains("bytes of memory; raise MemoryMax="), "{log}");
     target.machine.shell("rm /run/systemd/system/fortune@.service.d/flood.conf; systemctl daemon-reload");
     let counted = Counted { refused, ..Counted::default() };
     target.afterwards("memory limit reached (`LimitAS=`)", ["17", "qotd"], 20, counted, before);
@@ -286,7 +286,7 @@ fn used_up_descriptors(target: &mut Target) {
     limit(&target.machine, "echo-daemon", "--nofile=40:16384");
     target.flood("descriptors used up", "hold", ["7", "echo"], 200, bounded(2, 10));
     let log = target.machine.journal("-u echo-daemon --priority=warning");
-    assert!(log.contains("cannot take a connection: Too many open files"), "{log}");
+    assert!(log.contains("cannot accept a connection: Too many open files (os error 24); raise LimitNOFILE="), "{log}");
     limit(&target.machine, "echo-daemon", "--nofile=16384:16384");
 }
 

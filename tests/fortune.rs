@@ -440,7 +440,7 @@ fn a_client_gets_no_listing() {
             let (code, log) = Process::start(&mut command).log();
             drop(command);
             assert_eq!(code, Some(1), "{log}");
-            assert!(log.contains("are for printing"), "{log}");
+            assert!(log.contains("do not apply to a service"), "{log}");
             assert_eq!(support::read_all(&mut client), b"");
         }
     }
@@ -483,7 +483,7 @@ fn make_install_adds_the_names_if_asked() {
     for (link, _) in &links {
         assert!(!link.is_symlink());
         fs::create_dir_all(link.parent().unwrap()).unwrap();
-        fs::write(link, "somebody else's").unwrap();
+        fs::write(link, "of another package").unwrap();
     }
     make(&["uninstall"]);
     assert!(links.iter().all(|(link, _)| link.exists()));

@@ -233,7 +233,7 @@ fn landlock_alone_stops_what_its_version_has_a_right_for() {
             assert_eq!(cell, if left { "**done**" } else { "refused" }, "{title}: {act}");
             acts += 1;
         }
-        assert!(acts >= 50, "{title}: {acts} acts");
+        assert!(acts >= 50, "{title}: {acts} attacks");
         let mut siblings = 0;
         for (act, cell) in run.section("siblings") {
             let expected = match act.contains("Landlock") {

@@ -23,7 +23,7 @@ fn install_packages(machine: &Machine) {
     machine.shell(&format!(
         "cd {} && mkdir -p /usr/games /usr/share/games/fortunes && install usr/games/fortune /usr/games && \
          cp --no-dereference usr/lib/*/librecode.so.0* /usr/lib/$(uname -m)-linux-gnu && \
-         printf 'Mistakes are cheap in a lab.\n%%\nA wall is as good as its last attack.\n' >/usr/share/games/fortunes/lab && \
+         printf 'Mistakes are cheap in a lab.\n%%\nA fence is as good as its last attack.\n' >/usr/share/games/fortunes/lab && \
          usr/bin/strfile -s /usr/share/games/fortunes/lab",
         peers.display()
     ));

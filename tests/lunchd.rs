@@ -192,7 +192,7 @@ fn renewed(release: &str) {
     let journal = |words: &str| {
         machine.wait_for(&format!("journalctl --sync && journalctl -q -u lunchd.service | grep -q '{words}'"));
     };
-    journal("keeping the previous certificate");
+    journal("continuing with the previous certificate");
     assert_dish(&machine.shell(&trusts(new_ca)));
     // A missing certificate fails the reload, with a message.
     machine.shell("rm /run/live/key.pem && ! systemctl reload lunchd.service 2>/dev/null");

@@ -154,7 +154,7 @@ fn each_page_of_ours_that_a_page_names_is_there() {
 }
 
 #[test]
-fn each_unit_names_a_page_that_is_there() {
+fn each_unit_names_a_page_that_exists() {
     let pages = render::pages();
     for unit in files("units", &[""]).iter().filter(|name| *name != "tmpfiles.conf") {
         let text = fs::read_to_string(repository().join("units").join(unit)).unwrap();

@@ -53,7 +53,7 @@ fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases: bounded(cases, cases * 20), max_shrink_iters: 200, ..ProptestConfig::default() }
 }
 
-/// Acts as this client of a service that sends back `expected` of what it receives.
+/// Plays this client of a service that sends back `expected` of what it receives.
 fn act(client: &mut TcpStream, steps: &[Step], end: End, echoes: bool) {
     let (mut sent, mut got) = (Vec::new(), Vec::new());
     for step in steps {

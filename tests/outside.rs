@@ -92,7 +92,7 @@ impl Files for Notice {
     fn reload(&mut self) {
         match read(&self.path) {
             Ok(text) => self.text = text,
-            Err(error) => log::error(&format!("{error}; going on with the old notice")),
+            Err(error) => log::error(&format!("{error}; continuing with the old notice")),
         }
     }
 }
@@ -230,7 +230,7 @@ fn after_the_lock_down_it_rereads_its_own_file_and_no_other() {
     fs::remove_file(&notice).unwrap();
     std::os::unix::fs::symlink(secret, &notice).unwrap();
     daemon.process.signal("HUP");
-    assert!(daemon.process.line().contains("Permission denied (os error 13); going on with the old notice"));
+    assert!(daemon.process.line().contains("Permission denied (os error 13); continuing with the old notice"));
     assert_eq!(answer(&mut daemon.connect(), "notice\r\n"), "Open again.\r\n");
 }
 

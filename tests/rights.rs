@@ -65,7 +65,7 @@ fn a_daemon_logs_once_what_landlock_cannot_forbid() {
             // A keeper's policy includes what a process for datagrams may do (discard's answers none), and the signal that ends its
             // processes.
             let lacking = if keeper && name != "discard" { LACKING_WITH_UDP } else { LACKING };
-            let signals = if keeper { ", but for signals to other processes" } else { "" };
+            let signals = if keeper { ", except for signals to other processes" } else { "" };
             let line = format!("{name}: {lacking}; seccomp does{signals}\n");
             assert_eq!(process.any_line(), line);
             let address = process.serving_on(scheme(name));

@@ -325,7 +325,7 @@ const NOBODY: Option<u32> = Some(65534);
 #[test]
 fn as_root_in_a_directory_of_another_user_it_replaces_no_file_of_roots_elsewhere() {
     if !rustix::process::geteuid().is_root() {
-        return; // only root can act as another user
+        return; // only root can become another user
     }
     let folder = Folder::new("strfile-links");
     let precious = folder.file("precious", "root's own");

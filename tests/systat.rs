@@ -113,8 +113,8 @@ fn without_logind_the_active_users_come_from_utmp() {
         process.log(),
         (
             Some(1),
-            "systat: cannot list the active users: neither /run/systemd/sessions nor /run/utmp exists; show one to the unit, \
-             or use --text FILE\n"
+            "systat: cannot list the active users: neither /run/systemd/sessions nor /run/utmp exists; make one visible to the \
+             unit (BindReadOnlyPaths=), or use --text FILE\n"
                 .to_owned()
         )
     );
@@ -131,7 +131,10 @@ fn a_directory_instead_of_a_text_is_named_with_the_next_step() {
     )
     .log();
     assert_eq!(code, Some(1), "{log}");
-    assert!(log.starts_with("systat: cannot read the text in /etc: it is not a regular file; name a file"), "{log}");
+    assert!(
+        log.starts_with("systat: cannot read the text in /etc: it is not a regular file; name a readable file"),
+        "{log}"
+    );
 }
 
 #[test]

@@ -650,7 +650,7 @@ fn serves_with_usr_read_only(machine: &Machine) {
     // systemd queries the peer address of each connection again when it reloads its units. For a closed connection that is an
     // error.
     machine.wait_for("! systemctl list-units --no-legend --plain {fortune,echo,daytime}@* | grep .");
-    // The host's own cookie files, in a place without files of ours.
+    // The host's own cookie files, in a directory without files of ours.
     machine.shell("mkdir -p /var/quotes && echo of this host > /var/quotes/own");
     let lines = "[Service]\nExecStart=\nExecStart=/usr/local/libexec/small-services/qotd /var/quotes\nBindReadOnlyPaths=/var/quotes\n";
     drop_in(machine, "fortune@.service", lines);

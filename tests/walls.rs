@@ -1,4 +1,4 @@
-//! Walls: which directive of a unit stops which attack of a hijacked program, alone, and as the only one in the whole unit? Which
+//! Which directive of a unit stops which attack of a hijacked program, alone, and as the only one in the whole unit? Which
 //! attacks does the program stop alone? `ATTACK=full tests/run walls` writes docs/data/attacks.csv, and docs/hardening.md from it.
 
 mod support;
@@ -81,7 +81,7 @@ fn the_map_has_every_attack_and_the_directives_of_the_unit() {
     let rows = map::read();
     let acts = surroundings::acts(&helper("hijacked"));
     let listed: Vec<_> = rows.iter().map(|row| (row.family.clone(), row.act.clone())).collect();
-    assert_eq!(listed, acts, "docs/data/attacks.csv has other acts: ATTACK=full tests/run walls");
+    assert_eq!(listed, acts, "docs/data/attacks.csv has other attacks: run `ATTACK=full tests/run walls`");
     for (family, _) in &acts {
         let sections = page::SECTIONS.iter().filter(|(_, families)| families.contains(&family.as_str()));
         assert_eq!(sections.count(), 1, "{family} has to be in one section of docs/hardening.md");
@@ -90,7 +90,7 @@ fn the_map_has_every_attack_and_the_directives_of_the_unit() {
     let names: Vec<_> = tried(&groups).map(|group| group.name.as_str()).collect();
     for name in rows.iter().flat_map(|row| row.alone.iter().chain(&row.nobody).chain(&row.only)) {
         let known = names.contains(&name.as_str());
-        assert!(known, "no unit has {name}, and docs/data/attacks.csv has: ATTACK=full tests/run walls");
+        assert!(known, "no unit has {name}, and docs/data/attacks.csv names it: run `ATTACK=full tests/run walls`");
     }
 }
 
@@ -107,7 +107,7 @@ fn the_page_is_made_of_the_map_and_the_costs() {
         fs::write(path, written).unwrap();
     } else {
         let committed = fs::read_to_string(path).unwrap();
-        assert!(written == committed, "docs/hardening.md is another than `UPDATE=yes tests/run walls` writes");
+        assert!(written == committed, "docs/hardening.md is not what `UPDATE=yes tests/run walls` writes");
     }
 }
 
@@ -209,7 +209,7 @@ fn each_directive_stops_what_the_map_says() {
         .collect();
     assert!(
         others.is_empty(),
-        "not what docs/data/attacks.csv says; ATTACK=full tests/run walls writes it: {others:#?}"
+        "not what docs/data/attacks.csv says; `ATTACK=full tests/run walls` writes it: {others:#?}"
     );
 }
 

@@ -64,7 +64,7 @@ fn started_by_hand_it_logs_its_address_and_sighup_does_not_end_it() {
     assert!(log.contains("'elsewhere.example' is not in /etc/hosts"), "{log}");
     // Without names the sockets cannot be told apart.
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let words = format!("descriptor 3, named tcp://{}: it is neither", socket.local_addr().unwrap());
+    let words = format!("descriptor 3 (tcp://{}), which is not named http or https", socket.local_addr().unwrap());
     let log = Lunchd::passed(&[&socket.into()], "", &[]).ended(1);
     assert!(log.contains(&words), "{log}");
 }
@@ -222,7 +222,7 @@ fn a_certificate_that_browsers_refuse_is_served_with_a_warning() {
         let warnings = |log: String| log.lines().filter(|line| line.contains("browsers refuse")).count();
         let before = warnings(lunchd.log());
         lunchd.process.signal("HUP");
-        lunchd.wait_for("the certificate was read again");
+        lunchd.wait_for("reloaded the certificate");
         support::wait_until(|| warnings(lunchd.log()) == 2 * before);
         lunchd.log().lines().find_map(|line| line.split_once("browsers refuse").map(|(_, why)| why.to_owned()))
     };
@@ -444,8 +444,8 @@ fn an_unusable_certificate_is_one_sentence_and_no_socket_is_bound() {
     mistake("scrawled", "good.key", "scrawled", "is incomplete or damaged");
     mistake("nonsense", "good.key", "nonsense", "certificate 1 in");
     mistake("chain with nonsense", "good.key", "chain with nonsense", "certificate 2 in");
-    mistake("chain upside down", "good.key", "chain upside down", "put the server's first");
-    mistake("chain with a stranger", "good.key", "chain with a stranger", "put the server's first");
+    mistake("chain upside down", "good.key", "chain upside down", "put the server's certificate first");
+    mistake("chain with a stranger", "good.key", "chain with a stranger", "put the server's certificate first");
     mistake("v1.pem", "good.key", "v1.pem", "X.509 version 1");
     // A key without line ends, in either file: no octet of it is on the log, as text or as numbers.
     let key = fs::read_to_string(authority.path("good.key")).unwrap();
@@ -487,7 +487,7 @@ fn an_expired_certificate_is_served_with_a_warning_and_never_replaces_another() 
         fs::rename(authority.path(&format!("old.{file}")), authority.path(&format!("good.{file}"))).unwrap();
     }
     lunchd.process.signal("HUP");
-    lunchd.wait_for("keeping the previous certificate: the certificate in");
+    lunchd.wait_for("continuing with the previous certificate");
     assert!(lunchd.log().contains("good.pem expired on 20"), "{}", lunchd.log());
     assert_dish(&curl(&["--cacert", &authority.path("ca.pem"), &url]));
 }
@@ -502,7 +502,7 @@ fn an_error_in_the_fortunes_is_one_sentence_and_no_socket_is_bound() {
         (vec![&lengthy], 1, "no fortune to send in"),
         (vec!["200%", &lengthy], 1, "200% is not a percentage"),
         (vec!["--daily", "--zone", "Nowhere"], 1, "the time zone --zone=Nowhere cannot be used"),
-        (vec!["-m", "x"], 1, "-f, -m, -c and -w are for printing"),
+        (vec!["-m", "x"], 1, "-f, -m, -c and -w do not apply to a service"),
         (vec!["--bad"], 2, "after --fortunes: unexpected argument '--bad' found; see `qotd --help`"),
         (vec![&lengthy, "--sandbox", "off"], 2, "put lunchd's own options before --fortunes"),
     ] {
@@ -542,7 +542,7 @@ fn sockets_are_known_by_their_names_in_any_order() {
                     let host = address.to_string().rsplit_once(':').unwrap().0.to_owned();
                     assert_eq!(place, format!("https://{host}:{secure}/a?b"));
                 }
-                _ => lunchd.wait_for("ignoring descriptor 6, named other"),
+                _ => lunchd.wait_for("ignoring descriptor 6 (other)"),
             }
         }
         let unix = path.to_str().unwrap();

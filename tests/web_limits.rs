@@ -352,13 +352,13 @@ fn a_new_certificate_is_loaded_under_load_and_no_connection_is_lost() {
             fs::rename(old.path("new"), old.path(file)).unwrap();
         }
         lunchd.process.signal("HUP");
-        lunchd.wait_for("the certificate was read again");
+        lunchd.wait_for("reloaded the certificate");
         assert!(trusts_new());
         ask();
         // An unusable certificate changes nothing.
         fs::remove_file(old.path("site.key")).unwrap();
         lunchd.process.signal("HUP");
-        lunchd.wait_for("keeping the previous certificate: cannot read");
+        lunchd.wait_for("continuing with the previous certificate");
         assert!(trusts_new());
         ask();
     });
@@ -374,7 +374,7 @@ fn after_the_lock_down_it_reads_only_its_certificate() {
     fs::remove_file(authority.path("site.pem")).unwrap();
     symlink(elsewhere.path().join("site.pem"), authority.path("site.pem")).unwrap();
     lunchd.process.signal("HUP");
-    lunchd.wait_for("keeping the previous certificate");
+    lunchd.wait_for("continuing with the previous certificate");
     assert!(lunchd.log().contains("Permission denied"), "{}", lunchd.log());
     assert_dish(&curl(&["--cacert", &authority.path("ca.pem"), &format!("https://localhost:{}/", https.port())]));
 }
@@ -434,8 +434,8 @@ fn a_replaced_certificate_directory_requires_a_restart_and_is_logged() {
     fs::rename(&current, old).unwrap();
     fs::rename(new, &current).unwrap();
     lunchd.process.signal("HUP");
-    lunchd.wait_for("keeping the previous certificate");
-    assert!(lunchd.log().contains("if its directory is new, or a link leads elsewhere"), "{}", lunchd.log());
+    lunchd.wait_for("continuing with the previous certificate");
+    assert!(lunchd.log().contains("if its directory is new, or a symbolic link has a new target"), "{}", lunchd.log());
     assert!(lunchd.log().contains("restart lunchd"), "{}", lunchd.log());
     assert!(ask_over_tls(&authority, https));
 }
@@ -506,7 +506,7 @@ fn it_makes_only_the_calls_of_the_table() {
     let traced = fs::read_to_string(format!("/proc/{0}/task/{0}/children", lunchd.process.0.id())).unwrap();
     let signal = |name| assert!(Command::new("kill").args(["-s", name, traced.trim()]).status().unwrap().success());
     signal("HUP");
-    lunchd.wait_for("the certificate was read again");
+    lunchd.wait_for("reloaded the certificate");
     signal("TERM");
     assert!(lunchd.process.wait().success());
     let trace = fs::read_to_string(trace).unwrap();

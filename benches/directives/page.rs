@@ -161,7 +161,7 @@ pub fn write() -> Result<()> {
         text += &table(&versions, way, sentence)?;
     }
     let page = fs::read_to_string(PAGE)?;
-    let (before, rest) = page.split_once(BEGIN).ok_or_else(|| format!("{PAGE} has no place for the tables"))?;
+    let (before, rest) = page.split_once(BEGIN).ok_or_else(|| format!("{PAGE} has no mark for the tables"))?;
     let (_, after) = rest.split_once(END).ok_or_else(|| format!("{PAGE} has no end of the tables"))?;
     Ok(fs::write(PAGE, format!("{before}{BEGIN}{text}\n{END}{after}"))?)
 }

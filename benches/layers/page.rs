@@ -286,7 +286,7 @@ pub fn write_again() -> Result<()> {
     let process = rows.iter().find(|row| row.name == PROCESS).ok_or("no process")?.median;
     let page = fs::read_to_string(PAGE)?;
     let measured = page.split(BEGIN).nth(1).and_then(|rest| rest.trim_start().split("\n\n").next());
-    write_page(&rows, process, measured.ok_or_else(|| format!("{PAGE} has no place for the layers"))?)
+    write_page(&rows, process, measured.ok_or_else(|| format!("{PAGE} has no mark for the layers"))?)
 }
 
 fn write_page(rows: &[Row], process: f64, measured: &str) -> Result<()> {
@@ -301,7 +301,7 @@ fn write_page(rows: &[Row], process: f64, measured: &str) -> Result<()> {
     }
     text += "\nThe rows of units come from the tables above: a different run, with the processor time of the whole machine.\n";
     let page = fs::read_to_string(PAGE)?;
-    let (before, rest) = page.split_once(BEGIN).ok_or_else(|| format!("{PAGE} has no place for the layers"))?;
+    let (before, rest) = page.split_once(BEGIN).ok_or_else(|| format!("{PAGE} has no mark for the layers"))?;
     let (_, after) = rest.split_once(END).ok_or_else(|| format!("{PAGE} has no end of the layers"))?;
     Ok(fs::write(PAGE, format!("{before}{BEGIN}\n{text}\n{END}{after}"))?)
 }

@@ -69,7 +69,7 @@ pub fn write(rows: &[Row], table: &str) -> Result<()> {
     bars(&plots.join("collection.svg"), "One fortune from a collection, spawn to exit, µs", &sizes, &[])?;
 
     let page = fs::read_to_string(docs.join("benchmarks.md"))?;
-    let (before, rest) = page.split_once(BEGIN).ok_or("docs/benchmarks.md has no place for the table")?;
+    let (before, rest) = page.split_once(BEGIN).ok_or("docs/benchmarks.md has no mark for the table")?;
     let (_, after) = rest.split_once(END).ok_or("docs/benchmarks.md has no end of the table")?;
     Ok(fs::write(docs.join("benchmarks.md"), format!("{before}{BEGIN}\n\n{table}\n{END}{after}"))?)
 }

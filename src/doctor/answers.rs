@@ -185,7 +185,7 @@ fn failure(error: &io::Error) -> String {
 }
 
 fn timed_out() -> io::Error {
-    io::Error::other(format!("not within {} seconds", TIMEOUT.as_secs()))
+    io::Error::other(format!("timed out after {} seconds", TIMEOUT.as_secs()))
 }
 
 /// The type of a TLS record (RFC 8446, section 5.1).

@@ -74,7 +74,7 @@ impl Socket {
             findings.problem(
                 Some(&self.starts),
                 format!("the key {key} does not belong to the certificate {certificate}"),
-                format!("install a key and a certificate that belong together, {again}"),
+                format!("install a matching key and certificate, {again}"),
             );
         }
     }

@@ -133,7 +133,7 @@ pub(super) fn examine_kernel(demanded: bool, findings: &mut Findings) {
                 let (text, advice) = text.split_once("; ").unwrap_or((&text, "run it by hand, and read its messages"));
                 findings.problem(None, text, advice);
             } else {
-                findings.state("kernel", format!("{text}; --sandbox best-effort serves nevertheless"));
+                findings.state("kernel", format!("{text}; --sandbox best-effort serves without it"));
             }
         }
         Err(error) => {

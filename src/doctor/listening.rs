@@ -15,7 +15,7 @@ impl Socket {
         if unit.get("Result").ends_with("-limit-hit") {
             findings.problem(
                 Some(name),
-                format!("it failed on a limit ({}), and the port stays closed", unit.get("Result")),
+                format!("it exceeded a limit ({}), so its port is closed", unit.get("Result")),
                 match unit.get("Result") {
                     "start-limit-hit" => {
                         format!("set StartLimitIntervalSec=0 in [Unit], as in the shipped unit; {again}")
@@ -83,7 +83,7 @@ impl Socket {
             ("failed", result) => {
                 let why =
                     systemd::listen_failure(name).map_or_else(String::new, |why| format!("; systemd says: {why}"));
-                format!("it failed ({result}), and the port stays closed{why}")
+                format!("it failed ({result}), so its port is closed{why}")
             }
             (state, _) => format!("it is enabled, but {state}"),
         };
@@ -109,7 +109,7 @@ impl Socket {
         if denies_all && allow.is_empty() {
             findings.problem(
                 Some(name),
-                format!("IPAddressDeny={deny} keeps all clients out, and IPAddressAllow= is not set"),
+                format!("IPAddressDeny={deny} refuses all clients, since IPAddressAllow= is not set"),
                 format!("run `systemctl edit {name}`, and add IPAddressAllow= with the networks that may connect"),
             );
         } else if denies_all {

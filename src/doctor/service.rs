@@ -44,7 +44,7 @@ impl Service {
         if let [one, all] = enabled[..] {
             findings.problem(
                 Some(&one.name),
-                format!("both it and {} are enabled, but only one of them can have the port", all.name),
+                format!("both it and {} are enabled, but only one can listen on the port", all.name),
                 format!("disable one of them, for example with `systemctl disable {}`", one.name),
             );
         }

@@ -22,7 +22,7 @@ impl Socket {
         if state == "failed" || (again && state != "active") {
             findings.problem(
                 Some(&self.starts),
-                format!("it does not stay up ({state}), and was restarted {restarts} times{}", self.last_message(None)),
+                format!("it keeps failing ({state}), and was restarted {restarts} times{}", self.last_message(None)),
                 format!("see `journalctl -u {}`", self.starts),
             );
         }

@@ -20,9 +20,7 @@ pub enum Error {
     #[error("cannot set limits on the connection: {0}; check what descriptor 0 is")]
     Prepare(io::Error),
     /// Memory is short; the size of the reservation is in bytes.
-    #[error(
-        "cannot reserve {0} bytes of memory; raise the limits that the program was started with (RLIMIT_AS, MemoryMax=)"
-    )]
+    #[error("cannot reserve {0} bytes of memory; raise MemoryMax=, LimitAS= or `ulimit -v`")]
     Memory(usize),
     /// Reading failed.
     #[error("cannot read the input: {0}; check what descriptor 0 is")]

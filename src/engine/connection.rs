@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_ends_leaves_the_large_buffers_to_the_next() {
+    fn a_connection_that_ends_leaves_its_large_buffers_to_the_next() {
         let worker = Worker::new(Behavior::Echo);
         let mut large: Vec<_> = std::iter::from_fn(|| worker.take_large()).take(MAX_LARGE + 1).collect();
         assert_eq!(large.len(), MAX_LARGE);

@@ -18,7 +18,7 @@ use super::buffers::{self, Buffers};
 use super::datagrams::DatagramCounts;
 use super::descriptors::{Arranged, raise_descriptor_limit};
 use super::limits::Limits;
-use super::sockets::{Kind, Lifetime, Socket};
+use super::sockets::{Kind, Lifetime, Socket, is_of_the_socket, remedy};
 use crate::connections::{ConnectionLog, Counts, Ended, Outcome};
 use crate::numbers::{EVENT_LOOP, INPUT, OUTPUT, STREAM};
 use crate::sd_notify::Manager;
@@ -88,8 +88,8 @@ pub enum Error {
     Manager(io::Error),
     /// Too many processes crashed within a minute.
     #[error(
-        "{0} processes for connections crashed within a minute; exiting so that the service manager restarts the program \
-         with a new memory layout; see the log for the signals"
+        "{0} processes crashed within a minute; exiting, so that the service manager restarts the program with a new memory \
+         layout; see the messages before this one, and report the crashes"
     )]
     Crashes(usize),
     /// The event loop itself failed.
@@ -299,7 +299,7 @@ impl Daemon {
                 }
                 Err(Errno::AGAIN) => return Accepted::None,
                 Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
-                    self.pause(&format!("cannot take a connection: {errno}"), now);
+                    self.pause(&format!("cannot accept a connection: {errno}; {}", remedy(&errno.into())), now);
                     return Accepted::Exhausted;
                 }
                 // The client or its network is gone again: see accept(2).
@@ -330,7 +330,7 @@ impl Daemon {
 
     /// Stops accepting for a while. New connections wait in the kernel.
     pub(super) fn pause(&mut self, why: &str, now: Instant) {
-        self.warn(&format!("{why}; trying again every half a second"), now);
+        self.warn(&format!("{why}; retrying every half second"), now);
         self.paused = Some(now + PAUSE);
         self.listen();
     }
@@ -381,12 +381,6 @@ impl Daemon {
             (None, Lifetime::UntilStopped) => false,
         }
     }
-}
-
-/// Whether accept(2) can never succeed again on this socket, rather than not for this client.
-#[must_use]
-pub fn is_of_the_socket(errno: Errno) -> bool {
-    matches!(errno, Errno::INVAL | Errno::BADF | Errno::NOTSOCK | Errno::OPNOTSUPP)
 }
 
 fn until_then(due: Instant) -> Timespec {

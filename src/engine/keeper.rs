@@ -27,7 +27,7 @@ use super::limits::Limits;
 use super::one::One;
 use super::rates::Rate;
 use super::slots::{Slots, Verdict};
-use super::sockets::{Kind, Lifetime};
+use super::sockets::{Kind, Lifetime, no_process};
 use crate::connections::Outcome;
 use crate::numbers::STREAM;
 use crate::sys::processes::{self, End, Process};
@@ -261,7 +261,7 @@ impl Keeper {
             }
             Err(error) => {
                 self.slots.exhaust();
-                self.daemon.pause(&format!("cannot make a process for a connection: {error}"), now);
+                self.daemon.pause(&no_process("a connection", &error), now);
                 self.wait_for_a_slot(connection, client);
             }
         }
@@ -281,7 +281,7 @@ impl Keeper {
                     let Self { process, one, datagram_processes, daemon, .. } = self;
                     datagram_processes.serve(position, *process, children, &mut one.behavior, daemon, seed)
                 }
-                Err(error) => self.daemon.warn(&format!("cannot make a process for datagrams: {error}"), now),
+                Err(error) => self.daemon.warn(&no_process("datagrams", &error), now),
             }
         }
     }
@@ -358,15 +358,15 @@ impl Keeper {
             End::Killed(libc::SIGKILL) | End::Exited(0 | 1) => {}
             End::Exited(_) => {
                 let message = format!(
-                    "cannot lock down the process for {whose}, which was not served; check the system's limits on seccomp \
-                     filters, and those of the unit"
+                    "cannot lock down the process for {whose}, so it was not served; check the sysctl net.core.bpf_jit_limit, \
+                     and MemoryMax= of the unit"
                 );
                 self.daemon.warn(&message, now);
             }
             End::Killed(signal) => {
                 self.crashes.push_back(now);
                 let name = if signal == libc::SIGSYS { ", a forbidden system call" } else { "" };
-                log::error(&format!("the process for {whose} was ended by signal {signal}{name}; please report it"));
+                log::error(&format!("the process for {whose} crashed with signal {signal}{name}; please report it"));
             }
         }
     }

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_asks_once_a_second_is_always_answered() {
+    fn a_client_that_asks_once_a_second_is_always_answered() {
         let start = Instant::now();
         let mut limiter = Limiter::new(540, TOTAL, None, start);
         // Clients' clocks differ from the server's.

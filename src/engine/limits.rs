@@ -12,7 +12,7 @@ pub(super) const TOTAL: u32 = 256 * 1024;
 pub struct Limits {
     /// Serve all clients in one process instead of one process per connection
     ///
-    /// This takes less memory and time, but an attacker who takes it over has the connections of all.
+    /// This takes less memory and time, but an attacker who takes over the process has all its connections.
     #[arg(long)]
     pub shared: bool,
 
@@ -32,19 +32,19 @@ pub struct Limits {
     #[arg(long, value_name = "COUNT")]
     pub max_rate_per_source: Option<u32>,
 
-    /// Octets per second sent to a network in datagrams beyond those received [default: one longest reply]
+    /// Octets per second by which datagrams to a network may exceed those from it [default: longest reply]
     ///
     /// A network is an IPv4 /24 or an IPv6 /56. The headers of replies count. 0 is no limit.
     #[arg(long, value_name = "OCTETS")]
     pub datagram_rate: Option<u32>,
 
-    /// The same for all networks together; 0 is no limit
+    /// Same as --datagram-rate, for all networks together; 0 is no limit
     #[arg(long, value_name = "OCTETS", default_value_t = TOTAL)]
     pub datagram_total: u32,
 
-    /// Network of your probes, to which datagrams are not limited, such as 192.0.2.0/24; can be repeated
+    /// Network without limits on datagrams, for your probes, such as 192.0.2.0/24; can be repeated
     ///
-    /// Exempt only a network whose addresses others cannot forge: your border must drop such packets.
+    /// Exempt only a network whose addresses others cannot forge: your router must drop such packets.
     #[arg(long, value_name = "NETWORK")]
     pub datagram_exempt: Option<Vec<Subnet>>,
 

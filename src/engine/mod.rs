@@ -23,7 +23,7 @@ mod repeat;
 mod reply;
 pub(crate) mod shared;
 mod slots;
-mod sockets;
+pub(crate) mod sockets;
 pub(crate) mod table;
 
 pub use blocking::Error;

@@ -184,7 +184,7 @@ impl Shared {
     fn admit(&mut self, socket: OwnedFd, from: Option<SocketAddr>, now: Instant) {
         let descriptor = socket.as_raw_fd();
         let Ok(connection) = Connection::new(socket, from, &self.worker, now) else {
-            self.daemon.warn("cannot limit the memory of a connection, which was closed", now);
+            self.daemon.warn("closed a connection, because memory for it was short; raise MemoryMax=", now);
             return self.daemon.refused(Outcome::Failed, from, now);
         };
         let Self { connections, daemon, .. } = self;

@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_was_silent_for_longest_makes_room_then_who_has_many_then_nobody() {
+    fn the_longest_silent_is_evicted_then_one_of_the_source_with_most_then_none() {
         let now = Instant::now();
         let mut slots = Slots::new(3, 3, Rate(0), now);
         slots.take(1, client(2, 1), 0, now);

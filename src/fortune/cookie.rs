@@ -192,7 +192,7 @@ impl<R: Read> Cookies<R> {
     /// Reads more, or reaches the end. If the buffer is full, unread data moves to its start.
     fn fill(&mut self) -> io::Result<()> {
         if self.end == self.buffer.len() {
-            self.make_room();
+            self.free_space();
         }
         let read = loop {
             match self.reader.read(self.buffer.get_mut(self.end..).unwrap_or_default()) {
@@ -210,7 +210,7 @@ impl<R: Read> Cookies<R> {
         Ok(())
     }
 
-    fn make_room(&mut self) {
+    fn free_space(&mut self) {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;

@@ -51,7 +51,9 @@ pub enum Error {
     #[error(transparent)]
     Sources(#[from] SourcesError),
     /// There is no standard collection.
-    #[error("no fortunes in {directories}; install a collection there, or name a file or directory")]
+    #[error(
+        "no fortunes in {directories}; install a collection (Debian: `apt install fortunes`), or name a file or directory"
+    )]
     NoneInstalled {
         /// The searched directories.
         directories: String,
@@ -60,7 +62,7 @@ pub enum Error {
     #[error(transparent)]
     Pattern(#[from] PatternError),
     /// An option that only prints was given to a service.
-    #[error("-f, -m, -c and -w are for printing, not for clients; remove them")]
+    #[error("-f, -m, -c and -w do not apply to a service; remove them")]
     OnlyPrinted,
     /// A file was written to while it was read.
     #[error("{} changed while it was read; try again when it is complete", .0.display())]

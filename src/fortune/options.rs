@@ -22,7 +22,7 @@ const SHORT: usize = 160;
 #[derive(clap::Args, Debug)]
 #[allow(clippy::struct_excessive_bools)] // each is an option of fortune(6)
 pub struct Options {
-    /// Cookie files of fortune(6), or directories of them, to use instead of the built-in fortunes
+    /// Cookie files of fortune(6), or directories of them, instead of the built-in fortunes
     ///
     /// Under the name `fortune`, the default is the host's collections.
     ///
@@ -36,7 +36,7 @@ pub struct Options {
     #[arg(value_name = "[N%] FILE|DIR|all")]
     sources: Vec<OsString>,
 
-    /// Give all files the same share, whatever their number of fortunes
+    /// Give all files the same share, regardless of their number of fortunes
     #[arg(short, long, conflicts_with_all = ["daily", "shuffle"])]
     equal: bool,
 
@@ -60,7 +60,7 @@ pub struct Options {
     #[arg(short = 'n', value_name = "LENGTH", default_value_t = SHORT)]
     length: usize,
 
-    /// Where to find the host's fortunes [default: `FORTUNE_PATH`, or the directories of the distributions]
+    /// Search path of the host's fortunes [default: `FORTUNE_PATH`, or the distributions' directories]
     #[arg(long, value_name = "DIR|FILE[:...]")]
     fortune_path: Option<OsString>,
 
@@ -76,15 +76,15 @@ pub struct Options {
     #[arg(long, value_enum)]
     charset: Option<Charset>,
 
-    /// Same as --charset utf-8, whatever the locale
+    /// Same as --charset utf-8, regardless of the locale
     #[arg(short, conflicts_with = "charset")]
     untranslated: bool,
 
-    /// One fortune per day, the same on all hosts with this collection; none repeats before all were used
+    /// One fortune per day, the same on all hosts with this collection; none repeats until all were sent
     #[arg(long, conflicts_with_all = ["shuffle", "seed"])]
     daily: bool,
 
-    /// Random order for daemons; no fortune repeats before all were sent
+    /// Send the fortunes of a daemon in random order; none repeats until all were sent
     #[arg(long)]
     shuffle: bool,
 
@@ -92,13 +92,13 @@ pub struct Options {
     #[arg(long, value_name = "ZONE", default_value = "UTC", requires = "daily")]
     zone: Zone,
 
-    /// Key that selects the order, for --daily: another key gives another order
+    /// Key that determines the order, for --daily
     #[arg(long, value_name = "TEXT", default_value = "", requires = "daily")]
     key: String,
 
-    /// Seed of the random choice: a program that is started again with NUMBER makes the same choices
+    /// Seed of the random choice: the same NUMBER gives the same fortunes after a restart
     ///
-    /// This requires the same version, options, files, indexes and way of serving.
+    /// This requires the same version, options, files, indexes and way to serve.
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
 }

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn every_place_is_taken_about_equally_often() {
+    fn every_position_is_taken_about_equally_often() {
         // Over many keys, the first of ten is each of them about as often.
         const KEYS: u32 = 10_000;
         let mut counts = [0_u32; 10];

@@ -42,7 +42,7 @@ pub enum Error {
     Format(#[from] jiff::Error),
     /// The format yields what RFC 867 advises against.
     #[error(
-        "the format must give one line of printable ASCII of at most {LONGEST_REPLY} octets; remove %n, %t and the like, and \
+        "the format must yield one line of printable ASCII of at most {LONGEST_REPLY} octets; remove %n, %t and the like, and \
          use a time zone whose abbreviations are letters"
     )]
     Unsendable,

@@ -44,7 +44,7 @@ const FRESH: Duration = Duration::from_secs(1);
 pub enum Error {
     /// Neither of the two records exists.
     #[error(
-        "cannot list the active users: neither {SESSIONS} nor {UTMP} exists; show one to the unit, or use --text FILE"
+        "cannot list the active users: neither {SESSIONS} nor {UTMP} exists; make one visible to the unit (BindReadOnlyPaths=), or use --text FILE"
     )]
     NoRecord,
     /// The record of the sessions could not be read.
@@ -56,7 +56,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The text could not be read.
-    #[error("cannot read the text in {}: {source}; name a file that the service may read, of at most {LONGEST} octets with two for each line end", .path.display())]
+    #[error("cannot read the text in {}: {source}; name a readable file of at most {LONGEST} octets, counting two for each line end", .path.display())]
     Text {
         /// The file.
         path: PathBuf,

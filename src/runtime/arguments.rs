@@ -26,7 +26,7 @@ pub(crate) struct Arguments<S: Service> {
 
     /// The time without activity after which a connection is closed.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..), help = idle_help(S::IDLE_TIMEOUT))]
-    #[arg(long_help = format!("{}\n\nWith inetd's `wait`, the program ends after SECONDS without a client ({STAY} without the option).", idle_help(S::IDLE_TIMEOUT)))]
+    #[arg(long_help = format!("{}\n\nWith inetd's `wait`, the program exits after SECONDS without a client [default: {STAY}].", idle_help(S::IDLE_TIMEOUT)))]
     pub(crate) idle_timeout: Option<u16>,
 
     /// The addresses to serve on.
@@ -49,8 +49,8 @@ const AFTER_HELP: &str = "\
 The program detects from its descriptors how it was started. With a connection on descriptors 0 and 1
 (systemd with Accept=yes, inetd with nowait, tcpserver), it serves that connection. With sockets that a
 super-server passed (systemd with Accept=no, inetd with wait) or that --listen opened, it serves all
-clients: each in its own process, or all in one process with --shared. In all other cases, it is a
-filter from standard input to standard output.";
+clients: each in its own process, or all in one process with --shared. Otherwise it is a filter from
+standard input to standard output.";
 
 fn idle_help(default: u16) -> String {
     format!("Close a connection after SECONDS without activity [default: {default}]")
@@ -117,7 +117,15 @@ fn sentence(rendered: &str) -> String {
     let below = ["\n\n  tip:", "\n\nUsage:", "\n\nFor more information"];
     let end = below.iter().filter_map(|below| rendered.rfind(below)).min();
     let words: Vec<_> = rendered[..end.unwrap_or(rendered.len())].split_whitespace().collect();
-    words.join(" ").trim_start_matches("error: ").to_owned()
+    let sentence =
+        words.join(" ").trim_start_matches("error: ").replace("invalid digit found in string", "write a whole number");
+    // A range as in Rust's source.
+    match sentence.rsplit_once(" is not in ") {
+        Some((before, range)) if range.contains("..=") => {
+            format!("{before} is not between {}", range.replace("..=", " and "))
+        }
+        _ => sentence,
+    }
 }
 
 #[cfg(test)]
@@ -147,6 +155,12 @@ mod tests {
             sentence(&error.render().to_string()),
             "invalid value 'weak' for '--sandbox <MODE>' [possible values: full, strict, best-effort, off]"
         );
+        for (seconds, why) in [("0", "0 is not between 1 and 65535"), ("5s", "write a whole number")] {
+            let error =
+                Arguments::<Echo>::try_parse_from(["echo", "--idle-timeout", seconds]).expect_err("no such time");
+            let said = sentence(&error.render().to_string());
+            assert_eq!(said, format!("invalid value '{seconds}' for '--idle-timeout <SECONDS>': {why}"));
+        }
         let error = Arguments::<Echo>::try_parse_from(["echo", "--x\n\ny"]).expect_err("no such option");
         assert!(sentence(&error.render().to_string()).ends_with("found"));
     }

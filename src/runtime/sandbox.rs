@@ -28,12 +28,12 @@ pub enum Error {
     #[error("refuses to serve: {0}; {how}, or start with --sandbox {weaker}", how = advice(.0), weaker = weaker(.0))]
     Missing(hunker::Error),
     /// The kernel has the layer, but applying it failed.
-    #[error("refuses to serve: {0}; check the limits that the program was started with")]
+    #[error("refuses to serve: {0}; check the limits of the unit or shell that starts the program")]
     Failed(hunker::Error),
     /// Files to reload are in the root directory.
     #[error(
         "refuses to serve: files to reload are in {}, the root directory, so every file of the host would stay readable; move \
-         them to a directory of their own", .0.display()
+         them to a separate directory", .0.display()
     )]
     Everything(PathBuf),
 }
@@ -99,7 +99,7 @@ impl Shortfall {
         let instead = match (self.has_seccomp, self.unstopped.is_empty()) {
             (false, _) => "and without seccomp nothing does".to_owned(),
             (true, true) => "seccomp does".to_owned(),
-            (true, false) => format!("seccomp does, but for {}", self.unstopped),
+            (true, false) => format!("seccomp does, except for {}", self.unstopped),
         };
         log::notice(&format!("{shortfall}; {instead}"));
     }

@@ -15,7 +15,7 @@ import concurrent.futures, contextlib, socket, sys
 at_once, instances = int(sys.argv[1]), sys.argv[3] == "true"
 tcp = socket.create_server(("127.0.0.1", int(sys.argv[2])))
 named = socket.socket(socket.AF_UNIX); named.bind("\0hijacked"); named.listen()
-# The act's neighbour: another instance of the same unit, which says where it is.
+# The attack's neighbour: another instance of the same unit, which says where it is.
 def neighbour(port):
     client = socket.create_connection(("127.0.0.1", int(port)))
     client.settimeout(120)

@@ -173,7 +173,7 @@ pub const UNITS_LEAVE: &[(&[&str], &str)] = &[
     ),
 ];
 
-/// Acts on a neighbour that its unit does not stop. Lunchd's has one process and a user of its own: there is no neighbour.
+/// Attacks on a neighbour that its unit does not stop. Lunchd's has one process and a user of its own: there is no neighbour.
 pub const NEIGHBOURS_UNITS_LEAVE: &[(&[&str], &str)] = &[
     (
         &[

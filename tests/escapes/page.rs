@@ -1,4 +1,4 @@
-//! docs/escapes.md, and how it counts the acts of docs/data/escapes.csv.
+//! docs/escapes.md, and how it counts the attacks of docs/data/escapes.csv.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use super::support::attack::table as markdown;
 use super::table::{DONE, Table, surroundings};
 use super::{FORKS, expected, reach};
 
-/// Where the page says why acts are possible in some surroundings, if they are.
+/// Where the page says why attacks are possible in some surroundings, if they are.
 fn reasons(column: usize) -> &'static str {
     const PROGRAM: usize = 2;
     const UNITS: usize = PROGRAM + 1 + FORKS.len();
@@ -19,7 +19,7 @@ fn reasons(column: usize) -> &'static str {
     }
 }
 
-/// Of each of the surroundings, how the acts ended.
+/// Of each of the surroundings, how the attacks ended.
 fn summary(table: &Table) -> String {
     let lines = surroundings().into_iter().enumerate().map(|(column, name)| {
         let count = |is: &dyn Fn(&str) -> bool| table.rows.iter().filter(|row| is(&row.cells[column])).count();

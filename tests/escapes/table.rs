@@ -1,4 +1,4 @@
-//! docs/data/escapes.csv: how each act ended, in each of the surroundings; and docs/data/reach.csv.
+//! docs/data/escapes.csv: how each attack ended, in each of the surroundings; and docs/data/reach.csv.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ use super::support::{audit, repository};
 use super::surroundings::{Outcome, SIGSYS};
 use super::{COLUMNS, FORKS, Io, LANDLOCK, Surroundings, acts, expected, reach};
 
-/// By act and column of [`COLUMNS`]; and whether it shows something.
+/// By attack and column of [`COLUMNS`]; and whether it shows something.
 pub type Measured = BTreeMap<(String, usize), (Outcome, bool)>;
 
 pub const DONE: &str = "done";
@@ -98,7 +98,7 @@ impl Table {
     }
 }
 
-/// Why a list has an act.
+/// Why a list has an attack.
 fn why<'a>(lists: &[(&[&str], &'a str)], act: &str) -> &'a str {
     lists.iter().find(|(acts, _)| acts.contains(&act)).map_or("", |(_, why)| why)
 }

@@ -13,7 +13,7 @@ pub struct Unit {
     pub service: &'static str,
     pub peer: Io,
     pub port: u16,
-    /// Its place on the page.
+    /// Its column on the page.
     pub column: usize,
 }
 

@@ -101,7 +101,7 @@ pub fn tool(name: &str) -> Command {
     Command::new(name)
 }
 
-/// Copies a program to a place where every user may execute it. Another process makes the copy: if this process had it open for
+/// Copies a program to a directory where every user may execute it. Another process makes the copy: if this process had it open for
 /// writing, a child of a parallel test could inherit the descriptor, and the copy could not be executed.
 pub fn public_copy(program: &Path, folder: &Folder) -> PathBuf {
     let copy = folder.path().join(program.file_name().unwrap());

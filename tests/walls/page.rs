@@ -15,7 +15,7 @@ pub const SECTIONS: &[(&str, &[&str])] = &[
     ("resources", &[]),
 ];
 
-/// How many acts a group stops alone, and how many nothing else in the unit stops.
+/// How many attacks a group stops alone, and how many nothing else in the unit stops.
 fn counts(rows: &[Row], group: &Group) -> (usize, usize) {
     let count = |is: &dyn Fn(&Row) -> bool| rows.iter().filter(|row| is(row)).count();
     (
@@ -120,7 +120,7 @@ pub fn page(rows: &[Row], groups: &[Group], there: &[&Group]) -> String {
             .replace(&format!("@directives {section}@\n"), &directives(rows, groups, there, section));
     }
     for left in ["@acts", "@directives", "@idle", "@left out"] {
-        assert!(!page.contains(left), "tests/walls/page.md has a {left} that nothing fills");
+        assert!(!page.contains(left), "`tests/walls/page.md` has a {left} that nothing fills");
     }
     page
 }

@@ -58,11 +58,11 @@ compile_error!(
 /// What to do if the kernel lacks a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Fail unless every layer holds and the kernel's Landlock knows every right that this crate asks it to forbid. A newer
-    /// version of this crate may ask for more rights.
+    /// Fail unless every layer holds and the kernel's Landlock can forbid every right that this crate knows. A newer version of
+    /// this crate may know more rights.
     Full,
-    /// Fail unless every layer holds. Landlock must know the rights on files of its first version ([`Rights::floor`]), and every
-    /// later right that the policy has a call for, except signals. The report lists the other rights that it lacks.
+    /// Fail unless every layer holds. Landlock must know the rights on files of its first version ([`Rights::floor`]), and each
+    /// later right for which the policy has a call, except signals. The report lists the other rights that it lacks.
     Strict,
     /// Apply the layers that the kernel has. Report the others.
     BestEffort,
@@ -94,7 +94,7 @@ impl Layer {
     ///
     /// # Errors
     ///
-    /// The error with which the kernel refused the layer.
+    /// The kernel's error.
     pub fn apply(self, policy: &Policy) -> Result<(), LayerError> {
         self.apply_except(policy, &[], Mode::BestEffort).map(drop)
     }
@@ -133,7 +133,7 @@ impl fmt::Display for Layer {
     }
 }
 
-/// What the kernel answered when it did not take a layer.
+/// Why a layer could not be applied.
 #[derive(Debug, thiserror::Error)]
 pub enum LayerError {
     /// A plain system call failed.
@@ -153,7 +153,7 @@ pub enum LayerError {
     /// Landlock is disabled.
     #[error("this kernel's Landlock was not enabled at boot")]
     DisabledLandlock,
-    /// A filter forbids the Landlock calls. The kernel itself never answers so.
+    /// A filter forbids the Landlock calls. The kernel itself never returns this error.
     #[error(
         "a filter outside of the program forbids the Landlock calls, for example that of a container or a service manager"
     )]
@@ -166,7 +166,7 @@ pub enum LayerError {
         /// The missing rights.
         rights: Rights,
     },
-    /// A directory that is to stay readable is the root directory, which holds every file of the host.
+    /// A directory to keep readable is the root directory, which holds every file of the host.
     #[error("{} is the root directory", .0.display())]
     RootDirectory(PathBuf),
 }
@@ -229,9 +229,9 @@ pub struct Error {
 pub struct Report {
     /// The missing layers: none, except with [`Mode::BestEffort`].
     pub missing: Vec<Error>,
-    /// The kernel's Landlock, with the rights that it does not know and so does not forbid: none with [`Mode::Full`].
+    /// The kernel's Landlock, with the rights that it cannot forbid: none with [`Mode::Full`].
     pub landlock: Landlock,
-    /// The rights of these that the policy does not forbid either: at most signals with [`Mode::Strict`].
+    /// Those of these rights that the policy does not forbid either: at most signals with [`Mode::Strict`].
     pub unstopped: Rights,
 }
 
@@ -251,8 +251,8 @@ impl Report {
 
 /// Locks this process down irrevocably: applies every layer. Call it before reading the first byte from outside.
 ///
-/// The process can still read and list what is beneath the `readable` directories, as far as the policy allows these calls. If the
-/// policy [sends datagrams](Policy::sends_datagrams), Landlock does not stop them.
+/// The process can still read and list everything beneath the `readable` directories, if the policy allows the calls. If the policy
+/// [sends datagrams](Policy::sends_datagrams), Landlock does not forbid that.
 ///
 /// # Errors
 ///
@@ -273,8 +273,8 @@ pub fn down(policy: &Policy, readable: &[PathBuf], mode: Mode) -> Result<Report,
     Ok(report)
 }
 
-/// Like [`down`], for a process that forks children and locks each down further. It may create processes, and it keeps what its
-/// children need to drop the remaining privileges.
+/// Like [`down`], for a process that forks children and locks each down further. It may create processes, and keeps the rulesets
+/// that its children apply to themselves.
 ///
 /// # Errors
 ///
@@ -304,7 +304,7 @@ pub fn down_to_fork(policy: &Policy, readable: &[PathBuf], mode: Mode) -> Result
     Ok((report, children))
 }
 
-/// What the children of a process need to lock themselves down. It is made before the process itself is locked down: see
+/// What the children of a process need to lock themselves down, prepared before the process locks itself down: see
 /// [`down_to_fork`].
 #[derive(Debug)]
 pub struct Children {
@@ -321,7 +321,7 @@ impl Children {
     }
 
     /// The first step in a child: enters its own Landlock domain, so that it cannot affect its siblings. With `as_parent` the
-    /// child keeps what its parent keeps: reading its files, and sending datagrams.
+    /// child keeps its parent's access: reading its files, and sending datagrams.
     ///
     /// This requires `landlock_restrict_self`. The descriptors may be closed afterwards.
     ///
@@ -334,12 +334,12 @@ impl Children {
         ruleset.as_ref().map_or(Ok(()), |ruleset| Ok(sys::restrict_self(ruleset)?))
     }
 
-    /// The descriptors that this holds, for the child to close.
+    /// The descriptors of the rulesets, for the child to close.
     pub fn descriptors(&self) -> impl Iterator<Item = RawFd> {
         [&self.forbidding_all, &self.as_parent].into_iter().flatten().map(AsRawFd::as_raw_fd)
     }
 
-    /// The last step in a child: forbids it new processes, and all calls except those of its policy.
+    /// The last step in a child: forbids new processes, and all calls outside its policy.
     ///
     /// This requires `prlimit64` and `seccomp`.
     ///

@@ -26,7 +26,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub(super) key: Option<PathBuf>,
 
-    /// Serve these fortunes instead of lunch dishes; must be the last option: the rest of the line is as for qotd, see `qotd --help`
+    /// Serve these fortunes instead of lunch dishes; must be the last option, followed by options and arguments of qotd: see `qotd --help`
     #[arg(long, value_name = "OPTION|[N%] FILE|DIR", num_args = 0.., allow_hyphen_values = true)]
     fortunes: Option<Vec<OsString>>,
 
@@ -38,17 +38,17 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) https_port: Option<u16>,
 
-    /// Tell browsers to use only https for this time (HSTS); 0 makes browsers forget it, `off` sends no header [default: one year if https is on
+    /// Tell browsers to use only https for SECONDS (HSTS); 0 makes browsers forget it, `off` sends no header [default: one year if https is on
     /// port 443, else off]
     #[arg(long, value_name = "SECONDS|off")]
     pub(super) hsts: Option<Hsts>,
 
-    /// Network of balancers, whose connections begin with a PROXY header (version 1 or 2) that names the client; `unix` for
+    /// Network of balancers whose connections begin with a PROXY header (version 1 or 2) that names the client, or `unix` for
     /// Unix-domain sockets; can be repeated
     #[arg(long, value_name = "NETWORK", value_delimiter = ',')]
     pub(super) proxy_protocol: Vec<Trusted>,
 
-    /// Close a connection after SECONDS without a request or progress in reading, or with an unfinished handshake or request
+    /// Close a connection after SECONDS with an unfinished handshake or request, without a request, or without progress in reading
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) idle_timeout: u16,
 

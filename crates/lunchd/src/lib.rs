@@ -1,5 +1,5 @@
-//! `lunchd`: serves fortunes over HTTP and HTTPS, on sockets named `http` and `https`. It is built like the small services, with a
-//! single thread, one lock-down and its own policy.
+//! `lunchd` serves fortunes over HTTP and HTTPS, on sockets named `http` and `https`. Like the small services, it has one thread, one
+//! lock-down and its own policy.
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
 mod answer;
@@ -136,8 +136,8 @@ pub fn run() -> ! {
 fn run_daemon() -> Result<Infallible, Error> {
     let arguments = Arguments::parse()?;
     let options = arguments.fortunes().map_err(Error::FortunesLine)?;
-    // Single-threaded, so each layer of the lock-down covers the whole program. Descriptors 3 and up are free from here on. The
-    // runtime opens 3 to 5, which the policy pins. Sockets and files are above all numbers with a meaning.
+    // One thread, so each layer of the lock-down covers the whole program. Descriptors from 3 on are free. The runtime opens 3 to 5,
+    // which the policy pins. Sockets and files get numbers above all those with a meaning.
     let passed = Passed::take()?;
     let mut identity = Identity::new(arguments.certificate.as_deref(), arguments.key.as_deref())?;
     let loaded = match identity.as_ref().map(Identity::load).transpose() {
@@ -172,8 +172,8 @@ fn run_daemon() -> Result<Infallible, Error> {
     let https = sockets::https_port(&listeners).map_err(prepare)?.map(|port| Https { port, public_port, hsts });
     if https.is_none() && (public_port.is_some() || hsts.is_some()) {
         log::warning(
-            "--https-port and --hsts have no effect without an https socket; if a balancer handles https, let it redirect clients \
-             itself",
+            "--https-port and --hsts have no effect without an https socket; if a balancer handles https, let the balancer \
+             redirect clients",
         );
     }
     let site = Site::new(fortunes, https);

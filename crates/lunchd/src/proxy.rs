@@ -101,7 +101,7 @@ impl Balancers {
             let from = from.map_or_else(|| "a Unix-domain socket".to_owned(), |from| from.ip().to_string());
             let message = format!(
                 "closed a connection from {from} that did not begin with a PROXY header; have the balancer send one \
-                 (HAProxy: send-proxy-v2), or leave it out of --proxy-protocol"
+                 (HAProxy: send-proxy-v2), or remove its network from --proxy-protocol"
             );
             self.nameless.borrow_mut().warning(Instant::now(), &message);
         }

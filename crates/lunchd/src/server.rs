@@ -26,7 +26,7 @@ use super::sockets::{Listener, Scheme};
 use super::tls::Identity;
 use super::tracked::{Socket, Tracked};
 use crate::sys;
-use small_services::internals::engine::is_of_the_socket;
+use small_services::internals::engine::{is_of_the_socket, remedy};
 use small_services::internals::sys::take_signal;
 use small_services::internals::{ConnectionLog, Manager, Outcome};
 use small_services::log;
@@ -157,12 +157,12 @@ impl Shared {
         {
             Ok((acceptor, refusal)) => {
                 *self.acceptor.borrow_mut() = Some(acceptor);
-                log::notice("the certificate was read again; new connections use it");
+                log::notice("reloaded the certificate; new connections use it");
                 if let Some(why) = refusal {
                     log::warning(&why);
                 }
             }
-            Err(error) => log::error(&format!("keeping the previous certificate: {error}")),
+            Err(error) => log::error(&format!("{error}; continuing with the previous certificate")),
         }
     }
 
@@ -178,7 +178,8 @@ impl Shared {
             let Err(error) = accepted else { continue };
             match Errno::from_io_error(&error) {
                 Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
-                    let message = format!("cannot accept connections: {error}; retrying every second");
+                    let message =
+                        format!("cannot accept a connection: {error}; {}; retrying every second", remedy(&error));
                     refusals.warning(std::time::Instant::now(), &message);
                     self.slots.evict_oldest();
                     sleep(PAUSE).await;

@@ -57,7 +57,8 @@ impl FromStr for Address {
         let parts = text.split_once("://").and_then(|(scheme, rest)| Some((Scheme::named(scheme)?, rest)));
         let (scheme, rest) = parts
             .ok_or("write http or https, an address and a port, such as http://127.0.0.1:8080 or https://[::]:8443")?;
-        Ok(Self { scheme, addresses: activation::addresses(rest)? })
+        let addresses = activation::addresses(rest).map_err(|reason| format!("after {scheme}://, {reason}"))?;
+        Ok(Self { scheme, addresses })
     }
 }
 
@@ -138,10 +139,13 @@ impl Sockets {
             let name = match (name, kind) {
                 (Some(name), _) => name,
                 (None, Some(kind)) => activation::address(socket.as_fd(), kind)?,
-                (None, None) => "by nobody".to_owned(),
+                (None, None) => "no name".to_owned(),
             };
             let Some(scheme) = Scheme::named(&name) else {
-                log::warning(&format!("ignoring descriptor {descriptor}, named {name}: it is neither http nor https"));
+                log::warning(&format!(
+                    "ignoring descriptor {descriptor} ({name}), which is not named http or https; set FileDescriptorName= in \
+                     its socket unit"
+                ));
                 continue;
             };
             if kind != Some(Kind::Listener) {
@@ -150,8 +154,8 @@ impl Sockets {
             if scheme == Scheme::Https && !certificate {
                 return Err(Error::NoCertificate.into());
             }
-            let (listener, at) = listener(socket).map_err(|source| Error::Use { name: scheme, source })?;
-            sockets.notices.push(format!("serving {scheme} on {at}"));
+            let (listener, at) = listener(socket, scheme).map_err(|source| Error::Use { name: scheme, source })?;
+            sockets.notices.push(format!("serving on {at}"));
             sockets.listeners.push((scheme, listener));
         }
         if sockets.listeners.is_empty() { Err(Error::NoName.into()) } else { Ok(sockets) }
@@ -185,9 +189,9 @@ impl Sockets {
     }
 
     fn open_one(&mut self, scheme: Scheme, address: SocketAddr) -> Result<(), Error> {
-        let opened = activation::listening(address).and_then(|socket| listener(socket.into()));
+        let opened = activation::listening(address).and_then(|socket| listener(socket.into(), scheme));
         let (listener, at) = opened.map_err(|source| Error::Bind { scheme, address, source })?;
-        self.notices.push(format!("serving on {scheme}://{at}; Ctrl-C ends it"));
+        self.notices.push(format!("serving on {at}; stop with Ctrl-C"));
         self.listeners.push((scheme, listener));
         Ok(())
     }
@@ -210,22 +214,23 @@ pub(super) fn https_port(listeners: &[(Scheme, Listener)]) -> io::Result<Option<
     Ok((!ports.is_empty()).then_some(tcp.copied().unwrap_or(443)))
 }
 
-/// Prepares the socket for the event loop, and returns its address.
-fn listener(socket: OwnedFd) -> io::Result<(Listener, String)> {
+/// Prepares the socket for the event loop, and returns its scheme and address for the log.
+fn listener(socket: OwnedFd, scheme: Scheme) -> io::Result<(Listener, String)> {
     rustix::io::ioctl_fionbio(&socket, true)?;
     Buffers::REPLY.set(socket.as_fd())?;
     match socket_domain(&socket)? {
         AddressFamily::UNIX => {
             let listener = UnixListener::from(socket);
             let at = listener.local_addr()?.as_pathname().map(|path| format!("unix:{}", path.display()));
-            Ok((Listener::Unix(listener), at.unwrap_or_else(|| "a Unix-domain socket".to_owned())))
+            let at = at.unwrap_or_else(|| "a Unix-domain socket".to_owned());
+            Ok((Listener::Unix(listener), format!("{at} ({scheme})")))
         }
         AddressFamily::INET | AddressFamily::INET6 => {
             // Connections inherit it, which saves a call for each.
             set_tcp_nodelay(&socket, true)?;
             let listener = TcpListener::from(socket);
-            let at = listener.local_addr()?.to_string();
-            Ok((Listener::Tcp(listener), at))
+            let at = listener.local_addr()?;
+            Ok((Listener::Tcp(listener), format!("{scheme}://{at}")))
         }
         _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "it belongs to another network")),
     }

@@ -29,7 +29,7 @@ pub(crate) enum Error {
     MissingCertificate,
     #[error("cannot read {}: {source}; check the path and its permissions", .path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("cannot read {}: {source}; if its directory is new, or a link leads elsewhere than before, restart lunchd; else check the permissions", .path.display())]
+    #[error("cannot read {}: {source}; if its directory is new, or a symbolic link has a new target, restart lunchd; otherwise check the permissions", .path.display())]
     OutOfReach { path: PathBuf, source: io::Error },
     #[error("cannot reread {} after the lock-down: {source}; let the user of lunchd read it without root privileges, or restart lunchd after each renewal", .path.display())]
     OnlyOnce { path: PathBuf, source: io::Error },
@@ -41,7 +41,7 @@ pub(crate) enum Error {
     Certificate { path: PathBuf, number: usize },
     #[error("the certificate in {} is of X.509 version 1, which clients refuse; request one of version 3, with the host name as subjectAltName", .path.display())]
     Version { path: PathBuf },
-    #[error("certificate {number} in {} has signed no certificate before it; put the server's first, then each issuer after the certificate that it signed, and no others", .path.display())]
+    #[error("certificate {number} in {} did not sign any certificate before it; put the server's certificate first, then each issuer after the certificate that it signed, and remove all others", .path.display())]
     Order { path: PathBuf, number: usize },
     #[error("the certificate in {} expired on {on}; renew it", .path.display())]
     Expired { path: PathBuf, on: String },

@@ -28,7 +28,7 @@ pub fn addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
     };
     let found = in_hosts(name, &fs::read_to_string(HOSTS).unwrap_or_default());
     if found.is_empty() {
-        return Err(format!("'{name}' is not in {HOSTS}, and name servers are not asked: write an IP address instead"));
+        return Err(format!("'{name}' is not in {HOSTS}, and DNS is not used; write an IP address instead"));
     }
     Ok(found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
 }

@@ -91,7 +91,7 @@ impl FromStr for Address {
                 Ok(Self::Unix(path.into()))
             }
         } else {
-            let more = "; tcp:// or udp:// before it selects one protocol, and unix:/run/qotd is a path";
+            let more = "; put tcp:// or udp:// before it for one protocol only, or write a path as unix:/run/qotd";
             Ok(Self::TcpAndUdp(addresses(text).map_err(|reason| reason + more)?))
         }
     }

@@ -1,10 +1,10 @@
 //! A program in place of a hijacked service: it applies layers of the lock-down, then tries what an attacker would.
 //!
 //! - `hijacked list` prints every action with its family.
-//! - `hijacked SERVICE PEER LAYERS ACT`, with LAYERS `all`, `none` or names joined by commas, or `forked` for all layers of a
+//! - `hijacked SERVICE PEER LAYERS ATTACK`, with LAYERS `all`, `none` or names joined by commas, or `forked` for all layers of a
 //!   process for one connection that the keeper created. The exit code is the outcome of the action: 0 if it succeeded, else the
 //!   error number. A signal means that the action killed the process.
-//! - `hijacked SERVICE PEER served` is a service's program in its unit. The client sends LAYERS and ACT on a line, and receives
+//! - `hijacked SERVICE PEER served` is a service's program in its unit. The client sends LAYERS and ATTACK on a line, and receives
 //!   `begun` with systemd's name for this run of the unit, and then that code, if the process survives and can still reach the
 //!   client. The exit code is the same, but 255 instead of 0: systemd does not record successes. The action
 //!   `be a neighbour` prints its address in memory on a line and waits until the client closes. Another instance gets that line
@@ -57,7 +57,7 @@ fn main() {
             }
             end(done(service, peer_named(peer), layers, act))
         }
-        _ => panic!("hijacked list, or SERVICE PEER and LAYERS ACT or served"),
+        _ => panic!("hijacked list, or SERVICE PEER and LAYERS ATTACK or served"),
     }
 }
 
@@ -76,7 +76,7 @@ fn done(service: &str, peer: Io, layers: &str, name: &str) -> i32 {
             log::open("hijacked");
             Box::new(|| panic!("a line\nand another"))
         }
-        _ => acts::named(name).unwrap_or_else(|| panic!("no such act: {name}")),
+        _ => acts::named(name).unwrap_or_else(|| panic!("no such attack: {name}")),
     };
     layers::apply(service, peer, layers, &[]);
     act().err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EINVAL))

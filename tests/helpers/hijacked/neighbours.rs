@@ -1,4 +1,4 @@
-//! What it does to a neighbour: another process of its user. An act is done only if the neighbour was hit, which each checks.
+//! What it does to a neighbour: another process of its user. An attack is done only if it hit the neighbour, which each checks.
 
 use std::ffi::{c_int, c_long};
 use std::io;
@@ -54,7 +54,7 @@ pub fn be_one(say: fn(&str)) {
     while unsafe { libc::read(2, [0_u8].as_mut_ptr().cast(), 1) } > 0 {}
 }
 
-/// An act on the neighbour, which says whether that was hit.
+/// An attack on the neighbour, which returns whether it hit.
 fn hits(act: impl FnOnce(c_long) -> io::Result<bool> + 'static) -> Ready {
     let neighbour = NEIGHBOUR.load(Ordering::Relaxed);
     Box::new(move || if act(neighbour)? { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EPERM)) })
@@ -79,7 +79,7 @@ fn ends(process: c_long) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Makes something happen on the client's connection, of which the kernel tells whoever is named its owner: it notes when an
+/// Makes something happen on the client's connection, about which the kernel signals its owner: it notes when an
 /// octet was sent. (The client could as well send one.)
 fn stir() -> io::Result<()> {
     let notes: c_int = 1 << 1 | 1 << 8 | 1 << 9 | 1 << 11; // sent, queued, acknowledged; and no copy of the octet

@@ -38,7 +38,7 @@ fn read(whom: c_long) -> std::io::Result<c_long> {
     call(libc::SYS_process_vm_readv, [whom, here, 1, there, 1, 0])
 }
 
-/// Becomes the keeper, with these layers, and creates pairs of processes: the second one acts. Prints the target, the action and
+/// Becomes the keeper, with these layers, and creates pairs of processes: the second one attacks. Prints the target, the action and
 /// the outcome on descriptor 2.
 pub fn print(service: &str, layers: &str) {
     let abi = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, 0_usize, 0_usize, 1_u32) };

@@ -54,7 +54,7 @@ pub fn all(programs: &Path, abi: u32, full: bool) {
         let step = if full && io == Io::Connection { 1 } else { 8 };
         say("layers", &row, &stopped(&surroundings, service, io, abi, &every, step));
         say("calls", &row, &survivors(&hijacked, service, io));
-        // A keeper has so many descriptors that this takes minutes.
+        // A keeper has thousands of descriptors, which takes minutes.
         if full || io == Io::Connection {
             // The hijacked program needs Landlock to be a keeper.
             let cannot = abi == 0 && io == Io::Keeper;
