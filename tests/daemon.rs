@@ -342,46 +342,59 @@ fn a_process_that_crashed_is_counted() {
 
 #[test]
 fn connections_are_logged_where_somebody_asks_for_it_and_no_more_than_a_log_can_take() {
-    const MANY: usize = 400;
-    for mode in [Mode::Keeper, Mode::Shared] {
-        let mut command = Command::new(program("echo"));
-        command.args(support::daemon_arguments(mode)).args(["--log-connections", "--listen", "tcp://127.0.0.1:0"]);
-        let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
-        let address = process.serving_on("tcp://");
-        let exchange = || {
-            let mut client = connected(address);
-            let own = client.local_addr().unwrap();
-            client.write_all(b"hello").unwrap();
-            client.shutdown(Shutdown::Write).unwrap();
-            assert_eq!(read_all(&mut client), b"hello");
-            own
-        };
-        let own = exchange();
-        let line = process.line();
-        let rest = line
-            .strip_prefix(&format!("echo: connection from {own}: served in 0."))
-            .unwrap_or_else(|| panic!("{line}"));
-        assert!(rest.len() == "012 s\n".len() && rest.ends_with(" s\n"), "{line}");
-        // Far more than may be logged at once: what is left out is counted.
-        for _ in 0..MANY {
-            exchange();
+    // At the same time: each waits for seconds until a line is due.
+    std::thread::scope(|scope| {
+        for mode in [Mode::Keeper, Mode::Shared] {
+            scope.spawn(move || assert_connections_are_logged(mode));
         }
-        process.signal("TERM");
-        let (code, log) = process.log();
-        assert_eq!(code, Some(0), "{log}");
-        let logged = log.lines().filter(|line| line.contains(": connection from 127.0.0.1:")).count();
-        let counts = |line: &str| {
-            line.strip_prefix("echo: ")?.split_once(" connections ended without a log line")?.0.parse().ok()
-        };
-        let left_out: Vec<usize> = log.lines().filter_map(counts).collect();
-        assert!(logged >= 199 && !left_out.is_empty(), "{logged} and {left_out:?}");
-        assert_eq!(logged + left_out.iter().sum::<usize>(), MANY, "{log}");
-    }
+    });
     // Without the option there is no line.
     let mut daemon = Daemon::start("echo", &[]);
     daemon.connect().shutdown(Shutdown::Write).unwrap();
     daemon.process.signal("TERM");
     assert_eq!(daemon.process.log().1, "");
+}
+
+fn assert_connections_are_logged(mode: Mode) {
+    const MANY: usize = 400;
+    let mut command = Command::new(program("echo"));
+    command.args(support::daemon_arguments(mode)).args(["--log-connections", "--listen", "tcp://127.0.0.1:0"]);
+    let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
+    let address = process.serving_on("tcp://");
+    let exchange = || {
+        let mut client = connected(address);
+        let own = client.local_addr().unwrap();
+        client.write_all(b"hello").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(read_all(&mut client), b"hello");
+        own
+    };
+    let own = exchange();
+    let line = process.line();
+    let rest =
+        line.strip_prefix(&format!("echo: connection from {own}: served in 0.")).unwrap_or_else(|| panic!("{line}"));
+    assert!(rest.len() == "012 s\n".len() && rest.ends_with(" s\n"), "{line}");
+    // Far more than may be logged at once: what is left out is counted.
+    for _ in 0..MANY {
+        exchange();
+    }
+    // It is reported while the daemon serves, not only at its end.
+    let mut log = String::new();
+    while !log.contains(" connections ended without a log line") {
+        let line = process.line();
+        assert!(!line.is_empty(), "{log}");
+        log += &line;
+    }
+    process.signal("TERM");
+    let (code, rest) = process.log();
+    assert_eq!(code, Some(0), "{rest}");
+    log += &rest;
+    let logged = log.lines().filter(|line| line.contains(": connection from 127.0.0.1:")).count();
+    let counts =
+        |line: &str| line.strip_prefix("echo: ")?.split_once(" connections ended without a log line")?.0.parse().ok();
+    let left_out: Vec<usize> = log.lines().filter_map(counts).collect();
+    assert!(logged >= 199 && !left_out.is_empty(), "{logged} and {left_out:?}");
+    assert_eq!(logged + left_out.iter().sum::<usize>(), MANY, "{log}");
 }
 
 #[test]
