@@ -54,7 +54,7 @@ const LONGEST: usize = 512;
 /// Limits on the datagrams that a process sends. Rates are in octets per second; 0 means no limit.
 #[derive(Clone)]
 pub(super) struct DatagramLimits {
-    /// The rate for each network. `None` means one longest reply per second.
+    /// The rate for each network. `None` means the length of the longest reply, per second.
     pub(super) rate: Option<u32>,
     /// The rate for all networks together.
     pub(super) total: u32,

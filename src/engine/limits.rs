@@ -2,7 +2,7 @@
 
 use super::network::Subnet;
 
-/// The default of `--datagram-total`. Only 485 networks that draw one longest reply (540 octets) each exhaust it: a forger with
+/// The default of `--datagram-total`. Only 485 networks that draw a reply of maximum length (540 octets) each exhaust it: a forger with
 /// fewer leaves enough for everyone else.
 pub(super) const TOTAL: u32 = 256 * 1024;
 
@@ -34,7 +34,7 @@ pub struct Limits {
 
     /// Octets per second by which datagrams to a network may exceed those from it [default: longest reply]
     ///
-    /// A network is an IPv4 /24 or an IPv6 /56. The headers of replies count. 0 is no limit.
+    /// A network is an IPv4 /24 or an IPv6 /56. The headers of replies count. The default is at most 540. 0 is no limit.
     #[arg(long, value_name = "OCTETS")]
     pub datagram_rate: Option<u32>,
 
