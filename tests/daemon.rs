@@ -62,6 +62,67 @@ fn any_mix_of_passed_sockets_is_served_and_named_in_the_log() {
 }
 
 #[test]
+fn eight_udp_sockets_are_served_and_a_ninth_is_refused() {
+    for mode in [Mode::Keeper, Mode::Shared] {
+        let sockets: Vec<_> = (0..8).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+        let addresses: Vec<_> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
+        let sockets: Vec<_> = sockets.into_iter().map(OwnedFd::from).collect();
+        let passed = |sockets: &[&OwnedFd]| {
+            support::passing(&program("echo"), sockets, "", support::daemon_arguments(mode), |command| {
+                Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()))
+            })
+        };
+        let mut all: Vec<_> = sockets.iter().collect();
+        let _process = passed(&all);
+        for address in addresses {
+            let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+            client.set_read_timeout(Some(HUNG)).unwrap();
+            client.send_to(b"hello", address).unwrap();
+            assert_eq!(client.recv(&mut [0; 16]).unwrap(), 5, "{mode:?}");
+        }
+        let ninth = OwnedFd::from(UdpSocket::bind("127.0.0.1:0").unwrap());
+        all.push(&ninth);
+        let (code, log) = passed(&all).log();
+        assert!(code == Some(1) && log.contains("8") && log.lines().count() == 1, "{log}");
+    }
+}
+
+#[test]
+fn it_raises_its_own_limit_on_descriptors() {
+    let mut command = tool("prlimit");
+    command.args(["--nofile=32:4096", "--"]).arg(program("echo"));
+    command.args(["--shared", "--max-connections", "500", "--listen", "tcp://127.0.0.1:0"]);
+    let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
+    let address = process.serving_on("tcp://");
+    let mut clients: Vec<_> = (0..200).map(|_| connected(address)).collect();
+    for client in &mut clients {
+        client.write_all(b"x").unwrap();
+        client.read_exact(&mut [0]).unwrap();
+    }
+}
+
+#[test]
+fn without_udp_its_filter_is_smaller() {
+    let length = |sockets: &[&str]| -> usize {
+        let mut command = tool("strace");
+        command.args(["--quiet=all", "-e", "trace=seccomp", "--signal=none"]).arg(program("echo")).arg("--shared");
+        for socket in sockets {
+            command.args(["--listen", &format!("{socket}://127.0.0.1:0")]);
+        }
+        let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
+        let mut line = process.any_line();
+        while !line.contains("SECCOMP_SET_MODE_FILTER") || !line.contains("len=") {
+            assert!(!line.is_empty(), "no filter");
+            line = process.any_line();
+        }
+        let (_, rest) = line.split_once("len=").unwrap();
+        rest.split_once(',').unwrap().0.parse().unwrap()
+    };
+    let (without, with) = (length(&["tcp"]), length(&["tcp", "udp"]));
+    assert!(without < with, "{without} instructions, {with} with UDP");
+}
+
+#[test]
 fn a_listening_socket_on_descriptor_0_is_served_until_no_client_comes() {
     for name in support::programs() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

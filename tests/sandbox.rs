@@ -131,6 +131,30 @@ fn a_service_holds_no_descriptor_but_its_connection_and_its_log() {
 }
 
 #[test]
+fn placeholders_of_unused_numbers_cannot_be_read() {
+    for mode in [support::Mode::Keeper, support::Mode::Shared] {
+        let mut command = Command::new(program("echo"));
+        command.args(support::daemon_arguments(mode)).args(["--listen", "tcp://127.0.0.1:0"]);
+        let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
+        process.serving_on("tcp://");
+        let folder = format!("/proc/{}", process.0.id());
+        let directories: Vec<_> = fs::read_dir(format!("{folder}/fd"))
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .filter(|entry| fs::metadata(entry.path()).is_ok_and(|it| it.is_dir()))
+            .map(|entry| entry.file_name().into_string().unwrap())
+            .collect();
+        assert!(directories.len() >= 8, "{directories:?}");
+        for number in directories {
+            let info = fs::read_to_string(format!("{folder}/fdinfo/{number}")).unwrap();
+            let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+            let flags = i32::from_str_radix(flags.trim(), 8).unwrap();
+            assert!(flags & libc::O_PATH != 0, "{mode:?}: {number} has {flags:o}");
+        }
+    }
+}
+
+#[test]
 fn the_system_calls_that_survive_are_those_of_the_table() {
     for (service, peer) in audit::combinations() {
         let printed = hijacked(service, peer, "Seccomp", "survivors");
