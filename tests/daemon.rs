@@ -83,7 +83,10 @@ fn eight_udp_sockets_are_served_and_a_ninth_is_refused() {
         let ninth = OwnedFd::from(UdpSocket::bind("127.0.0.1:0").unwrap());
         all.push(&ninth);
         let (code, log) = passed(&all).log();
-        assert!(code == Some(1) && log.contains("8") && log.lines().count() == 1, "{log}");
+        assert!(
+            code == Some(1) && log.contains("9 UDP sockets exceed the maximum of 8") && log.lines().count() == 1,
+            "{log}"
+        );
     }
 }
 
