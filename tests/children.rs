@@ -290,7 +290,8 @@ fn two_thousand_silent_clients_from_a_few_addresses_keep_nobody_out() {
 
 #[test]
 fn the_longest_silent_client_of_the_largest_source_is_evicted() {
-    let daemon = Daemon::start("echo", &["--max-connections", "6", "--idle-timeout", "3600"]);
+    let arguments = ["--max-connections", "6", "--idle-timeout", "3600", "--log-connections"];
+    let mut daemon = Daemon::start("echo", &arguments);
     let mut large: Vec<_> = (0..3).map(|_| connected_from([0, 1], daemon.address)).collect();
     assert!(large.iter_mut().all(ping));
     let mut small: Vec<_> = (0..3).map(|host| connected_from([0, 2 + host], daemon.address)).collect();
@@ -311,4 +312,43 @@ fn the_longest_silent_client_of_the_largest_source_is_evicted() {
     assert!(small.iter().all(is_open), "one of a small source had to go");
     let open: Vec<_> = others.iter().map(is_open).collect();
     assert_eq!(open.iter().filter(|it| !**it).count(), 1, "{open:?}");
+    drop((large, small, newcomer));
+    daemon.process.signal("TERM");
+    let (_, log) = daemon.process.log();
+    assert!(log.matches(": evicted in ").count() == 1 && !log.contains("was killed"), "{log}");
+}
+
+/// Only root may start a program as another user, whose processes are counted.
+#[test]
+fn a_client_without_a_process_gets_one_as_soon_as_the_system_allows_it() {
+    if !is_root() {
+        return;
+    }
+    let folder = Folder::new("children-refused");
+    let program = support::public_copy(&program("echo"), &folder);
+    let user = (61_000 + std::process::id() % 4_000).to_string();
+    let as_user = || {
+        let mut command = tool("setpriv");
+        command.args(["--reuid", &user, "--regid", &user, "--clear-groups"]).stdin(Stdio::null());
+        command
+    };
+    let mut other = Process::start(as_user().args(["sleep", "infinity"]));
+    let mut command = as_user();
+    command.args(["prlimit", "--nproc=3"]).arg(&program).args(["--listen", "tcp://127.0.0.1:0"]);
+    let mut process = Process::start(command.stderr(Stdio::piped()));
+    let address = process.serving_on("tcp://");
+    let mut first = connected_from([0, 1], address);
+    assert!(ping(&mut first));
+    let mut second = connected_from([0, 2], address);
+    second.write_all(b"x").unwrap();
+    let line = process.line();
+    assert!(line.contains("cannot fork a process for a connection"), "{line}");
+    other.signal("KILL");
+    other.wait();
+    second.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    // A silent client would be evicted for the second one.
+    wait_until(|| {
+        assert!(ping(&mut first));
+        second.read(&mut [0]).is_ok_and(|count| count == 1)
+    });
 }
