@@ -462,6 +462,22 @@ fn assert_connections_are_logged(mode: Mode) {
 }
 
 #[test]
+fn an_open_connection_continues_when_a_daemon_of_either_kind_stops() {
+    for mode in [Mode::Keeper, Mode::Shared] {
+        let mut daemon = Daemon::start_as(mode, "echo", &[]);
+        let mut client = daemon.connect();
+        client.write_all(b"x").unwrap();
+        client.read_exact(&mut [0]).unwrap();
+        daemon.process.signal("TERM");
+        wait_until(|| TcpStream::connect(daemon.address).is_err());
+        client.write_all(b"last words").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(read_all(&mut client), b"last words", "{mode:?}");
+        assert!(daemon.process.wait().success());
+    }
+}
+
+#[test]
 fn a_second_signal_ends_it_at_once_and_a_silent_client_cannot_hold_it() {
     for signals in [&["TERM", "INT"][..], &["INT"]] {
         let mut daemon = Daemon::start("echo", &[]);
