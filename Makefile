@@ -17,7 +17,7 @@
 # make soak       put mixed load on all services, for SOAK=300 seconds
 # make oldest     build the programs with the oldest supported Rust, in a root of Debian 13
 # make cross      build the services for aarch64 on another architecture, and check their filters
-# make mutants    check that the tests notice each change of crates/hunker's code; PACKAGE=, CHANGED= and TESTS= select others
+# make mutants    check that the tests notice each change of crates/hunker's code; PACKAGE=, CHANGED=, TESTS= and UNITS= select others
 # make deb        build Debian packages in target/packages; `make rpm` for Fedora and the like, `make image` a container image
 # make packages-test  check that the packages install what `make install` does, and test them on Debian 12 and 13
 # make release    build everything that is published of a version, in target/release-VERSION, and print the remaining steps

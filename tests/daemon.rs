@@ -40,7 +40,7 @@ fn any_mix_of_passed_sockets_is_served_and_named_in_the_log() {
     let mut process =
         passed("echo", &[&one, &datagrams.into(), &unix.into(), &two], "LISTEN_FDNAMES=first:second:third:fourth");
     let log = process.line();
-    for name in ["first", "second", "third", "fourth"] {
+    for name in ["first (connections)", "second (datagrams)", "third (connections)", "fourth (connections)"] {
         assert!(log.contains(name), "{log}");
     }
     for address in addresses {
