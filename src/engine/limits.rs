@@ -34,7 +34,7 @@ pub struct Limits {
 
     /// Octets per second by which datagrams to a network may exceed those from it [default: longest reply]
     ///
-    /// A network is an IPv4 /24 or an IPv6 /56. The headers of replies count. The default is at most 540. 0 is no limit.
+    /// A network is an IPv4 /24 or an IPv6 /56. Headers count. The default is at most 540. 0 is no limit.
     #[arg(long, value_name = "OCTETS")]
     pub datagram_rate: Option<u32>,
 
