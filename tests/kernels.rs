@@ -211,7 +211,7 @@ fn the_log_and_the_doctor_name_what_landlock_cannot_forbid() {
             let (name, way) = row.split_once(", ").unwrap();
             // A service that answers datagrams may send them. A keeper may end its processes.
             let keeper = way == "keeper";
-            let signals = if keeper && abi < 6 { ", but for signals to other processes" } else { "" };
+            let signals = if keeper && abi < 6 { ", except for signals to other processes" } else { "" };
             let sends = !["discard", "lunchd"].contains(&name);
             let line = lacking(abi, sends).map(|it| format!("{name}: {it}; seccomp does{signals}"));
             match line.filter(|_| keeper || way == "one process for all") {
