@@ -28,7 +28,7 @@ pub struct Limits {
 
     /// Maximum number of new connections per second from one source [default: 200; none with --shared]
     ///
-    /// A source is an IPv4 address or an IPv6 /64. A burst may have the same number. 0 is no limit.
+    /// A source is an IPv4 address or an IPv6 /64. A burst may have as many. 0 is no limit.
     #[arg(long, value_name = "COUNT")]
     pub max_rate_per_source: Option<u32>,
 
@@ -44,7 +44,7 @@ pub struct Limits {
 
     /// Network without limits on datagrams, for your probes, such as 192.0.2.0/24; can be repeated
     ///
-    /// Exempt only a network whose addresses others cannot forge: your router must drop such packets.
+    /// Exempt only a network whose addresses others cannot forge: your router must drop forged packets.
     #[arg(long, value_name = "NETWORK")]
     pub datagram_exempt: Option<Vec<Subnet>>,
 

@@ -13,7 +13,7 @@ use crate::policy::Io;
 pub enum Mode {
     /// Refuse to serve unless every layer and every Landlock right is available (Linux 7.2)
     Full,
-    /// Refuse to serve unless every layer is available; seccomp covers an older Landlock
+    /// Refuse to serve unless every layer is available; seccomp covers gaps in Landlock
     Strict,
     /// Use the layers that the kernel has, and log the missing ones
     BestEffort,

@@ -15,8 +15,8 @@ use crate::services::Kind;
 /// Print or write systemd units for a program, with the confinement of the small services
 ///
 /// The program must serve the connection on its descriptors 0 and 1 (NAME.socket), or all clients on the sockets that systemd
-/// passes (NAME-daemon.socket). Programs of the crate small-services do both. It must be statically linked, since the units hide
-/// all libraries. `--directory /etc/systemd/system` installs the units; without it, they are printed.
+/// passes (NAME-daemon.socket). Programs of the crate small-services do both. The program must be statically linked, since the units
+/// hide all libraries. `--directory /etc/systemd/system` installs the units; without it, they are printed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Units {
     /// Absolute path of the program
@@ -35,7 +35,7 @@ pub(crate) struct Units {
     #[arg(long)]
     udp: bool,
 
-    /// Make only the units of this kind of service [default: both]
+    /// Make only the units of this mode [default: both]
     #[arg(long, value_name = "MODE")]
     mode: Option<Mode>,
 
