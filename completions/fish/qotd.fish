@@ -8,7 +8,7 @@ complete -c qotd -l key -d 'Key that determines the order, for --daily' -r
 complete -c qotd -l seed -d 'Seed of the random choice: the same NUMBER gives the same fortunes after a restart' -r
 complete -c qotd -s m -l match -d 'Print all fortunes that match a basic regular expression, as in grep(1), with their files' -r
 complete -c qotd -l sandbox -d 'What to do if the kernel lacks a layer of the sandbox' -r -f -a "full\t'Refuse to serve unless every layer and every Landlock right is available (Linux 7.2)'
-strict\t'Refuse to serve unless every layer is available; seccomp covers an older Landlock'
+strict\t'Refuse to serve unless every layer is available; seccomp covers gaps in Landlock'
 best-effort\t'Use the layers that the kernel has, and log the missing ones'
 off\t'Serve without any lock-down'"
 complete -c qotd -l idle-timeout -d 'Close a connection after SECONDS without activity [default: 3]' -r

@@ -37,7 +37,7 @@ complete -c small-services -n "__fish_small_services_using_subcommand doctor" -s
 complete -c small-services -n "__fish_small_services_using_subcommand units" -l program -d 'Absolute path of the program' -r -F
 complete -c small-services -n "__fish_small_services_using_subcommand units" -l name -d 'Name of the units: NAME.socket, NAME@.service and so on' -r
 complete -c small-services -n "__fish_small_services_using_subcommand units" -l port -d 'Port to serve on' -r
-complete -c small-services -n "__fish_small_services_using_subcommand units" -l mode -d 'Make only the units of this kind of service [default: both]' -r -f -a "connection\t'A per-connection service'
+complete -c small-services -n "__fish_small_services_using_subcommand units" -l mode -d 'Make only the units of this mode [default: both]' -r -f -a "connection\t'A per-connection service'
 daemon\t'A daemon for all connections'"
 complete -c small-services -n "__fish_small_services_using_subcommand units" -l kind -d 'How long a connection lasts: seconds (reply), or until the client closes it (stream)' -r -f -a "reply\t''
 stream\t''"
