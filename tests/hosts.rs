@@ -12,6 +12,7 @@ use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use regex_lite::Regex;
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
@@ -378,7 +379,11 @@ fn limits_by_source_are_those_of_the_balancer() {
         assert!(!is_echoed(1), "one more");
         assert!(is_echoed(2), "another source");
         drop(streams.pop());
-        wait_until(|| is_echoed(1));
+        wait_until(|| {
+            // Each attempt counts against the rate, so there are no more than 50 a second.
+            thread::sleep(Duration::from_millis(20));
+            is_echoed(1)
+        });
         // Connects as often as possible, until the rate is too high.
         let is_served = || {
             let mut reply = Vec::new();
