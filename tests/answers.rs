@@ -10,7 +10,9 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{Daemon, Folder, HUNG, MODES, Mode, Process, noise, passing, program, read_all, served, wait_until};
+use support::{
+    Daemon, Folder, MODES, Mode, Process, noise, passing, program, read_all, served, udp_client, wait_until,
+};
 
 fn plans(test: &str) -> Folder {
     let folder = Folder::new(&format!("plans-{test}"));
@@ -125,8 +127,7 @@ fn each_datagram_is_one_request() {
         Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()))
     });
     assert!(process.line().contains("serving on"), "it serves");
-    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-    client.set_read_timeout(Some(HUNG)).unwrap();
+    let client = udp_client();
     // A request that is too long is not answered: the next answer is to the next request.
     client.send_to(&[b'1'; 65], address).unwrap();
     for request in ["1, 2\r\n", "1, 2"] {

@@ -12,19 +12,19 @@ use std::time::Duration;
 
 use rustix::net::SendFlags;
 use support::manager::Manager;
-use support::{Daemon, Folder, HUNG, Mode, Process, assert_fortune, program, read_all, tool, wait_until};
+use support::{
+    Daemon, Folder, Mode, Process, assert_fortune, connected, program, read_all, tool, udp_client, wait_until,
+};
 
 /// Starts a program with sockets as descriptors 3 and up and with additional variables.
 fn passed(name: &str, sockets: &[&OwnedFd], variables: &str) -> Process {
-    support::passing(&program(name), sockets, variables, &[], |command| {
-        Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()))
-    })
+    passed_with(&[], name, sockets, variables)
 }
 
-fn connected(address: SocketAddr) -> TcpStream {
-    let client = TcpStream::connect(address).unwrap();
-    client.set_read_timeout(Some(HUNG)).unwrap();
-    client
+fn passed_with(arguments: &[&str], name: &str, sockets: &[&OwnedFd], variables: &str) -> Process {
+    support::passing(&program(name), sockets, variables, arguments, |command| {
+        Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()))
+    })
 }
 
 #[test]
@@ -49,8 +49,7 @@ fn any_mix_of_passed_sockets_is_served_and_named_in_the_log() {
         client.shutdown(Shutdown::Write).unwrap();
         assert_eq!(read_all(&mut client), b"hello");
     }
-    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-    client.set_read_timeout(Some(HUNG)).unwrap();
+    let client = udp_client();
     client.send_to(b"hello", udp).unwrap();
     assert_eq!(client.recv(&mut [0; 16]).unwrap(), 5);
     let mut client = UnixStream::connect(&path).unwrap();
@@ -67,16 +66,11 @@ fn eight_udp_sockets_are_served_and_a_ninth_is_refused() {
         let sockets: Vec<_> = (0..8).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
         let addresses: Vec<_> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
         let sockets: Vec<_> = sockets.into_iter().map(OwnedFd::from).collect();
-        let passed = |sockets: &[&OwnedFd]| {
-            support::passing(&program("echo"), sockets, "", support::daemon_arguments(mode), |command| {
-                Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()))
-            })
-        };
+        let passed = |sockets: &[&OwnedFd]| passed_with(support::daemon_arguments(mode), "echo", sockets, "");
         let mut all: Vec<_> = sockets.iter().collect();
         let _process = passed(&all);
         for address in addresses {
-            let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-            client.set_read_timeout(Some(HUNG)).unwrap();
+            let client = udp_client();
             client.send_to(b"hello", address).unwrap();
             assert_eq!(client.recv(&mut [0; 16]).unwrap(), 5, "{mode:?}");
         }
@@ -178,8 +172,7 @@ fn every_form_of_listen_is_served() {
         let tcp6 = process.serving_on("tcp://");
         assert_fortune(&read_all(&mut connected(tcp)));
         assert_fortune(&read_all(&mut connected(tcp6)));
-        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-        client.set_read_timeout(Some(HUNG)).unwrap();
+        let client = udp_client();
         client.send_to(b"", udp).unwrap();
         let mut reply = [0; 512];
         let length = client.recv(&mut reply).unwrap();
@@ -355,8 +348,7 @@ fn assert_the_manager_knows(mode: Mode, folder: &Folder) {
     assert!(first.starts_with("STATUS=connections: 0 now, 0 served; fortunes: 3, read 2"), "{first}");
     assert!(first.ends_with(" UTC"), "{first}");
     // All of a datagram's budget, and one that comes too early for the next.
-    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-    client.set_read_timeout(Some(HUNG)).unwrap();
+    let client = udp_client();
     client.send_to(b"", udp).unwrap();
     client.recv(&mut [0; 512]).unwrap();
     client.send_to(b"", udp).unwrap();

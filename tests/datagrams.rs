@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use support::{Folder, HUNG, Process, assert_fortune, built_in_fortunes, program, tool, wait_until};
+use support::{Folder, HUNG, Process, assert_fortune, built_in_fortunes, program, tool, udp_client, wait_until};
 
 /// A service on a UDP port of loopback, and a client.
 struct Datagrams {
@@ -33,7 +33,7 @@ impl Datagrams {
                 .stderr(Stdio::piped()),
         );
         let address = process.serving_on("udp://");
-        Self { process, address, client: client() }
+        Self { process, address, client: udp_client() }
     }
 
     fn ask(&self, question: &[u8]) -> Vec<u8> {
@@ -42,19 +42,13 @@ impl Datagrams {
 
     /// Asserts that all earlier datagrams got no answer: a later request does, from a client that may have replies.
     fn assert_nothing_came(&self) {
-        let other = client();
+        let other = udp_client();
         let reply = ask(&other, b"are you there?", (Ipv4Addr::LOCALHOST, self.address.port()).into());
         assert!(!reply.is_empty());
         self.client.set_nonblocking(true).unwrap();
         assert!(self.client.recv(&mut [0; 512]).is_err(), "an answer all the same");
         self.client.set_nonblocking(false).unwrap();
     }
-}
-
-fn client() -> UdpSocket {
-    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-    client.set_read_timeout(Some(HUNG)).unwrap();
-    client
 }
 
 fn ask(client: &UdpSocket, question: &[u8], address: SocketAddr) -> Vec<u8> {
@@ -93,7 +87,7 @@ fn echo_answers_with_the_same_octets() {
 #[test]
 fn echo_answers_each_datagram_of_a_batch_with_its_own_octets() {
     let service = Datagrams::start("echo", &NO_LIMIT);
-    let clients: Vec<_> = (0..100).map(|_| client()).collect();
+    let clients: Vec<_> = (0..100).map(|_| udp_client()).collect();
     // Stopped while they send, so that many requests wait at once.
     service.process.signal("STOP");
     for (number, client) in clients.iter().enumerate() {
@@ -384,7 +378,7 @@ fn chargen_is_served_over_udp_only_on_request() {
     let socket = OwnedFd::from(socket);
     let mut command = Command::new(program("chargen"));
     let _process = Process::start(command.stdin(socket.try_clone().unwrap()).stdout(socket));
-    assert!(ask(&client(), b"", address).len() <= 512);
+    assert!(ask(&udp_client(), b"", address).len() <= 512);
 }
 
 #[test]
@@ -412,7 +406,7 @@ fn inetd_s_wait_is_recognised_and_ends_without_requests() {
             .stdout(socket.try_clone().unwrap())
             .stderr(socket.try_clone().unwrap()),
     );
-    let client = client();
+    let client = udp_client();
     assert_eq!(ask(&client, b"first", address), b"first");
     assert_eq!(ask(&client, b"second", address), b"second");
     assert!(process.wait().success());
@@ -429,7 +423,7 @@ fn inetd_s_wait_is_recognised_and_ends_without_requests() {
 #[test]
 fn a_damaged_datagram_service_reports_only_to_the_log() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let client = client();
+    let client = udp_client();
     client.send_to(b"x", socket.local_addr().unwrap()).unwrap();
     let socket = OwnedFd::from(socket);
     let mut process = Process::start(

@@ -12,7 +12,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketAddrV4, SocketType, bind, connect, socket};
-use support::{Daemon, Folder, HUNG, Mode, Process, assert_fortune, helper, program, read_all, tool, wait_until};
+use support::{
+    Daemon, Folder, HUNG, Mode, Process, assert_fortune, helper, program, read_all, tool, udp_client, wait_until,
+};
 
 fn keeper(name: &str, arguments: &[&str]) -> Daemon {
     Daemon::start_as(Mode::Keeper, name, arguments)
@@ -112,8 +114,7 @@ fn each_process_has_both_halves_of_the_lock_down_before_it_serves() {
     let (tcp, udp) = (process.serving_on("tcp://"), process.serving_on("udp://"));
     let mut client = TcpStream::connect(tcp).unwrap();
     assert!(ping(&mut client));
-    let probe = UdpSocket::bind("127.0.0.1:0").unwrap();
-    probe.set_read_timeout(Some(HUNG)).unwrap();
+    let probe = udp_client();
     probe.send_to(b"x", udp).unwrap();
     probe.recv(&mut [0]).unwrap();
     drop(client);

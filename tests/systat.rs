@@ -4,11 +4,13 @@ mod support;
 
 use std::fs;
 use std::io::Read;
-use std::net::{TcpStream, UdpSocket};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use support::{Folder, HUNG, MODES, Mode, Process, connection, daemon_arguments, program, read_all, wait_until};
+use support::{
+    Folder, HUNG, MODES, Mode, Process, connection, daemon_arguments, program, read_all, udp_client, wait_until,
+};
 
 const ALICE: &str = "UID=1000\nUSER=alice\nSTATE=active\nCLASS=user\nTTY=tty2\n";
 const BOB: &str = "UID=1001\nUSER=bob\nSTATE=online\nCLASS=user\n";
@@ -154,8 +156,7 @@ fn a_datagram_is_answered_with_one() {
     let mut command = systat(run.path(), &["--listen", "udp://127.0.0.1:0"]);
     let mut process = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
     let address = process.serving_on("udp://");
-    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-    client.set_read_timeout(Some(HUNG)).unwrap();
+    let client = udp_client();
     client.send_to(b"", address).unwrap();
     let mut reply = [0; 100];
     let length = client.recv(&mut reply).unwrap();

@@ -4,14 +4,14 @@ mod support;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::process::Command;
 
 use support::manager::Manager;
 use support::web::{Authority, EC, Lunchd, assert_dish, curl, dishes, try_curl};
-use support::{Folder, HUNG, program, wait_until};
+use support::{Folder, connected, program, wait_until};
 
 /// A lunchd that redirects from HTTP to HTTPS.
 fn both(authority: &Authority, more: &[&str]) -> (Lunchd, SocketAddr, SocketAddr) {
@@ -29,13 +29,6 @@ fn plain(more: &[&str]) -> (Lunchd, SocketAddr) {
     let lunchd = Lunchd::start(&[&["--listen", "http://127.0.0.1:0"], more].concat());
     let http = lunchd.address("http");
     (lunchd, http)
-}
-
-fn connected(address: SocketAddr) -> TcpStream {
-    let client = TcpStream::connect(address).unwrap();
-    client.set_read_timeout(Some(HUNG)).unwrap();
-    client.set_write_timeout(Some(HUNG)).unwrap();
-    client
 }
 
 /// Sends these octets, and returns everything that arrives.

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use small_services::policy::Io;
 use support::web::{Authority, EC, Lunchd, assert_dish, curl, try_curl};
-use support::{Folder, HUNG, Process, audit, helper, program, resident, tool, wait_until};
+use support::{Folder, Process, audit, connected, helper, program, resident, tool, wait_until};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
@@ -32,13 +32,6 @@ fn secure(authority: &Authority, more: &[&str]) -> (Lunchd, SocketAddr) {
     let lunchd = Lunchd::start(&[&arguments, more].concat());
     let https = lunchd.address("https");
     (lunchd, https)
-}
-
-fn connected(address: SocketAddr) -> TcpStream {
-    let client = TcpStream::connect(address).unwrap();
-    client.set_read_timeout(Some(HUNG)).unwrap();
-    client.set_write_timeout(Some(HUNG)).unwrap();
-    client
 }
 
 /// Sends a request over a connection that stays open. Returns whether it was answered.

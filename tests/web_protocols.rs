@@ -3,13 +3,13 @@
 mod support;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
 use support::web::{Authority, EC, Lunchd, Tls, assert_dish, curl, tls};
-use support::{HUNG, tool};
+use support::{connected, tool};
 
 /// One lunchd for HTTP and one for HTTPS, so that neither redirects to the other.
 fn both(authority: &Authority, more: &[&str]) -> ([Lunchd; 2], SocketAddr, SocketAddr) {
@@ -20,13 +20,6 @@ fn both(authority: &Authority, more: &[&str]) -> ([Lunchd; 2], SocketAddr, Socke
     let plain = Lunchd::start(&[&["--listen", "http://127.0.0.1:0"], more].concat());
     let (http, https) = (plain.address("http"), secure.address("https"));
     ([plain, secure], http, https)
-}
-
-fn connected(address: SocketAddr) -> TcpStream {
-    let client = TcpStream::connect(address).unwrap();
-    client.set_read_timeout(Some(HUNG)).unwrap();
-    client.set_write_timeout(Some(HUNG)).unwrap();
-    client
 }
 
 /// Sends these octets, and returns everything up to an orderly end.

@@ -44,7 +44,8 @@ const FRESH: Duration = Duration::from_secs(1);
 pub enum Error {
     /// Neither of the two records exists.
     #[error(
-        "cannot list the active users: neither {SESSIONS} nor {UTMP} exists; make one visible to the unit (BindReadOnlyPaths=), or use --text FILE"
+        "cannot list the active users: neither {SESSIONS} nor {UTMP} exists; make one visible to the unit \
+         (BindReadOnlyPaths=), or use --text FILE"
     )]
     NoRecord,
     /// The record of the sessions could not be read.

@@ -11,7 +11,7 @@ pub mod web;
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -242,11 +242,23 @@ impl Daemon {
     }
 
     pub fn connect(&self) -> TcpStream {
-        let client = TcpStream::connect(self.address).unwrap();
-        client.set_read_timeout(Some(HUNG)).unwrap();
-        client.set_write_timeout(Some(HUNG)).unwrap();
-        client
+        connected(self.address)
     }
+}
+
+/// A TCP client.
+pub fn connected(address: SocketAddr) -> TcpStream {
+    let client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(HUNG)).unwrap();
+    client.set_write_timeout(Some(HUNG)).unwrap();
+    client
+}
+
+/// A UDP client on loopback.
+pub fn udp_client() -> UdpSocket {
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(HUNG)).unwrap();
+    client
 }
 
 /// Starts a program the way inetd does: the connection is descriptors 0, 1 and 2.
