@@ -135,6 +135,13 @@ impl DatagramProcesses {
         }
     }
 
+    /// Waits until killed processes have ended. That takes microseconds, so it asks again and again, but not beyond `limit`.
+    pub fn wait(&self, limit: Instant) {
+        for process in self.processes() {
+            while process.ended().is_none() && Instant::now() < limit {}
+        }
+    }
+
     /// When the next process has to be started.
     pub fn due(&self) -> Option<Instant> {
         self.all.iter().filter(|it| it.process.is_none()).map(|it| it.due).min()

@@ -160,11 +160,12 @@ impl Keeper {
         }
     }
 
-    /// Ends all processes.
+    /// Ends all processes. Waits for those with a datagram socket: they could take the first datagrams of the next program on it.
     fn end(&mut self, now: Instant) {
         self.take_ends(now);
         self.slots.processes().for_each(Process::kill);
         self.datagram_processes.end();
+        self.datagram_processes.wait(now + Duration::from_secs(1));
         for slot in self.slots.taken() {
             self.daemon.ended(Outcome::Stopped, now, || slot.ended(now));
         }
