@@ -394,30 +394,66 @@ fn datagrams_from_the_ports_of_services_are_not_answered() {
     }
 }
 
-#[test]
-fn inetd_s_wait_is_recognised_and_ends_without_requests() {
+/// echo with inetd's UDP socket, for one second after the last request.
+fn under_inetd_s_wait() -> (Process, SocketAddr, OwnedFd) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     let socket = OwnedFd::from(socket);
-    let mut process = Process::start(
-        Command::new(program("echo"))
-            .args(["--idle-timeout", "1"])
-            .stdin(socket.try_clone().unwrap())
-            .stdout(socket.try_clone().unwrap())
-            .stderr(socket.try_clone().unwrap()),
-    );
+    (on_inetd_s_socket(&socket), address, socket)
+}
+
+fn on_inetd_s_socket(socket: &OwnedFd) -> Process {
+    let descriptor = || Stdio::from(socket.try_clone().unwrap());
+    let mut command = Command::new(program("echo"));
+    command.args(["--idle-timeout", "1"]).stdin(descriptor()).stdout(descriptor()).stderr(descriptor());
+    Process::start(&mut command)
+}
+
+#[test]
+fn inetd_s_wait_is_recognised_and_ends_without_requests() {
+    let (mut process, address, socket) = under_inetd_s_wait();
     let client = udp_client();
     assert_eq!(ask(&client, b"first", address), b"first");
     assert_eq!(ask(&client, b"second", address), b"second");
     assert!(process.wait().success());
     // The socket is inetd's. The next datagram waits in it for the next process.
     client.send_to(b"third", address).unwrap();
-    let mut process = Process::start(
-        Command::new(program("echo")).args(["--idle-timeout", "1"]).stdin(socket.try_clone().unwrap()).stdout(socket),
-    );
+    let mut process = on_inetd_s_socket(&socket);
     let mut reply = [0; 16];
     assert_eq!(client.recv(&mut reply).unwrap(), 5);
     assert!(process.wait().success());
+}
+
+#[test]
+fn under_inetd_s_wait_it_stays_while_datagrams_arrive() {
+    let (mut process, address, _socket) = under_inetd_s_wait();
+    let client = udp_client();
+    let start = Instant::now();
+    // Several times as long as it stays without requests.
+    while start.elapsed() < Duration::from_secs(4) {
+        assert_eq!(ask(&client, b"again", address), b"again");
+        assert!(process.0.try_wait().unwrap().is_none(), "it has ended");
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert!(process.wait().success());
+}
+
+/// The next program on the socket must get all datagrams that come after the end of this one.
+#[test]
+fn no_process_outlives_its_keeper() {
+    let (mut process, address, _socket) = under_inetd_s_wait();
+    assert_eq!(ask(&udp_client(), b"first", address), b"first");
+    let [child] = support::children(process.0.id())[..] else { panic!("one process") };
+    // It hardly runs any more, so that it takes long to end.
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let processors = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim();
+    let processor = processors.split([',', '-']).next().unwrap();
+    let _busy = Process::start(tool("taskset").args(["-c", processor, "sh", "-c", "while :; do :; done"]));
+    let child = child.to_string();
+    assert!(tool("taskset").args(["-cp", processor, &child]).stdout(Stdio::null()).status().unwrap().success());
+    assert!(tool("renice").args(["-n", "10", &child]).stdout(Stdio::null()).status().unwrap().success());
+    assert!(process.wait().success());
+    assert!(!fs::exists(format!("/proc/{child}")).unwrap(), "its process is still there");
 }
 
 #[test]
