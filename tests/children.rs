@@ -318,6 +318,20 @@ fn the_longest_silent_client_of_the_largest_source_is_evicted() {
     assert!(log.matches(": evicted in ").count() == 1 && !log.contains("was killed"), "{log}");
 }
 
+#[test]
+fn nobody_is_evicted_while_an_ended_process_has_a_slot() {
+    // One ends that is neither among the youngest, which the keeper looks at first, nor the first to be evicted.
+    let daemon = Daemon::start("echo", &["--max-connections", "80", "--max-per-source", "80"]);
+    let mut clients: Vec<_> = (0..80).map(|_| connected_from([0, 1], daemon.address)).collect();
+    assert!(clients.iter_mut().all(ping));
+    let second = children(daemon.process.0.id())[1];
+    drop(clients.remove(1));
+    let stat = || fs::read_to_string(format!("/proc/{second}/stat")).unwrap_or_default();
+    wait_until(|| stat().is_empty() || stat().contains(") Z "));
+    assert!(ping(&mut connected_from([0, 2], daemon.address)));
+    assert!(clients.iter().all(is_open), "a client was evicted");
+}
+
 /// Only root may start a program as another user, whose processes are counted.
 #[test]
 fn a_client_without_a_process_gets_one_as_soon_as_the_system_allows_it() {
@@ -343,6 +357,10 @@ fn a_client_without_a_process_gets_one_as_soon_as_the_system_allows_it() {
     second.write_all(b"x").unwrap();
     let line = process.line();
     assert!(line.contains("cannot fork a process for a connection"), "{line}");
+    // Another client waits in the kernel, but does not keep the keeper awake.
+    let _third = connected_from([0, 3], address);
+    let stat = format!("/proc/{}/stat", process.0.id());
+    wait_until(|| fs::read_to_string(&stat).unwrap().contains(") S "));
     other.signal("KILL");
     other.wait();
     second.set_read_timeout(Some(Duration::from_millis(50))).unwrap();

@@ -320,10 +320,6 @@ impl Daemon {
         !self.held && self.paused.is_none() && self.stopping.is_none()
     }
 
-    pub(super) fn is_paused(&self) -> bool {
-        self.paused.is_some()
-    }
-
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.is_some()
     }

@@ -204,9 +204,6 @@ impl Keeper {
     }
 
     fn serve_waiting(&mut self, children: &Children, now: Instant) {
-        if self.daemon.is_paused() {
-            return;
-        }
         let Some((connection, client)) = self.waiting.take() else { return };
         if self.slots.is_full() {
             self.take_ends(now);
