@@ -253,7 +253,7 @@ fn over_udp(arguments: &[&str]) -> (Process, impl Fn() -> Option<Vec<u8>> + use<
 
 #[test]
 fn the_process_for_datagrams_is_restarted() {
-    let (process, ask) = over_udp(&["--datagram-total", "0"]);
+    let (mut process, ask) = over_udp(&["--datagram-total", "0"]);
     let ask = || ask().map(|reply| assert_fortune(&reply));
     wait_until(|| ask().is_some());
     let [child] = children(&process)[..] else { panic!("one process") };
@@ -262,6 +262,8 @@ fn the_process_for_datagrams_is_restarted() {
         assert!(Command::new("kill").args(["-s", signal, &child.to_string()]).status().unwrap().success());
         wait_until(|| ask().is_some() && children(&process).first().is_some_and(|it| *it != child));
     }
+    let line = process.line();
+    assert!(line.contains("the process for udp://127.0.0.1:") && line.contains(" crashed with signal 11"), "{line}");
     let different: HashSet<_> = (0..20).filter_map(|_| ask()).collect();
     assert!(different.len() > 10, "{}", different.len());
 }
