@@ -360,11 +360,15 @@ fn a_client_without_a_process_gets_one_as_soon_as_the_system_allows_it() {
     // Another client waits in the kernel, but does not keep the keeper awake.
     let _third = connected_from([0, 3], address);
     let stat = format!("/proc/{}/stat", process.0.id());
-    wait_until(|| fs::read_to_string(&stat).unwrap().contains(") S "));
+    let sleeps = |_| {
+        std::thread::sleep(Duration::from_millis(2));
+        fs::read_to_string(&stat).unwrap().contains(") S ")
+    };
+    // A silent client would be evicted.
+    wait_until(|| ping(&mut first) && (0..50).all(sleeps));
     other.signal("KILL");
     other.wait();
     second.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-    // A silent client would be evicted for the second one.
     wait_until(|| {
         assert!(ping(&mut first));
         second.read(&mut [0]).is_ok_and(|count| count == 1)

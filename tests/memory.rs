@@ -12,7 +12,7 @@ use small_services::engine::Limits;
 use small_services::engine::buffers::{self, Buffers, PROGRAM};
 use small_services::services::{self, Kind, Row};
 use support::attack::bounded;
-use support::{Daemon, Folder, MODES, Mode, helper, program, repository, tool, wait_until};
+use support::{Daemon, Folder, MODES, Mode, helper, program, read_all, repository, tool, wait_until};
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -57,6 +57,8 @@ fn the_memory_that_clients_can_fill_fits_into_the_limits_of_the_units() {
         let tasks = buffers::tasks(connections());
         assert!(tasks <= value(&daemon, "TasksMax"), "{daemon}: {tasks} tasks");
     }
+    // With fewer connections than may have large buffers, all have these.
+    assert_eq!(buffers::daemon(3, Kind::Stream, true), 3 * Buffers::STREAM.memory() + PROGRAM);
     let needed = connections() * (Buffers::REPLY.memory() + WEB) + ANSWERS + PROGRAM;
     let lunchd = value("lunchd.service", "MemoryMax");
     assert!(needed <= lunchd - lunchd / 10, "lunchd: {} of {} MiB", needed / MIB, lunchd / MIB);
@@ -228,6 +230,33 @@ fn the_first_streams_have_large_buffers_and_the_others_small_ones() {
         wait_until(|| (count(Buffers::STREAM), count(Buffers::SMALL)) == (buffers::MAX_LARGE - 3, 0));
         clients.extend((0..5).map(|_| echoed()));
         assert_eq!((count(Buffers::STREAM), count(Buffers::SMALL)), (buffers::MAX_LARGE, 2));
+    }
+}
+
+#[test]
+fn replies_that_nobody_reads_fill_no_more_than_their_limit() {
+    // The longest one that qotd sends.
+    const LONG: usize = MIB;
+    let folder = Folder::new("kept-replies");
+    // Its line end takes one octet more in the reply.
+    let cookies = folder.file("cookies", [&vec![b'x'; LONG - 2][..], b"\n"].concat());
+    for mode in [Mode::Keeper, Mode::Shared] {
+        let daemon = Daemon::start_as(mode, "qotd", &[cookies.to_str().unwrap(), "--max-length", "1048576"]);
+        let mut clients = Vec::new();
+        let connect = || {
+            let mut client = daemon.connect();
+            (client.read(&mut [0]).unwrap() == 1).then_some(client)
+        };
+        clients.extend(std::iter::from_fn(connect));
+        assert_eq!(clients.len(), buffers::MAX_KEPT / LONG, "{mode:?}");
+        // Only the memory of those that end is free again.
+        assert_eq!(read_all(&mut clients.remove(0)).len(), LONG - 1, "{mode:?}");
+        wait_until(|| {
+            clients.extend(connect());
+            clients.len() == buffers::MAX_KEPT / LONG
+        });
+        // The keeper would end a process that was silent for a second.
+        assert!(mode == Mode::Keeper || connect().is_none());
     }
 }
 

@@ -85,6 +85,33 @@ fn every_service_answers_from_one_process_over_tcp_and_udp() {
 }
 
 #[test]
+fn a_shared_daemon_logs_how_many_octets_a_connection_took() {
+    let machine = Machine::with_services("octets", "");
+    // The client's request, and the octets that echo and discard take.
+    for (port, (name, request, taken)) in (2001..).zip([
+        ("echo", "hello", 5),
+        ("discard", "hello", 5),
+        ("time", "", 0),
+        ("qotd", "", 0),
+        ("chargen", "", 0),
+    ]) {
+        let unit = format!("octets-{name}");
+        machine.shell(&format!(
+            "systemd-run --quiet --unit={unit} /usr/local/libexec/small-services/{name} --shared --log-connections \
+             --listen 127.0.0.1:{port} && until nc -z 127.0.0.1 {port}; do :; done"
+        ));
+        // Of chargen's endless reply, the client reads a part.
+        let client = format!("printf '{request}' | nc -N -s 127.0.0.9 127.0.0.1 {port} | head -c 100000");
+        let received = machine.client(&client).len();
+        let field = format!("journalctl -q -u {unit} SOURCE=127.0.0.9 -o cat --output-fields=OCTETS | grep .");
+        machine.wait_for(&format!("journalctl --sync; {field}"));
+        let octets: usize = machine.shell(&field).trim().parse().unwrap();
+        let expected = if name == "chargen" { octets >= received } else { octets == received.max(taken) };
+        assert!(expected, "{name}: {octets} instead of {received}");
+    }
+}
+
+#[test]
 fn a_daemon_that_cannot_start_leaves_the_port_open() {
     let machine = Machine::with_services("restart", "-daemon");
     machine.shell("echo of > /run/own && mkdir -p /run/systemd/system/fortune-daemon.service.d");

@@ -113,3 +113,43 @@ impl One {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::net::SocketAddr;
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::service::{Answer, Files};
+
+    /// Its random state.
+    struct Dice(Rc<Cell<u64>>);
+
+    impl Files for Dice {
+        fn reseed(&mut self, seed: u64) {
+            self.0.set(seed);
+        }
+    }
+
+    impl Answer for Dice {
+        fn limit(&self) -> usize {
+            0
+        }
+
+        fn answer(&mut self, _: &[u8], _: Option<SocketAddr>, _: LineEnd, _: &mut Vec<u8>) {}
+
+        fn longest(&self) -> usize {
+            0
+        }
+    }
+
+    #[test]
+    fn a_new_process_gives_its_answers_a_random_state_of_its_own() {
+        let state = Rc::new(Cell::new(1));
+        let behavior = Behavior::Answer(Box::new(Dice(state.clone())));
+        let mut one = One::new(behavior, Io::Connection, Duration::from_secs(1)).unwrap();
+        one.reseed(2);
+        assert_eq!(state.get(), 2);
+    }
+}

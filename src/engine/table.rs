@@ -129,3 +129,24 @@ impl<K: Copy + Eq + Hash, T> Table<K, T> {
         Some(value)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_gets_a_source_once_and_no_more_than_the_share_of_that_source() {
+        let client = |port| SocketAddr::from(([192, 0, 2, 1], port));
+        let mut table = Table::new(10, 2);
+        for key in 0..3 {
+            assert_eq!(table.admit(key, None, || (), |()| ()), Some(key));
+        }
+        assert!(table.comes_from(0, client(1)));
+        assert!(!table.comes_from(0, client(1)), "it has one already");
+        assert!(table.comes_from(1, client(2)));
+        assert!(!table.comes_from(2, client(3)), "the source has two");
+        assert!(!table.comes_from(3, client(3)), "there is none with this key");
+        table.remove(1);
+        assert!(table.comes_from(2, client(3)));
+    }
+}
