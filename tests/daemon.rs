@@ -475,14 +475,15 @@ fn an_open_connection_continues_when_a_daemon_of_either_kind_stops() {
 #[test]
 fn a_second_signal_ends_it_at_once_and_a_silent_client_cannot_hold_it() {
     for signals in [&["TERM", "INT"][..], &["INT"]] {
-        let mut daemon = Daemon::start("echo", &[]);
+        let mut daemon = Daemon::start("echo", &["--log-connections"]);
         let mut client = daemon.connect();
         client.write_all(b"x").unwrap();
         client.read_exact(&mut [0]).unwrap();
         daemon.process.signal(signals[0]);
         wait_until(|| TcpStream::connect(daemon.address).is_err());
         signals[1..].iter().for_each(|signal| daemon.process.signal(signal));
-        assert!(daemon.process.wait().success());
+        let (code, log) = daemon.process.log();
+        assert!(code == Some(0) && log.contains(": stopped in "), "{log}");
         assert_eq!(read_all(&mut client), b"");
     }
 }
