@@ -9,9 +9,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use proxy_header::{ProxiedAddress, ProxyHeader, Tlv};
-use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use support::web::{Authority, EC, Lunchd, assert_dish, curl, try_curl};
-use support::{Folder, HUNG, Process, passing, repository, wait_until};
+use support::{Folder, HUNG, Process, connected_from, passing, repository, wait_until};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 /// Long enough that no connection is closed for being idle.
@@ -38,13 +37,7 @@ fn plain(more: &[&str]) -> (Lunchd, SocketAddr) {
 
 /// Connects from one of the host's addresses.
 fn connected(from: &str, to: SocketAddr) -> TcpStream {
-    let client = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-    bind(&client, &SocketAddr::new(from.parse().unwrap(), 0)).unwrap();
-    connect(&client, &to).unwrap();
-    let client = TcpStream::from(client);
-    client.set_read_timeout(Some(HUNG)).unwrap();
-    client.set_write_timeout(Some(HUNG)).unwrap();
-    client
+    connected_from(from.parse::<IpAddr>().unwrap(), to)
 }
 
 /// A header that names a client, in version 1 and in version 2.

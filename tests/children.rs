@@ -6,26 +6,14 @@ mod support;
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::net::{AddressFamily, SocketAddrV4, SocketType, bind, connect, socket};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::manager::Manager;
-use support::{Daemon, Folder, HUNG, Mode, Process, children, program, read_all, tool, wait_until};
-
-/// A connection from one of the host's addresses.
-fn connected_from(host: [u8; 2], address: SocketAddr) -> TcpStream {
-    let own = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-    bind(&own, &SocketAddrV4::new(Ipv4Addr::new(127, 0, host[0], host[1]), 0)).unwrap();
-    connect(&own, &address).unwrap();
-    let client = TcpStream::from(own);
-    client.set_read_timeout(Some(HUNG)).unwrap();
-    client.set_write_timeout(Some(HUNG)).unwrap();
-    client
-}
+use support::{Daemon, Folder, Mode, Process, children, connected_from, program, read_all, state, tool, wait_until};
 
 fn ping(client: &mut (impl Read + Write)) -> bool {
     client.write_all(b"x").is_ok() && client.read(&mut [0]).is_ok_and(|count| count == 1)
@@ -155,11 +143,11 @@ fn a_client_that_waits_for_a_slot_is_served_while_the_keeper_stops() {
     let mut daemon = Daemon::start("echo", &limits);
     let keeper = daemon.process.0.id();
     // Both are active all the time, and each is the only client of its address: neither is evicted.
-    let mut busy = [1, 2].map(|host| connected_from([0, host], daemon.address));
+    let mut busy = [1, 2].map(|host| connected_from([127, 0, 0, host], daemon.address));
     assert!(busy.iter_mut().all(ping));
     let sockets = || descriptors(keeper).values().filter(|link| link.starts_with("socket:")).count();
     let before = sockets();
-    let mut waits = connected_from([0, 3], daemon.address);
+    let mut waits = connected_from([127, 0, 0, 3], daemon.address);
     waits.write_all(b"x").unwrap();
     wait_until(|| {
         assert!(busy.iter_mut().all(ping), "a busy client had to go");
@@ -272,11 +260,12 @@ fn two_thousand_silent_clients_from_a_few_addresses_keep_nobody_out() {
     let slots = SLOTS.to_string();
     let daemon = Daemon::start("echo", &["--max-connections", &slots, "--idle-timeout", "3600"]);
     let keeper = daemon.process.0.id();
-    let mut silent: Vec<_> = (0..2_000_u32).map(|n| connected_from([1, (n % 8) as u8 + 1], daemon.address)).collect();
+    let mut silent: Vec<_> =
+        (0..2_000_u32).map(|n| connected_from([127, 0, 1, (n % 8) as u8 + 1], daemon.address)).collect();
     // Clients from elsewhere are served one after the other. The silent ones keep their slots.
     let mut newcomers = Vec::new();
     for host in 1..=20 {
-        let mut newcomer = connected_from([2, host], daemon.address);
+        let mut newcomer = connected_from([127, 0, 2, host], daemon.address);
         assert!(ping(&mut newcomer), "the connection of new client {host} was closed");
         newcomers.push(newcomer);
         assert!(children(keeper).len() >= SLOTS - 1, "the silent ones have gone");
@@ -292,15 +281,15 @@ fn two_thousand_silent_clients_from_a_few_addresses_keep_nobody_out() {
 fn the_longest_silent_client_of_the_largest_source_is_evicted() {
     let arguments = ["--max-connections", "6", "--idle-timeout", "3600", "--log-connections"];
     let mut daemon = Daemon::start("echo", &arguments);
-    let mut large: Vec<_> = (0..3).map(|_| connected_from([0, 1], daemon.address)).collect();
+    let mut large: Vec<_> = (0..3).map(|_| connected_from([127, 0, 0, 1], daemon.address)).collect();
     assert!(large.iter_mut().all(ping));
-    let mut small: Vec<_> = (0..3).map(|host| connected_from([0, 2 + host], daemon.address)).collect();
+    let mut small: Vec<_> = (0..3).map(|host| connected_from([127, 0, 0, 2 + host], daemon.address)).collect();
     assert!(small.iter_mut().all(ping));
     // The first client stays active until the others count as silent.
     let (first, others) = large.split_at_mut(1);
     let start = Instant::now();
     wait_until(|| !ping(&mut first[0]) || start.elapsed() > Duration::from_secs(3));
-    let mut newcomer = connected_from([0, 9], daemon.address);
+    let mut newcomer = connected_from([127, 0, 0, 9], daemon.address);
     newcomer.write_all(b"x").unwrap();
     newcomer.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let mut served = false;
@@ -322,13 +311,12 @@ fn the_longest_silent_client_of_the_largest_source_is_evicted() {
 fn nobody_is_evicted_while_an_ended_process_has_a_slot() {
     // One ends that is neither among the youngest, which the keeper looks at first, nor the first to be evicted.
     let daemon = Daemon::start("echo", &["--max-connections", "80", "--max-per-source", "80"]);
-    let mut clients: Vec<_> = (0..80).map(|_| connected_from([0, 1], daemon.address)).collect();
+    let mut clients: Vec<_> = (0..80).map(|_| connected_from([127, 0, 0, 1], daemon.address)).collect();
     assert!(clients.iter_mut().all(ping));
     let second = children(daemon.process.0.id())[1];
     drop(clients.remove(1));
-    let stat = || fs::read_to_string(format!("/proc/{second}/stat")).unwrap_or_default();
-    wait_until(|| stat().is_empty() || stat().contains(") Z "));
-    assert!(ping(&mut connected_from([0, 2], daemon.address)));
+    wait_until(|| matches!(state(second), Some('Z') | None));
+    assert!(ping(&mut connected_from([127, 0, 0, 2], daemon.address)));
     assert!(clients.iter().all(is_open), "a client was evicted");
 }
 
@@ -351,18 +339,17 @@ fn a_client_without_a_process_gets_one_as_soon_as_the_system_allows_it() {
     command.args(["prlimit", "--nproc=3"]).arg(&program).args(["--listen", "tcp://127.0.0.1:0"]);
     let mut process = Process::start(command.stderr(Stdio::piped()));
     let address = process.serving_on("tcp://");
-    let mut first = connected_from([0, 1], address);
+    let mut first = connected_from([127, 0, 0, 1], address);
     assert!(ping(&mut first));
-    let mut second = connected_from([0, 2], address);
+    let mut second = connected_from([127, 0, 0, 2], address);
     second.write_all(b"x").unwrap();
     let line = process.line();
     assert!(line.contains("cannot fork a process for a connection"), "{line}");
     // Another client waits in the kernel, but does not keep the keeper awake.
-    let _third = connected_from([0, 3], address);
-    let stat = format!("/proc/{}/stat", process.0.id());
+    let _third = connected_from([127, 0, 0, 3], address);
     let sleeps = |_| {
         std::thread::sleep(Duration::from_millis(2));
-        fs::read_to_string(&stat).unwrap().contains(") S ")
+        state(process.0.id()) == Some('S')
     };
     // A silent client would be evicted.
     wait_until(|| ping(&mut first) && (0..50).all(sleeps));

@@ -6,14 +6,14 @@ mod support;
 use std::collections::HashSet;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketAddrV4, SocketType, bind, connect, socket};
 use support::{
-    Daemon, Folder, HUNG, Mode, Process, assert_fortune, helper, program, read_all, tool, udp_client, wait_until,
+    Daemon, Folder, HUNG, Mode, Process, assert_fortune, connected, connected_from, helper, program, read_all, tool,
+    udp_client, wait_until,
 };
 
 fn keeper(name: &str, arguments: &[&str]) -> Daemon {
@@ -22,16 +22,6 @@ fn keeper(name: &str, arguments: &[&str]) -> Daemon {
 
 fn children(process: &Process) -> Vec<u32> {
     support::children(process.0.id())
-}
-
-/// A connection from one of the host's addresses.
-fn connected_from(host: u8, address: SocketAddr) -> TcpStream {
-    let own = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-    bind(&own, &SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, host), 0)).unwrap();
-    connect(&own, &address).unwrap();
-    let client = TcpStream::from(own);
-    client.set_read_timeout(Some(HUNG)).unwrap();
-    client
 }
 
 fn ping(client: &mut TcpStream) -> bool {
@@ -146,17 +136,17 @@ fn each_client_gets_its_own_fortune() {
 #[test]
 fn only_silent_clients_are_evicted() {
     let daemon = keeper("echo", &["--max-connections", "4", "--max-per-source", "3", "--idle-timeout", "3600"]);
-    let mut busy = connected_from(1, daemon.address);
+    let mut busy = connected_from([127, 0, 0, 1], daemon.address);
     assert!(ping(&mut busy));
-    let mut silent: Vec<_> = (0..3).map(|_| connected_from(2, daemon.address)).collect();
+    let mut silent: Vec<_> = (0..3).map(|_| connected_from([127, 0, 0, 2], daemon.address)).collect();
     assert!(silent.iter_mut().all(ping));
-    assert_eq!(read_all(&mut connected_from(2, daemon.address)), b"", "a fourth of one source");
+    assert_eq!(read_all(&mut connected_from([127, 0, 0, 2], daemon.address)), b"", "a fourth of one source");
     // A source with at least two more slots than the new client's source gives up one of them.
-    let mut newcomer = connected_from(3, daemon.address);
+    let mut newcomer = connected_from([127, 0, 0, 3], daemon.address);
     assert!(ping(&mut newcomer));
     assert_eq!(read_all(&mut silent[0]), b"");
     // While the new client waits, active connections stay.
-    let mut next = connected_from(4, daemon.address);
+    let mut next = connected_from([127, 0, 0, 4], daemon.address);
     next.write_all(b"x").unwrap();
     let mut answered = false;
     wait_until(|| {
@@ -176,7 +166,7 @@ fn a_source_that_connects_too_often_is_refused() {
             served += usize::from(read_all(&mut daemon.connect()).len() == 4);
         }
         assert!((5..50).contains(&served), "{mode:?}: {served} of 50");
-        assert_eq!(read_all(&mut connected_from(9, daemon.address)).len(), 4, "{mode:?}: another source");
+        assert_eq!(read_all(&mut connected_from([127, 0, 0, 9], daemon.address)).len(), 4, "{mode:?}: another source");
         // It is served again after it has waited.
         wait_until(|| read_all(&mut daemon.connect()).len() == 4);
     }
@@ -355,8 +345,7 @@ fn a_program_of_inetd_with_a_connected_client_uses_no_processor_time() {
     command.args(["--idle-timeout", "1"]).stdin(listener.try_clone().unwrap()).stdout(listener);
     let process = Process::start(command.stderr(Stdio::null()));
     // Longer than the program stays without traffic.
-    let mut client = TcpStream::connect(address).unwrap();
-    client.set_read_timeout(Some(HUNG)).unwrap();
+    let mut client = connected(address);
     for _ in 0..8 {
         assert!(ping(&mut client));
         std::thread::sleep(Duration::from_millis(400));
@@ -384,8 +373,9 @@ fn it_reaps_processes_even_if_its_parent_ignored_sigchld() {
 #[test]
 fn a_burst_from_many_addresses_is_served_to_the_last() {
     let daemon = keeper("time", &["--max-connections", "100", "--max-per-source", "100"]);
-    let clients: Vec<_> =
-        (0..1_000_u32).map(|n| connected_from(u8::try_from(n % 200 + 1).unwrap(), daemon.address)).collect();
+    let clients: Vec<_> = (0..1_000_u32)
+        .map(|n| connected_from([127, 0, 0, u8::try_from(n % 200 + 1).unwrap()], daemon.address))
+        .collect();
     for mut client in clients {
         assert_eq!(read_all(&mut client).len(), 4);
     }

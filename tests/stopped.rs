@@ -48,10 +48,8 @@ fn is_blocked_in(process: &Process, calls: &[c_long]) -> bool {
         && call.is_none_or(|call| call.is_some_and(|call| calls.contains(&call)))
 }
 
-/// `S` for sleeping, `T` for stopped, `Z` for a zombie: `proc_pid_stat(5)`.
 fn state(process: &Process) -> char {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", process.0.id())).unwrap();
-    stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()).unwrap()
+    support::state(process.0.id()).expect("it has not been reaped")
 }
 
 fn stop(process: &Process) {
@@ -394,8 +392,7 @@ fn serving(started: Started, name: &str, arguments: &[&str], variables: &str) ->
 
 /// What a new client receives after sending something.
 fn answer(address: SocketAddr) -> Vec<u8> {
-    let mut client = TcpStream::connect(address).unwrap();
-    client.set_read_timeout(Some(HUNG)).unwrap();
+    let mut client = support::connected(address);
     client.write_all(b"x").unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     let mut answer = Vec::new();
@@ -481,8 +478,7 @@ fn a_daemon_started_from_a_terminal_continues_without_it() {
 fn a_stopped_lunchd_continues() {
     let lunchd = support::web::Lunchd::start(&["--listen", "http://127.0.0.1:0"]);
     let address = lunchd.address("http");
-    let mut client = TcpStream::connect(address).unwrap();
-    client.set_read_timeout(Some(HUNG)).unwrap();
+    let mut client = support::connected(address);
     stopped_in(&lunchd.process, EPOLL, || {
         client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
     });

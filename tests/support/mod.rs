@@ -11,7 +11,7 @@ pub mod web;
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use small_services::services;
 
 /// The time after which something counts as hung. Not a measure of speed: normally nothing takes nearly as long.
@@ -203,6 +204,13 @@ impl Served {
     }
 }
 
+/// The state of a process: `S` for sleeping, `T` for stopped, `Z` for a zombie (`proc_pid_stat(5)`). `None` if there is no
+/// such process.
+pub fn state(process: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
 /// The peak memory of a process so far, in KiB.
 pub fn resident(process: &Process) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", process.0.id())).unwrap();
@@ -249,6 +257,18 @@ impl Daemon {
 /// A TCP client.
 pub fn connected(address: SocketAddr) -> TcpStream {
     let client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(HUNG)).unwrap();
+    client.set_write_timeout(Some(HUNG)).unwrap();
+    client
+}
+
+/// A TCP client with this address of the host.
+pub fn connected_from(source: impl Into<IpAddr>, to: SocketAddr) -> TcpStream {
+    let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let client = socket(family, SocketType::STREAM, None).unwrap();
+    bind(&client, &SocketAddr::new(source.into(), 0)).unwrap();
+    connect(&client, &to).unwrap();
+    let client = TcpStream::from(client);
     client.set_read_timeout(Some(HUNG)).unwrap();
     client.set_write_timeout(Some(HUNG)).unwrap();
     client
