@@ -543,9 +543,9 @@ fn stopping_closes_connections_without_a_reset() {
         let mut daemon = Daemon::start_as(Mode::Shared, "discard", &arguments);
         let mut client = taken(&daemon, 1).remove(0);
         client.write_all(&vec![b'x'; octets]).unwrap();
+        // Two different ones: the kernel merges equal ones. A look whether it still listens would evict the client.
         daemon.process.signal("TERM");
-        wait_until(|| TcpStream::connect(daemon.address).is_err());
-        daemon.process.signal("TERM");
+        daemon.process.signal("INT");
         assert_eq!(read_all(&mut client), b"");
         let (code, log) = daemon.process.log();
         assert!(code == Some(0) && log.contains(": stopped in "), "{log}");
